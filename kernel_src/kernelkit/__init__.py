@@ -1,0 +1,3 @@
+"""kernelkit: gigapixel segmentation inside an offline code-competition notebook."""
+
+__version__ = "0.1.0"
