@@ -1,0 +1,62 @@
+"""Compiled functions that start anywhere: numba's decorator with a cache that cannot fail, bit
+instructions, and threads.
+
+Numba refuses to decorate at all ("no locator available") when it may write neither beside the
+source nor in the user's home. Kaggle mounts datasets read-only, so `compiled` then goes without a
+cache rather than without the module.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.extending import intrinsic
+
+__all__ = ["compiled", "count_ones", "in_threads", "trailing_zeros"]
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function` at its first call, without the GIL, cached on disk where that works."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder for the cache: compile in each process
+        return njit(nogil=True)(function)
+
+
+@intrinsic
+def trailing_zeros(typing_context: Any, word: Any) -> Any:
+    """Index (int64) of the lowest set bit of a uint64 word that is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def count_ones(typing_context: Any, word: Any) -> Any:
+    """Number (int64) of set bits in a uint64 word."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), generate
+
+
+def in_threads[Item, Result](
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> list[Result]:
+    """Results of `function` for each item, in order, on all cores that this process may use.
+
+    The threads live for this call only: a pool kept in the module would be a pool of dead threads
+    in a forked reader process.
+    """
+    items = list(items)
+    threads = min(len(items), len(os.sched_getaffinity(0)))
+    if threads <= 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))
