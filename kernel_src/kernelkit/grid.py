@@ -1,8 +1,8 @@
 """Which windows of an image to read, and which core of each counts: pure geometry.
 
-A grid lays square tiles over an image. Each tile has a **read** window, what the network sees, and a
-**core** inside it, the part whose prediction counts; the ring between the two is context. The cores
-partition the image exactly: no pixel twice, none left out, none outside.
+A grid lays square tiles over an image. Each tile has a **read** window, what the network sees, and
+a **core** inside it, the part whose prediction counts; the ring between the two is context. The
+cores partition the image exactly: no pixel twice, none left out, none outside.
 
 Rows are the image's first axis everywhere, and every length is in pixels of the source unless its
 name says `net`, the network's scale, which is `scale` times smaller.
