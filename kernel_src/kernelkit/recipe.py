@@ -10,6 +10,7 @@ written. It holds no paths of a machine: those are the notebook's parameters.
 'mean of logits'
 """
 
+import difflib
 import hashlib
 import re
 from importlib import resources
@@ -262,7 +263,7 @@ class Recipe(_Settings):
     """One competition's settings; read it with `Recipe.load`."""
 
     name: str
-    summary: str
+    summary: str = ""
     competition: Competition
     tiles: Tiles
     foreground: ForegroundRule | None = None
@@ -370,22 +371,49 @@ class Recipe(_Settings):
             "add one, or widen a 'when'."
         )
 
+    def describe(self) -> str:
+        """The recipe in a few sentences, as its authors would say it."""
+        tiles = self.tiles
+        lines = [
+            f"{self.name}: {self.summary}",
+            f"tiles of {tiles.tile} px, {tiles.core} px of them core, read at scale {tiles.scale}; "
+            f"stitched by {self.stitching.blend}; batches of {self.batch}",
+        ]
+        for ensemble in self.ensembles:
+            views = ensemble.views if isinstance(ensemble.views, str) else ", ".join(ensemble.views)
+            thresholds = ", ".join(f"{threshold:g}" for threshold in ensemble.thresholds)
+            merge = ensemble.merge
+            lines.append(
+                f"{ensemble.name}: runs {', '.join(ensemble.runs)}; views {views}, {merge.views}; "
+                f"folds {merge.folds}; models {merge.models}; threshold {thresholds}"
+            )
+        return "\n".join(lines)
+
     @property
     def fingerprint(self) -> str:
-        """A short hash of all settings: finished masks are reused only under the same one."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        """A short hash of all that a mask depends on: masks are reused only under the same one."""
+        settings = self.model_dump_json(exclude={"name", "summary", "competition", "hours"})
+        return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
-    """The first finding of a failed validation, as a sentence that names the key."""
-    problem = error.errors()[0]
+    """One finding of a failed validation, as a sentence that names the key.
+
+    A misspelt key comes first: it is often the reason why another seems to be missing.
+    """
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    problem = problems[0]
     place = ".".join(str(part) for part in problem["loc"]) or "the recipe"
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(_keys_at(model, problem["loc"][:-1]))
-        return f"the key {place} does not exist; known here: {known}."
+        known = _keys_at(model, problem["loc"][:-1])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}."
+        return f"the key {place} does not exist; {remedy}"
     if problem["type"] == "missing":
         return f"the key {place} is missing; add it."
     message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict):
+        return f"{place}: {message}."
     return f"{place}: {message} (found {problem['input']!r})."
 
 

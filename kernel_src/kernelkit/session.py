@@ -1,0 +1,68 @@
+"""Where the notebook runs: at home, in a Kaggle session, or in the hidden rerun that is scored.
+
+In the hidden rerun nobody can look, so what was meant for trying things out is ignored there: the
+limit of images is lifted, and `strict` is off, since a notebook that fails has no score at all.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from kernelkit.errors import DeviceError
+
+__all__ = ["Session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the environment says about this run.
+
+    Attributes
+    ----------
+    on_kaggle
+        A Kaggle kernel, interactive or batch.
+    is_rerun
+        The hidden rerun of a code competition.
+    """
+
+    on_kaggle: bool
+    is_rerun: bool
+
+    @classmethod
+    def detect(cls, environment: Mapping[str, str] = os.environ) -> "Session":
+        """Read the variables that Kaggle sets."""
+        is_rerun = bool(environment.get("KAGGLE_IS_COMPETITION_RERUN"))
+        return cls(on_kaggle=is_rerun or "KAGGLE_KERNEL_RUN_TYPE" in environment, is_rerun=is_rerun)
+
+    def limit(self, images: int) -> int | None:
+        """How many images to predict at most: none but `images` when trying, all in the rerun."""
+        return None if self.is_rerun or images <= 0 else images
+
+    def strict(self, wanted: bool) -> bool:
+        """Whether a bad image fails the run: never in the rerun."""
+        return wanted and not self.is_rerun
+
+    def device(self, allow_cpu: bool = False) -> torch.device:
+        """The device to predict on.
+
+        Raises
+        ------
+        DeviceError
+            On Kaggle without a GPU, unless `allow_cpu`: nine hours would not do, and the error
+            comes in the first cell rather than at their end.
+        """
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if self.on_kaggle and not allow_cpu:
+            raise DeviceError(
+                "This Kaggle session has no GPU; switch the accelerator on in the notebook's "
+                "settings, or set allow_cpu = True to go on without."
+            )
+        return torch.device("cpu")
+
+    def __str__(self) -> str:
+        if self.is_rerun:
+            return "the hidden rerun (all images, strict off)"
+        return "a Kaggle session" if self.on_kaggle else "a machine of your own"

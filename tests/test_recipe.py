@@ -1,0 +1,131 @@
+import pytest
+import yaml
+
+from kernelkit.errors import RecipeError
+from kernelkit.recipe import Recipe
+
+SMALL = {
+    "name": "small",
+    "competition": {"slug": "a-competition"},
+    "tiles": {"core": 192, "pad": 32},
+    "ensembles": [{"name": "one"}],
+}
+
+
+def parse(**changes: object) -> Recipe:
+    return Recipe.parse(yaml.safe_dump(SMALL | changes), "small.yaml")
+
+
+@pytest.mark.parametrize("name", Recipe.names())
+def test_every_recipe_that_comes_with_kernelkit_loads(name: str) -> None:
+    """Each recipe of the package is valid and carries its own name."""
+    assert Recipe.load(name).name == name
+
+
+def test_hubmap_recipe_is_what_the_second_place_ran() -> None:
+    """Scale, core, pad, threshold, views and merging are those of the published notebook."""
+    recipe = Recipe.load("hubmap")
+    assert (recipe.tiles.core, recipe.tiles.pad, recipe.tiles.scale) == (1536, 384, 3)
+    (ensemble,) = recipe.ensembles
+    assert ensemble.thresholds == (0.55,)
+    assert ensemble.views == "hubmap"
+    assert str(ensemble.merge.views) == "mean of logits"
+    assert str(ensemble.merge.folds) == "mean of probabilities"
+    assert str(ensemble.merge.models) == "mean of probabilities"
+
+
+def test_a_misspelt_key_is_named_with_the_key_that_was_meant() -> None:
+    """The message names the file, the key and its nearest neighbour, though another is missing."""
+    with pytest.raises(RecipeError, match=r"small\.yaml: the key tiles\.coer .* mean core"):
+        parse(tiles={"coer": 192})
+
+
+def test_a_missing_key_is_named() -> None:
+    """The message names the key that has to be added."""
+    with pytest.raises(RecipeError, match=r"the key tiles\.core is missing"):
+        parse(tiles={"pad": 32})
+
+
+def test_a_scale_that_does_not_divide_the_core_is_refused() -> None:
+    """A core that is no multiple of the scale would leave a seam of part pixels."""
+    with pytest.raises(RecipeError, match="must be multiples of scale 3"):
+        parse(tiles={"core": 100, "scale": 3})
+
+
+@pytest.mark.parametrize(
+    ("sentence", "wanted"),
+    [
+        ("mean off logits", "is no way to merge"),
+        ("gmean of logits", "defined for probabilities"),
+        ("tsharpen of probabilities", "takes a temperature"),
+        ("mean(0.5) of logits", "takes a temperature"),
+    ],
+)
+def test_a_merge_that_means_nothing_is_refused(sentence: str, wanted: str) -> None:
+    """A merge sentence is checked for its words, its domain and its temperature."""
+    with pytest.raises(RecipeError, match=wanted):
+        parse(ensembles=[{"name": "one", "merge": {"views": sentence}}])
+
+
+def test_merge_sentences_read_back_as_they_were_written() -> None:
+    """`str` of a merge step is the sentence that stands in the YAML."""
+    sentence = "tsharpen(0.5) of probabilities"
+    recipe = parse(ensembles=[{"name": "one", "merge": {"models": sentence}}])
+    assert str(recipe.ensembles[0].merge.models) == sentence
+
+
+def test_what_is_no_yaml_is_refused_with_its_line() -> None:
+    """A syntax error names the file and the line."""
+    with pytest.raises(RecipeError, match=r"bad\.yaml: this is not valid YAML at line 2"):
+        Recipe.parse("name: x\ntiles: [1, 2", "bad.yaml")
+
+
+def test_an_unknown_recipe_name_lists_those_there_are() -> None:
+    """The message names the recipes of the package."""
+    with pytest.raises(RecipeError, match=r"hubmap, nuclei"):
+        Recipe.load("hubmpa")
+
+
+def test_parameters_override_the_tiles() -> None:
+    """A tile and an overlap become a core and a pad; None keeps what the recipe says."""
+    recipe = parse().with_tiles(tile=512, overlap=128)
+    assert (recipe.tiles.core, recipe.tiles.pad) == (384, 64)
+    assert parse().with_tiles(None, None) == parse()
+
+
+@pytest.mark.parametrize("overlap", [-2, 31, 512])
+def test_an_overlap_that_cannot_be_halved_is_refused(overlap: int) -> None:
+    """An overlap is even, not negative and less than the tile."""
+    with pytest.raises(RecipeError, match="does not go with tiles"):
+        parse().with_tiles(tile=512, overlap=overlap)
+
+
+def test_override_reaches_into_sections_and_is_checked() -> None:
+    """`tiles__core` sets a key of a section; a key that does not exist is refused."""
+    assert parse().override(tiles__core=96).tiles.core == 96
+    with pytest.raises(RecipeError, match="no setting tiles__cores"):
+        parse().override(tiles__cores=96)
+
+
+def test_fingerprint_follows_what_a_mask_depends_on() -> None:
+    """Another threshold is another fingerprint; another summary or time limit is not."""
+    fingerprint = parse().fingerprint
+    assert parse(summary="x", hours=3).fingerprint == fingerprint
+    assert parse(ensembles=[{"name": "one", "thresholds": 0.6}]).fingerprint != fingerprint
+
+
+def test_an_image_that_no_ensemble_is_for_is_an_error_that_says_its_kind() -> None:
+    """The message names the bands and the dtype that were found."""
+    recipe = parse(ensembles=[{"name": "one", "when": {"bands": 3}}])
+    assert recipe.ensemble_for(3, "uint8").name == "one"
+    with pytest.raises(RecipeError, match="4 band"):
+        recipe.ensemble_for(4, "uint8")
+
+
+def test_a_postprocess_step_is_a_name_with_arguments() -> None:
+    """Both short forms of a step are read."""
+    steps = ["keep", {"remove_small": {"min_area": 10}}]
+    recipe = parse(ensembles=[{"name": "one", "postprocess": steps}])
+    first, second = recipe.ensembles[0].postprocess
+    assert (first.step, first.arguments) == ("keep", {})
+    assert (second.step, second.arguments) == ("remove_small", {"min_area": 10})
