@@ -1,0 +1,237 @@
+"""`load_members`: folders of training runs become networks, one fresh module a checkpoint.
+
+What is understood below the models folder, where `<run>` and the folds may have any of the forms:
+
+    <run>/cfg.yaml                        a MODEL section describes the network
+    <run>/fold_<i>/models/e*.pth          also model/, or the checkpoints in the fold itself
+    <run>/config.json, model.safetensors  what save_pretrained of the library writes, or a fold each
+    {Arch}_{encoder}[_scse]/<n>/e*.pth    no cfg.yaml: the folder's name describes the network
+
+Of several checkpoints in a fold the one with the best score in its name is taken, such as
+`e30_t50_cmax_ema_0.9312.pth`, and of equals the newest.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from kernelkit.errors import CheckpointError
+from kernelkit.networks import build, describe, fill, from_folder_name, weights_sha256
+from kernelkit.weights import PICKLES, is_unpacked, read_weights
+
+__all__ = ["Member", "load_members"]
+
+_FOLD = re.compile(r"(?:fold_?)?(\d+)")
+_SUFFIXES = (*PICKLES, ".safetensors")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of an ensemble.
+
+    Attributes
+    ----------
+    module
+        In eval mode, float32, on the CPU, needing no gradients; shared with no other member.
+    run, fold
+        The names of its folders; a run without folds has the fold "0".
+    path
+        The checkpoint.
+    weights_sha256
+        Of the weights themselves, so that it does not depend on the file's format.
+    architecture
+        In words: `Unet, resnet18, scse`.
+    parameters
+        How many.
+    score
+        The one in the checkpoint's name, or None.
+    channels, classes
+        Of input and output, as the description of the network says.
+    """
+
+    module: nn.Module
+    run: str
+    fold: str
+    path: Path
+    weights_sha256: str
+    architecture: str
+    parameters: int
+    score: float | None
+    channels: int
+    classes: int
+
+    @property
+    def name(self) -> str:
+        """`run/fold`."""
+        return f"{self.run}/{self.fold}"
+
+
+def load_members(folder: str | Path, runs: Sequence[str] = ("*",)) -> list[Member]:
+    """Load every fold of the runs below `folder` whose names match one of the patterns `runs`.
+
+    The order is that of the names of runs, then of the numbers of folds.
+
+    Raises
+    ------
+    CheckpointError
+        No run matches, a fold has no checkpoint, a network cannot be built, weights do not fit
+        it, or two members have the same weights.
+    """
+    folder = Path(folder)
+    members = [
+        _load_fold(fold, run) for run in _matching_runs(folder, runs) for fold in _folds(run)
+    ]
+    _refuse_twins(members)
+    return members
+
+
+def _matching_runs(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: there is no such models folder; check the path.")
+    runs = sorted(child for child in folder.iterdir() if _is_run(child))
+    matching = [run for run in runs if any(fnmatchcase(run.name, p) for p in patterns)]
+    if not matching:
+        found = f"only {', '.join(run.name for run in runs)}" if runs else "no run folder at all"
+        raise CheckpointError(
+            f"{folder}: no run matches {', '.join(patterns)} ({found} was found); "
+            "correct the recipe's 'runs', or the models folder."
+        )
+    return matching
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder looks like a training run, finished or not."""
+    if not folder.is_dir():
+        return False
+    return (
+        from_folder_name(folder.name) is not None
+        or any((folder / name).exists() for name in ("cfg.yaml", "config.json"))
+        or bool(_numbered(folder) or _checkpoints(folder))
+    )
+
+
+def _numbered(run: Path) -> list[Path]:
+    folds = [(m, child) for child in run.iterdir() if (m := _FOLD.fullmatch(child.name))]
+    return [fold for _, fold in sorted((int(m[1]), fold) for m, fold in folds if fold.is_dir())]
+
+
+def _folds(run: Path) -> list[Path]:
+    """The folders of a run's folds; a run without any is its own only fold."""
+    return _numbered(run) or [run]
+
+
+def _checkpoints(fold: Path) -> list[Path]:
+    """The checkpoints of a fold, wherever in it they lie."""
+    for folder in (fold / "models", fold / "model", fold):
+        if folder.is_dir():
+            children = sorted(folder.iterdir())
+            found = [c for c in children if c.is_file() and c.suffix in _SUFFIXES]
+            found += [c for c in children if is_unpacked(c)]
+            if found:
+                return found
+    return []
+
+
+def _score(checkpoint: Path) -> float | None:
+    """The score in a checkpoint's name: its last number with a decimal point."""
+    numbers = re.findall(r"\d*\.\d+", _stem(checkpoint))
+    return float(numbers[-1]) if numbers else None
+
+
+def _stem(checkpoint: Path) -> str:
+    return checkpoint.stem if checkpoint.suffix in _SUFFIXES else checkpoint.name
+
+
+def _rank(checkpoint: Path) -> tuple[float, int, bool, int, str]:
+    """What makes a checkpoint the better one, and of equals the newer."""
+    score = _score(checkpoint)
+    epoch = re.match(r"e(\d+)", checkpoint.name)
+    return (
+        -1.0 if score is None else score,
+        int(epoch[1]) if epoch else -1,
+        checkpoint.suffix == ".safetensors",
+        checkpoint.stat().st_mtime_ns,
+        checkpoint.name,
+    )
+
+
+def _load_fold(fold: Path, run: Path) -> Member:
+    checkpoints = _checkpoints(fold)
+    if not checkpoints:
+        raise CheckpointError(
+            f"{fold}: there is no checkpoint in it ({', '.join(_SUFFIXES)}); finish the training "
+            "or remove the folder."
+        )
+    best = max(checkpoints, key=_rank)
+    description, source = _description(best.parent, fold, run)
+    module = build(description, source)
+    fill(module, read_weights(best), describe(description), str(best))
+    module.requires_grad_(False)
+    return Member(
+        module=module,
+        run=run.name,
+        fold="0" if fold == run else fold.name,
+        path=best,
+        weights_sha256=weights_sha256(module.state_dict()),
+        architecture=describe(description),
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        score=_score(best),
+        channels=int(description.get("in_channels", description.get("in_chans", 3))),
+        classes=int(description.get("classes", description.get("num_classes", 1))),
+    )
+
+
+def _description(*folders: Path) -> tuple[Mapping[str, Any], str]:
+    """The description of a network, and where it was found: the folders are asked in turn."""
+    for folder in dict.fromkeys(folders):
+        for path in (folder / "config.json", folder / "cfg.yaml"):
+            if path.is_file():
+                description = _read_description(path)
+                if description is not None:
+                    return description, str(path)
+    run = folders[-1]
+    description = from_folder_name(run.name)
+    if description is None:
+        raise CheckpointError(
+            f"{run}: nothing says which network this is; write a cfg.yaml with a section MODEL "
+            "(arch, encoder_name, ...), or name the folder like Unet_resnet34_scse."
+        )
+    return description, str(run)
+
+
+def _read_description(path: Path) -> Mapping[str, Any] | None:
+    """What a configuration file says of the network, or None if that is not its subject."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"{path}: this is not valid {path.suffix[1:]}; correct it."
+        ) from error
+    if not isinstance(content, Mapping):
+        return None
+    if path.suffix == ".yaml":
+        return content.get("MODEL")
+    if "architecture" in content:  # a classifier as timm saves it
+        arguments = {k: content[k] for k in ("num_classes", "in_chans") if k in content}
+        return {"arch": "timm", "model_name": content["architecture"], **arguments}
+    return content if "_model_class" in content else None
+
+
+def _refuse_twins(members: Sequence[Member]) -> None:
+    """Two names for the same weights are one network counted twice."""
+    seen: dict[str, Member] = {}
+    for member in members:
+        twin = seen.setdefault(member.weights_sha256, member)
+        if twin is not member:
+            raise CheckpointError(
+                f"{member.path}: these are the weights of {twin.path} again; an ensemble wants "
+                "different members, so remove one of the two."
+            )

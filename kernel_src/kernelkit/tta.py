@@ -1,0 +1,129 @@
+"""Test-time augmentation: the eight ways to turn a tile over, and how to turn the answer back.
+
+A view transposes a tile or not, then flips its rows or not, then its columns or not: together the
+eight symmetries of a square (the dihedral group D4). The inverse does the same in reverse order.
+
+>>> tile = torch.arange(6).reshape(1, 1, 2, 3)
+>>> view = VIEWS["rot90"]
+>>> torch.equal(view.undo(view.apply(tile)), tile)
+True
+>>> [view.name for view in view_set("hubmap").views]
+['identity', 'rot90', 'hflip', 'transpose']
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernelkit.errors import RecipeError
+
+__all__ = ["SETS", "VIEWS", "MixedViews", "View", "ViewSet", "view_set"]
+
+
+@dataclass(frozen=True)
+class View:
+    """One symmetry of the square, for tensors whose last two axes are rows and columns."""
+
+    name: str
+    transposes: bool = False
+    flips_rows: bool = False
+    flips_columns: bool = False
+
+    def apply(self, tiles: Tensor) -> Tensor:
+        """Turn `tiles` (..., h, w); the answer is (..., w, h) where the view transposes."""
+        return self._flip(tiles.transpose(-2, -1) if self.transposes else tiles)
+
+    def undo(self, answer: Tensor) -> Tensor:
+        """Turn an answer for `apply(tiles)` back to the orientation of `tiles`."""
+        answer = self._flip(answer)
+        return answer.transpose(-2, -1) if self.transposes else answer
+
+    def _flip(self, tiles: Tensor) -> Tensor:
+        axes = [-2] * self.flips_rows + [-1] * self.flips_columns
+        return tiles.flip(axes) if axes else tiles
+
+
+@dataclass(frozen=True)
+class MixedViews:
+    """One view a sample of a batch (N, C, h, w); transposing ones need square tiles."""
+
+    views: tuple[View, ...]
+
+    @property
+    def name(self) -> str:
+        """`mixed`."""
+        return "mixed"
+
+    def apply(self, tiles: Tensor) -> Tensor:
+        """Turn each tile by its own view."""
+        return torch.stack([v.apply(tile) for v, tile in zip(self.views, tiles, strict=True)])
+
+    def undo(self, answer: Tensor) -> Tensor:
+        """Turn each tile's answer back."""
+        return torch.stack([v.undo(tile) for v, tile in zip(self.views, answer, strict=True)])
+
+
+# `rot90` turns counter-clockwise, as torch.rot90, numpy.rot90 and ttach do.
+VIEWS: dict[str, View] = {
+    view.name: view
+    for view in (
+        View("identity"),
+        View("hflip", flips_columns=True),
+        View("vflip", flips_rows=True),
+        View("rot180", flips_rows=True, flips_columns=True),
+        View("rot90", transposes=True, flips_rows=True),
+        View("rot270", transposes=True, flips_columns=True),
+        View("transpose", transposes=True),
+        View("antitranspose", transposes=True, flips_rows=True, flips_columns=True),
+    )
+}
+_UPRIGHT = ("identity", "hflip", "vflip", "rot180")
+SETS: dict[str, tuple[str, ...]] = {
+    "flips": _UPRIGHT,
+    # HFlip x Rotate90[0, 90]: flipping and then turning is the transpose
+    "hubmap": ("identity", "rot90", "hflip", "transpose"),
+    "unosat": ("identity", "rot90", "rot270", "rot180"),
+    "d4": tuple(VIEWS),
+    "rotating": tuple(VIEWS),
+}
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """The views that every tile is seen in, or, if `rotating`, that tiles take in turn."""
+
+    views: tuple[View, ...]
+    rotating: bool = False
+
+    def passes(self, indices: Sequence[int], square: bool) -> tuple[View | MixedViews, ...]:
+        """What a network is to see of a batch, pass by pass.
+
+        `indices` are the tiles' indices in their grid, one a sample. A rotating set makes one
+        pass, in which tile i takes view i mod 8, or of the four that keep the shape if the tiles
+        are not `square`: neighbours that overlap are then seen differently, at no cost.
+        """
+        if not self.rotating:
+            return self.views
+        turns = self.views if square else tuple(v for v in self.views if not v.transposes)
+        return (MixedViews(tuple(turns[index % len(turns)] for index in indices)),)
+
+
+def view_set(names: str | Sequence[str]) -> ViewSet:
+    """The set of that name (`flips`, `hubmap`, `unosat`, `d4`, `rotating`), or of named views.
+
+    Raises
+    ------
+    RecipeError
+        A name that is neither a set nor a view, or no name at all.
+    """
+    rotating = names == "rotating"
+    chosen = SETS.get(names, (names,)) if isinstance(names, str) else tuple(names)
+    unknown = [name for name in chosen if name not in VIEWS]
+    if unknown or not chosen:
+        raise RecipeError(
+            f"{', '.join(unknown) or 'an empty list'} is no view of a tile; "
+            f"name a set ({', '.join(SETS)}) or list views ({', '.join(VIEWS)})."
+        )
+    return ViewSet(tuple(VIEWS[name] for name in chosen), rotating)
