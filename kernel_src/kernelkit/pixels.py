@@ -1,0 +1,50 @@
+"""Shrink blocks of pixels by averaging, and say which pixel stands in for one outside the image."""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+
+__all__ = ["FILLS", "Fill", "area_average", "border_indices"]
+
+Fill = Literal["zero", "reflect", "edge"]
+FILLS: tuple[Fill, ...] = ("zero", "reflect", "edge")
+
+# the dtypes that cv2.resize averages; others go through float64, which holds them exactly
+_CV2_DTYPES = frozenset(map(np.dtype, ("u1", "u2", "i2", "f4", "f8")))
+
+
+def area_average(pixels: np.ndarray, scale: int, out: np.ndarray | None = None) -> np.ndarray:
+    """Shrink (C, H, W) to (C, H / scale, W / scale): each pixel is the mean of a square.
+
+    It is cv2.INTER_AREA band by band, its rounding included, with no interleaved copy of the bands.
+    `scale` must divide H and W. The result has the dtype of `pixels`, and lies in `out` if given.
+    """
+    bands, height, width = pixels.shape
+    if height % scale or width % scale:
+        raise ValueError(f"scale {scale} does not divide {height} x {width} pixels")
+    if out is None:
+        out = np.empty((bands, height // scale, width // scale), pixels.dtype)
+    size = (width // scale, height // scale)
+    for band, shrunk in zip(pixels, out, strict=True):
+        if band.dtype in _CV2_DTYPES:
+            cv2.resize(band, size, dst=shrunk, interpolation=cv2.INTER_AREA)
+        else:
+            mean = cv2.resize(band.astype(np.float64), size, interpolation=cv2.INTER_AREA)
+            shrunk[...] = np.rint(mean) if band.dtype.kind in "iu" else mean
+    return out
+
+
+def border_indices(
+    start: int, length: int, size: int, fill: Literal["reflect", "edge"]
+) -> np.ndarray:
+    """Return which of `size` pixels stand at [start, start + length), along one axis.
+
+    Inside, each for itself. Outside, "edge" repeats the outermost pixel, and "reflect" mirrors at
+    its centre, as often as it takes: numpy.pad's "reflect" and cv2.BORDER_REFLECT_101.
+    """
+    positions = np.arange(start, start + length)
+    if fill == "edge" or size == 1:
+        return positions.clip(0, size - 1)
+    folded = np.abs(positions) % (2 * size - 2)
+    return np.minimum(folded, 2 * size - 2 - folded)

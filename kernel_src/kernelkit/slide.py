@@ -1,0 +1,232 @@
+"""One image, whatever its layout on disk: any window of it, at any whole scale, bands first.
+
+    >>> with Slide("kidney.tiff") as slide:  # doctest: +SKIP
+    ...     pixels = slide.read(Window(0, 0, 2304, 2304), scale=3)  # (3, 768, 768) uint8
+
+Built on rasterio, so it reads TIFF in all its forms and what else GDAL reads. Arrays are bands
+first, (C, H, W), from here to the device: turning them round costs as much as decoding.
+"""
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from kernelkit.datasets import BandStack
+from kernelkit.errors import GridError, SlideError
+from kernelkit.grid import Window
+from kernelkit.pixels import FILLS, Fill, area_average, border_indices
+
+__all__ = ["Slide"]
+
+# what a read at a scale decodes at a time, in bytes: it bounds the memory of a thumbnail
+_CHUNK_BYTES = 32 << 20
+
+
+class Slide:
+    """An image in one file, or in several whose bands belong together.
+
+    `source`     a path, or several paths of files of one size, transform and CRS
+    `nodata`     the value that means "nothing was measured here"; the file's own by default
+    `overviews`  let `read` start from the file's internal overviews where one divides the scale.
+                 Much faster, but the pixels are then what the overview's author made of them, not
+                 the area average that a network was trained on; hence off by default
+
+    Attributes: `height`, `width`, `bands`, `dtype`, `name` (the first file's stem, a competition's
+    image id), `layout` (a few words for a log), `block` (height, width of what is decoded at once),
+    `transform` and `crs` (rasterio's; the identity and None where the image is not a map).
+
+    A slide opens its file in each process that reads from it: it pickles as its path, and survives
+    a fork. It is not for two threads at a time. Raises SlideError where there is no such image.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | Sequence[str | Path],
+        *,
+        nodata: float | None = None,
+        overviews: bool = False,
+    ) -> None:
+        sources = [source] if isinstance(source, (str, Path)) else source
+        self.paths = tuple(map(Path, sources))
+        if not self.paths:
+            raise SlideError("found no path, wanted at least one image file")
+        self._options: dict[str, Any] = {"nodata": nodata, "overviews": overviews}
+        self._open()
+        image = self._levels[1]
+        self.name = self.paths[0].stem
+        self.height, self.width = image.height, image.width
+        self.bands, self.dtype, self.block = image.bands, image.dtype, image.block
+        first = image.datasets[0]
+        self.transform, self.crs = first.transform, first.crs
+        self.nodata = first.nodata if nodata is None else nodata
+        self.layout = _describe(image)
+        self._overview_factors: list[int] = first.overviews(1)
+
+    def _open(self) -> None:
+        self._levels = {1: BandStack(self.paths)}
+        self._process = os.getpid()
+
+    @property
+    def bounds(self) -> Window:
+        """The whole image as a window."""
+        return Window(0, 0, self.height, self.width)
+
+    def read(
+        self,
+        window: Window,
+        scale: int = 1,
+        fill: Fill = "zero",
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Read a window, which may reach outside the image, `scale` times smaller.
+
+        Returns (bands, height / scale, width / scale) in the image's dtype, in `out` if given.
+        Each pixel is the mean of a square of `scale` pixels, equal to cv2.INTER_AREA; what lies
+        outside is 0, or the image reflected or its edge repeated (`pixels.border_indices`), and
+        takes part in that mean. Raises SlideError where a block cannot be decoded, GridError where
+        the scale does not divide the window.
+        """
+        if scale < 1 or window.height % scale or window.width % scale:
+            raise GridError(
+                f"scale {scale} does not divide a window of {window.height} x {window.width} "
+                "pixels; choose a window whose sides are multiples of it"
+            )
+        if fill not in FILLS:
+            raise GridError(f"fill is one of {', '.join(FILLS)}, not {fill!r}")
+        if out is None:
+            shape = (self.bands, window.height // scale, window.width // scale)
+            out = np.empty(shape, self.dtype)
+        factor = self._overview_for(window, scale) if self._options["overviews"] else 1
+        level = self._level(factor)
+        window, scale = window.shrunk(factor), scale // factor
+        if scale == 1:
+            _read_boundless(level, window, fill, out)
+        else:
+            _read_shrunk(level, window, scale, fill, out)
+        return out
+
+    def thumbnail(self, max_side: int) -> np.ndarray:
+        """Return the whole image, (bands, h, w), shrunk by a whole factor to fit `max_side`.
+
+        From the coarsest overview that is fine enough if the file has any; otherwise every block is
+        decoded, which takes as long as reading all tiles.
+        """
+        wanted = max(1, -(-max(self.height, self.width) // max_side))
+        factor = max((f for f in self._overview_factors if f <= wanted), default=1)
+        level, scale = self._level(factor), -(-wanted // factor)
+        height, width = (-(-side // scale) * scale for side in (level.height, level.width))
+        out = np.empty((self.bands, height // scale, width // scale), self.dtype)
+        _read_shrunk(level, Window(0, 0, height, width), scale, "edge", out)
+        return out
+
+    def read_valid(self, window: Window, scale: int = 1) -> np.ndarray:
+        """Return (h / scale, w / scale) bool: where the image holds data, in all of a square.
+
+        A pixel holds data if it lies inside the image and at least one band differs from `nodata`,
+        or, where there is no such value, if the file's own mask or alpha band says so.
+        """
+        valid = np.zeros((window.height, window.width), bool)
+        inside = window.intersection(self.bounds)
+        if inside.area:
+            target = valid[inside.relative_to(window).slices]
+            if self.nodata is None:
+                target[...] = self._level(1).read_valid(inside)
+            else:
+                pixels = self.read(inside)
+                same = np.isnan(pixels) if np.isnan(self.nodata) else pixels == self.nodata
+                target[...] = ~same.all(axis=0)
+        rows, columns = window.height // scale, window.width // scale
+        return valid.reshape(rows, scale, columns, scale).all(axis=(1, 3))
+
+    def close(self) -> None:
+        """Close the file; a slide that is read again opens it again."""
+        for level in self._levels.values():
+            level.close()
+        self._levels = {}
+
+    def _level(self, factor: int) -> BandStack:
+        """Return the image, or its overview `factor` times smaller, open in this process."""
+        if not self._levels or self._process != os.getpid():
+            self._open()  # after a fork the parent's handles would share one file position
+        if factor not in self._levels:
+            overview = self._overview_factors.index(factor)
+            self._levels[factor] = BandStack(self.paths, overview)
+        return self._levels[factor]
+
+    def _overview_for(self, window: Window, scale: int) -> int:
+        """Return the coarsest overview factor that divides the scale and the window's corner."""
+        return max(
+            (f for f in self._overview_factors if not scale % f | window.row % f | window.col % f),
+            default=1,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(Slide, **self._options), (self.paths,)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Slide {self.name}: {self.height} x {self.width} x {self.bands} {self.dtype}, "
+            f"{self.layout}>"
+        )
+
+
+def _read_boundless(level: BandStack, window: Window, fill: Fill, out: np.ndarray) -> None:
+    """Read a window that may reach outside the level into `out`, (C, h, w)."""
+    inside = window.intersection(level.bounds)
+    if inside == window:
+        level.read_into(window, out)
+    elif fill == "zero":
+        out[...] = 0
+        if inside.area:
+            rows, columns = inside.relative_to(window).slices
+            level.read_into(inside, out[:, rows, columns])
+    else:
+        y = border_indices(window.row, window.height, level.height, fill)
+        x = border_indices(window.col, window.width, level.width, fill)
+        top, left = int(y.min()), int(x.min())
+        needed = Window(top, left, int(y.max()) - top + 1, int(x.max()) - left + 1)
+        pixels = np.empty((len(out), needed.height, needed.width), out.dtype)
+        level.read_into(needed, pixels)
+        out[...] = pixels[:, y[:, np.newaxis] - top, x - left]
+
+
+def _read_shrunk(level: BandStack, window: Window, scale: int, fill: Fill, out: np.ndarray) -> None:
+    """Read a window and average it into `out`, so many rows at a time that memory is bounded."""
+    row_bytes = window.width * out.shape[0] * out.dtype.itemsize
+    step = -(-max(level.block[0], _CHUNK_BYTES // row_bytes) // scale) * scale
+    for row in range(window.row, window.bottom, step):
+        part = Window(row, window.col, min(step, window.bottom - row), window.width)
+        pixels = np.empty((out.shape[0], part.height, part.width), out.dtype)
+        _read_boundless(level, part, fill, pixels)
+        top = (row - window.row) // scale
+        area_average(pixels, scale, out[:, top : top + part.height // scale])
+
+
+def _describe(image: BandStack) -> str:
+    """Say a layout in a few words."""
+    first = image.datasets[0]
+    height, width = first.block_shapes[0]
+    blocks = f"tiled {width}x{height}" if width != first.width else f"strips of {height} rows"
+    packing = first.compression.value.upper() if first.compression else "uncompressed"
+    if len(image.datasets) > 1:
+        arrangement = f"{len(image.datasets)} datasets"
+    else:
+        interleaved = image.bands > 1 and first.profile.get("interleave") == "pixel"
+        arrangement = "interleaved" if interleaved else "planar"
+    return f"{blocks} {packing}, {arrangement}"
