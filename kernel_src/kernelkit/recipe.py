@@ -36,12 +36,15 @@ from kernelkit.errors import RecipeError
 __all__ = [
     "Competition",
     "EnsembleRecipe",
+    "Execution",
     "ForegroundRule",
+    "Gate",
     "ImageKind",
     "Merge",
     "MergeStep",
     "NetworkInput",
     "PostprocessStep",
+    "PyramidScale",
     "RLEConvention",
     "Recipe",
     "Stitching",
@@ -186,11 +189,49 @@ class MergeStep(_Settings):
 
 
 class Merge(_Settings):
-    """How answers become one, level by level: TTA views, then folds, then models."""
+    """How answers become one, level by level: TTA views, folds, models, scales of the pyramid."""
 
     views: MergeStep = MergeStep(of="logits")
     folds: MergeStep = MergeStep(of="probabilities")
     models: MergeStep = MergeStep(of="probabilities")
+    scales: MergeStep = MergeStep(of="probabilities")
+
+
+class PyramidScale(_Settings):
+    """One size at which tiles are looked at: how enlarged, by which runs, with what weight."""
+
+    zoom: PositiveFloat = 1.0
+    runs: tuple[str, ...] = ("*",)
+    weight: PositiveFloat = 1.0
+
+
+class Gate(_Settings):
+    """Who may say that a tile is empty: then no decoder runs for it, and its probability is 0.
+
+    `runs` are classifiers, or networks with a classification head. A tile counts as empty where
+    the mean probability of the class `empty_class` is above `above`; of a single output, the
+    sigmoid is the probability of class 1.
+    """
+
+    runs: tuple[str, ...]
+    empty_class: NonNegativeInt = 0
+    above: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class Execution(_Settings):
+    """How networks run on the device; each falls back, with a note, where it does not work.
+
+    `channels_last` keeps the channels of a pixel together, which convolutions like. `half_weights`
+    keeps weights in the precision that they are used in, at half the memory. `fold_norms` works
+    batch norms into the convolutions before them. `compile` is torch.compile, and `cuda_graph`
+    records a whole batch once and replays it; both pay for a warm-up.
+    """
+
+    channels_last: bool = True
+    half_weights: bool = True
+    fold_norms: bool = True
+    compile: bool = False
+    cuda_graph: bool = False
 
 
 class ImageKind(_Settings):
@@ -232,18 +273,27 @@ Probability = Annotated[float, Field(gt=0, lt=1)]
 class EnsembleRecipe(_Settings):
     """The models for one kind of image, how they look at it and how their answers are merged.
 
-    `runs` are glob patterns of run folders below the models folder. `views` are the names of
-    TTA views (see `tta`), or one name of a set of them: `flips`, `hubmap`, `d4`, `rotating`.
+    `runs` are glob patterns of run folders below the models folder. `checkpoints` says which of a
+    fold's compete: all, or only those of averaged (`ema`) or of plain (`raw`) weights. `programs`
+    also loads TorchScript, torch.export and ONNX files, which can run code: only if you trust them.
+    `views` are the names of TTA views (see `tta`), or one name of a set of them: `flips`,
+    `hubmap`, `unosat`, `d4`, `rotating`. `weights` maps patterns of runs (`unet*`) or of members
+    (`*/fold_0`) to their weight in means and votes; what no pattern names weighs 1.
     `thresholds` has one value, or one a class.
     """
 
     name: str
     when: ImageKind = ImageKind()
     runs: tuple[str, ...] = ("*",)
+    checkpoints: Literal["best", "ema", "raw"] = "best"
+    programs: bool = False
     input: NetworkInput = NetworkInput()
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
     views: tuple[str, ...] | str = ("identity",)
+    pyramid: Annotated[tuple[PyramidScale, ...], Field(min_length=1)] = (PyramidScale(),)
     merge: Merge = Merge()
+    weights: dict[str, PositiveFloat] = {}
+    gate: Gate | None = None
     thresholds: Annotated[tuple[Probability, ...], BeforeValidator(_one_or_many)] = (0.5,)
     postprocess: tuple[PostprocessStep, ...] = ()
 
@@ -271,6 +321,7 @@ class Recipe(_Settings):
     stitching: Stitching = Stitching()
     batch: PositiveInt = 8
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    execution: Execution = Execution()
     hours: PositiveFloat = 9.0
 
     @field_validator("ensembles")
