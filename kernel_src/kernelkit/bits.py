@@ -7,7 +7,7 @@ Bits past the last column are always 0. Everything here works on arrays of words
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.jit import compiled
+from kernelkit.jit import compiled, prefetch
 
 __all__ = [
     "LANES",
@@ -29,6 +29,7 @@ LANES = 8
 """Words of a row that `transpose` takes at once: a cache line."""
 
 _ROWS_AT_ONCE = 64
+_ROWS_AHEAD = 24
 _ONES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
@@ -100,57 +101,52 @@ def cut(words: Words, column: int, width: int) -> Words:
 
 @compiled
 def transpose(words, first_word, out):  # type: ignore[no-untyped-def]
-    """Rows of `out` become the columns of `words` from word `first_word` on: 64 x 64 at a time.
+    """Make rows of `out` from the columns of `words`, those of `first_word` and on.
 
-    `words` is (height, any), `out` (64 * n, ceil(height / 64)): n words' columns. Blocks of one
-    value are only looked at; others take 6 exchanging steps (Hacker's Delight, 7-3) in all lanes.
+    `words` is (height, any), `out` (64 * n, ceil(height / 64)): as many words' columns as fit.
     """
     height = words.shape[0]
-    block = np.empty((64, LANES), np.uint64)
-    for lane_word in range(first_word, first_word + out.shape[0] // 64, LANES):
-        lanes = min(LANES, first_word + out.shape[0] // 64 - lane_word)
-        out_row = (lane_word - first_word) * 64
-        for row_word in range(out.shape[1]):
-            top = row_word * 64
-            rows = min(64, height - top)
-            any_set = np.uint64(0)
-            all_set = _ONES
-            if rows == 64 and lanes == LANES:
-                for r in range(64):
-                    for lane in range(LANES):
-                        word = words[top + r, lane_word + lane]
-                        block[r, lane] = word
-                        any_set |= word
-                        all_set &= word
-            else:
-                all_set = np.uint64(0)
-                block[:] = np.uint64(0)
-                for r in range(rows):
-                    for lane in range(lanes):
-                        word = words[top + r, lane_word + lane]
-                        block[r, lane] = word
-                        any_set |= word
-            if any_set == 0 or all_set == _ONES:
-                for r in range(lanes * 64):
-                    out[out_row + r, row_word] = any_set
-                continue
-            step = 32
-            low = np.uint64(0x0000_0000_FFFF_FFFF)
-            while step:
-                shift = np.uint64(step)
-                for r in range(64):
-                    if r & step == 0:
-                        for lane in range(LANES):
-                            a = block[r, lane]
-                            b = block[r + step, lane]
-                            swap = ((a >> shift) ^ b) & low
-                            block[r, lane] = a ^ (swap << shift)
-                            block[r + step, lane] = b ^ swap
-                step >>= 1
-                low ^= low << np.uint64(step)
+    any_set = np.empty(LANES, np.uint64)
+    all_set = np.empty(LANES, np.uint64)
+    block = np.empty(64, np.uint64)
+    for group in range(0, out.shape[0] // 64, LANES):
+        lanes = min(LANES, out.shape[0] // 64 - group)
+        left = first_word + group
+        for top in range(0, height, 64):
+            bottom = min(top + 64, height)
+            any_set[:] = np.uint64(0)
+            all_set[:] = _ONES if bottom == top + 64 else np.uint64(0)
+            for r in range(top, bottom):
+                prefetch(words, min(r + _ROWS_AHEAD, height - 1), left + lanes - 1)
+                for lane in range(lanes):
+                    any_set[lane] |= words[r, left + lane]
+                    all_set[lane] &= words[r, left + lane]
             for lane in range(lanes):
-                for r in range(64):
-                    out[out_row + lane * 64 + r, row_word] = block[r, lane]
+                if any_set[lane] == 0 or all_set[lane] == _ONES:  # 64 x 64 pixels of one value
+                    block[:] = any_set[lane]
+                else:
+                    block[:] = np.uint64(0)
+                    for r in range(top, bottom):
+                        block[r - top] = words[r, left + lane]
+                    _turn(block)
+                for i in range(64):
+                    out[(group + lane) * 64 + i, top // 64] = block[i]
+
+
+@compiled
+def _turn(block):  # type: ignore[no-untyped-def]
+    """Transpose 64 words of 64 bits in place, swapping ever smaller squares (Hacker's Delight 7-3)."""
+    step = 32
+    low = np.uint64(0x0000_0000_FFFF_FFFF)
+    while step:
+        shift = np.uint64(step)
+        for square in range(0, 64, 2 * step):
+            for r in range(square, square + step):
+                swap = ((block[r] >> shift) ^ block[r + step]) & low
+                block[r] ^= swap << shift
+                block[r + step] ^= swap
+        step >>= 1
+        low ^= low << np.uint64(step)
 
 
 def count(words: Words) -> int:

@@ -13,9 +13,10 @@ from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["compiled", "count_ones", "in_threads", "trailing_zeros"]
+__all__ = ["compiled", "count_ones", "in_threads", "prefetch", "trailing_zeros"]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,6 +45,26 @@ def count_ones(typing_context: Any, word: Any) -> Any:
         return builder.ctpop(args[0])
 
     return types.int64(types.uint64), generate
+
+
+@intrinsic
+def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
+    """Ask for the cache line of `array[row, column]`, which is read some hundred cycles later."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        struct = context.make_array(array)(context, builder, args[0])
+        item = cgutils.get_item_pointer(context, builder, array, struct, list(args[1:]))
+        flag, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        ask = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag]),
+            "llvm.prefetch.p0i8",
+        )
+        to_read, keep, data = (ir.Constant(flag, value) for value in (0, 3, 1))
+        builder.call(ask, [builder.bitcast(item, pointer), to_read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), generate
 
 
 def in_threads[Item, Result](
