@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.accumulate import accumulate, enlarge, quantise, threshold_enlarged
+from kernelkit.accumulate import SLACK, accumulate, enlarge, quantise, threshold_enlarged
 from kernelkit.bits import words_per_row
 from kernelkit.blend import AxisWeights
 from kernelkit.errors import MaskError
@@ -64,16 +64,14 @@ class CropStitcher:
         # the core and its neighbours: nothing further away has a say in it
         top, left = max(inner.row - 1, 0), max(inner.col - 1, 0)
         near = probabilities[:, top : inner.bottom + 1, left : inner.right + 1]
-        unit = 255.0 if near.dtype == np.uint8 else 1.0
-        values = np.ascontiguousarray(near, np.float32)
-        if not (values.min() >= -1e-3 and values.max() <= unit + 1e-3):
-            raise _not_probabilities(tile)
+        values, unit = _as_floats(near, tile)
         at = inner.row - top, inner.col - left
         for label, mask in enumerate(self._masks):
-            words = np.empty((core.height, words_per_row(core.width)), np.uint64)
             threshold = np.float32(self._thresholds[label] * unit)
-            threshold_enlarged(values[label], *at, scale, threshold, core.width, words)
-            mask.paste(core.row, core.col, BitMask(words, core.width))
+            if values[label].max() > threshold:  # else the mask is zero from the start
+                words = np.empty((core.height, words_per_row(core.width)), np.uint64)
+                threshold_enlarged(values[label], *at, scale, threshold, core.width, words)
+                mask.paste(core.row, core.col, BitMask(words, core.width))
             if self._store is not None:
                 block = np.empty((core.height, core.width), np.uint8)
                 gain = np.float32(255 / unit)
@@ -150,18 +148,17 @@ class BandStitcher:
         top, left = int(self._rows.offsets[row]), int(self._columns.offsets[column])
         height = int(self._rows.stops[row] - self._rows.starts[row])
         width = int(self._columns.stops[column] - self._columns.starts[column])
-        gain = np.float32(_UNIT)
-        for label, values in enumerate(probabilities):
-            out = held[label]
-            if self._zoom > 1:
-                wrong = self._enlarge(values, top, left, height, width, out)
-            elif values.dtype == np.uint8:
-                out[:height, :width] = values[top : top + height, left : left + width]
-                wrong = 0
-            else:
-                wrong = quantise(values, top, left, height, width, gain, out)
-            if wrong:
-                raise _not_probabilities(tile)
+        if self._zoom > 1:
+            zoom, (floats, unit) = self._zoom, _as_floats(probabilities, tile)
+            gain = np.float32(1 if unit == 255 else _UNIT)
+            for values, out in zip(floats, held, strict=True):
+                enlarge(values, top // zoom, left // zoom, zoom, gain, height, width, out)
+        elif probabilities.dtype == np.uint8:
+            held[:, :height, :width] = probabilities[:, top : top + height, left : left + width]
+        else:
+            for values, out in zip(probabilities, held, strict=True):
+                if quantise(values, top, left, height, width, np.float32(_UNIT), out):
+                    raise _not_probabilities(tile)
         self._tile_rows[row].present[column] = True
 
     def finish(self, tile_rows: int) -> int:
@@ -197,17 +194,6 @@ class BandStitcher:
         """Give up the rows of tiles that end before lattice row `needed`."""
         for row in [row for row in self._tile_rows if self._rows.stops[row] <= needed]:
             self._spare.append(self._tile_rows.pop(row).held)
-
-    def _enlarge(
-        self, values: NDArray, top: int, left: int, height: int, width: int, out: NDArray
-    ) -> int:
-        unit = 255 if values.dtype == np.uint8 else 1
-        whole = values.astype(np.float32)
-        wrong = not (whole.min() >= -1e-3 and whole.max() <= unit + 1e-3)
-        gain = np.float32(1 if unit == 255 else _UNIT)
-        zoom = self._zoom
-        enlarge(whole, top // zoom, left // zoom, zoom, gain, height, width, out)
-        return wrong
 
     def _finish_part(self, part: tuple[int, int]) -> None:
         """Finish the lattice rows [part[0], part[1]), a chunk at a time."""
@@ -249,6 +235,17 @@ class BandStitcher:
             )  # fmt: skip
         # weights add up to 1 but for the last bit; where tiles agree, their value stays exactly
         return np.rint(values, out=values)
+
+
+def _as_floats(probabilities: NDArray, tile: Tile) -> tuple[NDArray[np.float32], float]:
+    """Probabilities as contiguous float32, clipped to 0..unit, and that unit: 255 for bytes."""
+    values = np.ascontiguousarray(probabilities, np.float32)
+    if probabilities.dtype == np.uint8:
+        return values, 255.0
+    low, high = values.min(), values.max()
+    if not (low >= -SLACK and high <= 1 + SLACK):
+        raise _not_probabilities(tile)
+    return (values if low >= 0 and high <= 1 else values.clip(0, 1)), 1.0
 
 
 def _not_probabilities(tile: Tile) -> MaskError:
