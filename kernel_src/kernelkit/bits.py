@@ -4,15 +4,18 @@ Bits past the last column are always 0. Everything here works on arrays of words
 (rows, ceil(columns / 64)); `kernelkit.mask.BitMask` is the class around them.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.jit import compiled, prefetch
+from kernelkit.jit import compiled, count_ones, in_threads, prefetch
 
 __all__ = [
     "LANES",
     "Words",
     "count",
+    "count_common",
     "coverage",
     "cut",
     "pack",
@@ -30,6 +33,9 @@ LANES = 8
 
 _ROWS_AT_ONCE = 64
 _ROWS_AHEAD = 24
+"""How far `transpose` reads ahead: rows lie kilobytes apart, which no processor foresees."""
+
+_LARGEST_HALF, _INFINITE_HALF = 65504.0, 0x7C00
 _ONES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
@@ -46,17 +52,41 @@ def tail_mask(width: int) -> np.uint64:
 def pack(pixels: NDArray, threshold: float | None, out: Words) -> None:
     """Set the bits of `out` where `pixels` (2-D, any strides) is not 0, or above `threshold`."""
     height, width = pixels.shape
-    row_bytes = -(-width // 8)
-    out_bytes = out.view(np.uint8)
-    out_bytes[:, row_bytes:] = 0
-    for top in range(0, height, _ROWS_AT_ONCE):
-        block = pixels[top : top + _ROWS_AT_ONCE]
-        if threshold is not None:
-            block = block > threshold
-        elif block.dtype.kind not in "bui":
-            block = block != 0
-        bits = np.packbits(block, axis=1, bitorder="little")
-        out_bytes[top : top + _ROWS_AT_ONCE, :row_bytes] = bits
+    if abs(pixels.strides[0]) < abs(pixels.strides[1]):  # columns first: turn them as bits
+        turned = np.empty((width, words_per_row(height)), np.uint64)
+        pack(pixels.T, threshold, turned)
+        rows = np.empty((turned.shape[1] * 64, out.shape[1]), np.uint64)
+        transpose(turned, 0, rows)
+        out[:] = rows[:height]
+        return
+    in_threads(
+        lambda top: _pack_rows(pixels[top : top + _ROWS_AT_ONCE], threshold, out[top:]),
+        range(0, height, _ROWS_AT_ONCE),
+        pixels=pixels.size,
+    )
+
+
+def _pack_rows(pixels: NDArray, threshold: float | None, out: Words) -> None:
+    if threshold is not None:
+        pixels = _above(pixels, threshold)
+    elif pixels.dtype.kind not in "bui":
+        pixels = pixels != 0
+    packed = np.packbits(pixels, axis=1, bitorder="little")
+    out_bytes = out[: len(packed)].view(np.uint8)
+    out_bytes[:, : packed.shape[1]] = packed
+    out_bytes[:, packed.shape[1] :] = 0
+
+
+def _above(pixels: NDArray, threshold: float) -> NDArray[np.bool_]:
+    """Compare in the pixels' own type, which is several times faster than in another."""
+    if pixels.dtype.kind in "ui":
+        return pixels > math.floor(threshold)
+    if pixels.dtype == np.float16 and 0 <= threshold < _LARGEST_HALF:
+        # numpy compares half floats one at a time; as bits they are whole numbers in the same
+        # order up to infinity, and after it come NaN and the negative ones
+        lowest = int(np.float16(threshold).view(np.uint16)) + 1
+        return pixels.view(np.uint16) - np.uint16(lowest) <= np.uint16(_INFINITE_HALF - lowest)
+    return pixels > pixels.dtype.type(threshold)
 
 
 def unpack(words: Words, width: int) -> NDArray[np.uint8]:
@@ -99,6 +129,45 @@ def cut(words: Words, column: int, width: int) -> Words:
     return out
 
 
+def count(words: Words) -> int:
+    """The number of set bits."""
+    blocks = range(0, len(words), _ROWS_AT_ONCE)
+    return sum(int(np.bitwise_count(words[r : r + _ROWS_AT_ONCE]).sum()) for r in blocks)
+
+
+def count_common(words: Words, others: Words) -> int:
+    """The number of bits that are set in both."""
+    blocks = range(0, len(words), _ROWS_AT_ONCE)
+    return sum(count(words[r : r + _ROWS_AT_ONCE] & others[r : r + _ROWS_AT_ONCE]) for r in blocks)
+
+
+def coverage(words: Words, width: int, scale: int) -> NDArray[np.float32]:
+    """The share of set pixels in each scale x scale block, border blocks over what they have."""
+    height = len(words)
+    counts = np.zeros((-(-height // scale), -(-width // scale)), np.int64)
+    _count_blocks(words, width, scale, counts)
+    rows = np.minimum(scale, height - np.arange(0, height, scale))
+    columns = np.minimum(scale, width - np.arange(0, width, scale))
+    return (counts / np.multiply.outer(rows, columns)).astype(np.float32)
+
+
+@compiled
+def _count_blocks(words, width, scale, counts):  # type: ignore[no-untyped-def]
+    """Add up the set bits of each scale x scale block."""
+    for r in range(words.shape[0]):
+        line = counts[r // scale]
+        for block in range(counts.shape[1]):
+            start = block * scale
+            last = min(start + scale, width) - 1
+            for k in range(start >> 6, (last >> 6) + 1):
+                word = words[r, k]
+                if k == start >> 6:
+                    word &= _ONES << np.uint64(start & 63)
+                if k == last >> 6:
+                    word &= _ONES >> np.uint64(63 - (last & 63))
+                line[block] += count_ones(word)
+
+
 @compiled
 def transpose(words, first_word, out):  # type: ignore[no-untyped-def]
     """Make rows of `out` from the columns of `words`, those of `first_word` and on.
@@ -119,23 +188,26 @@ def transpose(words, first_word, out):  # type: ignore[no-untyped-def]
             for r in range(top, bottom):
                 prefetch(words, min(r + _ROWS_AHEAD, height - 1), left + lanes - 1)
                 for lane in range(lanes):
-                    any_set[lane] |= words[r, left + lane]
-                    all_set[lane] &= words[r, left + lane]
+                    word = words[r, left + lane]
+                    any_set[lane] |= word
+                    all_set[lane] &= word
             for lane in range(lanes):
+                first = (group + lane) * 64
                 if any_set[lane] == 0 or all_set[lane] == _ONES:  # 64 x 64 pixels of one value
-                    block[:] = any_set[lane]
-                else:
-                    block[:] = np.uint64(0)
-                    for r in range(top, bottom):
-                        block[r - top] = words[r, left + lane]
-                    _turn(block)
+                    for i in range(first, first + 64):
+                        out[i, top // 64] = any_set[lane]
+                    continue
+                for r in range(top, bottom):
+                    block[r - top] = words[r, left + lane]
+                block[bottom - top :] = np.uint64(0)
+                _turn(block)
                 for i in range(64):
-                    out[(group + lane) * 64 + i, top // 64] = block[i]
+                    out[first + i, top // 64] = block[i]
 
 
 @compiled
 def _turn(block):  # type: ignore[no-untyped-def]
-    """Transpose 64 words of 64 bits in place, swapping ever smaller squares (Hacker's Delight 7-3)."""
+    """Transpose 64 words of 64 bits in place: swap ever smaller squares (Hacker's Delight 7-3)."""
     step = 32
     low = np.uint64(0x0000_0000_FFFF_FFFF)
     while step:
@@ -147,22 +219,3 @@ def _turn(block):  # type: ignore[no-untyped-def]
                 block[r + step] ^= swap
         step >>= 1
         low ^= low << np.uint64(step)
-
-
-def count(words: Words) -> int:
-    """The number of set bits."""
-    blocks = range(0, len(words), _ROWS_AT_ONCE)
-    return sum(int(np.bitwise_count(words[r : r + _ROWS_AT_ONCE]).sum()) for r in blocks)
-
-
-def coverage(words: Words, width: int, scale: int) -> NDArray[np.float32]:
-    """The share of set pixels in each scale x scale block, border blocks over what they have."""
-    height = len(words)
-    out = np.empty((-(-height // scale), -(-width // scale)), np.float32)
-    columns = np.arange(0, width, scale)
-    widths = np.minimum(columns + scale, width) - columns
-    for i, top in enumerate(range(0, height, scale)):
-        pixels = unpack(words[top : top + scale], width)
-        sums = np.add.reduceat(pixels.sum(axis=0, dtype=np.int64), columns)
-        out[i] = sums / (widths * len(pixels))
-    return out

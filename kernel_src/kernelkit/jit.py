@@ -7,7 +7,7 @@ cache rather than without the module.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,15 +16,17 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["compiled", "count_ones", "in_threads", "prefetch", "trailing_zeros"]
+__all__ = ["compiled", "count_ones", "in_threads", "prefetch", "store_word", "trailing_zeros"]
+
+_WORTH_A_THREAD = 1 << 22
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` at its first call, without the GIL, cached on disk where that works."""
     try:
-        return njit(nogil=True, cache=True)(function)
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:  # no folder for the cache: compile in each process
-        return njit(nogil=True)(function)
+        return njit(nogil=True, error_model="numpy")(function)
 
 
 @intrinsic
@@ -67,17 +69,37 @@ def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     return types.void(array, types.int64, types.int64), generate
 
 
+@intrinsic
+def store_word(typing_context: Any, array: Any, index: Any, word: Any) -> Any:
+    """Store the 8 bytes of a uint64 word in an array of bytes from `index` on, aligned or not."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        struct = context.make_array(array)(context, builder, args[0])
+        item = builder.gep(struct.data, [args[1]])
+        builder.store(args[2], builder.bitcast(item, ir.IntType(64).as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.uint64), generate
+
+
 def in_threads[Item, Result](
-    function: Callable[[Item], Result], items: Iterable[Item]
+    function: Callable[[Item], Result], items: Sequence[Item], pixels: int
 ) -> list[Result]:
     """Results of `function` for each item, in order, on all cores that this process may use.
 
-    The threads live for this call only: a pool kept in the module would be a pool of dead threads
-    in a forked reader process.
+    `pixels` is how much work there is in all: little is done at once, without threads. The threads
+    live for this call only: a pool kept in the module would be a pool of dead threads in a forked
+    reader process.
     """
-    items = list(items)
-    threads = min(len(items), len(os.sched_getaffinity(0)))
-    if threads <= 1:
+    threads = min(len(items), _usable_cores())
+    if threads <= 1 or pixels < _WORTH_A_THREAD:
         return [function(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, items))
+
+
+def _usable_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1

@@ -6,17 +6,22 @@ encoding, components) is done on the packed words: no path makes an array of a b
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kernelkit import bits, rle
+from kernelkit import bits, coco, rle
+from kernelkit.components import Components, Labels, label, measure, toggle
 from kernelkit.errors import MaskError
-from kernelkit.runs import Order, edges_of, fill_edges
+from kernelkit.runs import Order, edges_of, fill_edges, map_pieces
 
-__all__ = ["BitMask", "rle_decode", "rle_encode"]
+__all__ = ["BitMask", "Components", "Connectivity", "Keep", "rle_decode", "rle_encode"]
+
+type Connectivity = Literal[4, 8]
+type Keep = Literal[">", ">="]
 
 
 class BitMask:
@@ -137,13 +142,13 @@ class BitMask:
 
     def dice(self, other: "BitMask") -> float:
         """2 |A and B| / (|A| + |B|); 1 when both are empty."""
-        both = bits.count(self.words & self._same_size(other))
+        both = bits.count_common(self.words, self._same_size(other))
         total = self.area + other.area
         return 2 * both / total if total else 1.0
 
     def iou(self, other: "BitMask") -> float:
         """|A and B| / |A or B|; 1 when both are empty."""
-        both = bits.count(self.words & self._same_size(other))
+        both = bits.count_common(self.words, self._same_size(other))
         either = self.area + other.area - both
         return both / either if either else 1.0
 
@@ -162,7 +167,14 @@ class BitMask:
         `order` says whether pixels are numbered down the columns (most competitions) or along the
         rows, `base` is the first pixel's number, `empty` is what an empty mask is written as.
         """
-        return rle.format_runs(edges_of(self.words, self.width, order), base) or empty
+        rle.check_convention(order, base)
+        pieces = map_pieces(
+            self.words,
+            self.width,
+            order,
+            lambda edges, is_on: rle.format_piece(edges, is_on, base),
+        )
+        return rle.join_pieces(pieces, self.height * self.width, base) or empty
 
     @classmethod
     def from_rle(
@@ -178,6 +190,7 @@ class BitMask:
         Raises `MaskError`, with the place in the text, for anything that is not ascending,
         separate runs of positive length inside the image.
         """
+        rle.check_convention(order, base)
         mask = cls.zeros(*shape)
         if not isinstance(text, str):
             raise MaskError(
@@ -188,6 +201,71 @@ class BitMask:
             edges = rle.parse_runs(text, mask.height * mask.width, base)
             fill_edges(edges, mask.width, order, mask.words)
         return mask
+
+    def to_coco(self) -> dict[str, list[int] | bytes]:
+        """The mask as pycocotools writes it: {"size": [height, width], "counts": bytes}."""
+        edges = edges_of(self.words, self.width, "column")
+        counts = coco.format_counts(edges, self.height * self.width)
+        return {"size": [self.height, self.width], "counts": counts}
+
+    @classmethod
+    def from_coco(cls, encoded: Mapping[str, Any]) -> Self:
+        """The mask of COCO's {"size": [height, width], "counts": bytes or str}, compressed."""
+        mask = cls.zeros(*encoded["size"])
+        edges = coco.parse_counts(encoded["counts"], mask.height * mask.width)
+        fill_edges(edges, mask.width, "column", mask.words)
+        return mask
+
+    def components(self, connectivity: Connectivity = 8) -> Components:
+        """Areas, boxes and centroids of the connected components.
+
+        `connectivity` 8 joins pixels that touch at a corner, 4 does not.
+        """
+        return measure(self.words, self.width, self._labels(connectivity))
+
+    def keep_components(self, keep: NDArray[np.bool_], connectivity: Connectivity = 8) -> Self:
+        """A mask of those components, numbered as by `components`, for which `keep` is true."""
+        labels = self._labels(connectivity)
+        if np.shape(keep) != labels.areas.shape:
+            raise MaskError(
+                f"{np.size(keep)} choices were given for {len(labels.areas)} components;"
+                " give one for each, in the order of `components` at the same connectivity."
+            )
+        return self._toggled(labels, ~np.asarray(keep, bool))
+
+    def remove_small(
+        self, min_area: int, keep: Keep = ">=", connectivity: Connectivity = 8
+    ) -> Self:
+        """A mask of the components of at least, or with `keep=">"` of more than, `min_area`."""
+        if keep not in (">", ">="):
+            raise MaskError(f'components with area {keep!r} were asked for; it is ">" or ">=".')
+        labels = self._labels(connectivity)
+        small = labels.areas < min_area if keep == ">=" else labels.areas <= min_area
+        return self._toggled(labels, small)
+
+    def keep_largest(self, n: int = 1, connectivity: Connectivity = 8) -> Self:
+        """A mask of the `n` largest components; of equal ones, those that come first by rows."""
+        labels = self._labels(connectivity)
+        others = np.ones(len(labels.areas), bool)
+        others[np.argsort(-labels.areas, kind="stable")[:n]] = False
+        return self._toggled(labels, others)
+
+    def remove_touching_border(self, connectivity: Connectivity = 8) -> Self:
+        """A mask of the components that do not touch the border."""
+        labels = self._labels(connectivity)
+        return self._toggled(labels, labels.touching_border)
+
+    def fill_holes(self, max_area: int | None = None, connectivity: Connectivity = 8) -> Self:
+        """A mask whose holes of at most `max_area` pixels (all if None) are filled.
+
+        A hole is background that does not reach the border. `connectivity` is that of the objects:
+        the background around 8-connected objects is 4-connected, and the other way round.
+        """
+        labels = self._labels(connectivity, of_background=True)
+        holes = ~labels.touching_border
+        return self._toggled(
+            labels, holes if max_area is None else holes & (labels.areas <= max_area)
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the mask to a compressed .npz file, whole or not at all."""
@@ -205,6 +283,15 @@ class BitMask:
                 return cls(file["words"], int(file["width"]))
         except (ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
             raise MaskError(f"{path} is not a saved mask that can be read: {error}.") from error
+
+    def _labels(self, connectivity: int, of_background: bool = False) -> Labels:
+        if connectivity not in (4, 8):
+            raise MaskError(f"connectivity {connectivity} was asked for; it is 4 or 8.")
+        joined = 12 - connectivity if of_background else connectivity
+        return label(self.words, self.width, joined, of_background)
+
+    def _toggled(self, labels: Labels, chosen: NDArray[np.bool_]) -> Self:
+        return type(self)(toggle(self.words, self.width, labels, chosen), self.width)
 
     def _same_size(self, other: "BitMask") -> bits.Words:
         if self.shape != other.shape:
