@@ -167,7 +167,8 @@ class BandStitcher:
         stop = complete if complete == self._rows.length else complete - self._halo
         if stop > self._done:
             parts = np.linspace(self._done, stop, min(_TASKS, stop - self._done) + 1).astype(int)
-            in_threads(self._finish_part, list(pairwise(parts.tolist())))
+            pixels = (stop - self._done) * self._columns.length * len(self._masks)
+            in_threads(self._finish_part, list(pairwise(parts.tolist())), pixels)
             self._done = stop
             self._release(stop - self._halo)
             if self._store is not None:
@@ -201,13 +202,16 @@ class BandStitcher:
         if not any(row in self._tile_rows for row in self._rows.covering(first - 1, stop + 1)):
             return  # background: mask and store are zero from the start
         step = max(_CHUNK // self._columns.length, 1 + 15 * self._halo)
+        scratch = np.empty((step + 2 * self._halo, self._columns.length), np.float32)
         for top in range(first, stop, step):
             for label in range(len(self._masks)):
-                self._finish_chunk(label, top, min(top + step, stop))
+                self._finish_chunk(label, top, min(top + step, stop), scratch)
 
-    def _finish_chunk(self, label: int, first: int, stop: int) -> None:
+    def _finish_chunk(
+        self, label: int, first: int, stop: int, scratch: NDArray[np.float32]
+    ) -> None:
         top, bottom = max(first - self._halo, 0), min(stop + self._halo, self._rows.length)
-        values = self._sum(label, top, bottom)
+        values = self._sum(label, top, bottom, scratch[: bottom - top])
         mask = self._masks[label]
         threshold = np.float32(self._thresholds[label] * _UNIT)
         words = mask.words[first * self._scale : stop * self._scale]
@@ -216,9 +220,11 @@ class BandStitcher:
             own = values[first - top : stop - top]
             self._store.array[label, first:stop] = (own + 128) / 256
 
-    def _sum(self, label: int, top: int, bottom: int) -> NDArray[np.float32]:
-        """Lattice rows [top, bottom) of one class in whole units, float32."""
-        values = np.zeros((bottom - top, self._columns.length), np.float32)
+    def _sum(
+        self, label: int, top: int, bottom: int, values: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Write lattice rows [top, bottom) of one class to `values`, in whole units."""
+        values.fill(0)
         columns = self._columns
         for row in self._rows.covering(top, bottom):
             tiles = self._tile_rows.get(row)

@@ -1,0 +1,220 @@
+"""From a slide file to its run-length encoding with a model that does nothing, as markdown.
+
+    PYTHONPATH=kernel_src:. python benchmarks/bench_slide.py [--quick] [--workers 2]
+
+What a real model's time is added to: reading, normalising, stitching and encoding. Each row runs in
+a process of its own while its parent adds up the PSS of that process and all its children, ten
+times a second. "Reader alone" reads the same tiles and drops them; "x reader" is the time of the
+row as a multiple of it. The slides are made once and kept in build/bench: a wall of real H&E
+pixels, compressed, and one of the size of HuBMAP's largest image that is sparse on disk.
+"""
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import rasterio
+import torch
+from rasterio.windows import Window as FileWindow
+
+from devkit.demo.large import LargeSlide, bands_of_rows, write_slide
+from devkit.demo.sources import read_he_texture
+from kernelkit.canvas import Canvas
+from kernelkit.grid import Tile, TileGrid
+from kernelkit.normalise import normalise
+from kernelkit.reader import TileReader
+from kernelkit.recipe import NetworkInput
+from kernelkit.slide import Slide
+
+ROOT = Path(__file__).resolve().parents[1]
+DOWNLOADS, FOLDER = ROOT / "build/demo/downloads", ROOT / "build/bench"
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the table. `blend` None is the reader alone."""
+
+    name: str
+    slide: str
+    core: int
+    pad: int
+    scale: int
+    blend: str | None = None
+    upsample: str = "tile"
+
+    @property
+    def tiles(self) -> tuple[str, int, int, int]:
+        return self.slide, self.core, self.pad, self.scale
+
+
+def scenarios(quick: bool) -> list[Scenario]:
+    wall = "quick" if quick else "wall"
+    return [
+        Scenario("reader alone, scale 3", wall, 1536, 384, 3),
+        Scenario("crop, scale 3", wall, 1536, 384, 3, "crop"),
+        Scenario(
+            "hann, scale 3, blended at the network's scale", wall, 1536, 384, 3, "hann", "band"
+        ),
+        Scenario("reader alone, full resolution, 50 % overlap", wall, 512, 256, 1),
+        Scenario("hann, full resolution, 50 % overlap", wall, 512, 256, 1, "hann"),
+        Scenario("reader alone, sparse slide, scale 3", "sparse", 1536, 384, 3),
+        Scenario("crop, sparse slide, scale 3", "sparse", 1536, 384, 3, "crop"),
+    ]
+
+
+def slide_file(name: str) -> Path:
+    """The slide of this name, made if it is not there yet."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{name}.tiff"
+    if not path.exists():
+        unfinished = path.with_suffix(".part.tiff")
+        if name == "sparse":
+            write_sparse(unfinished, 39_960, 50_680)
+        else:
+            height, width = (6011, 6203) if name == "quick" else (20_011, 20_203)
+            plan = LargeSlide(name, height, width, "lzw", bigtiff=True)
+            write_slide(read_he_texture(DOWNLOADS), plan, unfinished)
+        unfinished.rename(path)
+    return path
+
+
+def write_sparse(path: Path, height: int, width: int) -> None:
+    """A slide with tissue in one corner and in its middle, 6144 x 6144 each, and nothing else."""
+    piece = LargeSlide("piece", 6144, 6144, "lzw")
+    pixels = np.concatenate(list(bands_of_rows(read_he_texture(DOWNLOADS), piece)))
+    options = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "lzw"}
+    with rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=3, dtype="uint8",
+        bigtiff="yes", sparse_ok=True, photometric="rgb", interleave="pixel", **options,
+    ) as file:  # fmt: skip
+        for row, col in ((0, 0), (16_384, 20_480)):
+            window = FileWindow(col, row, 6144, 6144)
+            file.write(np.ascontiguousarray(pixels.transpose(2, 0, 1)), window=window)
+
+
+def run(scenario: Scenario, workers: int) -> dict[str, float]:
+    """Run one row in this process; seconds in all and of its parts."""
+    path = slide_file(scenario.slide)
+    warm_up(scenario)
+    start = time.perf_counter()
+    with Slide(path) as slide:
+        size = slide.height, slide.width
+        grid = TileGrid(*size, core=scenario.core, pad=scenario.pad, scale=scenario.scale)
+        with TileReader(slide, grid, workers=workers) as reader:
+            if scenario.blend is None:
+                for _ in reader:
+                    pass
+                return {"seconds": time.perf_counter() - start, "pixels": size[0] * size[1]}
+            canvas = Canvas(grid, blend=scenario.blend, upsample=scenario.upsample)
+            seconds = stitch(reader, canvas)
+    began = time.perf_counter()
+    masks = canvas.finish()
+    text = masks[0].to_rle()
+    seconds["rle"] = time.perf_counter() - began
+    seconds["seconds"] = time.perf_counter() - start
+    return {**seconds, "pixels": size[0] * size[1], "characters": len(text)}
+
+
+def stitch(reader: Iterator[tuple[Tile, np.ndarray]], canvas: Canvas) -> dict[str, float]:
+    """Normalise, ask the model that does nothing, and stitch; seconds of each."""
+    settings = NetworkInput(mean=(0.6226, 0.4284, 0.6705), std=(0.1246, 0.1719, 0.0956))
+    model = torch.nn.Identity()
+    seconds = {"network": 0.0, "canvas": 0.0}
+    for batch in itertools.batched(reader, BATCH):
+        asked = time.perf_counter()
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.stack([pixels for _, pixels in batch]))
+            answers = model(normalise(pixels, settings))[:, :1].sigmoid().numpy()
+        answered = time.perf_counter()
+        for (tile, _), answer in zip(batch, answers, strict=True):
+            canvas.add(tile, answer)
+        seconds["network"] += answered - asked
+        seconds["canvas"] += time.perf_counter() - answered
+    return seconds
+
+
+def warm_up(scenario: Scenario) -> None:
+    """Compile what the canvas needs."""
+    if scenario.blend is not None:
+        grid = TileGrid(200, 200, core=96, pad=24, scale=scenario.scale)
+        canvas = Canvas(grid, blend=scenario.blend, upsample=scenario.upsample)
+        for tile in grid:
+            canvas.add(tile, np.full((1, grid.net_size, grid.net_size), 0.7, np.float32))
+        canvas.finish()[0].to_rle()
+
+
+def watched(command: list[str]) -> tuple[dict[str, float], int]:
+    """The answer of a command, and the peak of its and its children's PSS in bytes."""
+    peak = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        watcher = psutil.Process(process.pid)
+        while process.poll() is None:
+            peak = max(peak, pss(watcher))
+            time.sleep(0.1)
+        output = process.stdout.read() if process.stdout else ""
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
+    return json.loads(output.splitlines()[-1]), peak
+
+
+def pss(process: psutil.Process) -> int:
+    """Proportional set size of a process and all below it, in bytes."""
+    total = 0
+    try:
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    for one in family:
+        try:
+            rollup = Path(f"/proc/{one.pid}/smaps_rollup").read_text(encoding="ascii")
+        except OSError:
+            continue  # it ended while we looked
+        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line[:4] == "Pss:")
+    return total * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a slide of 6011 x 6203, once each")
+    parser.add_argument("--workers", type=int, default=2, help="reader processes")
+    parser.add_argument("--repeats", type=int, default=2, help="the best of so many counts")
+    parser.add_argument("--scenario", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    rows = scenarios(options.quick)
+    if options.scenario is not None:
+        print(json.dumps(run(rows[options.scenario], options.workers)))
+        return
+    for name in dict.fromkeys(row.slide for row in rows):
+        slide_file(name)
+    print(f"File to RLE with an identity model, {options.workers} reader processes\n")
+    print("| what | seconds | x reader | Mpx/s | network s | canvas s | RLE s | peak PSS, MB |")
+    print("|---|---|---|---|---|---|---|---|")
+    alone: dict[tuple[str, int, int, int], float] = {}
+    for number, row in enumerate(rows):
+        command = [sys.executable, __file__, "--scenario", str(number)]
+        command += ["--workers", str(options.workers)] + ["--quick"] * options.quick
+        runs = [watched(command) for _ in range(1 if options.quick else options.repeats)]
+        found, _ = min(runs, key=lambda one: one[0]["seconds"])
+        peak = max(peak for _, peak in runs)
+        reader = alone.setdefault(row.tiles, found["seconds"])
+        parts = " | ".join(
+            f"{found[part]:.2f}" if part in found else "" for part in ("network", "canvas", "rle")
+        )
+        print(
+            f"| {row.name} | {found['seconds']:.1f} | {found['seconds'] / reader:.2f} | "
+            f"{found['pixels'] / found['seconds'] / 1e6:.0f} | {parts} | {peak / 1e6:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
