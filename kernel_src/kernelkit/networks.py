@@ -3,8 +3,8 @@
 A description is a mapping: `arch` and the keyword arguments of
 `segmentation_models_pytorch.create_model` (a `MODEL` section of cfg.yaml, or the library's own
 config.json), or for classifiers `arch: timm`, `model_name` and those of `timm.create_model`.
-Pretrained weights that a description names are never fetched, and an output activation is left
-out: members answer in logits.
+Pretrained weights that a description names are never fetched, and output activations are left out:
+members, and their classification heads, answer in logits.
 """
 
 import hashlib
@@ -54,6 +54,8 @@ def build(description: Mapping[str, Any], source: str) -> nn.Module:
             arguments.update(pretrained=False)
             return timm.create_model(**arguments).eval()
         arguments.update(encoder_weights=None, activation=None)
+        if arguments.get("aux_params"):
+            arguments["aux_params"] = {**arguments["aux_params"], "activation": None}
         encoder = arguments.get("encoder_name", "resnet34")
         # timm's regnets and their like, as the library spelled them in 2021
         if encoder.startswith(("timm-regnet", "timm-res", "timm-gernet")):

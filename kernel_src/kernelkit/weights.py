@@ -51,7 +51,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     CheckpointError
-        Truncated, no weights in it, a TorchScript program, or objects that are no weights.
+        Truncated, no weights in it, or objects that are no weights.
     """
     if path.suffix == ".safetensors":
         try:
@@ -81,11 +81,6 @@ def _unpickle(path: Path) -> Any:
             "save the state dict of the network alone."
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError) as error:
-        if "TorchScript" in str(error):
-            raise CheckpointError(
-                f"{path}: this is a TorchScript program, which can run code; "
-                "ask for programs if you trust it."
-            ) from error
         raise _unreadable(path, error) from error
 
 

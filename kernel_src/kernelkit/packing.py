@@ -1,0 +1,62 @@
+"""From probabilities at the network's scale to packed bits of the cores, on the device."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernelkit.grid import Tile, Window
+
+__all__ = ["pack_bits", "pack_cores"]
+
+
+def pack_cores(
+    probabilities: Tensor, tiles: Sequence[Tile], scale: int, thresholds: Tensor
+) -> list[Tensor]:
+    """Enlarge each tile `scale` times, cut out its core, threshold it and pack it.
+
+    Parameters
+    ----------
+    probabilities
+        float32 (N, K, h, w), at the network's scale, of the `tiles`' read windows.
+    thresholds
+        float32 (1,) or (K,), on the same device; a pixel is on where it is above.
+
+    Returns
+    -------
+    The tiles' cores in their order, neighbours of one size together: uint8
+    (n, K, core.height, ceil(core.width / 8)), packed as by `pack_bits`.
+    """
+    packed: list[Tensor] = []
+    numbered = list(enumerate(tiles))
+    for inner, group in groupby(numbered, key=lambda pair: pair[1].inner):
+        places = [index for index, _ in group]
+        cores = _enlarged(probabilities[places[0] : places[-1] + 1], inner, scale)
+        packed.append(pack_bits(cores > thresholds[:, None, None]))
+    return packed
+
+
+def pack_bits(mask: Tensor) -> Tensor:
+    """uint8 (..., h, ceil(w / 8)) of a bool (..., h, w): pixel c is bit c % 8 of byte c // 8."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.packbits(mask.numpy(), axis=-1, bitorder="little"))
+    eights = F.pad(mask.to(torch.uint8), (0, -mask.shape[-1] % 8)).unflatten(-1, (-1, 8))
+    places = torch.arange(8, dtype=torch.uint8, device=mask.device)
+    return (eights << places).sum(-1, dtype=torch.uint8)
+
+
+def _enlarged(probabilities: Tensor, inner: Window, scale: int) -> Tensor:
+    """The window `inner` of the enlarged tiles; only what it needs of them is enlarged."""
+    rows, columns = (
+        # one pixel more on each side, since bilinear enlarging looks at neighbours
+        slice(max(0, start // scale - 1), -(-(start + size) // scale) + 1)
+        for start, size in ((inner.row, inner.height), (inner.col, inner.width))
+    )
+    part = probabilities[..., rows, columns]
+    if scale > 1:
+        part = F.interpolate(part, scale_factor=scale, mode="bilinear")
+    top, left = inner.row - rows.start * scale, inner.col - columns.start * scale
+    return part[..., top : top + inner.height, left : left + inner.width]
