@@ -114,7 +114,7 @@ class BandStitcher:
     Sums are made tile by tile in the grid's order, whatever the order in which tiles came, so the
     result is the same to the bit. Memory: the rows of tiles that reach into unfinished image rows,
     two in order of the grid with an overlap up to one half, a byte a pixel where probabilities
-    come as bytes and two where they come as float32.
+    come as bytes and are not enlarged first, two bytes else.
 
     Blending happens on a lattice `zoom` times as fine as the network's; finished rows of it are
     enlarged by `scale` to the image.
@@ -150,7 +150,7 @@ class BandStitcher:
         width = int(self._columns.stops[column] - self._columns.starts[column])
         if self._zoom > 1:
             zoom, (floats, unit) = self._zoom, _as_floats(probabilities, tile)
-            gain = np.float32(1 if unit == 255 else _UNIT)
+            gain = np.float32(_UNIT / unit)
             for values, out in zip(floats, held, strict=True):
                 enlarge(values, top // zoom, left // zoom, zoom, gain, height, width, out)
         elif probabilities.dtype == np.uint8:
@@ -186,7 +186,8 @@ class BandStitcher:
         if row not in self._tile_rows:
             tiles = len(self._columns.starts)
             shape = tiles, len(self._masks), self._rows.longest, self._columns.longest
-            kept = np.uint8 if dtype == np.uint8 else np.uint16
+            # enlarged bytes lie between bytes
+            kept = np.uint8 if dtype == np.uint8 and self._zoom == 1 else np.uint16
             held = self._spare.pop() if self._spare else np.empty(shape, kept)
             self._tile_rows[row] = _TileRow(held, np.zeros(tiles, np.bool_))
         return self._tile_rows[row]
