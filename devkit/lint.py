@@ -62,13 +62,20 @@ def outside_modules(files: Sequence[Path]) -> list[str]:
     return sorted({module for tree in trees if tree for module in imported_modules(tree)})
 
 
-def lint(files: Sequence[Path], profile: Profile, vendored: Collection[str]) -> list[Finding]:
+def lint(
+    files: Sequence[Path],
+    profile: Profile,
+    vendored: Collection[str],
+    source: Path = KERNEL_SOURCE,
+) -> list[Finding]:
     """What would fail on the image, in the order of files and lines.
 
     Parameters
     ----------
     vendored
         The top-level modules of the vendored wheels.
+    source
+        The folder with the package and what lies beside it.
 
     Raises
     ------
@@ -79,10 +86,10 @@ def lint(files: Sequence[Path], profile: Profile, vendored: Collection[str]) -> 
     """
     findings = set(_syntax(files, profile))
     broken = {(finding.path, finding.cell) for finding in findings}
-    rules = ImportRules(profile, vendored, KERNEL_SOURCE / "kernelkit")
+    rules = ImportRules(profile, vendored, source / "kernelkit")
     for path in files:
         known: dict[str, ast.expr] = {}
-        is_early = path.parent == KERNEL_SOURCE
+        is_early = path.parent == source
         own_rules = replace(rules, only_standard_library=True) if is_early else rules
         for unit in read_units(path):
             problems = list(shell_problems(unit.commands))
@@ -140,7 +147,7 @@ def _hidden_downloads(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield (
                     node.lineno,
                     (
-                        f"{name}({keyword.arg}={value!r}) fetches weights over the network, which is "
+                        f"{name}({keyword.arg}={value!r}) fetches weights, and the network is "
                         "off in the kernel: load them from a dataset"
                     ),
                 )

@@ -99,7 +99,7 @@ class ImportRules:
     def _problem(self, module: str) -> str | None:
         top = module.split(".")[0]
         python = "{}.{}".format(*self.profile.python_minor)
-        if top in self._standard:
+        if top in self._standard or (self.package.parent / f"{top}.py").is_file():
             return None
         if self.only_standard_library:
             return f"{top} is not in the standard library, and nothing else is there this early"

@@ -21,10 +21,8 @@ _WRITERS: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(("makedirs", "remove", "removedirs", "rmtree", "imwrite", "savefig"), (0,)),
     **dict.fromkeys(("savez", "savez_compressed", "savetxt"), (0,)),
     **dict.fromkeys(("to_csv", "to_parquet", "to_json", "to_pickle", "to_file", "to_excel"), (0,)),
-    **dict.fromkeys(("rename", "replace"), (-1, 0, 1)),
-    **dict.fromkeys(
-        ("copy", "copy2", "copyfile", "copytree", "save_file", "symlink", "link"), (1,)
-    ),
+    **dict.fromkeys(("copy", "copy2", "copyfile", "copytree"), (1,)),
+    **dict.fromkeys(("save_file", "symlink", "link"), (1,)),
     **dict.fromkeys(("save", "move"), (0, 1)),
 }
 _TARGETS = frozenset(("path", "dst", "file", "fname", "f", "path_or_buf"))

@@ -1,0 +1,95 @@
+"""Build the kernel dataset of an image: lint -> wheels -> pack -> verify.
+
+The result is a folder that the official client uploads as it is: kernelkit as a wheel, the wheels
+that the image lacks, the bootstrap that installs them there offline, and a manifest whose
+fingerprint the notebook carries. Nothing is uploaded by this command.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "kernel_src")]
+
+from devkit.builder import BUILD, Builder, default_listing  # noqa: E402
+from devkit.downloads import WheelSource  # noqa: E402
+from devkit.listing import add_listing_options, listing_from  # noqa: E402
+from devkit.profiles import load_profile, profile_names  # noqa: E402
+from devkit.resolve import REQUIREMENTS, Resolver  # noqa: E402
+from kernelkit.errors import KernelKitError  # noqa: E402
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    summary, details = (__doc__ or "").split("\n", 1)
+    parser = argparse.ArgumentParser(description=summary, epilog=details)
+    parser.add_argument(
+        "--profile",
+        default="kaggle-py312",
+        help=f"the image to build for: {', '.join(profile_names())} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="where to write the dataset (default: build/kernel-PROFILE)"
+    )
+    parser.add_argument(
+        "--requirements",
+        type=Path,
+        default=REQUIREMENTS,
+        help="the packages to vendor, one a line (default: wheels/requirements.in)",
+    )
+    parser.add_argument(
+        "--find-links",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder with wheels of your own, beside wheels/local/",
+    )
+    parser.add_argument(
+        "--no-index", action="store_true", help="take wheels from folders only, never fetch any"
+    )
+    parser.add_argument(
+        "--upgrade", action="store_true", help="resolve anew and take the newest versions that fit"
+    )
+    parser.add_argument(
+        "--no-proof",
+        action="store_true",
+        help="leave out the last step: install and import it in a twin of the image",
+    )
+    parser.add_argument("--dry", action="store_true", help="say what would be done, and do nothing")
+    add_listing_options(parser)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit code is 0 only where the dataset was built and verified."""
+    options = parse(arguments)
+    try:
+        builder = make_builder(options)
+        folder = (options.out or BUILD / f"kernel-{options.profile}").resolve()
+        if options.dry:
+            print("\n".join(builder.describe_plan(folder)))
+            return 0
+        packed = builder.build(folder, upgrade=options.upgrade)
+        if not options.no_proof:
+            builder.prove(packed)
+        print("\n".join(["", *builder.table(packed)]))
+    except KernelKitError as error:
+        print(f"no dataset built: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_builder(options: argparse.Namespace) -> Builder:
+    """The builder that the options ask for."""
+    profile = load_profile(options.profile)
+    default = WheelSource.default()
+    folders = (*default.folders, *(folder.resolve() for folder in options.find_links))
+    source = WheelSource(folders, options.no_index)
+    listing = listing_from(options, default_listing(profile))
+    return Builder(Resolver(profile, options.requirements.resolve(), source), listing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""How a dataset is listed on Kaggle, within the official client's own bounds."""
+
+import argparse
+import json
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+__all__ = ["CLIENT_FILE", "Listing", "add_listing_options", "listing_from", "read_listing"]
+
+CLIENT_FILE = "dataset-metadata.json"
+
+# as the documentation of dataset-metadata.json lists them
+_LICENCES = frozenset(
+    (
+        *("CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0"),
+        *("CC-BY-ND-4.0", "CC-BY-NC-ND-4.0", "CC-BY-NC-SA-4.0", "GPL-2.0", "GPL-3.0", "AGPL-3.0"),
+        *("LGPL-3.0", "FDL-1.3", "apache-2.0", "ODbL-1.0", "DbCL-1.0", "ODC-BY-1.0", "PDDL"),
+        *("CDLA-Permissive-1.0", "CDLA-Sharing-1.0", "US-Government-Works", "EU-ODP-Legal-Notice"),
+        *("copyright-authors", "other", "unknown"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How a dataset is listed on Kaggle.
+
+    Attributes
+    ----------
+    owner, slug
+        Its address is `owner/slug`.
+    title, subtitle, licence
+        As its page shows them; the licence by Kaggle's own name for it.
+    """
+
+    owner: str
+    slug: str
+    title: str
+    subtitle: str
+    licence: str = "apache-2.0"
+
+    def problems(self) -> list[str]:
+        """What Kaggle would refuse, a clause each."""
+        bounds = (
+            ("title", self.title, 6, 50),
+            ("slug", self.slug, 6, 50),
+            ("subtitle", self.subtitle, 20, 80),
+        )
+        found = [
+            f"the {what} '{text}' has {len(text)} characters, Kaggle wants {least} to {most}"
+            for what, text, least, most in bounds
+            if not least <= len(text) <= most
+        ]
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.slug):
+            found.append(f"the slug '{self.slug}' may have only a-z, 0-9 and single '-'")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.owner):
+            found.append(f"'{self.owner}' is no user of Kaggle")
+        if self.licence not in _LICENCES:
+            found.append(
+                f"Kaggle knows no licence '{self.licence}', only {', '.join(sorted(_LICENCES))}"
+            )
+        return found
+
+    def as_metadata(self) -> dict[str, object]:
+        """The contents of `dataset-metadata.json`."""
+        return {
+            "id": f"{self.owner}/{self.slug}",
+            "title": self.title,
+            "subtitle": self.subtitle,
+            "licenses": [{"name": self.licence}],
+        }
+
+
+def read_listing(folder: Path) -> Listing:
+    """How the dataset in `folder` will be listed, from the client's own file."""
+    metadata = json.loads((folder / CLIENT_FILE).read_text(encoding="utf-8"))
+    owner, _, slug = metadata["id"].partition("/")
+    licence = metadata["licenses"][0]["name"]
+    return Listing(owner, slug, metadata["title"], metadata["subtitle"], licence)
+
+
+def add_listing_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command line say how the dataset is to be listed."""
+    group = parser.add_argument_group("how the dataset is listed on Kaggle")
+    group.add_argument("--owner", help="user of Kaggle (default: $KAGGLE_USERNAME)")
+    group.add_argument("--slug", help="last part of the dataset's address")
+    group.add_argument("--title", help="title of the dataset's page, 6 to 50 characters")
+    group.add_argument("--subtitle", help="one line below the title, 20 to 80 characters")
+    group.add_argument("--licence", help="by Kaggle's name for it (default: apache-2.0)")
+
+
+def listing_from(options: argparse.Namespace, default: Listing) -> Listing:
+    """`default` with what the command line, or the environment, says instead."""
+    owner = options.owner or os.environ.get("KAGGLE_USERNAME")
+    told = {name: getattr(options, name) for name in ("slug", "title", "subtitle", "licence")}
+    return replace(default, **{k: v for k, v in {**told, "owner": owner}.items() if v})

@@ -1,0 +1,268 @@
+"""The first thing that runs on Kaggle: check the kernel dataset, install it, prove that it works.
+
+The notebook's first cell finds the dataset's manifest among the mounts and calls `start`. What the
+upload did to the files is undone where that can be proved (`mounted`). The wheels are installed by
+the image's own pip into a folder of their own, so that nothing of the image changes.
+
+Standard library only: at this point nothing else can be relied upon.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mounted import WEIGHTS_MANIFEST, BootstrapError, doubled, place, read_manifest, verified
+
+__all__ = ["Dataset", "start"]
+
+_NEVER_REPLACED = ("torch", "numpy")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A kernel dataset that is installed and proved.
+
+    Attributes
+    ----------
+    folder
+        Where it is mounted.
+    site
+        Where its packages are installed; it is on `sys.path` and in `PYTHONPATH`.
+    fingerprint
+        Of what it holds.
+    work
+        Where this session keeps what it restored.
+    """
+
+    folder: Path
+    site: Path
+    fingerprint: str
+    work: Path
+
+    def models(self, folder: str | Path) -> Path:
+        """The models folder to load from: `folder`, or the tree that a weights dataset stands for.
+
+        Kaggle keeps no folders, so a weights dataset is flat; its manifest says where each file
+        belongs, and links put them there. A dataset that is not mounted where `folder` says is
+        looked for where Kaggle's other layouts of mounts have it.
+
+        Raises
+        ------
+        BootstrapError
+            When the weights are not those that the manifest lists.
+        """
+        folder = _mounted_as(Path(folder))
+        mounted = doubled(folder, WEIGHTS_MANIFEST)
+        if mounted is None:
+            return folder
+        manifest = read_manifest(mounted / WEIGHTS_MANIFEST)
+        sources = verified(mounted, manifest["files"])
+        tree = self.work / f"models-{manifest['fingerprint'][:12]}"
+        for entry in manifest["files"]:
+            place(sources[entry["name"]], tree / entry["name"])
+        for name, text in manifest["target"]["configurations"].items():
+            (tree / name).write_text(text, encoding="utf-8")
+        return tree
+
+
+def start(manifests: Sequence[str | Path], wanted: str = "") -> Dataset:
+    """Check, install and import the dataset with the fingerprint `wanted`; print what was done.
+
+    Parameters
+    ----------
+    manifests
+        The manifests found among the mounts.
+    wanted
+        The fingerprint that the notebook was made for, or nothing to take the only one mounted.
+
+    Raises
+    ------
+    BootstrapError
+        The dataset, the Python or the image is not the one wanted, or a file of it was changed.
+    """
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it waits a minute for the network
+    path, manifest = _choose([Path(path) for path in manifests], wanted)
+    target, fingerprint = manifest["target"], manifest["fingerprint"]
+    image = _check_target(target)
+    before = {name: _origin(name) for name in _NEVER_REPLACED}
+    work = _work_folder(fingerprint)
+    sources = verified(path.parent, manifest["files"])
+    wheels = [entry for entry in manifest["files"] if entry["kind"] == "wheel"]
+    site = _install(sources, wheels, work)
+    _put_on_path(site, path.parent)
+    for entry in wheels:
+        for module in entry["modules"]:
+            _import_from(site, module, entry["name"])
+    for name, origin in before.items():
+        if _origin(name) != origin:
+            raise BootstrapError(
+                f"{name} now comes from {_origin(name)} instead of the image's {origin}: build the "
+                "dataset without it"
+            )
+    rows = [(entry["name"], _how(sources[entry["name"]], entry)) for entry in wheels]
+    _print_table(path.parent, fingerprint, target, [*rows, *image])
+    return Dataset(path.parent, site, fingerprint, work)
+
+
+def _mounted_as(folder: Path) -> Path:
+    """`folder`, or the same dataset where another layout of Kaggle's mounts has it."""
+    inputs = next((parent for parent in folder.parents if parent.name == "input"), None)
+    if folder.exists() or inputs is None:
+        return folder
+    found = (match for depth in ("", "datasets/*/") for match in inputs.glob(depth + folder.name))
+    return next(found, folder)
+
+
+def _choose(paths: Sequence[Path], wanted: str) -> tuple[Path, dict[str, Any]]:
+    mounted: dict[str, tuple[Path, dict[str, Any]]] = {}
+    unreadable = []
+    for path in paths:
+        try:
+            manifest = read_manifest(path)
+        except BootstrapError as error:
+            unreadable.append(error)
+        else:
+            mounted.setdefault(manifest["fingerprint"], (path, manifest))
+    if wanted in mounted:
+        return mounted[wanted]
+    if unreadable:
+        raise unreadable[0]
+    listed = ", ".join(f"{key[:12]} at {path.parent}" for key, (path, _) in mounted.items())
+    if wanted:
+        raise BootstrapError(
+            f"this notebook wants the kernel dataset {wanted[:12]}, but mounted is {listed}: wait "
+            "until its new version is ready and attach that, or push the notebook again"
+        )
+    if len(mounted) > 1:
+        raise BootstrapError(
+            f"several kernel datasets are mounted ({listed}): detach all but one, or give the "
+            "notebook the fingerprint of the one that it wants"
+        )
+    return next(iter(mounted.values()))
+
+
+def _check_target(target: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows for the table on what is the image's own; stops where it is another image."""
+    profile = target["profile"]
+    advice = (
+        f"attach the dataset made for this image, or pin the notebook to the image of {profile}"
+    )
+    python = platform.python_version()
+    if python.rsplit(".", 1)[0] != target["python"]:
+        raise BootstrapError(
+            f"the dataset was made for {profile} with Python {target['python']}, but this session "
+            f"has Python {python}: {advice}"
+        )
+    if platform.machine() != target["machine"]:
+        raise BootstrapError(
+            f"the dataset was made for {target['machine']}, but this is {platform.machine()}"
+        )
+    glibc = platform.libc_ver()[1]
+    if _numbers(glibc) < _numbers(target["glibc"]):
+        raise BootstrapError(
+            f"the dataset was made for {profile} with glibc {target['glibc']}, but this session "
+            f"has glibc {glibc}: {advice}"
+        )
+    rows = [("Python", python)]
+    for name, expected in target["image"].items():
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found = "none"
+        if _numbers(found)[:2] != _numbers(expected)[:2]:
+            raise BootstrapError(
+                f"the dataset was made for {profile} with {name} {expected}, but this session has "
+                f"{found}: {advice}"
+            )
+        remark = "" if found == expected else f" ({profile} has {expected})"
+        rows.append((name, f"{found}, the image's{remark}"))
+    return rows
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version.split("+")[0])]
+
+
+def _origin(module: str) -> str | None:
+    spec = importlib.util.find_spec(module)
+    return spec.origin if spec else None
+
+
+def _work_folder(fingerprint: str) -> Path:
+    """A folder of this session's own, on Kaggle's scratch disk where there is one."""
+    for parent in (os.environ.get("KERNELKIT_WORK"), "/kaggle/tmp", tempfile.gettempdir()):
+        if parent:
+            work = Path(parent) / f"kernelkit-{fingerprint[:12]}"
+            try:
+                work.mkdir(parents=True, exist_ok=True)
+            except OSError:
+                continue
+            if os.access(work, os.W_OK):
+                return work
+    raise BootstrapError("neither /kaggle/tmp nor the temporary folder can be written to")
+
+
+def _how(source: Path, entry: Mapping[str, Any]) -> str:
+    if source.is_dir():
+        return "installed; the upload had unpacked it"
+    return "installed" if source.name == entry["name"] else f"installed; it came as {source.name}"
+
+
+def _install(sources: Mapping[str, Path], wheels: Sequence[Mapping[str, Any]], work: Path) -> Path:
+    """Install the wheels into a folder of their own, unless a run before this one did."""
+    site = work / "site"
+    if site.is_dir():
+        return site
+    restored = [work / "wheels" / entry["name"] for entry in wheels]
+    for path in restored:
+        place(sources[path.name], path)
+    unfinished = Path(tempfile.mkdtemp(prefix="site-", dir=work))
+    command = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "install"]
+    command += ["--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--quiet"]
+    command += ["--target", str(unfinished), *map(str, restored)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise BootstrapError(f"the image's pip refused the wheels: {result.stderr.strip()}")
+    unfinished.replace(site)
+    return site
+
+
+def _put_on_path(site: Path, folder: Path) -> None:
+    """Let this process and those that it starts import from `site`."""
+    sys.path[:] = [str(site), *(p for p in sys.path if p not in (str(site), str(folder)))]
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = [str(site), *(path for path in others if path not in ("", str(site)))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    importlib.invalidate_caches()
+
+
+def _import_from(site: Path, module: str, wheel: str) -> None:
+    try:
+        imported = importlib.import_module(module)
+    except Exception as error:
+        raise BootstrapError(f"{module} of {wheel} cannot be imported: {error!r}") from error
+    origins = [imported.__file__] if imported.__file__ else list(imported.__path__)
+    if not any(Path(origin).is_relative_to(site) for origin in origins if origin):
+        raise BootstrapError(
+            f"{module} was imported from {origins[0]} instead of the dataset's {wheel}: restart "
+            "the session, and import nothing before the first cell"
+        )
+
+
+def _print_table(
+    folder: Path, fingerprint: str, target: Mapping[str, Any], rows: Sequence[tuple[str, str]]
+) -> None:
+    print(f"kernel dataset {fingerprint[:12]} for {target['profile']}, from {folder}")
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        print(f"  {name:<{width}}  {text}")
