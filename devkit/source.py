@@ -54,12 +54,16 @@ def read_units(path: Path) -> list[Unit]:
     Raises
     ------
     DatasetError
-        When a notebook is not one.
+        When there is no such file, or a notebook is not one.
     """
-    if path.suffix != ".ipynb":
-        return [Unit(path, None, _parse(path.read_text(encoding="utf-8")))]
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from None
+    if path.suffix != ".ipynb":
+        return [Unit(path, None, _parse(text))]
+    try:
+        cells = json.loads(text)["cells"]
         sources = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: not a notebook: {error!r}") from None
