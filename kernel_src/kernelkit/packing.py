@@ -43,6 +43,10 @@ def pack_bits(mask: Tensor) -> Tensor:
     """uint8 (..., h, ceil(w / 8)) of a bool (..., h, w): pixel c is bit c % 8 of byte c // 8."""
     if mask.device.type == "cpu":
         return torch.from_numpy(np.packbits(mask.numpy(), axis=-1, bitorder="little"))
+    return _pack_by_torch(mask)
+
+
+def _pack_by_torch(mask: Tensor) -> Tensor:
     eights = F.pad(mask.to(torch.uint8), (0, -mask.shape[-1] % 8)).unflatten(-1, (-1, 8))
     places = torch.arange(8, dtype=torch.uint8, device=mask.device)
     return (eights << places).sum(-1, dtype=torch.uint8)

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernelkit.grid import TileGrid
+from kernelkit.packing import _pack_by_torch, pack_bits, pack_cores
+from kernelkit.transfer import Pending, Uploader
+
+CPU = torch.device("cpu")
+
+
+@given(st.integers(1, 5), st.integers(1, 70), st.integers(0, 2**32 - 1))
+def test_bits_are_packed_as_numpy_packs_them(height, width, seed):
+    """Both ways to pack, the CPU's and the GPU's, give what np.packbits gives."""
+    mask = np.random.default_rng(seed).random((2, 3, height, width)) > 0.5
+    expected = np.packbits(mask, axis=-1, bitorder="little")
+    for pack in (pack_bits, _pack_by_torch):
+        packed = pack(torch.from_numpy(mask))
+        assert packed.dtype == torch.uint8
+        assert np.array_equal(packed.numpy(), expected)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+@pytest.mark.parametrize("edges", ["pad", "shift"])
+def test_cores_are_cut_from_the_enlarged_tiles(scale, edges):
+    """Only what a core needs is enlarged, and that gives what enlarging the whole tile gives."""
+    grid = TileGrid(167, 211, core=12 * 5 * scale, pad=6 * scale, scale=scale, edges=edges)
+    side = grid.net_size
+    probabilities = torch.rand(len(grid), 2, side, side, generator=torch.manual_seed(0))
+    thresholds = torch.tensor([0.4, 0.6])
+    enlarged = (
+        F.interpolate(probabilities, scale_factor=scale, mode="bilinear")
+        if scale > 1
+        else (probabilities)
+    )
+    packed = [
+        core for part in pack_cores(probabilities, list(grid), scale, thresholds) for core in part
+    ]
+    assert len(packed) == len(grid)
+    for tile, bits, whole in zip(grid, packed, enlarged, strict=True):
+        inner = tile.inner
+        core = whole[:, inner.row : inner.row + inner.height, inner.col : inner.col + inner.width]
+        mask = np.unpackbits(bits.numpy(), axis=-1, count=core.shape[-1], bitorder="little")
+        sure = ((core - thresholds[:, None, None]).abs() > 1e-6).numpy()
+        expected = (core > thresholds[:, None, None]).numpy()
+        assert np.array_equal(mask[sure], expected[sure])
+        assert sure.mean() > 0.999
+
+
+def test_tiles_go_up_in_their_own_dtype():
+    """A batch, or a list of tiles, becomes one tensor of the source's dtype."""
+    upload = Uploader(CPU)
+    for dtype in (np.uint8, np.uint16, np.int16, np.float32):
+        tiles = (np.arange(2 * 3 * 4 * 5) * 7).reshape(2, 3, 4, 5).astype(dtype)
+        for form in (tiles, list(tiles)):
+            uploaded = upload(form)
+            assert uploaded.numpy().dtype == dtype
+            assert np.array_equal(uploaded.numpy(), tiles)
+
+
+def test_answers_come_down_tile_by_tile():
+    """The parts of an answer are taken apart into one array a tile, in order."""
+    parts = [torch.zeros(2, 1, 4, 4), torch.ones(3, 1, 4, 2)]
+    arrived = Pending(parts).result()
+    assert [tile.shape for tile in arrived] == [(1, 4, 4)] * 2 + [(1, 4, 2)] * 3
+    assert [tile.mean() for tile in arrived] == [0, 0, 1, 1, 1]
+    assert Pending([]).result() == []
