@@ -156,13 +156,10 @@ class Canvas:
     ) -> Stitcher:
         grid = self.grid
         zoom, scale = (grid.scale, 1) if upsample == "tile" else (1, grid.scale)
-        rows, columns = (
-            _axis(blend, length, scale, spans, grid)
-            for length, spans in (
-                (grid.height, [(t.read.row, t.core.row, t.core.bottom) for t in _first(grid, 0)]),
-                (grid.width, [(t.read.col, t.core.col, t.core.right) for t in _first(grid, 1)]),
-            )
-        )
+        down = [(t.read.row, t.core.row, t.core.bottom) for t in grid[:: grid.columns]]
+        across = [(t.read.col, t.core.col, t.core.right) for t in grid[: grid.columns]]
+        rows = _axis(blend, grid.height, grid.tile_size, scale, down)
+        columns = _axis(blend, grid.width, grid.tile_size, scale, across)
         store = None
         if path is not None:
             store = ProbabilityFile(path, (self._classes, rows.length, columns.length))
@@ -195,19 +192,18 @@ class Canvas:
             self.rows_done = self._stitcher.finish(self._complete_rows)
 
 
-def _first(grid: TileGrid, axis: int) -> list[Tile]:
-    """The tiles of the first column (axis 0) or of the first row (axis 1)."""
-    return grid[:: grid.columns] if axis == 0 else grid[: grid.columns]
-
-
 def _axis(
-    blend: Blend, length: int, scale: int, spans: list[tuple[int, int, int]], grid: TileGrid
+    blend: Blend, length: int, tile_size: int, scale: int, spans: list[tuple[int, int, int]]
 ) -> AxisWeights:
-    """The weights along one axis of the image at 1/scale; `spans` are (read, core, core's end)."""
+    """Weights along one axis at 1/scale, from source pixels: (read, core, the core's end) a tile.
+
+    Reads and the beginnings of cores are multiples of the grid's scale; only the image's end is
+    not.
+    """
     return axis_weights(
         blend,
         -(-length // scale),
-        grid.tile_size // scale,
+        tile_size // scale,
         [read // scale for read, _, _ in spans],
         [(core // scale, -(-end // scale)) for _, core, end in spans],
     )
