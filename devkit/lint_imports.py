@@ -37,10 +37,11 @@ _AT_HOME = frozenset(("devkit", "tests", "benchmarks", "build_dataset"))
 def standard_library(python: tuple[int, int]) -> frozenset[str]:
     """The top-level modules of the standard library of `python`, whichever Python runs this."""
     minor = python[1]
-    names = (sys.stdlib_module_names | _REMOVED.keys()) - {
-        name for name, gone in _REMOVED.items() if gone <= minor
-    }
-    return frozenset(name for name in names if _ADDED.get(name, 0) <= minor)
+    return frozenset(
+        name
+        for name in sys.stdlib_module_names | _REMOVED.keys() | _ADDED.keys()
+        if _ADDED.get(name, 0) <= minor < _REMOVED.get(name, minor + 1)
+    )
 
 
 @dataclass(frozen=True)

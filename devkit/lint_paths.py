@@ -85,6 +85,7 @@ def _written(call: ast.Call, name: str) -> Iterator[ast.expr]:
     if name == "open":
         if _is_writing_mode(call, receiver):
             yield from filter(None, (receiver, *call.args[:1]))
+            yield from (keyword.value for keyword in call.keywords if keyword.arg in _TARGETS)
         return
     if name in ("rename", "replace") and receiver is not None:
         # a path's takes one argument, a string's takes two, the functions of `os` take two paths
