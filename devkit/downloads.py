@@ -25,6 +25,11 @@ class WheelSource:
     folders: tuple[Path, ...] = ()
     no_index: bool = False
 
+    def __post_init__(self) -> None:
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise WheelError(f"{folder}: there is no such folder of wheels")
+
     @classmethod
     def default(cls) -> "WheelSource":
         """The registry, and `wheels/local/` where it exists."""
