@@ -1,0 +1,1 @@
+"""The workshop: what runs on your own machine and never on Kaggle."""

@@ -1,0 +1,115 @@
+"""Training images from a competition's folder, and random, turned and recoloured crops of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernelkit.mask import rle_decode
+from kernelkit.slide import Slide
+
+__all__ = ["Crops", "LabelledImage", "Tensors", "band_statistics", "read_labelled"]
+
+
+Tensors = tuple[Tensor, Tensor]
+"""Normalised pixels, (C, H, W) float32, and their mask, (1, H, W) float32 of 0 and 1."""
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image, (C, H, W) in its own dtype, and its mask, (H, W) bool."""
+
+    id: str
+    pixels: np.ndarray
+    mask: np.ndarray
+
+    def tensors(self, divide: float, mean: Sequence[float], std: Sequence[float]) -> Tensors:
+        """`(pixels / divide - mean) / std`, and the mask, as a network learns from them."""
+        pixels = torch.from_numpy(self.pixels.astype(np.float32)) / divide
+        pixels = (pixels - _by_band(mean)) / _by_band(std)
+        return pixels, torch.from_numpy(self.mask[np.newaxis].astype(np.float32))
+
+
+def _by_band(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values).reshape(-1, 1, 1)
+
+
+def read_labelled(images: Path, encodings: Path, prefix: str) -> list[LabelledImage]:
+    """The images of a folder whose ids start with `prefix`, with their masks from a CSV of RLEs."""
+    rows = pd.read_csv(encodings, keep_default_na=False)
+    labelled = []
+    for name, encoding in zip(rows["id"], rows["encoding"], strict=True):
+        if not name.startswith(prefix):
+            continue
+        with Slide(images / f"{name}.tiff") as slide:
+            pixels = slide.read(slide.bounds)
+            mask = rle_decode(encoding, (slide.height, slide.width))
+        labelled.append(LabelledImage(name, pixels, mask.astype(bool)))
+    return labelled
+
+
+def band_statistics(
+    images: Sequence[LabelledImage], divide: float
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each band over all pixels, after division by `divide`."""
+    pixels = np.concatenate([image.pixels.reshape(len(image.pixels), -1) for image in images], 1)
+    scaled = pixels / divide
+    return scaled.mean(1).round(4).tolist(), scaled.std(1).round(4).tolist()
+
+
+class Crops:
+    """Random square crops of normalised images, in all eight orientations and other colours.
+
+    Parameters
+    ----------
+    images
+        Normalised images and their masks.
+    side
+        Side of a crop in pixels; a smaller image is mirrored at its edges up to that size.
+    generator
+        Where all the randomness comes from.
+    """
+
+    def __init__(self, images: Sequence[Tensors], side: int, generator: torch.Generator) -> None:
+        self._images = [_at_least(torch.cat(image), side) for image in images]
+        self._areas = torch.tensor([float(image[0].numel()) for image in self._images])
+        self._side = side
+        self._generator = generator
+
+    def batch(self, count: int) -> Tensors:
+        """`count` crops, (count, C, side, side), and their masks, (count, 1, side, side)."""
+        chosen = torch.multinomial(
+            self._areas, count, replacement=True, generator=self._generator
+        ).tolist()
+        both = torch.stack([self._crop(self._images[index]) for index in chosen])
+        return self._recoloured(both[:, :-1]), both[:, -1:]
+
+    def _crop(self, image: Tensor) -> Tensor:
+        row = self._random_below(image.shape[1] - self._side + 1)
+        col = self._random_below(image.shape[2] - self._side + 1)
+        crop = image[:, row : row + self._side, col : col + self._side]
+        crop = torch.rot90(crop, self._random_below(4), (1, 2))
+        return crop.flip(2) if self._random_below(2) else crop
+
+    def _recoloured(self, pixels: Tensor) -> Tensor:
+        """Another contrast and brightness: partly the same in all bands, partly not (stains)."""
+        count, bands = pixels.shape[:2]
+        gain = 0.2 * self._normal(count, 1, 1, 1) + 0.1 * self._normal(count, bands, 1, 1)
+        shift = 0.2 * self._normal(count, 1, 1, 1) + 0.1 * self._normal(count, bands, 1, 1)
+        return pixels * gain.exp() + shift
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self._generator)
+
+    def _random_below(self, limit: int) -> int:
+        return int(torch.randint(limit, (), generator=self._generator))
+
+
+def _at_least(image: Tensor, side: int) -> Tensor:
+    rows, cols = (max(0, side - size) for size in image.shape[1:])
+    return F.pad(image, (0, cols, 0, rows), mode="reflect")

@@ -1,0 +1,163 @@
+"""Prepare the demo: download, cut, train, score; each step once, until its inputs change."""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devkit.demo.competition import HIDDEN_TEST, write_competition, write_labels
+from devkit.demo.large import SLIDES, write_large_competition
+from devkit.demo.runs import RUNS, Run
+from devkit.demo.sources import REQUIREMENTS, read_he_texture, read_pictures
+from devkit.demo.stage import Stage, fingerprint
+
+__all__ = ["Demo", "Large", "data_key", "large_key", "models_key", "prepare", "prepare_large"]
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Where the parts of a prepared demo lie, below the folder `out`."""
+
+    out: Path
+
+    @property
+    def competition(self) -> Path:
+        """The competition's folder as Kaggle mounts it in a public run."""
+        return self.out / "competition"
+
+    @property
+    def hidden_competition(self) -> Path:
+        """The same as the hidden rerun sees it: other test images, and more of them."""
+        return self.out / "hidden" / "competition"
+
+    @property
+    def solution(self) -> Path:
+        """The labels of the public run's test images, `id,encoding`."""
+        return self.out / "labels" / "solution.csv"
+
+    @property
+    def hidden_solution(self) -> Path:
+        """The labels of the hidden rerun's test images, `id,encoding`."""
+        return self.out / "labels" / "hidden_solution.csv"
+
+    @property
+    def models(self) -> Path:
+        """Run folders as the training left them."""
+        return self.out / "models"
+
+    @property
+    def pretrained(self) -> Path:
+        """The best network of each fold in the library's own saved form, a folder each."""
+        return self.out / "pretrained"
+
+    @property
+    def large_models(self) -> Path:
+        """Two H&E networks, one of each architecture, in the library's own saved form."""
+        return self.out / "large_models"
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Dice of every member and ensemble; see `score.report`."""
+        return json.loads((self.out / "report.json").read_text())
+
+
+@dataclass(frozen=True)
+class Large:
+    """Where the large competition lies; it has no labels."""
+
+    competition: Path
+
+
+def prepare(out: str | Path, runs: Sequence[Run] = RUNS) -> Demo:
+    """Make the demo in the folder `out`, or find it there; the second time takes no time.
+
+    Raises
+    ------
+    ToolError
+        The pictures are not there yet and cannot be downloaded.
+    """
+    out = Path(out)
+    data = Stage(out, "data", data_key())
+    models = Stage(out, "models", models_key(runs))
+    with _alone_in(out):
+        if not data.is_done():
+            print("demo: cutting the pictures into a competition", flush=True)
+            with data.draft() as draft:
+                _write_data(out / "downloads", Demo(draft))
+        if not models.is_done():
+            print("demo: training the networks, once, about 4 minutes on 2 cores", flush=True)
+            with models.draft() as draft:
+                _write_models(runs, Demo(out), Demo(draft))
+    return Demo(out)
+
+
+def prepare_large(out: str | Path, downloads: str | Path = "build/demo/downloads") -> Large:
+    """Make the large slides in the folder `out`, or find them there.
+
+    Raises
+    ------
+    ToolError
+        The pictures are not in `downloads` yet and cannot be downloaded.
+    """
+    out = Path(out)
+    stage = Stage(out, "large", large_key())
+    with _alone_in(out):
+        if not stage.is_done():
+            with stage.draft() as draft:
+                write_large_competition(read_he_texture(Path(downloads)), draft / "competition")
+    return Large(out / "competition")
+
+
+def data_key() -> str:
+    """A hash of all that the competition's files depend on."""
+    sources = ("competition.py", "layouts.py", "sources.py")
+    return fingerprint([*(_HERE / name for name in sources), REQUIREMENTS])
+
+
+def models_key(runs: Sequence[Run] = RUNS) -> str:
+    """A hash of all that the trained models and their report depend on."""
+    sources = ("crops.py", "processes.py", "score.py", "train.py")
+    return fingerprint([_HERE / name for name in sources], data_key(), runs)
+
+
+def large_key() -> str:
+    """A hash of all that the large slides depend on."""
+    return fingerprint([_HERE / "large.py", _HERE / "sources.py", REQUIREMENTS], SLIDES)
+
+
+def _write_data(downloads: Path, demo: Demo) -> None:
+    pictures = read_pictures(downloads)
+    write_competition(pictures, demo.competition)
+    write_competition(pictures, demo.hidden_competition, HIDDEN_TEST)
+    write_labels(pictures, demo.solution)
+    write_labels(pictures, demo.hidden_solution, HIDDEN_TEST)
+
+
+def _write_models(runs: Sequence[Run], data: Demo, demo: Demo) -> None:
+    # Only here, where minutes go by anyway: these import torch and take seconds.
+    from devkit.demo.score import report
+    from devkit.demo.train import export_pretrained, train
+
+    train(runs, data.competition, demo.models)
+    export_pretrained(demo.models, demo.pretrained)
+    for run in runs:
+        if run.images == "he_":
+            first = f"{run.name}_fold_0"
+            shutil.copytree(demo.pretrained / first, demo.large_models / first)
+    scores = report(runs, data.competition, data.solution, demo.models)
+    (demo.out / "report.json").write_text(json.dumps(scores, indent=1))
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Let no other process prepare the same folder at the same time."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

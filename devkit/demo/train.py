@@ -1,0 +1,171 @@
+"""Really train the demo's networks, into the folders that a training code leaves behind.
+
+It is the training of HuBMAP's second place in small: binary cross-entropy plus Dice, AdamW without
+decay on biases and norms, a cosine up over the first fifth of the steps and down over the rest, and
+an exponential moving average (EMA) of the whole state. Every other epoch the raw and the averaged
+weights are validated, and those that beat the fold's best Dice so far are saved. So a folder may
+hold several checkpoints, and the one with the best Dice in its name counts:
+
+    <run>/cfg.yaml
+    <run>/fold_<i>/models/e<epoch>_t<epochs>_cmax_<val|ema>_<dice>.pth
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+import yaml
+from timm.optim import param_groups_weight_decay
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from devkit.demo.competition import SLUG
+from devkit.demo.crops import Crops, Tensors, band_statistics, read_labelled
+from devkit.demo.processes import in_processes
+from devkit.demo.runs import Run
+from devkit.demo.score import network_dice
+from kernelkit.checkpoints import load_members
+from kernelkit.errors import CheckpointError
+from kernelkit.networks import build
+
+__all__ = ["export_pretrained", "train", "train_fold", "write_config"]
+
+
+def train(runs: Sequence[Run], competition: Path, models: Path) -> None:
+    """Train every fold of every run on the competition's training images, into `models`.
+
+    Each fold has a process and a core of its own: two threads that share the work of one small
+    network wait for each other at every layer, and on a busy machine much longer than they work.
+    It also makes the weights independent of the number of cores.
+
+    Raises
+    ------
+    CheckpointError
+        A fold never became better than its run's `worth_saving`.
+    """
+    for run in runs:
+        write_config(run, competition, models)
+    folds = [(run, index) for run in runs for index in range(len(run.validation))]
+    in_processes(
+        train_fold,
+        [(run, index, competition, models) for run, index in folds],
+        steps=sum(run.total_steps for run in runs),
+    )
+
+
+def write_config(run: Run, competition: Path, models: Path) -> None:
+    """Begin a run's folder with its cfg.yaml: settings, and statistics of its training images."""
+    images = read_labelled(competition / "train", competition / "train.csv", run.images)
+    config = {"COMPETITION": SLUG, **run.config(*band_statistics(images, run.divide))}
+    folder = models / run.name
+    folder.mkdir(parents=True)
+    (folder / "cfg.yaml").write_text(
+        yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
+    )
+
+
+def train_fold(
+    run: Run, index: int, competition: Path, models: Path, advance: Callable[[], None]
+) -> str:
+    """Train one fold, into `models/<run>/fold_<index>/models/`; a line about it is returned.
+
+    `advance` is called after every step.
+    """
+    torch.set_num_threads(1)
+    images = read_labelled(competition / "train", competition / "train.csv", run.images)
+    mean, std = band_statistics(images, run.divide)
+    tensors = {image.id: image.tensors(run.divide, mean, std) for image in images}
+    validation = [tensors.pop(name) for name in run.validation[index]]
+    folder = models / run.name / f"fold_{index}" / "models"
+    fold = _Fold(run, folder, seed=100 * run.seed + index)
+    best = fold.train(list(tensors.values()), validation, advance)
+    return f"{run.name} fold_{index}: best Dice on its validation images {best:.3f}"
+
+
+def export_pretrained(models: Path, pretrained: Path) -> None:
+    """Save each fold's best network in the library's own form: config.json, model.safetensors."""
+    for member in load_members(models):
+        save: Any = member.module.save_pretrained  # which torch's type of a module does not know
+        save(pretrained / f"{member.run}_{member.fold}")
+
+
+class _Fold:
+    """One network on its way through the epochs of one fold."""
+
+    def __init__(self, run: Run, folder: Path, seed: int) -> None:
+        torch.manual_seed(seed)
+        self._run = run
+        self._folder = folder
+        self._crops_from = torch.Generator().manual_seed(seed)
+        self._network = build(run.model, run.name).to(memory_format=torch.channels_last)
+        self._average = ModelEmaV3(self._network, decay=run.ema_decay, use_warmup=True)
+        groups = param_groups_weight_decay(self._network, run.weight_decay)
+        self._optimiser = torch.optim.AdamW(groups, lr=run.learning_rate)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser, run.learning_rate, run.epochs * run.steps, pct_start=0.2
+        )
+        self._best = run.worth_saving
+        folder.mkdir(parents=True)
+
+    def train(
+        self,
+        training: Sequence[Tensors],
+        validation: Sequence[Tensors],
+        advance: Callable[[], None],
+    ) -> float:
+        """Train all epochs, save the checkpoints worth keeping, and return the best Dice."""
+        crops = Crops(training, self._run.tile, self._crops_from)
+        for epoch in range(1, self._run.epochs + 1):
+            self._network.train()
+            losses = []
+            for _ in range(self._run.steps):
+                losses.append(self._step(*crops.batch(self._run.batch)))
+                advance()
+            if epoch % 2 == 0 or epoch == self._run.epochs:
+                self._validate(epoch, sum(losses) / len(losses), validation)
+        if self._best == self._run.worth_saving:
+            raise CheckpointError(
+                f"{self._folder}: no epoch's Dice was above {self._run.worth_saving}; "
+                "train longer, or lower the run's 'worth_saving'."
+            )
+        return self._best
+
+    def _step(self, pixels: Tensor, masks: Tensor) -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=_bfloat16_pays()):
+            logits = self._network(pixels.contiguous(memory_format=torch.channels_last)).float()
+        overlap = smp.losses.DiceLoss(smp.losses.BINARY_MODE, from_logits=True)
+        loss = F.binary_cross_entropy_with_logits(logits, masks) + overlap(logits, masks)
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+        self._schedule.step()
+        self._average.update(self._network)
+        return loss.item()
+
+    def _validate(self, epoch: int, loss: float, validation: Sequence[Tensors]) -> None:
+        """Let the raw and the averaged weights compete for one running maximum."""
+        competitors: dict[str, nn.Module] = {"val": self._network, "ema": self._average.module}
+        for kind, network in competitors.items():
+            score = network_dice(network, validation)
+            if score > self._best:
+                self._best = score
+                self._save(network, epoch, kind, score, loss)
+
+    def _save(self, network: nn.Module, epoch: int, kind: str, score: float, loss: float) -> None:
+        state = {
+            "epoch": epoch,
+            "loss": loss,
+            "model_state": network.state_dict(),
+            "opt_state": self._optimiser.state_dict(),
+            "model_name": self._run.name,
+        }
+        name = f"e{epoch}_t{self._run.epochs}_cmax_{kind}_{score:.4f}.pth"
+        torch.save(state, self._folder / name)
+
+
+def _bfloat16_pays() -> bool:
+    """Whether this processor multiplies in bfloat16 no slower than in float32."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
