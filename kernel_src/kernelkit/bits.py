@@ -9,10 +9,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.jit import compiled, count_ones, in_threads, prefetch
+from kernelkit.columns import transpose
+from kernelkit.jit import compiled, count_ones, in_threads
 
 __all__ = [
-    "LANES",
     "Words",
     "count",
     "count_common",
@@ -21,19 +21,13 @@ __all__ = [
     "pack",
     "place",
     "tail_mask",
-    "transpose",
     "unpack",
     "words_per_row",
 ]
 
 type Words = NDArray[np.uint64]
 
-LANES = 8
-"""Words of a row that `transpose` takes at once: a cache line."""
-
 _ROWS_AT_ONCE = 64
-_ROWS_AHEAD = 24
-"""How far `transpose` reads ahead: rows lie kilobytes apart, which no processor foresees."""
 
 _LARGEST_HALF, _INFINITE_HALF = 65504.0, 0x7C00
 _ONES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -166,56 +160,3 @@ def _count_blocks(words, width, scale, counts):  # type: ignore[no-untyped-def]
                 if k == last >> 6:
                     word &= _ONES >> np.uint64(63 - (last & 63))
                 line[block] += count_ones(word)
-
-
-@compiled
-def transpose(words, first_word, out):  # type: ignore[no-untyped-def]
-    """Make rows of `out` from the columns of `words`, those of `first_word` and on.
-
-    `words` is (height, any), `out` (64 * n, ceil(height / 64)): as many words' columns as fit.
-    """
-    height = words.shape[0]
-    any_set = np.empty(LANES, np.uint64)
-    all_set = np.empty(LANES, np.uint64)
-    block = np.empty(64, np.uint64)
-    for group in range(0, out.shape[0] // 64, LANES):
-        lanes = min(LANES, out.shape[0] // 64 - group)
-        left = first_word + group
-        for top in range(0, height, 64):
-            bottom = min(top + 64, height)
-            any_set[:] = np.uint64(0)
-            all_set[:] = _ONES if bottom == top + 64 else np.uint64(0)
-            for r in range(top, bottom):
-                prefetch(words, min(r + _ROWS_AHEAD, height - 1), left + lanes - 1)
-                for lane in range(lanes):
-                    word = words[r, left + lane]
-                    any_set[lane] |= word
-                    all_set[lane] &= word
-            for lane in range(lanes):
-                first = (group + lane) * 64
-                if any_set[lane] == 0 or all_set[lane] == _ONES:  # 64 x 64 pixels of one value
-                    for i in range(first, first + 64):
-                        out[i, top // 64] = any_set[lane]
-                    continue
-                for r in range(top, bottom):
-                    block[r - top] = words[r, left + lane]
-                block[bottom - top :] = np.uint64(0)
-                _turn(block)
-                for i in range(64):
-                    out[first + i, top // 64] = block[i]
-
-
-@compiled
-def _turn(block):  # type: ignore[no-untyped-def]
-    """Transpose 64 words of 64 bits in place: swap ever smaller squares (Hacker's Delight 7-3)."""
-    step = 32
-    low = np.uint64(0x0000_0000_FFFF_FFFF)
-    while step:
-        shift = np.uint64(step)
-        for square in range(0, 64, 2 * step):
-            for r in range(square, square + step):
-                swap = ((block[r] >> shift) ^ block[r + step]) & low
-                block[r] ^= swap << shift
-                block[r + step] ^= swap
-        step >>= 1
-        low ^= low << np.uint64(step)

@@ -18,7 +18,8 @@ from numba.extending import intrinsic
 
 __all__ = ["compiled", "count_ones", "in_threads", "prefetch", "store_word", "trailing_zeros"]
 
-_WORTH_A_THREAD = 1 << 22
+_WORTH_A_THREAD = 1 << 25
+"""Pixels; fewer are done sooner than threads start."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

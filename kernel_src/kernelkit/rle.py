@@ -47,14 +47,13 @@ class Piece(NamedTuple):
 
 def format_piece(edges: Edges, is_on: bool, base: int) -> Piece:
     """Write the runs that lie whole between `edges`; `is_on` if the first edge closes a run."""
-    closing, whole = np.split(edges, [int(is_on and len(edges) > 0)])
-    whole, opening = np.split(whole, [len(whole) // 2 * 2])
-    text = np.empty(0, np.uint8)
-    if len(whole):
-        digits = len(str(int(whole[-1]) + base))
-        text = np.empty(len(whole) * (digits + 1) + _SLACK, np.uint8)
-        text = text[: _write_runs(whole, base, *_DIGITS, text)]
-    return Piece(closing.tolist(), str(text.data, "ascii"), opening.tolist())
+    first = int(is_on and len(edges) > 0)
+    last = len(edges) - (len(edges) - first) % 2
+    whole = edges[first:last]
+    digits = len(str(int(edges[-1]) + base)) if len(edges) else 0
+    text = np.empty(len(whole) * (digits + 1) + _SLACK, np.uint8)
+    text = text[: _write_runs(whole, base, *_DIGITS, text)]
+    return Piece(edges[:first].tolist(), str(text.data, "ascii"), edges[last:].tolist())
 
 
 def join_pieces(pieces: Iterable[Piece], size: int, base: int) -> str:

@@ -3,8 +3,7 @@
 A mask's `edges` are the positions (int64, ascending, an even number of them) at which the line
 turns on, off, on, ...: its runs are `edges[0::2]` to `edges[1::2]`. The line is the rows one after
 the other ("row") or the columns ("column"). It is read in pieces, bands of rows or stripes of
-columns, on all cores; a stripe is transposed into a buffer that stays in the processor's cache, so
-nothing of the mask's size is made.
+columns, on all cores, and nothing of the mask's size is made.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.bits import LANES, Words, transpose, words_per_row
+from kernelkit.bits import Words, words_per_row
+from kernelkit.columns import STRIPE, column_edges, transpose
 from kernelkit.jit import compiled, count_ones, in_threads, trailing_zeros
 
 __all__ = ["Edges", "Order", "edges_of", "fill_edges", "map_pieces"]
@@ -37,7 +37,7 @@ def map_pieces[Result](
     read = _read_band if by_row else _read_stripe
     return in_threads(
         lambda start: function(*read(words, width, start)),
-        range(0, height, _ROWS_AT_ONCE) if by_row else range(0, words.shape[1], LANES),
+        range(0, height, _ROWS_AT_ONCE) if by_row else range(0, words.shape[1], STRIPE),
         pixels=height * width,
     )
 
@@ -57,29 +57,22 @@ def fill_edges(edges: Edges, width: int, order: Order, out: Words) -> None:
     fill = _fill_band if by_row else _fill_stripe
     in_threads(
         lambda start: fill(edges, width, start, out),
-        range(0, height, _ROWS_AT_ONCE) if by_row else range(0, out.shape[1], LANES),
+        range(0, height, _ROWS_AT_ONCE) if by_row else range(0, out.shape[1], STRIPE),
         pixels=height * width,
     )
 
 
 def _read_band(words: Words, width: int, row: int) -> tuple[Edges, bool]:
     is_on = bool(row and words[row - 1, -1] >> np.uint64((width - 1) % 64))
-    return _edges_in(words[row : row + _ROWS_AT_ONCE], width, is_on, row * width), is_on
+    band = words[row : row + _ROWS_AT_ONCE]
+    edges = np.empty(_count_edges(band, width, is_on), np.int64)
+    _find_edges(band, width, is_on, row * width, edges)
+    return edges, is_on
 
 
 def _read_stripe(words: Words, width: int, word: int) -> tuple[Edges, bool]:
-    height = words.shape[0]
-    columns = min(LANES * 64, width - word * 64)
-    stripe = np.empty((words_per_row(columns) * 64, words_per_row(height)), np.uint64)
-    transpose(words, word, stripe)
     is_on = bool(word and words[-1, word - 1] >> np.uint64(63))
-    return _edges_in(stripe[:columns], height, is_on, word * 64 * height), is_on
-
-
-def _edges_in(rows: Words, width: int, is_on: bool, position: int) -> Edges:
-    edges = np.empty(_count_edges(rows, width, is_on), np.int64)
-    _find_edges(rows, width, is_on, position, edges)
-    return edges
+    return column_edges(words, width, word), is_on
 
 
 def _fill_band(edges: Edges, width: int, row: int, out: Words) -> None:
@@ -90,7 +83,7 @@ def _fill_band(edges: Edges, width: int, row: int, out: Words) -> None:
 
 def _fill_stripe(edges: Edges, width: int, word: int, out: Words) -> None:
     height = out.shape[0]
-    stripe_words = min(LANES, out.shape[1] - word)
+    stripe_words = min(STRIPE, out.shape[1] - word)
     stripe = np.zeros((stripe_words * 64, words_per_row(height)), np.uint64)
     start = word * 64 * height
     stop = start + min(len(stripe), width - word * 64) * height
