@@ -1,0 +1,78 @@
+"""The official client, with its uploads made safe. Import it through `client` only.
+
+Importing the `kaggle` package signs in, prints and makes folders, so it is done late and quietly.
+
+Two faults of the client's uploads are mended by overriding its public methods. A file whose upload
+failed is left out of the dataset without an error; here the dataset is not created then. An upload
+that was interrupted ten times within a second is given up; here there are pauses between.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from kaggle.api.kaggle_api_extended import KaggleApi, ResumableUploadResult
+
+from devkit.errors import ToolError
+
+__all__ = ["CarefulApi"]
+
+_LONGEST_PAUSE = 30.0
+
+
+class CarefulApi(KaggleApi):
+    """The official client, which creates no dataset from a part of its files.
+
+    Parameters
+    ----------
+    pause_seconds
+        To wait before an interrupted upload is resumed; doubled each time.
+    """
+
+    def __init__(self, pause_seconds: float = 1.0) -> None:
+        self._pause_seconds = pause_seconds
+        self._pauses: dict[str, float] = {}
+        self._results: dict[str, str] = {}
+
+    def upload_complete(self, path: str, url: str, quiet: bool, resume: bool = False) -> str:
+        """Upload one file, or what is left of it; notes the result and pauses if interrupted."""
+        result: str = super().upload_complete(path, url, quiet, resume)
+        self._results[path] = result
+        if result == ResumableUploadResult.INCOMPLETE:
+            pause = self._pauses.get(path, self._pause_seconds)
+            self._pauses[path] = min(pause * 2, _LONGEST_PAUSE)
+            time.sleep(pause)
+        return result
+
+    def upload_files(
+        self,
+        request: Any,
+        resources: Any,
+        folder: str,
+        blob_type: Any,
+        upload_context: Any,
+        *options: Any,
+    ) -> None:
+        """Upload the files of a folder, all of them.
+
+        Raises
+        ------
+        ToolError
+            A file did not get there. What did is not sent again by the next attempt.
+        """
+        super().upload_files(request, resources, folder, blob_type, upload_context, *options)
+        unfinished = {
+            path: result
+            for path, result in self._results.items()
+            if result != ResumableUploadResult.COMPLETE
+        }
+        for path, result in unfinished.items():
+            if result == ResumableUploadResult.FAILED:
+                # Kaggle does not know this upload any more: the next attempt has to start it anew
+                Path(upload_context.get_upload_info_file_path(path)).unlink(missing_ok=True)
+        if unfinished:
+            names = ", ".join(sorted(Path(path).name for path in unfinished))
+            raise ToolError(
+                f"the upload of {names} was cut off, and nothing was created; run the same command "
+                "again, what is there already is not sent again"
+            )

@@ -1,0 +1,190 @@
+"""Credentials: which ones this machine has, text without them, and folders that must hold none.
+
+Kernels and datasets are pushed to a public service, and a private kernel is published with one
+click after the competition. What looks like a token is therefore refused before the push, whether
+it is one of the user's own or merely has the form of one.
+"""
+
+import base64
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, TextIO
+
+from devkit.errors import DatasetError
+
+__all__ = ["ScrubbedStream", "known_secrets", "refuse_secrets", "scrub"]
+
+# what is larger holds weights or wheels of others, in which a pattern would only match by chance
+_LARGEST_TEXT = 5 * 2**20
+
+_FILES = re.compile(
+    r"(kaggle\.json|access_token(\.txt)?|credentials\.json|\.netrc|\.env(\..+)?|\.pypirc"
+    r"|id_(rsa|dsa|ecdsa|ed25519)|.*\.pem)"
+)
+# a quote in a notebook's JSON is written \"
+_QUOTE = rb"\\?[\"']"
+_FORMS = {
+    "a Kaggle API token": rb"KGAT_[0-9A-Za-z]{16,}",
+    "the key of a kaggle.json": _QUOTE + rb"key" + _QUOTE + rb"\s*:\s*" + _QUOTE + rb"[0-9a-f]{32}",
+    "a Kaggle key": rb"KAGGLE_(?:KEY|API_TOKEN)\b[^\w\n]{1,12}\w{16,}",
+    "a Hugging Face token": rb"\bhf_[A-Za-z0-9]{30,}",
+    "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{22,})",
+    "an AWS key": rb"\bAKIA[0-9A-Z]{16}\b",
+    "a Google key": rb"\bAIza[0-9A-Za-z_-]{35}",
+    "a Slack token": rb"\bxox[abprs]-[0-9A-Za-z-]{10,}",
+    "a W&B key": rb"WANDB_API_KEY\b[^\w\n]{1,12}[0-9a-f]{40}",
+    "an API key": rb"\bsk-[A-Za-z0-9_-]{32,}",
+    "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "a web token": rb"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
+    "a password or token in the code": (
+        rb"(?i)\b\w*(?:api_?key|secret|passwo?r?d|token)\s*[=:]\s*"
+        + _QUOTE
+        + rb"[A-Za-z0-9_\-/+=]{20,}"
+        + _QUOTE
+    ),
+}
+_PATTERNS = {kind: re.compile(form) for kind, form in _FORMS.items()}
+
+
+def known_secrets(environment: Mapping[str, str] | None = None) -> frozenset[str]:
+    """The credentials that the official client could be using on this machine, as they are sent."""
+    environment = os.environ if environment is None else environment
+    found = {environment.get("KAGGLE_KEY", "")}
+    token = environment.get("KAGGLE_API_TOKEN", "")
+    found.add(_text(Path(token)) if _is_file(token) else token)
+    user = environment.get("KAGGLE_USERNAME", "")
+    folders = [Path("~/.kaggle"), Path("~/.config/kaggle")]
+    for name in ("KAGGLE_CONFIG_DIR", "XDG_CONFIG_HOME"):
+        if environment.get(name):
+            folders += [Path(environment[name]), Path(environment[name]) / "kaggle"]
+    for folder in (folder.expanduser() for folder in folders):
+        for name in ("access_token", "access_token.txt"):
+            found.add(_text(folder / name))
+        for name in ("kaggle.json", "credentials.json"):
+            content = _json(folder / name)
+            found |= {content.get(key, "") for key in ("key", "access_token", "refresh_token")}
+            user = user or content.get("username", "")
+    # what is shorter is no credential, and replacing it would garble the output
+    secrets = {secret for secret in found if len(secret) >= 8}
+    basic = {base64.b64encode(f"{user}:{secret}".encode()).decode() for secret in secrets if user}
+    return frozenset(secrets | basic)
+
+
+def scrub(text: str, secrets: frozenset[str]) -> str:
+    """`text` with each of the secrets replaced by `***`."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return _PATTERNS["a Kaggle API token"].sub(b"***", text.encode()).decode()
+
+
+class ScrubbedStream:
+    """A stream for the official client to write its progress to: scrubbed, then passed on."""
+
+    def __init__(self, stream: TextIO, secrets: frozenset[str]) -> None:
+        self._stream = stream
+        self._secrets = secrets
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        """Pass `text` on without the secrets; returns what the caller expects, its length."""
+        self._stream.write(scrub(text, self._secrets))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream below."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether the stream below is a terminal; progress bars ask."""
+        return self._stream.isatty()
+
+
+def refuse_secrets(folder: Path, secrets: frozenset[str]) -> None:
+    """Refuse a folder of which any file holds, or is, something like a credential.
+
+    Looks into wheels and other zip archives too. The form of a token is looked for in files of up
+    to 5 MiB, the user's own credentials in each of them, whatever its size.
+
+    Raises
+    ------
+    DatasetError
+        Naming the file, its line and the kind of secret, never the secret.
+    """
+    own = [secret.encode() for secret in secrets]
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder)
+        if _FILES.fullmatch(path.name):
+            raise DatasetError(
+                f"{folder}/{name} is a file for credentials: take it out of the folder; "
+                "nothing was pushed"
+            )
+        for where, finding in _findings(path, own):
+            raise DatasetError(
+                f"{folder}/{name}{where} looks like {finding}: take it out, and if it was ever "
+                "pushed, replace it; nothing was pushed"
+            )
+
+
+def _findings(path: Path, own: list[bytes]) -> Iterator[tuple[str, str]]:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as file:
+                    # the wheels of others hold examples and test data: only exact forms count
+                    for line, kind in _scan(file, member.file_size, own, exact=True):
+                        yield f" ({member.filename}, line {line})", kind
+    else:
+        with path.open("rb") as file:
+            for line, kind in _scan(file, path.stat().st_size, own, exact=False):
+                yield f", line {line},", kind
+
+
+def _scan(file: IO[bytes], size: int, own: list[bytes], exact: bool) -> Iterator[tuple[int, str]]:
+    if size > _LARGEST_TEXT:
+        if own and _holds(file, own):
+            yield 1, "your own Kaggle credential"
+        return
+    content = file.read()
+    for secret in own:
+        if (at := content.find(secret)) >= 0:
+            yield content.count(b"\n", 0, at) + 1, "your own Kaggle credential"
+    for kind in list(_PATTERNS)[:2] if exact else _PATTERNS:
+        if found := _PATTERNS[kind].search(content):
+            yield content.count(b"\n", 0, found.start()) + 1, kind
+
+
+def _holds(file: IO[bytes], own: list[bytes]) -> bool:
+    """Whether a large file holds one of the secrets, also across the pieces it is read in."""
+    overlap = max(map(len, own)) - 1
+    tail = b""
+    while piece := file.read(_LARGEST_TEXT):
+        if any(secret in tail + piece for secret in own):
+            return True
+        tail = piece[-overlap:]
+    return False
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return bool(text) and Path(text).is_file()
+    except OSError:
+        return False
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _json(path: Path) -> dict[str, str]:
+    try:
+        content = json.loads(_text(path) or "{}")
+    except json.JSONDecodeError:
+        return {}
+    return {key: value for key, value in content.items() if isinstance(value, str)}
