@@ -14,20 +14,19 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
 import mounted
-from devkit.errors import DatasetError
 from devkit.limits import check_upload, replace_dataset, safe_name
 from devkit.listing import CLIENT_FILE, Listing, add_listing_options, listing_from
 from devkit.pack import Packed, write_json, write_manifest
 from devkit.tools import REPOSITORY
 from devkit.wheelfile import file_sha256
-from kernelkit.checkpoints import Member, load_members
+from kernelkit.checkpoints import Member, Prefer, load_members
 from kernelkit.errors import KernelKitError
 from kernelkit.weights import PICKLES, read_weights
 
@@ -48,6 +47,9 @@ def pack_weights(
     models: Path,
     folder: Path,
     listing: Listing = DEFAULT_LISTING,
+    *,
+    prefer: Prefer = "best",
+    programs: bool = False,
     cache: Path = _BUILD / "weights-cache",
     say: Callable[[str], None] = print,
 ) -> Packed:
@@ -55,6 +57,8 @@ def pack_weights(
 
     Parameters
     ----------
+    prefer, programs
+        As `load_members` takes them; programs go out as they are.
     cache
         Where conversions are kept.
     say
@@ -63,22 +67,22 @@ def pack_weights(
     Raises
     ------
     CheckpointError
-        A run cannot be loaded, as `load_members` says.
+        A run cannot be loaded, or two have the same weights, as `load_members` says.
     DatasetError
-        Two members have the same weights, or Kaggle would refuse the dataset.
+        When Kaggle would refuse the dataset.
     """
-    if not models.is_dir():
-        raise DatasetError(f"{models}: there is no such folder; it should hold the training runs")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".packing-") as name:
         stage = Path(name) / "dataset"
         stage.mkdir()
         entries: list[dict[str, Any]] = []
         configurations: dict[str, str] = {}
-        for member in _members(models):
-            entry = _pack_member(member, models, stage, cache)
+        for member in load_members(models, prefer=prefer, programs=programs):
+            # a folder that is itself a run is found as the only one below its parent
+            root = models if (models / member.run).is_dir() else models.parent
+            entry = _pack_member(member, root, stage, cache)
             entries.append(entry)
-            configurations |= _configurations(member.path, models)
+            configurations |= _configurations(member.path, root)
             say(f"{entry['name']}  {entry['size'] / 1e6:.1f} MB")
         target = {"configurations": configurations}
         manifest = write_manifest(stage / mounted.WEIGHTS_MANIFEST, entries, target)
@@ -88,46 +92,24 @@ def pack_weights(
     return Packed(folder, manifest)
 
 
-def _members(models: Path) -> Iterator[Member]:
-    """Every member, a run at a time, so that one run's networks are in memory at once."""
-    seen: dict[str, str] = {}
-    runs = [run for run in sorted(models.iterdir()) if run.is_dir() and _holds_weights(run)]
-    if not runs:
-        raise DatasetError(
-            f"{models}: no folder in it holds a checkpoint; give it the runs' folder"
-        )
-    for run in runs:
-        # load_members takes patterns, and a run's name may hold their characters
-        pattern = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in run.name)
-        for member in load_members(models, [pattern]):
-            twin = seen.setdefault(member.weights_sha256, member.name)
-            if twin != member.name:
-                raise DatasetError(
-                    f"{models}: {twin} and {member.name} have the same weights; remove one of them"
-                )
-            yield member
-
-
-def _holds_weights(run: Path) -> bool:
-    return any(path.suffix in (*PICKLES, ".safetensors", ".pkl") for path in run.rglob("*"))
-
-
-def _pack_member(member: Member, models: Path, stage: Path, cache: Path) -> dict[str, Any]:
-    place = member.path.relative_to(models)
-    is_known = place.suffix in (*PICKLES, ".safetensors")
-    place = place.with_name(f"{place.stem if is_known else place.name}.safetensors")
-    converted = _converted(member.path, cache)
+def _pack_member(member: Member, root: Path, stage: Path, cache: Path) -> dict[str, Any]:
+    place = member.path.relative_to(root)
+    source = member.path
+    if member.kind != "program":
+        stem = place.stem if place.suffix in (*PICKLES, ".safetensors") else place.name
+        place = place.with_name(f"{stem}.safetensors")
+        source = _converted(member.path, cache)
     packed = stage / safe_name("__".join(place.parts))
     try:
-        os.link(converted, packed)
+        os.link(source, packed)
     except OSError:  # another file system
-        shutil.copyfile(converted, packed)
+        shutil.copyfile(source, packed)
     return {
         "name": place.as_posix(),
         "safe_name": packed.name,
         "sha256": file_sha256(packed),
         "size": packed.stat().st_size,
-        "kind": "weights",
+        "kind": member.kind,
         "architecture": member.architecture,
         "score": member.score,
     }
@@ -156,12 +138,12 @@ def _content(checkpoint: Path) -> str:
     )
 
 
-def _configurations(checkpoint: Path, models: Path) -> dict[str, str]:
-    """The descriptions of the network that lie between the models folder and the checkpoint."""
-    folders = [parent for parent in checkpoint.parents if parent.is_relative_to(models)]
+def _configurations(checkpoint: Path, root: Path) -> dict[str, str]:
+    """The descriptions of the network that lie between the folder of runs and the checkpoint."""
+    folders = [parent for parent in checkpoint.parents if root in parent.parents]
     paths = [folder / name for folder in folders for name in _CONFIGURATIONS]
     return {
-        path.relative_to(models).as_posix(): path.read_text(encoding="utf-8")
+        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
         for path in paths
         if path.is_file()
     }
@@ -174,11 +156,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=_BUILD / "weights", help="where to write (default: %(default)s)"
     )
+    parser.add_argument(
+        "--prefer",
+        choices=("best", "ema", "raw"),
+        default="best",
+        help="which checkpoints of a fold compete, as in the recipe (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--programs",
+        action="store_true",
+        help="pack TorchScript and exported programs too; loading them may run their code",
+    )
     add_listing_options(parser)
     options = parser.parse_args(arguments)
     try:
         listing = listing_from(options, DEFAULT_LISTING)
-        packed = pack_weights(options.models.resolve(), options.out.resolve(), listing)
+        packed = pack_weights(
+            options.models.resolve(),
+            options.out.resolve(),
+            listing,
+            prefer=options.prefer,
+            programs=options.programs,
+            cache=options.out.resolve().parent / "weights-cache",
+        )
     except KernelKitError as error:
         print(f"no dataset built: {error}", file=sys.stderr)
         return 1
