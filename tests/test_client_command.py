@@ -69,7 +69,15 @@ def test_an_answer_that_does_not_come_ends_in_time(home: Home) -> None:
     home.server.hang("GetKernel")
     result = home.run("status")
     assert result.code == 1
-    assert "Kaggle did not answer within 0.5 s" in result.err
+    assert "could not be reached (no answer within 0.5 s); run the same" in result.err
+
+
+def test_an_answer_that_does_not_come_once_is_asked_for_again(home: Home) -> None:
+    """A question may be repeated, so that a wait of hours survives a lost answer."""
+    assert home.run("push").code == 0
+    home.settings |= {"answer_seconds": 0.5, "patience_seconds": 20}
+    home.server.hang("GetKernel")
+    assert home.run("status").code == 0
 
 
 def test_an_answer_that_echoes_the_token_is_scrubbed(home: Home) -> None:

@@ -141,15 +141,14 @@ def test_a_wait_that_was_cut_off_goes_on_without_a_second_upload(home: Home) -> 
 
 
 def test_a_version_that_is_never_shown_is_given_up_in_the_end(home: Home) -> None:
-    """Waiting goes on for three time limits; then the folder is uploaded once more."""
+    """Three time limits after the upload, the folder is uploaded once more."""
     assert home.run("push").code == 0
     home.settings["ready_seconds"] = 0.5
     home.service.next_version = ["stale"]
     home.write_dataset("cccc" * 16)
     assert home.run("push").code == 1
-    assert home.run("push").code == 1
-    assert home.server.count("CreateDatasetVersion") == 1
-    time.sleep(0.6)
+    note = home.folder / "s" / f"{DATASET.replace('/', '--')}.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"time": time.time() - 2}))
     home.run("push")
     assert home.server.count("CreateDatasetVersion") == 2
 

@@ -167,7 +167,7 @@ class Client:
                 "there are no Kaggle credentials that work: run `kaggle auth login`, or make a "
                 "token at kaggle.com/settings/api and put it into ~/.kaggle/access_token"
             ) from None
-        except requests.RequestException as error:
+        except Exception as error:
             raise self._explained("sign in to Kaggle", error) from error
 
     def _run[T](self, work: Callable[[], T], seconds: float) -> T:
@@ -188,9 +188,7 @@ class Client:
         if errors:
             raise errors[0]
         if not results:
-            raise ToolError(
-                f"Kaggle did not answer within {seconds:g} s; run the same command again to go on"
-            )
+            raise TimeoutError(f"no answer within {seconds:g} s")
         return results[0]
 
     @contextlib.contextmanager
@@ -206,7 +204,7 @@ class Client:
             words = scrub(_words(response, error), self.secrets)
             return ToolError(explain(doing, words, response.status_code))
         words = scrub(str(error) or repr(error), self.secrets)
-        if isinstance(error, requests.RequestException):
+        if isinstance(error, requests.RequestException | TimeoutError):
             return ToolError(
                 f"could not {doing}: Kaggle could not be reached ({_shortened(words)}); "
                 "run the same command again"
@@ -258,7 +256,7 @@ def _is_passing(error: Exception) -> bool:
     """Whether the same question may get an answer a little later."""
     if isinstance(error, requests.HTTPError):
         return _status(error) in _PASSING
-    return isinstance(error, requests.ConnectionError | requests.Timeout)
+    return isinstance(error, requests.ConnectionError | requests.Timeout | TimeoutError)
 
 
 def _words(response: requests.Response, error: Exception) -> str:

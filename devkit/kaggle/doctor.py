@@ -62,7 +62,7 @@ def _account(client: Client) -> str:
 def _folder(settings: Settings, owner: str) -> str:
     folder = prepare_folder(settings, owner)
     refuse_secrets(folder.path, frozenset())
-    return f"{folder.path}, for the dataset {folder.fingerprint}"
+    return f"{folder.path}, for the dataset {folder.fingerprint[:12]}"
 
 
 def _gpu_hours(client: Client) -> str:
