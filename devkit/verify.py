@@ -113,7 +113,8 @@ def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
         inputs = sandbox.path("/kaggle/input")
         code = _PROOF.format(cell=str(FIRST_CELL), inputs=inputs, fingerprint=fingerprint)
         log = stage / "log.txt"
-        shell = ["sh", "-c", f'exec "$@" > {log} 2>&1', "sh", str(twin.python), "-I", "-c", code]
+        log.touch()  # the sandbox itself may fail before the shell opens it
+        shell = ["sh", "-c", f'exec "$@" > {log} 2>&1', "sh", str(twin.python), "-Iu", "-c", code]
         environment = {"PATH": "/usr/bin:/bin", "KERNELKIT_WORK": sandbox.path("/kaggle/tmp")}
         result = sandbox.run(shell, environment)
         output = log.read_text(encoding="utf-8", errors="replace").rstrip()
