@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -143,27 +142,27 @@ def make_home(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Home]:
     """A home signed in with a token; at the end, nothing else was reached and nothing leaked."""
-    folder = Path(tempfile.mkdtemp(prefix="kk-"))
-    with KaggleServer() as server:
+    with tempfile.TemporaryDirectory(prefix="kk-") as name, KaggleServer() as server:
+        folder = Path(name)
         variables = {
             **{"HOME": str(folder / "h"), "TMPDIR": str(folder / "t")},
             **{"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "KAGGLE_API_TOKEN": TOKEN},
             **{"http_proxy": server.address, "https_proxy": server.address},
             "KAGGLE_CONFIG_DIR": str(folder / "h/.kaggle"),
         }
-        for name in ("h", "t"):
-            (folder / name).mkdir()
-        for name in _CLEAN:
-            monkeypatch.delenv(name, raising=False)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
+        for place in ("h", "t"):
+            (folder / place).mkdir()
+        for variable in list(os.environ):
+            if variable in _CLEAN or variable.startswith("KERNELKIT_"):
+                monkeypatch.delenv(variable)
+        for variable, value in variables.items():
+            monkeypatch.setenv(variable, value)
         paths = os.pathsep.join([str(REPOSITORY / "kernel_src"), str(REPOSITORY)])
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": paths, **variables}
         yield Home(folder, server, capsys, environment)
         assert not server.strangers
-    for path in folder.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            assert KEY.encode() not in content, path
-            assert TOKEN.encode() not in content, path
-    shutil.rmtree(folder)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                content = path.read_bytes()
+                assert KEY.encode() not in content, path
+                assert TOKEN.encode() not in content, path
