@@ -102,7 +102,7 @@ def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
     """
     listing = read_listing(folder)
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="kk-") as name:
+    with tempfile.TemporaryDirectory(prefix="kernelkit-proof-") as name:
         stage = Path(name)
         (stage / "tmp").mkdir()
         mounts = [
