@@ -23,7 +23,10 @@ _WORTH_A_THREAD = 1 << 25
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function` at its first call, without the GIL, cached on disk where that works."""
+    """Compile `function` at its first call, without the GIL, cached on disk where that works.
+
+    The cache knows when a function's own file changes, not when one that it calls in another does.
+    """
     try:
         return njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:  # no folder for the cache: compile in each process
@@ -58,10 +61,10 @@ def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
         struct = context.make_array(array)(context, builder, args[0])
         item = cgutils.get_item_pointer(context, builder, array, struct, list(args[1:]))
         flag, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
-        ask = cgutils.get_or_insert_function(
-            builder.module,
+        ask = builder.module.declare_intrinsic(
+            "llvm.prefetch",
+            (pointer,),
             ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag]),
-            "llvm.prefetch.p0i8",
         )
         to_read, keep, data = (ir.Constant(flag, value) for value in (0, 3, 1))
         builder.call(ask, [builder.bitcast(item, pointer), to_read, keep, data])

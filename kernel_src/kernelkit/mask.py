@@ -5,8 +5,6 @@ encoding, components) is done on the packed words: no path makes an array of a b
 """
 
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kernelkit import bits, coco, rle
+from kernelkit import bits, coco, mask_file, rle
 from kernelkit.components import Components, Labels, label, measure, toggle
 from kernelkit.errors import MaskError
 from kernelkit.runs import Order, edges_of, fill_edges, map_pieces
@@ -22,16 +20,6 @@ from kernelkit.runs import Order, edges_of, fill_edges, map_pieces
 __all__ = ["BitMask", "Components", "Connectivity", "Keep", "rle_decode", "rle_encode"]
 
 type Connectivity = Literal[4, 8]
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    OSError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
 type Keep = Literal[">", ">="]
 
 
@@ -280,27 +268,12 @@ class BitMask:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the mask to a compressed .npz file (`words`, `width`), whole or not at all."""
-        path = Path(path)
-        unfinished = path.with_name(path.name + ".part")
-        arrays = {"words": self.words, "width": np.int64(self.width)}
-        # numpy's own savez_compressed compresses harder, and takes five times as long
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
-        unfinished.replace(path)
+        mask_file.write(Path(path), self.words, self.width)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The mask that `save` wrote."""
-        try:
-            with np.load(path) as file:
-                mask = cls(file["words"], int(file["width"]))
-        except _UNREADABLE as error:
-            raise MaskError(f"{path} is not a saved mask that can be read: {error}.") from error
-        if (mask.words[:, -1] & ~bits.tail_mask(mask.width)).any():
-            raise MaskError(f"{path} is a damaged mask: it has pixels past its last column.")
-        return mask
+        """The mask that `save` wrote; `MaskError` if the file is missing or damaged."""
+        return cls(*mask_file.read(Path(path)))
 
     def _labels(self, connectivity: int, of_background: bool = False) -> Labels:
         if connectivity not in (4, 8):
