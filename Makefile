@@ -3,6 +3,9 @@ PYTHON := .venv/bin/python
 UV := $(or $(shell command -v uv),.tools/uv/bin/uv)
 READY := .venv/.made-from-requirements
 
+# the package lies below kernel_src, as it does on Kaggle below its dataset
+export PYTHONPATH := kernel_src
+
 SIZE ?= small
 WORKERS ?= 2
 

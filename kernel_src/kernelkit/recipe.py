@@ -308,6 +308,11 @@ class Stitching(_Settings):
     blend: Literal["crop", "mean", "linear", "hann", "gaussian"] = "crop"
     upsample: Literal["tile", "band"] = "tile"
 
+    @property
+    def is_crop(self) -> bool:
+        """Whether each tile's core is final by itself, so that it can be thresholded at once."""
+        return self.blend == "crop" and self.upsample == "tile"
+
 
 class Recipe(_Settings):
     """One competition's settings; read it with `Recipe.load`."""

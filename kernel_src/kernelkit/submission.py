@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+import pandas as pd
+
 from kernelkit.errors import MaskError, SubmissionError
 from kernelkit.mask import BitMask
 from kernelkit.recipe import Competition
 
-__all__ = ["Submission", "check_submission", "open_atomically"]
+__all__ = ["Submission", "check_submission", "open_atomically", "preview"]
 
 
 class Submission:
@@ -110,6 +112,16 @@ def check_submission(
             except MaskError as error:
                 raise SubmissionError(f"{path}: the row of {image_id}: {error}") from error
     return masks
+
+
+def preview(path: str | Path, rows: int = 20, characters: int = 60) -> pd.DataFrame:
+    """The first rows of a submission for people: a long RLE is cut, and its length said."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, nrows=rows)
+    return table.map(
+        lambda text: (
+            text if len(text) <= characters else f"{text[:characters]}... ({len(text)} characters)"
+        )
+    )
 
 
 def _read_rows(path: Path, settings: Competition) -> list[tuple[str, str]]:

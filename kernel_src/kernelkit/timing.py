@@ -1,7 +1,7 @@
 """Where the time went: a stopwatch by phase, a row an image, and what a larger set would take."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
@@ -24,6 +24,17 @@ class Stopwatch:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def each[T](self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """Pass on the items of an iterable, counting the time it takes to make each."""
+        iterator = iter(items)
+        while True:
+            with self.phase(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
 
 
 @dataclass

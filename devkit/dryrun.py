@@ -1,0 +1,123 @@
+"""`make dry-run`: the whole way to a checked submission, at home, as Kaggle would run it.
+
+Prepares the demo's competition, mounts it with models and code where Kaggle would, runs the
+inference notebook without a network, checks and scores its submission, and says where all lies.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+
+from devkit.demo import prepare, prepare_large
+from devkit.largerun import SteadySpeed, measure_seams, rehearse_killed_reader, steady_speed
+from devkit.notebook import REPOSITORY, Scenario, render, run_notebook
+from devkit.results import read_checked, results_table
+from kernelkit.errors import KernelKitError, SubmissionError
+from kernelkit.mask import BitMask
+
+__all__ = ["main"]
+
+_BUILD = REPOSITORY / "build"
+_SPEED = _BUILD / "large-speed.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit code is 0 only where a checked submission was made."""
+    options = _parse(arguments)
+    try:
+        if options.size == "large":
+            _dry_run_large(options)
+        else:
+            _dry_run_small(options)
+    except KernelKitError as error:
+        print(f"dry-run failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m devkit.dryrun", description=__doc__)
+    parser.add_argument(
+        "--size",
+        choices=("small", "large"),
+        default="small",
+        help="small: the demo's test images; large: three slides of 12 000 x 12 000 and more",
+    )
+    parser.add_argument("--workers", type=int, default=2, help="reader processes; 0 for none")
+    parser.add_argument(
+        "--rerun",
+        action="store_true",
+        help="rehearse the hidden rerun: other ids, other sizes, more images, limits ignored",
+    )
+    parser.add_argument(
+        "--memory", type=float, default=24.0, help="budget of the whole process tree in GiB (PSS)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _dry_run_small(options: argparse.Namespace) -> None:
+    demo = prepare(_BUILD / "demo")
+    name = "rerun" if options.rerun else "small"
+    scenario = Scenario(
+        recipe="nuclei",
+        competition=demo.hidden_competition if options.rerun else demo.competition,
+        models=demo.models,
+        working=_BUILD / "dry-run" / name / "working",
+        solution=demo.hidden_solution if options.rerun else demo.solution,
+        is_rerun=options.rerun,
+    )
+    _run_and_report(scenario, options)
+    speed = SteadySpeed.load(_SPEED)
+    print(speed.projection() if speed else "for a projection to HuBMAP: make dry-run SIZE=large")
+
+
+def _dry_run_large(options: argparse.Namespace) -> None:
+    demo, large = prepare(_BUILD / "demo"), prepare_large(_BUILD / "large")
+    scenario = Scenario(
+        recipe="hubmap",
+        competition=large.competition,
+        models=demo.large_models,
+        working=_BUILD / "dry-run" / "large" / "working",
+    )
+    masks = _run_and_report(scenario, options)
+    speed = steady_speed(scenario, _device())
+    speed.save(_SPEED)
+    print(f"steady: {speed.megapixels_per_second:.2f} Mpx/s, {speed.waiting:.1%} of it waiting")
+    print(speed.projection())
+    seams = measure_seams(scenario, masks)
+    print(
+        f"seams: Dice with the crop {seams.crop} predicted in one piece: {seams.at_seams:.4f} "
+        f"within 48 px of a seam, {seams.elsewhere:.4f} elsewhere"
+    )
+    print("\nonce more for the last image, with a reader process killed midway")
+    rehearse_killed_reader(scenario, max(1, options.workers))
+    print("the submission is the same, byte for byte")
+
+
+def _run_and_report(scenario: Scenario, options: argparse.Namespace) -> dict[str, BitMask]:
+    """Run the notebook from a clean working folder, check what it wrote, print the table."""
+    shutil.rmtree(scenario.working, ignore_errors=True)
+    result = run_notebook(scenario, options.workers, int(options.memory * 2**30))
+    if result.exit_code != 0:
+        raise SubmissionError(
+            f"the notebook ended with exit code {result.exit_code}; its last output is above."
+        )
+    masks = read_checked(scenario)
+    print(f"\n{results_table(scenario, masks).to_string(index=False)}\n")
+    print(
+        f"submission   {scenario.submission.relative_to(REPOSITORY)}: checked, {len(masks)} masks"
+    )
+    print(f"notebook     {render(scenario).relative_to(REPOSITORY)}")
+    print(f"peak memory  {result.peak_bytes / 2**30:.2f} GiB (PSS of all processes)")
+    return masks
+
+
+def _device() -> str:
+    """What the models ran on, in words."""
+    return f"CPU ({platform.machine()}, {len(os.sched_getaffinity(0))} cores)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The inference notebook, run by papermill in the sandbox and rendered for people."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import psutil
+from nbconvert import HTMLExporter
+
+from devkit.sandbox import Mount, Sandbox, SandboxResult
+from kernelkit.recipe import Recipe
+from kernelkit.submission import open_atomically
+
+__all__ = ["REPOSITORY", "Scenario", "render", "run_notebook"]
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_NOTEBOOK = REPOSITORY / "notebooks/inference.ipynb"
+_MODELS = "/kaggle/input/datasets/kernelkit/nuclei-models"
+_CODE = "/kaggle/input/datasets/kernelkit/kernelkit"
+_WORKING = "/kaggle/working"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What the notebook is run on, and where its output goes.
+
+    Attributes
+    ----------
+    recipe
+        Name of a recipe of kernelkit, or path of a YAML file.
+    competition, models
+        The folders that Kaggle would mount.
+    solution
+        Held-out labels, or None where there are none.
+    working
+        The folder that stands for `/kaggle/working`.
+    is_rerun
+        Set what Kaggle sets in the hidden rerun, and ask for limits, which it must ignore.
+    """
+
+    recipe: str
+    competition: Path
+    models: Path
+    working: Path
+    solution: Path | None = None
+    is_rerun: bool = False
+
+    @property
+    def submission(self) -> Path:
+        """The submission that the notebook writes."""
+        return self.working / "submission.csv"
+
+
+def run_notebook(
+    scenario: Scenario,
+    workers: int,
+    budget_bytes: int | None = None,
+    on_sample: Callable[[list[psutil.Process]], None] | None = None,
+) -> SandboxResult:
+    """Run the inference notebook to its end, apart from the network, on what lies below `/kaggle`.
+
+    Parameters
+    ----------
+    workers
+        Reader processes.
+    budget_bytes, on_sample
+        As for `Sandbox.run`.
+    """
+    slug = Recipe.load(scenario.recipe).competition.slug
+    competition = f"/kaggle/input/competitions/{slug}"
+    sandbox = Sandbox(
+        scenario.working.parent / "sandbox",
+        [
+            Mount(scenario.competition, competition),
+            Mount(scenario.models, _MODELS),
+            Mount(REPOSITORY / "kernel_src", _CODE),
+            Mount(scenario.working, _WORKING, writable=True),
+        ],
+    )
+    parameters: dict[str, str | int | bool] = {
+        "competition": sandbox.path(competition),
+        "models": sandbox.path(_MODELS),
+        "recipe": scenario.recipe,
+        "workers": workers,
+        "output": sandbox.path(_WORKING),
+        "allow_cpu": True,
+    }
+    if scenario.is_rerun:
+        parameters |= {"limit": 1, "strict": True}
+    command = [sys.executable, "-m", "papermill", str(_NOTEBOOK)]
+    command += [sandbox.path(f"{_WORKING}/inference.ipynb")]
+    command += ["--no-progress-bar", "--no-log-output", "--stdout-file", "/dev/stdout"]
+    for name, value in parameters.items():
+        command += ["-p", name, str(value)]
+    network = "without a network" if sandbox.is_isolated else "WITH the network"
+    print(f"the notebook runs as on Kaggle, {network}, its inputs below {sandbox.root}/input")
+    return sandbox.run(command, _environment(scenario), budget_bytes, on_sample)
+
+
+def render(scenario: Scenario) -> Path:
+    """Write the executed notebook as an HTML page beside it."""
+    executed = nbformat.read(scenario.working / "inference.ipynb", as_version=4)
+    body, _ = HTMLExporter().from_notebook_node(executed)
+    page = scenario.working / "inference.html"
+    with open_atomically(page) as file:
+        file.write(body)
+    return page
+
+
+def _environment(scenario: Scenario) -> dict[str, str]:
+    """Only what a Kaggle session has: no variable of the user's gets in."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    kaggle = {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
+    if scenario.is_rerun:
+        kaggle["KAGGLE_IS_COMPETITION_RERUN"] = "1"
+    return kept | kaggle | {"PYTHONUNBUFFERED": "1"}

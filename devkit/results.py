@@ -1,0 +1,66 @@
+"""What a run of the notebook came to: its submission checked and scored, as a table for people."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from devkit.notebook import Scenario
+from devkit.scoring import score
+from kernelkit.competition import CompetitionFolder
+from kernelkit.mask import BitMask
+from kernelkit.recipe import Recipe
+from kernelkit.slide import Slide
+from kernelkit.submission import check_submission
+
+__all__ = ["image_reports", "read_checked", "results_table"]
+
+
+def read_checked(scenario: Scenario) -> dict[str, BitMask]:
+    """The masks of a submission, checked as the competition would, from the files alone.
+
+    Raises
+    ------
+    SubmissionError
+        Anything that the competition would refuse.
+    """
+    settings = Recipe.load(scenario.recipe).competition
+    test_set = CompetitionFolder.read(scenario.competition, settings)
+    sizes = {image_id: _size(path) for image_id, path in test_set.files.items()}
+    return check_submission(scenario.submission, test_set.ids, sizes, settings)
+
+
+def image_reports(scenario: Scenario) -> list[dict[str, Any]]:
+    """What the notebook says of each image, in the submission's order."""
+    images: list[dict[str, Any]] = json.loads((scenario.working / "report.json").read_text())[
+        "images"
+    ]
+    return images
+
+
+def results_table(scenario: Scenario, masks: dict[str, BitMask]) -> pd.DataFrame:
+    """One row an image: layout, size, seconds, speed, and Dice where its label is known."""
+    dice = score(masks, scenario.solution) if scenario.solution else {}
+    rows = []
+    for image in image_reports(scenario):
+        megapixels, seconds = image["height"] * image["width"] / 1e6, image["seconds"]
+        row = {
+            "image": image["image"],
+            "layout": image["layout"],
+            "size": f"{image['height']} x {image['width']}",
+            "seconds": f"{seconds:.2f}",
+            "Mpx/s": f"{megapixels / seconds:.2f}" if seconds else "",
+            "waiting": f"{image['waited'] / seconds:.0%}" if seconds else "",
+            "Dice": f"{dice[image['image']]:.3f}" if image["image"] in dice else "",
+            "status": image["status"],
+        }
+        if not dice:
+            del row["Dice"]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with Slide(path) as slide:
+        return slide.height, slide.width

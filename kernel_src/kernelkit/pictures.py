@@ -1,0 +1,81 @@
+"""Pictures for people: a prediction drawn over its image, at the scale of a thumbnail."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from kernelkit.mask import BitMask
+from kernelkit.slide import Slide
+
+__all__ = ["overlay", "save_overlay", "show_overlays"]
+
+_TINT = np.array([60, 220, 60], dtype=np.float32)
+_OUTLINE = (20, 160, 20)
+
+
+def overlay(slide: Slide, mask: BitMask, max_side: int = 700) -> np.ndarray:
+    """The slide's thumbnail with the mask tinted and outlined over it.
+
+    Returns
+    -------
+    uint8 (h, w, 3) RGB, neither side longer than `max_side`.
+    """
+    picture = _as_rgb(slide.thumbnail(max_side))
+    height, width = picture.shape[:2]
+    scale = max(1, min(slide.height // height, slide.width // width))
+    coverage = cv2.resize(
+        mask.thumbnail(scale).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
+    )
+    strength = 0.35 * coverage[..., None]
+    tinted = (picture * (1 - strength) + _TINT * strength).astype(np.uint8)
+    contours, _ = cv2.findContours(
+        (coverage >= 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    return np.asarray(cv2.drawContours(tinted, contours, -1, _OUTLINE, 1))
+
+
+def show_overlays(
+    images: Mapping[str, Path], masks: Mapping[str, Path], count: int = 6, max_side: int = 700
+) -> Figure:
+    """A figure of the first `count` images that have a mask, drawn over each.
+
+    `images` and `masks` are the files of each image id, as a `Prediction` names them.
+    """
+    chosen = list(masks)[:count]
+    columns = min(3, max(1, len(chosen)))
+    rows = max(1, -(-len(chosen) // columns))
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(4.4 * columns, 4.2 * rows), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image_id in zip(axes.flat, chosen, strict=False):
+        mask = BitMask.load(masks[image_id])
+        with Slide(images[image_id]) as slide:
+            axis.imshow(overlay(slide, mask, max_side))
+            axis.set_title(
+                f"{image_id}\n{slide.height} x {slide.width}, {slide.layout}", fontsize=9
+            )
+    return figure
+
+
+def save_overlay(image: Path, mask: Path, path: Path, max_side: int = 1600) -> None:
+    """Write the overlay of one image as a PNG file."""
+    with Slide(image) as slide:
+        picture = overlay(slide, BitMask.load(mask), max_side)
+    plt.imsave(path, picture)
+
+
+def _as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """(C, h, w) of any dtype as uint8 (h, w, 3): as it is, or stretched between percentiles."""
+    bands = pixels if len(pixels) >= 3 else pixels[:1].repeat(3, axis=0)
+    picture = np.ascontiguousarray(bands[:3].transpose(1, 2, 0))
+    if picture.dtype == np.uint8:
+        return picture
+    low, high = np.nanpercentile(picture, [0.5, 99.5])
+    stretched = np.clip((picture - low) / max(high - low, 1e-9), 0, 1)
+    return np.nan_to_num(stretched * 255).astype(np.uint8)
