@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from devkit.downloads import WheelSource
-from devkit.errors import TwinError
-from devkit.lock import Lock, read_lock, write_lock
+from devkit.errors import ResolveError, TwinError
+from devkit.lock import Lock, LockedWheel, read_lock, write_lock
 from devkit.profiles import Profile
 from devkit.refusals import active_requirements
 from devkit.solver import Question, solve
@@ -31,7 +32,7 @@ __all__ = ["TWINS", "Twin", "make_twin", "needed_packages"]
 
 TWINS = REPOSITORY / "build" / "twins"
 
-_RUNTIME = ("ipykernel", "pip")
+_RUNTIME = ("ipykernel", "ipywidgets", "pip")
 # the registry's torch is built for a CUDA of its own choice
 _FREE = ("nvidia-", "cuda-")
 _DONE = "twin.json"
@@ -58,6 +59,18 @@ class Twin:
     python: Path
     versions: dict[str, str]
     differences: tuple[str, ...]
+
+    def write_kernel(self, folder: Path) -> str:
+        """Write a Jupyter kernel that runs in the twin below `folder`, and return its name.
+
+        A notebook runner outside finds it with `JUPYTER_PATH` set to `folder`.
+        """
+        home = folder / "kernels" / self.folder.name
+        home.mkdir(parents=True, exist_ok=True)
+        command = [str(self.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        kernel = {"argv": command, "display_name": f"twin of {self.profile}", "language": "python"}
+        (home / "kernel.json").write_text(json.dumps(kernel), encoding="utf-8")
+        return home.name
 
     def describe(self) -> str:
         """What it is and where it differs, in a few lines."""
@@ -130,19 +143,37 @@ def _lock(profile: Profile, needed: Sequence[str], source: WheelSource) -> Lock:
     lock = read_lock(path)
     if lock is not None and lock.inputs == inputs:
         return lock
-    pins = [
-        f"{name}=={entry.pin}"
-        for name, entry in profile.packages.items()
-        if entry.pin and not name.startswith(_FREE)
-    ]
-    question = Question(needed, pins, origin=f"the twin of {profile.name}")
-    lock = Lock(inputs, tuple(solve(question, profile, source, with_image=False)))
+    lock = Lock(inputs, tuple(_resolve(profile, needed, source)))
     title = (
         f"The twin of {profile.name}: the packages of the image that matter, at its versions.",
         "Made by build_dataset.py when the kernel's imports or the profile change.",
     )
     write_lock(path, lock, title)
     return lock
+
+
+def _resolve(profile: Profile, needed: Sequence[str], source: WheelSource) -> list[LockedWheel]:
+    """The image's versions of what is needed and of what that requires.
+
+    A list that was laid over another may contradict itself (Kaggle pins ipywidgets over Colab's,
+    whose widgetsnbextension is too old for it): then what is only required gives way.
+    """
+    pins = {
+        name: f"{name}=={entry.pin}"
+        for name, entry in profile.packages.items()
+        if entry.pin and not name.startswith(_FREE)
+    }
+    while True:
+        question = Question(needed, list(pins.values()), origin=f"the twin of {profile.name}")
+        try:
+            return solve(question, profile, source, with_image=False)
+        except ResolveError as error:
+            named = set(re.findall(r"([\w.-]+)==", str(error)))
+            giving_way = (named & pins.keys()) - set(needed)
+            if not giving_way:
+                raise
+            for name in giving_way:
+                del pins[name]
 
 
 def _install(folder: Path, profile: Profile, lock: Lock, source: WheelSource) -> None:

@@ -200,16 +200,16 @@ def _origin(module: str) -> str | None:
 
 def _work_folder(fingerprint: str) -> Path:
     """A folder of this session's own, on Kaggle's scratch disk where there is one."""
-    for parent in (os.environ.get("KERNELKIT_WORK"), "/kaggle/tmp", tempfile.gettempdir()):
-        if parent:
-            work = Path(parent) / f"kernelkit-{fingerprint[:12]}"
-            try:
-                work.mkdir(parents=True, exist_ok=True)
-            except OSError:
-                continue
-            if os.access(work, os.W_OK):
-                return work
-    raise BootstrapError("neither /kaggle/tmp nor the temporary folder can be written to")
+    scratch = "/kaggle/tmp" if Path("/kaggle").is_dir() else None
+    parent = os.environ.get("KERNELKIT_WORK") or scratch or tempfile.gettempdir()
+    work = Path(parent) / f"kernelkit-{fingerprint[:12]}"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BootstrapError(
+            f"{work} cannot be made ({error}): set KERNELKIT_WORK to a folder that can be written"
+        ) from None
+    return work
 
 
 def _how(source: Path, entry: Mapping[str, Any]) -> str:

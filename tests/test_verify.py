@@ -14,7 +14,7 @@ from devkit.lint import lint
 from devkit.listing import CLIENT_FILE
 from devkit.pack import pack
 from devkit.resolve import lock_path
-from devkit.twin import Twin, needed_packages
+from devkit.twin import Twin
 from devkit.verify import check_dataset, prove
 from devkit.wheelfile import read_wheel
 from tests.made_dataset import LISTING, make_dataset, make_source
@@ -134,18 +134,6 @@ def test_the_proof_fails_for_another_fingerprint(here, twin, tmp_path):
     packed = make_dataset(tmp_path, here)
     with pytest.raises(TwinError, match="this notebook wants the kernel dataset 000000000000"):
         prove(packed.folder, "0" * 64, twin)
-
-
-def test_the_twin_needs_what_code_imports_and_wheels_require(tmp_path):
-    """The image's packages that matter, the headless opencv of several, none of the vendored."""
-    profile = make_profile(
-        tmp_path / "profiles",
-        "numpy==2.0.2\ntorch==2.10.0\ntimm==1.0.26\nopencv-python==4\nopencv-python-headless==4\n"
-        "ipykernel==6.17.1\npip==24.1.2\npandas==2.2.2\n",
-    )
-    wheel = make_wheel(tmp_path, "smp", requires=["timm>=1", "pandas; extra == 'all'"])
-    needed = needed_packages(profile, ["cv2", "numpy.linalg", "json", "smp"], [read_wheel(wheel)])
-    assert needed == ["ipykernel", "numpy", "opencv-python-headless", "pip", "timm"]
 
 
 def test_the_builder_goes_from_requirements_to_a_checked_dataset(here, tmp_path):
