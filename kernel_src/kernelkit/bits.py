@@ -78,7 +78,7 @@ def _above(pixels: NDArray, threshold: float) -> NDArray[np.bool_]:
     if pixels.dtype == np.float16 and 0 <= threshold < _LARGEST_HALF:
         # numpy compares half floats one at a time; as bits they are whole numbers in the same
         # order up to infinity, and after it come NaN and the negative ones
-        lowest = int(np.float16(threshold).view(np.uint16)) + 1
+        lowest = int(np.float16(abs(threshold)).view(np.uint16)) + 1  # abs makes -0 to 0
         return pixels.view(np.uint16) - np.uint16(lowest) <= np.uint16(_INFINITE_HALF - lowest)
     return pixels > pixels.dtype.type(threshold)
 
