@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     small.add_argument("--out", type=Path, default=Path("build/demo"))
     large = commands.add_parser("large", help="slides of 12 000 x 12 000 and more, 1 GB in all")
     large.add_argument("--out", type=Path, default=Path("build/large"))
-    large.add_argument("--downloads", type=Path, default=Path("build/demo/downloads"))
+    large.add_argument("--downloads", type=Path, help="folder of the wheels")
     options = parser.parse_args(arguments)
     try:
         if options.command == "prepare":
@@ -36,7 +36,7 @@ def _show_demo(out: Path) -> None:
     print(f"competition {demo.competition}\nlabels      {demo.solution}\nmodels      {demo.models}")
 
 
-def _show_large(out: Path, downloads: Path) -> None:
+def _show_large(out: Path, downloads: Path | None) -> None:
     competition = prepare_large(out, downloads).competition
     for path in sorted((competition / "test").iterdir()):
         print(f"{path.stat().st_size / 1e6:8.0f} MB  {path}")

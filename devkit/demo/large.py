@@ -158,7 +158,7 @@ def _blocks(
     height, width = block
     for rows in _restacked(bands, height):
         if not width:
-            yield lzw_encode(np.ascontiguousarray(rows[..., chosen]))
+            yield lzw_encode(rows[..., chosen].tobytes())
             continue
         missing = ((0, height - len(rows)), (0, -rows.shape[1] % width), (0, 0))
         padded = np.pad(rows, missing)

@@ -97,8 +97,10 @@ def prepare(out: str | Path, runs: Sequence[Run] = RUNS) -> Demo:
     return Demo(out)
 
 
-def prepare_large(out: str | Path, downloads: str | Path = "build/demo/downloads") -> Large:
+def prepare_large(out: str | Path, downloads: str | Path | None = None) -> Large:
     """Make the large slides in the folder `out`, or find them there.
+
+    `downloads` holds the wheels; by default it is that of the demo beside `out`.
 
     Raises
     ------
@@ -106,11 +108,13 @@ def prepare_large(out: str | Path, downloads: str | Path = "build/demo/downloads
         The pictures are not in `downloads` yet and cannot be downloaded.
     """
     out = Path(out)
+    downloads = Path(downloads) if downloads else out.parent / "demo" / "downloads"
     stage = Stage(out, "large", large_key())
     with _alone_in(out):
         if not stage.is_done():
+            print("demo: building slides from the H&E pictures, about 1 GB", flush=True)
             with stage.draft() as draft:
-                write_large_competition(read_he_texture(Path(downloads)), draft / "competition")
+                write_large_competition(read_he_texture(downloads), draft / "competition")
     return Large(out / "competition")
 
 

@@ -100,7 +100,7 @@ class _Fold:
         self._run = run
         self._folder = folder
         self._crops_from = torch.Generator().manual_seed(seed)
-        self._network = build(run.model, run.name).to(memory_format=torch.channels_last)
+        self._network = _channels_last(build(run.model, run.name))
         self._average = ModelEmaV3(self._network, decay=run.ema_decay, use_warmup=True)
         groups = param_groups_weight_decay(self._network, run.weight_decay)
         self._optimiser = torch.optim.AdamW(groups, lr=run.learning_rate)
@@ -164,6 +164,10 @@ class _Fold:
         }
         name = f"e{epoch}_t{self._run.epochs}_cmax_{kind}_{score:.4f}.pth"
         torch.save(state, self._folder / name)
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _bfloat16_pays() -> bool:
