@@ -1,138 +1,149 @@
-"""Iterate over the tiles of an image, read ahead of the consumer.
+"""Iterate over the tiles of an image as fast as the cores can decode the file.
 
->>> grid = TileGrid(slide.height, slide.width, core=1536, pad=384, scale=3)  # doctest: +SKIP
->>> for tile, pixels in TileReader(slide, grid, workers=2):                  # doctest: +SKIP
-...     predict(tile, pixels)  # (3, 768, 768) uint8
+    >>> grid = TileGrid(slide.height, slide.width, core=1536, pad=384, scale=3)  # doctest: +SKIP
+    >>> for tile, pixels in TileReader(slide, grid, workers=2):                  # doctest: +SKIP
+    ...     predict(tile, pixels)  # (3, 768, 768) uint8
+
+Workers decode disjoint pieces of the image, each once, shrink them to the network's scale and copy
+them into every tile that they touch; a tile is the consumer's once its last piece is in.
 """
 
-import collections
-import threading
+import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from kernelkit.errors import SlideError
 from kernelkit.grid import Tile, TileGrid
 from kernelkit.pixels import Fill
 from kernelkit.slide import Slide
+from kernelkit.tile_pass import Batch, ReaderStats, ReadOptions, TilePass
+from kernelkit.workers import ReaderPool
 
-__all__ = ["ReaderStats", "TileReader"]
+__all__ = ["Batch", "ReaderPool", "ReaderStats", "TileReader", "default_workers"]
 
-
-@dataclass
-class ReaderStats:
-    """What a reader has delivered, and who waited for whom."""
-
-    tiles: int = 0
-    source_pixels: int = 0
-    seconds: float = 0.0
-    waited: float = 0.0
-    bad_tiles: list[int] = field(default_factory=list)
-
-    @property
-    def mpx_per_second(self) -> float:
-        """Source pixels of the windows delivered, in millions a second."""
-        return self.source_pixels / 1e6 / self.seconds if self.seconds else 0.0
-
-    @property
-    def waited_share(self) -> float:
-        """The share of the run that the consumer spent waiting for tiles."""
-        return self.waited / self.seconds if self.seconds else 0.0
+# an image of fewer pixels is read inline: it takes less than a tenth of a second
+_SMALL = 4 << 20
+# more threads than this wait for each other at GDAL's cache
+_MOST_WORKERS = 16
 
 
 class TileReader:
-    """Iterates over `(tile, pixels)` in the grid's order, whatever the number of workers.
+    """Iterates over `(tile, pixels)` in the grid's order, the same bytes whatever the workers.
 
     `pixels` is (bands, net_size, net_size) in the image's dtype, an array of its own that the
-    consumer may keep or change. A tile that cannot be decoded is tried once more, then filled with
-    zeros and listed in `bad_tiles`, or, with `strict`, raised as SlideError.
+    consumer may keep or change. A reader can be iterated again; each pass reads anew.
 
-    `indices`  which tiles of the grid to deliver, in ascending order; all by default
+    `slide`    the image, or its path
+    `grid`     its tiles
+    `workers`  how many threads decode, or a `ReaderPool`, which may use processes and can serve one
+               reader after the other. 0 decodes in the calling thread. By default see
+               `default_workers`
+    `indices`  which tiles to deliver, in ascending order; all by default
     `fill`     what lies outside the image: "zero", "reflect" or "edge"
+    `strict`   raise SlideError where a block of the file cannot be decoded. Otherwise it is tried
+               once more and then zeroed, and the tiles that see it are listed in `bad_tiles`
+    `pin`      put the tiles into page-locked memory, from which a GPU copies without waiting
+    `timeout`  seconds without any progress after which the workers are given up
+
+    ReaderError means that a worker died or is stuck. Whatever happens, and also when the consumer
+    leaves the loop, threads, processes, memory and files are given back.
     """
 
     def __init__(
         self,
         slide: Slide | str | Path,
         grid: TileGrid,
-        workers: int = 0,
+        workers: int | ReaderPool | None = None,
         *,
         indices: Sequence[int] | None = None,
-        strict: bool = False,
         fill: Fill = "zero",
+        strict: bool = False,
+        pin: bool = False,
+        timeout: float = 300.0,
     ) -> None:
-        self.slide = slide if isinstance(slide, Slide) else Slide(slide)
+        if not isinstance(slide, Slide):
+            with Slide(slide) as slide:  # workers open the file for themselves
+                pass
+        self.slide = slide
         self.grid = grid
-        self.workers = workers
-        self.indices = range(len(grid)) if indices is None else indices
-        self.strict = strict
-        self.fill: Fill = fill
+        self.workers = default_workers(self.slide) if workers is None else workers
+        self.indices: Sequence[int] = range(len(grid)) if indices is None else indices
+        self.options = ReadOptions(fill, strict, pin, timeout)
         self.stats = ReaderStats()
-        self._local = threading.local()
-
-    @property
-    def bad_tiles(self) -> list[int]:
-        """The indices of the tiles that were filled because they could not be decoded."""
-        return self.stats.bad_tiles
+        self._begun: TilePass | None = None
+        self._following: TileReader | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __iter__(self) -> Iterator[tuple[Tile, np.ndarray]]:
-        self.stats = ReaderStats()
+        for batch in self.batches(1):
+            yield batch.tiles[0], batch.pixels[0]
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Iterate over batches of `size` tiles, the last one smaller: (n, bands, h, w) at once."""
+        run = self._take(size)
+        stats = self.stats = run.stats
         started = time.perf_counter()
-        source = self._ahead() if self.workers else map(self._read, self.indices)
-        while True:
-            asked = time.perf_counter()
-            item = next(source, None)
-            now = time.perf_counter()
-            self.stats.waited += now - asked
-            self.stats.seconds = now - started
-            if item is None:
-                return
-            tile, pixels, good = item
-            self.stats.tiles += 1
-            self.stats.source_pixels += tile.read.area
-            if not good:
-                self.stats.bad_tiles.append(tile.index)
-            yield tile, pixels
+        try:
+            while True:
+                asked = time.perf_counter()
+                batch = run.next_batch()
+                now = time.perf_counter()
+                stats.waited += now - asked
+                stats.seconds = now - started
+                if batch is None:
+                    return
+                stats.tiles += len(batch.tiles)
+                stats.source_pixels += sum(tile.read.area for tile in batch.tiles)
+                if self._following is not None and run.all_handed_over:
+                    self._following.start(size)
+                    self._following = None
+                yield batch
+        finally:
+            self._end(run)
 
-    def _ahead(self) -> Iterator[tuple[Tile, np.ndarray, bool]]:
-        with ThreadPoolExecutor(self.workers) as pool:
-            queue = collections.deque(
-                pool.submit(self._read, index) for index in self.indices[: 2 * self.workers]
-            )
-            try:
-                for index in [*self.indices[2 * self.workers :], *[None] * len(queue)]:
-                    yield queue.popleft().result()
-                    if index is not None:
-                        queue.append(pool.submit(self._read, index))
-            finally:
-                pool.shutdown(cancel_futures=True)
+    def start(self, size: int = 1) -> None:
+        """Begin to read ahead now, for a pass over batches of `size` tiles that will follow."""
+        if self._begun is None:
+            self._begun = self._new_pass(size)
 
-    def _read(self, index: int) -> tuple[Tile, np.ndarray, bool]:
-        if not hasattr(self._local, "slide"):
-            self._local.slide = Slide(self.slide.paths)
-        tile = self.grid[index]
-        for last in (False, True):
-            try:
-                pixels = self._local.slide.read(tile.read, self.grid.scale, self.fill)
-                return tile, pixels, True
-            except SlideError:
-                if last and self.strict:
-                    raise
-        side = self.grid.net_size
-        return tile, np.zeros((self.slide.bands, side, side), self.slide.dtype), False
+    def then(self, following: "TileReader") -> None:
+        """Have `following` read ahead as soon as the workers have this image's last piece."""
+        self._following = following
+
+    def _take(self, size: int) -> TilePass:
+        """Return the pass that was started before, or a new one."""
+        run, self._begun = self._begun, None
+        if run is not None and run.size != size:
+            self._end(run)
+            run = None
+        return run or self._new_pass(size)
+
+    def _new_pass(self, size: int) -> TilePass:
+        workers = self.workers
+        pool = workers if isinstance(workers, ReaderPool) else ReaderPool(workers)
+        return TilePass(self.slide, self.grid, self.indices, pool, self.options, size)
+
+    def _end(self, run: TilePass) -> None:
+        run.close()
+        if run.pool is not self.workers:
+            run.pool.close()
+
+    @property
+    def bad_tiles(self) -> list[int]:
+        """The indices of the tiles that see a block that could not be decoded."""
+        return self.stats.bad_tiles
 
     def close(self) -> None:
-        """Close the image."""
-        self.slide.close()
+        """Stop reading ahead, if that was begun."""
+        if self._begun is not None:
+            self._end(self._begun)
+            self._begun = None
 
     def __enter__(self) -> Self:
         return self
@@ -144,3 +155,14 @@ class TileReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def default_workers(slide: Slide) -> int:
+    """Return how many threads to read an image with, on this machine.
+
+    One a core that this process may use; none where the image is too small to share out, or of a
+    format that can only be decoded from the top.
+    """
+    if slide.height * slide.width < _SMALL or not slide.random_access:
+        return 0
+    return min(_MOST_WORKERS, len(os.sched_getaffinity(0)))

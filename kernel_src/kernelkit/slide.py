@@ -65,6 +65,8 @@ class Slide:
         self.transform, self.crs = first.transform, first.crs
         self.nodata = first.nodata if nodata is None else nodata
         self.layout = _describe(image)
+        # a PNG or JPEG can only be decoded from its first row on
+        self.random_access = first.driver not in ("PNG", "JPEG", "GIF", "WEBP")
         self._overview_factors: list[int] = first.overviews(1)
 
     def _open(self) -> None:
@@ -191,19 +193,32 @@ def _read_boundless(level: BandStack, window: Window, fill: Fill, out: np.ndarra
     inside = window.intersection(level.bounds)
     if inside == window:
         level.read_into(window, out)
-    elif fill == "zero":
+        return
+    if fill == "zero":
         out[...] = 0
-        if inside.area:
-            rows, columns = inside.relative_to(window).slices
-            level.read_into(inside, out[:, rows, columns])
+        source = inside
     else:
         y = border_indices(window.row, window.height, level.height, fill)
         x = border_indices(window.col, window.width, level.width, fill)
         top, left = int(y.min()), int(x.min())
-        needed = Window(top, left, int(y.max()) - top + 1, int(x.max()) - left + 1)
-        pixels = np.empty((len(out), needed.height, needed.width), out.dtype)
-        level.read_into(needed, pixels)
+        source = Window(top, left, int(y.max()) - top + 1, int(x.max()) - left + 1)
+    if source == inside and inside.area:
+        rows, columns = inside.relative_to(window).slices
+        level.read_into(inside, out[:, rows, columns])
+        if fill != "zero":
+            _spread(out, rows, columns, y - window.row, x - window.col)
+    elif fill != "zero":  # what is mirrored lies in part beyond the window
+        pixels = np.empty((len(out), source.height, source.width), out.dtype)
+        level.read_into(source, pixels)
         out[...] = pixels[:, y[:, np.newaxis] - top, x - left]
+
+
+def _spread(out: np.ndarray, rows: slice, columns: slice, y: np.ndarray, x: np.ndarray) -> None:
+    """Fill what of `out` lies outside `rows` and `columns` from inside: from rows y, columns x."""
+    for side in (slice(0, columns.start), slice(columns.stop, out.shape[2])):
+        out[:, rows, side] = out[:, rows, x[side]]
+    for side in (slice(0, rows.start), slice(rows.stop, out.shape[1])):
+        out[:, side] = out[:, y[side]]
 
 
 def _read_shrunk(level: BandStack, window: Window, scale: int, fill: Fill, out: np.ndarray) -> None:

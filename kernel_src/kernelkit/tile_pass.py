@@ -1,0 +1,262 @@
+"""One pass over the tiles of an image: pieces go to the workers, tiles come back in order."""
+
+import collections
+import pickle
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kernelkit.block_cache import BlockCacheLimit
+from kernelkit.errors import ReaderError
+from kernelkit.grid import Tile, TileGrid, Window
+from kernelkit.pieces import Piece, cut_pieces, piece_size
+from kernelkit.pixels import Fill
+from kernelkit.shared import LocalArray, SharedArray
+from kernelkit.slide import Slide
+from kernelkit.workers import PieceResult, PieceTask, ReaderPool, Target
+
+__all__ = ["Batch", "ReadOptions", "ReaderStats", "TilePass"]
+
+# What the tiles that are read ahead may take, in bytes. It is seldom reached: a slide of 50 000
+# columns, at full resolution, in tiles of 2304.
+_AHEAD_BYTES = 384 << 20
+# what workers get to finish their pieces after the consumer has left, in seconds
+_GRACE = 10.0
+# each worker gets at least this much cache of decoded blocks
+_SMALLEST_CACHE = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some tiles, and their pixels (n, bands, net_size, net_size) in the image's dtype."""
+
+    tiles: list[Tile]
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How tiles are read: see `TileReader`."""
+
+    fill: Fill = "zero"
+    strict: bool = False
+    pin: bool = False
+    timeout: float = 300.0
+
+
+@dataclass
+class ReaderStats:
+    """What a reader has delivered, and who waited for whom: is the disk, CPU or GPU the limit?
+
+    `seconds` is the time since the first tile was asked for, `waited` what of it the consumer spent
+    waiting for tiles, `decoding` the sum over the workers of the time they spent decoding.
+    """
+
+    workers: int = 0
+    tiles: int = 0
+    skipped: int = 0
+    source_pixels: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    decoding: float = 0.0
+    bad_windows: list[Window] = field(default_factory=list)
+    bad_tiles: list[int] = field(default_factory=list)
+
+    @property
+    def mpx_per_second(self) -> float:
+        """Source pixels of the windows delivered, in millions a second."""
+        return self.source_pixels / 1e6 / self.seconds if self.seconds else 0.0
+
+    @property
+    def waited_share(self) -> float:
+        """The share of the time that the consumer waited for tiles."""
+        return self.waited / self.seconds if self.seconds else 0.0
+
+    @property
+    def idle_share(self) -> float:
+        """The share of the workers' time in which they waited for the consumer."""
+        available = self.seconds * max(1, self.workers)
+        return max(0.0, 1 - self.decoding / available) if available else 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tiles} tiles at {self.mpx_per_second:.0f} Mpx/s, {self.skipped} skipped, "
+            f"{len(self.bad_tiles)} bad; the consumer waited {self.waited_share:.0%} of the time, "
+            f"the readers {self.idle_share:.0%}"
+        )
+
+
+class TilePass:
+    """One pass over the tiles `indices` of a slide, `size` at a time, through a pool of workers.
+
+    Pieces are handed over in the order in which the tiles need them, `_ahead` tiles before the
+    consumer gets there. A batch's memory is allocated when the first piece that touches it is
+    handed over, and becomes the consumer's when the last one has been decoded.
+    """
+
+    def __init__(
+        self,
+        slide: Slide,
+        grid: TileGrid,
+        indices: Sequence[int],
+        pool: ReaderPool,
+        options: ReadOptions,
+        size: int,
+    ) -> None:
+        self.size = size
+        self.stats = ReaderStats(pool.workers, skipped=len(grid) - len(indices))
+        self._slide, self._grid, self._indices = slide, grid, indices
+        self.pool, self._options = pool, options
+        self._waiting = collections.deque(cut_pieces(grid, slide.block, indices))
+        self._running: collections.deque[tuple[Piece, Future[PieceResult]]] = collections.deque()
+        self._buffers: dict[int, LocalArray | SharedArray] = {}
+        self._spare: list[SharedArray] = []
+        self._bad_windows: list[Window] = []
+        self._delivered = 0
+        self._source = pickle.dumps(slide)
+        self._cache_bytes = _cache_bytes(slide, grid)
+        self._cache_limit = BlockCacheLimit(self._cache_bytes * max(1, pool.workers))
+        self._ahead = _tiles_ahead(slide, grid) if pool.workers else 0
+        if pool.workers:
+            self._hand_over(size)
+
+    @property
+    def all_handed_over(self) -> bool:
+        """Whether the workers have been given the last piece."""
+        return not self._waiting
+
+    def next_batch(self) -> Batch | None:
+        """Return the next batch, None after the last.
+
+        Raises SlideError or ReaderError; then `close` is all that is left to do.
+        """
+        first = self._delivered
+        count = min(self.size, len(self._indices) - first)
+        if not count:
+            return None
+        self._hand_over(first + count)
+        self._wait_for_tiles(first + count)
+        self._delivered += count
+        tiles = [self._grid[self._indices[position]] for position in range(first, first + count)]
+        self._note_bad_tiles(tiles)
+        return Batch(tiles, self._take_buffer(first // self.size)[:count])
+
+    def close(self) -> None:
+        """Take back what has not been begun, wait for what has, and give back the memory."""
+        begun = [future for _, future in self._running if not future.cancel()]
+        if wait_for(begun, _GRACE).not_done:
+            self.pool.abandon()
+        for buffer in [*self._buffers.values(), *self._spare]:
+            buffer.free()
+        for store in (self._running, self._waiting, self._buffers, self._spare):
+            store.clear()
+        self._cache_limit.lift()
+
+    def _hand_over(self, wanted: int) -> None:
+        """Give the workers the pieces of the first `wanted` tiles, and those of some tiles more."""
+        while self._waiting and self._waiting[0].tiles[0] < wanted + self._ahead:
+            piece = self._waiting.popleft()
+            task = PieceTask(
+                self._source,
+                piece.window,
+                tuple(self._target(piece, position) for position in piece.tiles),
+                self._grid.scale,
+                self._options.fill,
+                self._options.strict,
+                self._cache_bytes,
+            )
+            self._running.append((piece, self.pool.submit(task)))
+
+    def _target(self, piece: Piece, position: int) -> Target:
+        """Say which part of a piece goes where in a tile."""
+        batch, slot = divmod(position, self.size)
+        if batch not in self._buffers:
+            self._buffers[batch] = self._new_buffer()
+        read = self._grid[self._indices[position]].read
+        common = piece.window.intersection(read)
+        return Target(
+            self._buffers[batch],
+            slot,
+            common.relative_to(piece.window).shrunk(self._grid.scale),
+            common.relative_to(read).shrunk(self._grid.scale),
+        )
+
+    def _new_buffer(self) -> LocalArray | SharedArray:
+        """Return memory for a batch that the workers can write."""
+        shape = (self.size, self._slide.bands, self._grid.net_size, self._grid.net_size)
+        if self.pool.shares_memory:
+            return LocalArray(_empty(shape, self._slide.dtype, self._options.pin))
+        return self._spare.pop() if self._spare else SharedArray(shape, self._slide.dtype)
+
+    def _take_buffer(self, batch: int) -> np.ndarray:
+        """Return a batch's pixels, which are the consumer's from now on."""
+        buffer = self._buffers.pop(batch)
+        if isinstance(buffer, LocalArray):
+            return buffer.array
+        pixels = _empty(buffer.array.shape, buffer.array.dtype, self._options.pin)
+        pixels[...] = buffer.array
+        self._spare.append(buffer)
+        return pixels
+
+    def _wait_for_tiles(self, wanted: int) -> None:
+        """Wait for the pieces of the first `wanted` tiles."""
+        while self._running and self._running[0][0].tiles[0] < wanted:
+            piece, future = self._running[0]
+            if wait_for([future], self._options.timeout).not_done:
+                self.pool.abandon()
+                raise ReaderError(
+                    f"{self._slide.paths[0]}: {piece.window} did not arrive within "
+                    f"{self._options.timeout:.0f} s; the disk or a reader is stuck, so read from "
+                    "another disk, or with workers=0"
+                )
+            try:
+                result = future.result()
+            except BrokenProcessPool as error:
+                self.pool.abandon()
+                raise ReaderError(
+                    f"{self._slide.paths[0]}: a reader process died, killed or out of memory, "
+                    f"before {piece.window} was read; use fewer workers or threads, and guard a "
+                    'script\'s main part by if __name__ == "__main__"'
+                ) from error
+            self._running.popleft()
+            self.stats.decoding += result.seconds
+            self._bad_windows += result.bad
+            self.stats.bad_windows += result.bad
+
+    def _note_bad_tiles(self, tiles: list[Tile]) -> None:
+        """List the tiles that see something that could not be decoded."""
+        top = tiles[0].read.row
+        self._bad_windows = [window for window in self._bad_windows if window.bottom > top]
+        for tile in tiles:
+            if any(tile.read.intersection(window).area for window in self._bad_windows):
+                self.stats.bad_tiles.append(tile.index)
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype, pin: bool) -> np.ndarray:
+    """Return a new array, in page-locked memory if wanted."""
+    if not pin:
+        return np.empty(shape, dtype)
+    import torch  # only who has a GPU pins memory, and only he pays for this import
+
+    torch_dtype = torch.from_numpy(np.empty(0, dtype)).dtype
+    return torch.empty(shape, dtype=torch_dtype, pin_memory=True).numpy()
+
+
+def _tiles_ahead(slide: Slide, grid: TileGrid) -> int:
+    """Return how many tiles to read ahead of the consumer.
+
+    Half a row of tiles and a few: a strip of a file ends a whole row of tiles at once, and while
+    the consumer is at the rest of it, the next row is decoded.
+    """
+    tile_bytes = slide.bands * grid.net_size**2 * slide.dtype.itemsize
+    return max(2, min(_AHEAD_BYTES // tile_bytes, 4 + grid.columns // 2))
+
+
+def _cache_bytes(slide: Slide, grid: TileGrid) -> int:
+    """Return what a worker's cache must hold: twice the blocks that a piece touches."""
+    rows, columns = map(sum, zip(piece_size(grid, slide.block), slide.block, strict=True))
+    return max(_SMALLEST_CACHE, 2 * rows * columns * slide.bands * slide.dtype.itemsize)

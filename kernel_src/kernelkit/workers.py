@@ -1,0 +1,250 @@
+"""Threads or processes that decode pieces of images, each with the file open for itself.
+
+The pools are those of the standard library: they notice a worker that dies, hand errors over, and
+leave nothing behind. What is added here is what they lack: workers that end when the process that
+started them is killed, that leave Ctrl-C to it, and that start afresh for the next image.
+"""
+
+import math
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import cv2
+import numpy as np
+
+from kernelkit.block_cache import set_block_cache
+from kernelkit.errors import SlideError
+from kernelkit.grid import Window
+from kernelkit.pixels import Fill
+from kernelkit.shared import LocalArray, SharedArray
+from kernelkit.slide import Slide
+
+__all__ = ["PieceResult", "PieceTask", "ReaderPool"]
+
+T = TypeVar("T")
+Kind = Literal["thread", "process"]
+StartMethod = Literal["fork", "spawn", "forkserver"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a part of a piece goes: `buffer.array[slot][:, rows, columns]`.
+
+    `part` is counted from the piece's corner, `place` from the tile's, both in pixels of the
+    network's scale.
+    """
+
+    buffer: LocalArray | SharedArray
+    slot: int
+    part: Window
+    place: Window
+
+
+@dataclass(frozen=True, slots=True)
+class PieceTask:
+    """What a worker must know to decode one piece of an image and copy it into its tiles.
+
+    `source` is the pickled slide, that is its path, by which a worker knows that it has it open.
+    """
+
+    source: bytes
+    window: Window
+    targets: tuple[Target, ...]
+    scale: int
+    fill: Fill
+    strict: bool
+    cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PieceResult:
+    """How long a piece took, in seconds, and what of it could not be decoded and was zeroed."""
+
+    seconds: float
+    bad: tuple[Window, ...]
+
+
+class _OpenSlides(threading.local):
+    """The slides that one thread has open, at most two of them: this image's and the next one's."""
+
+    def __init__(self) -> None:
+        self._slides: dict[bytes, Slide] = {}
+
+    def open(self, source: bytes) -> Slide:
+        """Return the slide of this source, open in this thread."""
+        if source not in self._slides:
+            while len(self._slides) > 1:
+                self._slides.pop(next(iter(self._slides))).close()
+            self._slides[source] = pickle.loads(source)
+        return self._slides[source]
+
+    def close(self) -> None:
+        """Close the slides of the calling thread."""
+        while self._slides:
+            self._slides.popitem()[1].close()
+
+
+def _read_piece(slides: _OpenSlides, task: PieceTask) -> PieceResult:
+    """Decode a piece, block by block if it fails as a whole, and copy it into its tiles."""
+    started = time.perf_counter()
+    try:
+        slide = slides.open(task.source)
+    except SlideError as error:
+        raise SlideError(f"{error} (it was to be read at {task.window})") from error
+    bad: list[Window] = []
+    try:
+        pixels = slide.read(task.window, task.scale, task.fill)
+    except SlideError:
+        pixels, bad = _read_what_is_left(slide, task)
+    for target in task.targets:
+        tile = target.buffer.array[target.slot]
+        tile[(slice(None), *target.place.slices)] = pixels[(slice(None), *target.part.slices)]
+    return PieceResult(time.perf_counter() - started, tuple(bad))
+
+
+def _read_what_is_left(slide: Slide, task: PieceTask) -> tuple[np.ndarray, list[Window]]:
+    """Read a piece block by block, and return it with the blocks that were zeroed instead."""
+    whole = task.window.shrunk(task.scale)
+    pixels = np.zeros((slide.bands, whole.height, whole.width), slide.dtype)
+    bad = []
+    for cell in _cells(task.window, *(math.lcm(side, task.scale) for side in slide.block)):
+        place = cell.relative_to(task.window).shrunk(task.scale)
+        try:
+            pixels[(slice(None), *place.slices)] = slide.read(cell, task.scale, task.fill)
+        except SlideError:
+            if task.strict:
+                raise
+            bad.append(cell)
+    return pixels, bad
+
+
+def _cells(window: Window, height: int, width: int) -> Iterator[Window]:
+    """Cut a window along a lattice of cells."""
+    for row in range(window.row // height * height, window.bottom, height):
+        for col in range(window.col // width * width, window.right, width):
+            yield Window(row, col, height, width).intersection(window)
+
+
+# a worker process has one thread that reads
+_slides = _OpenSlides()
+
+
+def _read_piece_in_process(task: PieceTask) -> PieceResult:
+    set_block_cache(task.cache_bytes)
+    return _read_piece(_slides, task)
+
+
+def _start_worker() -> None:
+    """Prepare a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who reads the tiles
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, killed perhaps."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+class _Inline(Executor):
+    """An executor that does what it is given at once, in the calling thread."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except SlideError as error:
+            future.set_exception(error)
+        return future
+
+
+class ReaderPool:
+    """Workers that decode pieces; one pool can serve many readers, one after the other.
+
+    `workers`       how many; 0 decodes in the calling thread, when a piece is asked for
+    `kind`          "thread" or "process"
+    `start_method`  how processes are started. "forkserver" is safe whatever the calling process has
+                    done before (threads, CUDA) and, like "spawn", wants a script to guard its main
+                    part by `if __name__ == "__main__"`; "fork" starts fastest
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        kind: Kind = "thread",
+        start_method: StartMethod = "forkserver",
+    ) -> None:
+        self.workers, self.kind, self.start_method = workers, kind, start_method
+        self._slides = _OpenSlides()
+        self._executor: Executor | None = None
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether the workers write straight into arrays of this process."""
+        return not self.workers or self.kind == "thread"
+
+    def submit(self, task: PieceTask) -> "Future[PieceResult]":
+        """Have a piece decoded into its tiles.
+
+        The future raises SlideError where that fails, BrokenProcessPool where a worker died.
+        """
+        if self._executor is None:
+            self._executor = self._start()
+        if self.shares_memory:
+            return self._executor.submit(_read_piece, self._slides, task)
+        try:
+            return self._executor.submit(_read_piece_in_process, task)
+        except BrokenProcessPool:  # a worker died between two images
+            self.abandon()
+            self._executor = self._start()
+            return self._executor.submit(_read_piece_in_process, task)
+
+    def _start(self) -> Executor:
+        if not self.workers:
+            return _Inline()
+        if self.kind == "thread":
+            return ThreadPoolExecutor(self.workers, "kernelkit-reader")
+        context = multiprocessing.get_context(self.start_method)
+        return ProcessPoolExecutor(self.workers, context, _start_worker)
+
+    def abandon(self) -> None:
+        """Kill the workers, or forget them if they are threads; later tasks get new ones."""
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        # the public way, kill_workers, comes with Python 3.14
+        for process in list((getattr(executor, "_processes", None) or {}).values()):
+            process.kill()
+        executor.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """End the workers once they have finished what they are at."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = None
+        self._slides.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
