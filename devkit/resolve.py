@@ -182,7 +182,8 @@ class Resolver:
             try:
                 solve(question, self.profile, self.source)
             except ResolveError as error:
-                notes[name] = f"not the newest: {error}"
+                reason = str(error).split(". And because you require")[0]
+                notes[name] = f"not the newest: {reason}"
             else:
                 notes[name] = f"{newest} is out; build with --upgrade to take it"
         return notes

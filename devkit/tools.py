@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from devkit.errors import ToolError
@@ -34,12 +34,7 @@ def find_uv() -> Path:
     )
 
 
-def run_tool(
-    command: Sequence[str | Path],
-    *,
-    environment: Mapping[str, str] | None = None,
-    timeout: float = 3600,
-) -> str:
+def run_tool(command: Sequence[str | Path], timeout: float = 3600) -> str:
     """Run `command` in the repository's folder and return what it wrote to its standard output.
 
     The folder matters: `.python-version` there names the interpreters that uv may pick.
@@ -55,7 +50,6 @@ def run_tool(
         result = subprocess.run(
             words,
             cwd=REPOSITORY,
-            env=dict(environment) if environment is not None else None,
             capture_output=True,
             text=True,
             timeout=timeout,
