@@ -366,6 +366,19 @@ def test_bits_are_the_thresholded_enlarged_cores(models):
         assert np.array_equal(unpacked[~near], (core > threshold)[~near])
 
 
+def test_networks_that_overflow_are_noticed(models):
+    """Where a network answers NaN, neither bits nor bytes come down as if they were a mask."""
+    folder, _ = models
+    grid = TileGrid(64, 64, core=64)
+    model = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]), precision="fp32")
+    [seat] = model._seating.seats
+    for parameter in seat._module.segmentation_head.parameters():
+        parameter.fill_(torch.inf)
+    for pending in (model.predict_bits(tiles(1), list(grid), 1), model.predict_bytes(tiles(1))):
+        with pytest.raises(DeviceError, match="no number"):
+            pending.result()
+
+
 def test_bytes_are_rounded_probabilities(models):
     """`predict_bytes` gives 255 p, rounded, one array a tile."""
     folder, _ = models

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernelkit.errors import DeviceError
 from kernelkit.grid import TileGrid
 from kernelkit.packing import _pack_by_torch, pack_bits, pack_cores
 from kernelkit.transfer import Pending, Uploader
@@ -64,7 +65,13 @@ def test_tiles_go_up_in_their_own_dtype():
 def test_answers_come_down_tile_by_tile():
     """The parts of an answer are taken apart into one array a tile, in order."""
     parts = [torch.zeros(2, 1, 4, 4), torch.ones(3, 1, 4, 2)]
-    arrived = Pending(parts).result()
+    arrived = Pending(parts, torch.tensor(True)).result()
     assert [tile.shape for tile in arrived] == [(1, 4, 4)] * 2 + [(1, 4, 2)] * 3
     assert [tile.mean() for tile in arrived] == [0, 0, 1, 1, 1]
-    assert Pending([]).result() == []
+    assert Pending([], torch.tensor(True)).result() == []
+
+
+def test_answers_that_are_no_numbers_do_not_pass():
+    """An answer that is not valid is an error that says what to do, not an empty mask."""
+    with pytest.raises(DeviceError, match="set the recipe's precision to bf16 or fp32"):
+        Pending([torch.zeros(1, 1, 4, 4)], torch.tensor(False)).result()

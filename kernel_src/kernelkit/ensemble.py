@@ -124,6 +124,8 @@ class MegaModel:
         self.precision = choose_precision(precision, self.device)
         self.warm_up_seconds = 0.0
         """Spent on memory plans, compiling and recording, before the first real batch."""
+        self.memory: MemoryPlan | None = None
+        """The plan in force, once there is one; as text it is a table."""
         self._execution = execution
         self._upload = Uploader(self.device)
         self._ready: set[tuple[int, ...]] = set()
@@ -169,7 +171,8 @@ class MegaModel:
     def predict_bytes(self, pixels: Tiles, indices: Sequence[int] | None = None) -> Pending:
         """As `predict`, coming down as uint8 (K, h, w) a tile: 255 p, rounded."""
         probabilities = self.predict(pixels, indices)
-        return Pending([probabilities.mul_(255).round_().to(torch.uint8)])
+        valid = probabilities.isfinite().all()
+        return Pending([(255 * probabilities).round().to(torch.uint8)], valid)
 
     def predict_bits(self, pixels: Tiles, tiles: Sequence[Tile], scale: int) -> Pending:
         """The tiles' cores at the source's resolution, thresholded and packed on the device.
@@ -179,7 +182,8 @@ class MegaModel:
         `np.packbits(..., bitorder="little")`: what `Canvas.add_bits` takes.
         """
         probabilities = self.predict(pixels, [tile.index for tile in tiles])
-        return Pending(pack_cores(probabilities, tiles, scale, self._thresholds))
+        packed = pack_cores(probabilities, tiles, scale, self._thresholds)
+        return Pending(packed, probabilities.isfinite().all())
 
     def predict_with_disagreement(
         self, pixels: Tiles, indices: Sequence[int] | None = None, block: int = 16
@@ -202,7 +206,7 @@ class MegaModel:
         plan = self._seating.plan(self._tree, tile, self.batch)
         if plan.batch < self.batch:
             self._seating.note(f"batches of {plan.batch}, since {self.batch} tiles would not fit")
-        self.batch = plan.batch
+        self.batch, self.memory = plan.batch, plan
         return plan
 
     @property

@@ -1,5 +1,7 @@
 """From the source's pixels to a network's input, on whatever device the pixels are."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -25,14 +27,18 @@ def normalise(tiles: Tensor, settings: NetworkInput) -> Tensor:
             f"the recipe's network input takes band {max(settings.bands)}, but the image has only "
             f"{tiles.shape[1]}; correct 'bands', or the 'when' of the ensemble."
         )
-    if settings.bands != tuple(range(1, tiles.shape[1] + 1)):
-        tiles = tiles[:, [band - 1 for band in settings.bands]]
     values = tiles.float()
-    mean, std = (
-        torch.tensor(numbers, device=tiles.device)[:, None, None]
-        for numbers in (settings.mean, settings.std)
-    )
+    if settings.bands != tuple(range(1, tiles.shape[1] + 1)):
+        values = torch.stack([values[:, band - 1] for band in settings.bands], dim=1)
+    mean = _on_device(settings.mean, tiles.device)
+    std = _on_device(settings.std, tiles.device)
     if not settings.decibel:
         return (values / settings.divide - mean) / std
     normalised = (10 * values.log10() - mean) / std
     return torch.where(values > 0, normalised, 0.0)
+
+
+@lru_cache
+def _on_device(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """One number a band, kept on the device: bringing them up anew would make the GPU wait."""
+    return torch.tensor(numbers, device=device)[:, None, None]

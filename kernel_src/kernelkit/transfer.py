@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kernelkit.errors import DeviceError
+
 __all__ = ["Pending", "Uploader"]
 
 
@@ -67,22 +69,38 @@ class _Slot:
 class Pending:
     """Answers for a batch of tiles, which may still be on their way from the device."""
 
-    def __init__(self, parts: Sequence[Tensor]) -> None:
-        """`parts` (n, ...) are the answers for the first n tiles, then for the next, and so on."""
+    def __init__(self, parts: Sequence[Tensor], valid: Tensor) -> None:
+        """`parts` (n, ...) are the answers for the first n tiles, then for the next, and so on.
+
+        `valid` is one bool on the same device: whether the answers are worth anything.
+        """
         self._arrived: torch.cuda.Event | None = None
+        self._valid = valid
         self._parts = list(parts)
-        if self._parts and self._parts[0].device.type == "cuda":
-            self._parts = [
-                torch.empty(part.shape, dtype=part.dtype, pin_memory=True).copy_(
-                    part, non_blocking=True
-                )
-                for part in parts
-            ]
+        if valid.device.type == "cuda":
+            self._valid, *self._parts = (_coming_down(tensor) for tensor in (valid, *parts))
             self._arrived = torch.cuda.Event()
             self._arrived.record()
 
     def result(self) -> list[NDArray]:
-        """One array a tile, after waiting for them where needed."""
+        """One array a tile, after waiting for them where needed.
+
+        Raises
+        ------
+        DeviceError
+            The networks answered with what is no number.
+        """
         if self._arrived is not None:
             self._arrived.synchronize()
+        if not self._valid:
+            raise DeviceError(
+                "the networks answered with what is no number, as they do where float16 overflows; "
+                "set the recipe's precision to bf16 or fp32."
+            )
         return [tile for part in self._parts for tile in part.numpy()]
+
+
+def _coming_down(tensor: Tensor) -> Tensor:
+    """Pinned memory that the card is going to fill with `tensor`."""
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return pinned.copy_(tensor, non_blocking=True)
