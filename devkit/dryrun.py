@@ -9,11 +9,12 @@ import os
 import platform
 import shutil
 import sys
+from pathlib import Path
 
 from devkit.demo import prepare, prepare_large
 from devkit.largerun import SteadySpeed, measure_seams, rehearse_killed_reader, steady_speed
 from devkit.notebook import REPOSITORY, Scenario, render, run_notebook
-from devkit.results import read_checked, results_table
+from devkit.results import draw_overlay, read_checked, results_table
 from kernelkit.errors import KernelKitError, SubmissionError
 from kernelkit.mask import BitMask
 
@@ -43,7 +44,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--size",
         choices=("small", "large"),
         default="small",
-        help="small: the demo's test images; large: three slides of 12 000 x 12 000 and more",
+        help="small: the demo's test images; large: four slides, 1.1 GB in all",
     )
     parser.add_argument("--workers", type=int, default=2, help="reader processes; 0 for none")
     parser.add_argument(
@@ -106,12 +107,15 @@ def _run_and_report(scenario: Scenario, options: argparse.Namespace) -> dict[str
         )
     masks = read_checked(scenario)
     print(f"\n{results_table(scenario, masks).to_string(index=False)}\n")
-    print(
-        f"submission   {scenario.submission.relative_to(REPOSITORY)}: checked, {len(masks)} masks"
-    )
-    print(f"notebook     {render(scenario).relative_to(REPOSITORY)}")
+    print(f"submission   {_shown(scenario.submission)}: checked, {len(masks)} masks")
+    print(f"notebook     {_shown(render(scenario))}")
+    print(f"picture      {_shown(draw_overlay(scenario, masks))}")
     print(f"peak memory  {result.peak_bytes / 2**30:.2f} GiB (PSS of all processes)")
     return masks
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)
 
 
 def _device() -> str:

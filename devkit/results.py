@@ -4,17 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from devkit.notebook import Scenario
 from devkit.scoring import score
 from kernelkit.competition import CompetitionFolder
 from kernelkit.mask import BitMask
+from kernelkit.pictures import overlay
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 from kernelkit.submission import check_submission
 
-__all__ = ["image_reports", "read_checked", "results_table"]
+__all__ = ["draw_overlay", "image_reports", "read_checked", "results_table"]
 
 
 def read_checked(scenario: Scenario) -> dict[str, BitMask]:
@@ -59,6 +61,17 @@ def results_table(scenario: Scenario, masks: dict[str, BitMask]) -> pd.DataFrame
             del row["Dice"]
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def draw_overlay(scenario: Scenario, masks: dict[str, BitMask]) -> Path:
+    """Write the largest prediction, drawn over its image, as a PNG file."""
+    settings = Recipe.load(scenario.recipe).competition
+    test_set = CompetitionFolder.read(scenario.competition, settings)
+    image_id = max(masks, key=lambda name: masks[name].height * masks[name].width)
+    path = scenario.working / "overlay.png"
+    with Slide(test_set.files[image_id]) as slide:
+        plt.imsave(path, overlay(slide, masks[image_id], max_side=1400))
+    return path
 
 
 def _size(path: Path) -> tuple[int, int]:

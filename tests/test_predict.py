@@ -1,3 +1,4 @@
+import os
 import shutil
 import threading
 import time
@@ -191,14 +192,14 @@ def test_images_after_the_deadline_get_their_fallback(
 
 @pytest.fixture
 def killer() -> Iterator[list[int]]:
-    """Kills the first child process that appears, once it has run for a moment."""
+    """Kills the first reader process that appears: a child of the server that forks them."""
     killed: list[int] = []
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(0.01):
             for child in psutil.Process().children(recursive=True):
-                if "resource_tracker" not in " ".join(child.cmdline()):
+                if child.ppid() != os.getpid():
                     child.kill()
                     killed.append(child.pid)
                     return

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from kernelkit.mask import BitMask
 from kernelkit.slide import Slide
 
-__all__ = ["overlay", "save_overlay", "show_overlays"]
+__all__ = ["overlay", "show_overlays"]
 
-_TINT = np.array([60, 220, 60], dtype=np.float32)
-_OUTLINE = (20, 160, 20)
+_TINT = np.array([120, 255, 90], dtype=np.float32)
+_OUTLINE = (90, 255, 60)
 
 
 def overlay(slide: Slide, mask: BitMask, max_side: int = 700) -> np.ndarray:
@@ -30,7 +30,7 @@ def overlay(slide: Slide, mask: BitMask, max_side: int = 700) -> np.ndarray:
     coverage = cv2.resize(
         mask.thumbnail(scale).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
     )
-    strength = 0.35 * coverage[..., None]
+    strength = 0.25 * coverage[..., None]
     tinted = (picture * (1 - strength) + _TINT * strength).astype(np.uint8)
     contours, _ = cv2.findContours(
         (coverage >= 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
@@ -61,13 +61,6 @@ def show_overlays(
                 f"{image_id}\n{slide.height} x {slide.width}, {slide.layout}", fontsize=9
             )
     return figure
-
-
-def save_overlay(image: Path, mask: Path, path: Path, max_side: int = 1600) -> None:
-    """Write the overlay of one image as a PNG file."""
-    with Slide(image) as slide:
-        picture = overlay(slide, BitMask.load(mask), max_side)
-    plt.imsave(path, picture)
 
 
 def _as_rgb(pixels: np.ndarray) -> np.ndarray:

@@ -13,10 +13,8 @@ from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import batched
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from kernelkit.canvas import Canvas
@@ -29,7 +27,7 @@ from kernelkit.grid import Tile, TileGrid
 from kernelkit.mask import BitMask
 from kernelkit.mask_store import MaskStore
 from kernelkit.postprocess import apply_steps, check_steps
-from kernelkit.reader import TileReader
+from kernelkit.reader import Batch, ReaderPool, TileReader
 from kernelkit.recipe import EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
 from kernelkit.submission import Submission, check_submission, open_atomically
@@ -109,23 +107,24 @@ def predict(
     store = MaskStore(output / "masks")
     submission = Submission(competition.ids, recipe.competition)
     done = Prediction(output / "submission.csv", RunReport(), {}, {})
-    for number, image_id in enumerate(competition.ids):
-        report = ImageReport(image_id)
-        done.report.images.append(report)
-        try:
-            if limit is not None and number >= limit:
-                raise SubmissionError(f"left out, since only {limit} image(s) were asked for")
-            if image_id not in competition.files:
-                raise SubmissionError(f"no image file of this id is in {competition.folder}")
-            path = competition.files[image_id]
-            mask_path, mask = _finished_mask(
-                path, recipe, models, store, report, workers=workers, deadline=deadline
-            )
-            submission.set(image_id, mask)
-            done.images[image_id], done.masks[image_id] = path, mask_path
-        except Exception as error:  # whatever it was, it may cost no other image its row
-            report.status, report.note = "fallback", _sentence(error)
-            print(f"{image_id}: fallback row, because: {report.note}", flush=True)
+    with ReaderPool(workers, kind="process") as readers:
+        for number, image_id in enumerate(competition.ids):
+            report = ImageReport(image_id)
+            done.report.images.append(report)
+            try:
+                if limit is not None and number >= limit:
+                    raise SubmissionError(f"left out, since only {limit} image(s) were asked for")
+                if image_id not in competition.files:
+                    raise SubmissionError(f"no image file of this id is in {competition.folder}")
+                path = competition.files[image_id]
+                mask_path, mask = _finished_mask(
+                    path, recipe, models, store, report, readers=readers, deadline=deadline
+                )
+                submission.set(image_id, mask)
+                done.images[image_id], done.masks[image_id] = path, mask_path
+            except Exception as error:  # whatever it was, it may cost no other image its row
+                report.status, report.note = "fallback", _sentence(error)
+                print(f"{image_id}: fallback row, because: {report.note}", flush=True)
     submission.write(done.submission)
     _check_what_was_written(done, competition, recipe)
     _judge(done, strict)
@@ -138,11 +137,18 @@ def predict_image(
     ensemble: EnsembleRecipe,
     model: MegaModel,
     *,
-    workers: int = 0,
+    readers: ReaderPool | None = None,
     deadline: Deadline | None = None,
     report: ImageReport | None = None,
 ) -> list[BitMask]:
     """Predict one image: read its tiles, merge the models' answers, stitch, postprocess.
+
+    Parameters
+    ----------
+    readers
+        Who reads the tiles; None reads in this process.
+    report
+        Where to note tiles, skipped tiles and what became of the time.
 
     Returns
     -------
@@ -179,7 +185,7 @@ def predict_image(
     # the device works on one batch while the one before it is stitched here
     in_flight: deque[_Asked] = deque()
     progress = tqdm(total=len(wanted), desc=slide.name, unit="tile", file=sys.stdout, mininterval=2)
-    batches = _read_batches(slide, grid, wanted, recipe, workers, report)
+    batches = _read_batches(slide, grid, wanted, recipe, readers or ReaderPool(0), report)
     with progress, closing(batches):
         for batch in watch.each("waited", batches):
             if deadline is not None and deadline.is_over:
@@ -200,13 +206,13 @@ def predict_image(
 class _Asked:
     """Tiles that a model was asked about, and its answers, which may still be on their way."""
 
-    tiles: list[Tile]
+    tiles: Sequence[Tile]
     pending: Pending
 
 
-def _ask(model: MegaModel, batch: Sequence[tuple[Tile, np.ndarray]], recipe: Recipe) -> _Asked:
+def _ask(model: MegaModel, batch: Batch, recipe: Recipe) -> _Asked:
     """Ask for bits of the cores where tiles are only cut, else for probabilities to blend."""
-    tiles, pixels = [tile for tile, _ in batch], [pixels for _, pixels in batch]
+    tiles, pixels = batch.tiles, batch.pixels
     if recipe.stitching.is_crop:
         return _Asked(tiles, model.predict_bits(pixels, tiles, recipe.tiles.scale))
     return _Asked(tiles, model.predict_bytes(pixels, [tile.index for tile in tiles]))
@@ -231,7 +237,7 @@ def _finished_mask(
     store: MaskStore,
     report: ImageReport,
     *,
-    workers: int,
+    readers: ReaderPool,
     deadline: Deadline,
 ) -> tuple[Path, BitMask]:
     """The mask of one image: from an earlier run of the same recipe and weights, or made now."""
@@ -249,7 +255,7 @@ def _finished_mask(
             if deadline.is_over:
                 raise DeadlineError("the session's time was over before this image was begun")
             masks = predict_image(
-                slide, recipe, ensemble, model, workers=workers, deadline=deadline, report=report
+                slide, recipe, ensemble, model, readers=readers, deadline=deadline, report=report
             )
             mask = _only_class(masks, recipe)
             store.save(mask_path, mask)
@@ -262,9 +268,9 @@ def _read_batches(
     grid: TileGrid,
     wanted: Sequence[int],
     recipe: Recipe,
-    workers: int,
+    readers: ReaderPool,
     report: ImageReport,
-) -> Generator[tuple[tuple[Tile, np.ndarray], ...]]:
+) -> Generator[Batch]:
     """Batches of tiles in grid order; a dead reader process makes way for reading in this one.
 
     Batches are cut from the list of tiles, never by what happens to be ready, so that they, and
@@ -273,23 +279,20 @@ def _read_batches(
     delivered = 0
     while delivered < len(wanted):
         remaining = wanted[delivered:]
+        reader = TileReader(slide, grid, workers=readers, indices=remaining, fill=recipe.tiles.fill)
         try:
-            with TileReader(
-                slide, grid, workers=workers, indices=remaining, fill=recipe.tiles.fill
-            ) as reader:
-                for batch in batched(reader, recipe.batch):
+            with reader, closing(reader.batches(recipe.batch)) as batches:
+                for batch in batches:
                     yield batch
-                    delivered += len(batch)
-                if reader.bad_tiles:
-                    report.note = (
-                        f"{len(reader.bad_tiles)} tile(s) would not decode and were filled"
-                    )
+                    delivered += len(batch.tiles)
+            if reader.bad_tiles:
+                report.note = f"{len(reader.bad_tiles)} tile(s) have blocks that would not decode"
         except ReaderError as error:
-            if workers == 0:
+            if readers.workers == 0:
                 raise
             report.note = f"went on without reader processes, because: {_sentence(error)}"
             print(f"{slide.name}: {report.note}", flush=True)
-            workers = 0
+            readers = ReaderPool(0)
 
 
 def _only_class(masks: Sequence[BitMask], recipe: Recipe) -> BitMask:
