@@ -402,7 +402,7 @@ def _empty_folder(tmp_path):
 
 def _no_match(tmp_path):
     write_run(tmp_path / "he_unet", FPN, seeds=(1,))
-    return tmp_path, ("fluo_*",), "no run matches fluo_.*only he_unet"
+    return tmp_path, ("he_*", "fluo_*"), "no run matches fluo_.*only he_unet"
 
 
 def _empty_fold(tmp_path):

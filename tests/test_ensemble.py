@@ -10,6 +10,7 @@ from torch import nn
 from kernelkit.disagreement import DisagreementMap
 from kernelkit.ensemble import MegaModel
 from kernelkit.errors import CheckpointError, DeviceError, RecipeError
+from kernelkit.graphs import GraphRecorder
 from kernelkit.grid import TileGrid
 from kernelkit.mask import BitMask
 from kernelkit.recipe import EnsembleRecipe, Execution
@@ -513,6 +514,18 @@ def test_other_errors_are_not_taken_for_lack_of_memory(models):
         model.predict(tiles(1))
 
 
+def test_graphs_fall_back(models):
+    """Where a CUDA graph cannot be recorded, the network is called plainly, and it says so."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine can record graphs")
+    recorder = GraphRecorder(lambda x: 2 * x)
+    assert torch.equal(recorder(torch.ones(2)), 2 * torch.ones(2))
+    assert recorder.failure
+    execution = Execution(cuda_graph=True)
+    model = MegaModel.from_recipe(models[0], ensemble(runs=["fpn"]), execution=execution)
+    assert model.notes == ["without CUDA graphs: they need a GPU, and views that stay the same"]
+
+
 def test_compiling_falls_back(models, monkeypatch):
     """Where torch.compile fails, the plain network answers, and the model says why."""
     folder, _ = models
@@ -625,6 +638,8 @@ def test_programs_are_members_too(tmp_path):
         ({"views": "d5"}, RecipeError, "d5 is no view"),
         ({"pyramid": [{"runs": ["fpn"]}]}, RecipeError, "takes the run.*unet"),
         ({"pyramid": [{"runs": ["fpm"]}]}, RecipeError, "no run matches fpm"),
+        ({"weights": {"unet/fold_7": 2}}, RecipeError, "weights name unet/fold_7"),
+        ({"gate": {"runs": ["gone"]}}, CheckpointError, "no run matches gone"),
         ({"gate": {"runs": ["unet"]}}, CheckpointError, "have a classification head"),
     ],
 )

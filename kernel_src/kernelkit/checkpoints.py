@@ -111,8 +111,8 @@ def load_members(
     Raises
     ------
     CheckpointError
-        No run matches, a fold has no checkpoint, a network cannot be built, weights do not fit
-        it, or two members have the same weights.
+        A pattern matches no run, a fold has no checkpoint, a network cannot be built, weights do
+        not fit it, or two members have the same weights.
     """
     found = [(fold, run) for run in _matching_runs(Path(folder), runs) for fold in _folds(run)]
     bar = tqdm(found, desc="members", unit="network", disable=len(found) < 2, file=sys.stdout)
@@ -127,14 +127,14 @@ def _matching_runs(folder: Path, patterns: Sequence[str]) -> list[Path]:
     runs = sorted(child for child in folder.iterdir() if _is_run(child))
     if _is_described(folder) or (not runs and _is_run(folder)):
         runs = [folder.absolute()]
-    matching = [run for run in runs if any(fnmatchcase(run.name, p) for p in patterns)]
-    if not matching:
+    idle = [p for p in patterns if not any(fnmatchcase(run.name, p) for run in runs)]
+    if idle:
         found = f"only {', '.join(run.name for run in runs)}" if runs else "no run folder at all"
         raise CheckpointError(
-            f"{folder}: no run matches {', '.join(patterns)} ({found} was found); "
+            f"{folder}: no run matches {', '.join(idle)} ({found} was found); "
             "correct the recipe's 'runs', or the models folder."
         )
-    return matching
+    return [run for run in runs if any(fnmatchcase(run.name, p) for p in patterns)]
 
 
 def _is_run(folder: Path) -> bool:

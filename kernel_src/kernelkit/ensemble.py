@@ -141,6 +141,8 @@ class MegaModel:
         self._recorder: GraphRecorder | None = None
         if execution.cuda_graph and self.device.type == "cuda" and not self._tree.views.rotating:
             self._recorder = GraphRecorder(lambda tiles: self._tree(tiles, range(len(tiles))))
+        elif execution.cuda_graph:
+            self._seating.note("without CUDA graphs: they need a GPU, and views that stay the same")
 
     def predict(self, pixels: Tiles, indices: Sequence[int] | None = None) -> Tensor:
         """Probabilities of a batch of tiles.
@@ -148,7 +150,7 @@ class MegaModel:
         Parameters
         ----------
         pixels
-            Any number of tiles of any one size, in the source's dtype.
+            One tile or more of any one size, in the source's dtype.
         indices
             The tiles' indices in their grid, which `rotating` views go by; 0, 1, ... if None.
 

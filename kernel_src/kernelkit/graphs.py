@@ -51,8 +51,8 @@ class GraphRecorder:
 
     def _record(self, tiles: Tensor) -> None:
         source = tiles.clone()
-        graph = torch.cuda.CUDAGraph()
         try:
+            graph = torch.cuda.CUDAGraph()
             # what is chosen or allocated at first use has to be so before recording starts
             beside = torch.cuda.Stream()
             beside.wait_stream(torch.cuda.current_stream())

@@ -84,13 +84,7 @@ class MergeTree:
         self.views = view_set(recipe.views)
         self._recipe = recipe
         self._scales = [self._scale(scale, seats) for scale in recipe.pyramid]
-        taken = {run for scale in self._scales for run in scale.models}
-        idle = sorted({seat.member.run for seat in seats} - taken)
-        if idle:
-            raise RecipeError(
-                f"{recipe.name}: no scale of the pyramid takes the run(s) {', '.join(idle)}; name "
-                "them in one, or leave them out of 'runs'."
-            )
+        self._check_all_are_used(seats)
 
     def __call__(
         self, tiles: Tensor, indices: Sequence[int], spread: Spread | None = None
@@ -170,6 +164,24 @@ class MergeTree:
             stride=lcm(*(seat.stride for seat in chosen)),
             models={run: list(folds) for run, folds in by_run},
         )
+
+    def _check_all_are_used(self, seats: Sequence[Seat]) -> None:
+        """Refuse members that no scale looks at, and weights for nobody."""
+        recipe = self._recipe
+        taken = {run for scale in self._scales for run in scale.models}
+        idle = sorted({seat.member.run for seat in seats} - taken)
+        if idle:
+            raise RecipeError(
+                f"{recipe.name}: no scale of the pyramid takes the run(s) {', '.join(idle)}; name "
+                "them in one, or leave them out of 'runs'."
+            )
+        names = taken | {seat.member.name for seat in seats}
+        vain = [p for p in recipe.weights if not any(fnmatchcase(name, p) for name in names)]
+        if vain:
+            raise RecipeError(
+                f"{recipe.name}: the weights name {', '.join(vain)}, which is no run or member "
+                f"(there are {', '.join(sorted(names))}); correct the pattern."
+            )
 
 
 def _views(seat: Seat, tiles: Tensor, passes: Sequence[View | MixedViews]) -> Iterator[Answer]:
