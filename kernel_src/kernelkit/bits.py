@@ -27,7 +27,8 @@ __all__ = [
 
 type Words = NDArray[np.uint64]
 
-_ROWS_AT_ONCE = 64
+_ROWS_AT_ONCE = 64  # stay in the cache
+_BAND = 1024  # rows that a thread takes at once
 
 _LARGEST_HALF, _INFINITE_HALF = 65504.0, 0x7C00
 _ONES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -54,10 +55,16 @@ def pack(pixels: NDArray, threshold: float | None, out: Words) -> None:
         out[:] = rows[:height]
         return
     in_threads(
-        lambda top: _pack_rows(pixels[top : top + _ROWS_AT_ONCE], threshold, out[top:]),
-        range(0, height, _ROWS_AT_ONCE),
+        lambda top: _pack_band(pixels[top : top + _BAND], threshold, out[top : top + _BAND]),
+        range(0, height, _BAND),
         pixels=pixels.size,
     )
+
+
+def _pack_band(pixels: NDArray, threshold: float | None, out: Words) -> None:
+    for top in range(0, len(pixels), _ROWS_AT_ONCE):
+        rows = slice(top, top + _ROWS_AT_ONCE)
+        _pack_rows(pixels[rows], threshold, out[rows])
 
 
 def _pack_rows(pixels: NDArray, threshold: float | None, out: Words) -> None:
@@ -66,7 +73,7 @@ def _pack_rows(pixels: NDArray, threshold: float | None, out: Words) -> None:
     elif pixels.dtype.kind not in "bui":
         pixels = pixels != 0
     packed = np.packbits(pixels, axis=1, bitorder="little")
-    out_bytes = out[: len(packed)].view(np.uint8)
+    out_bytes = out.view(np.uint8)
     out_bytes[:, : packed.shape[1]] = packed
     out_bytes[:, packed.shape[1] :] = 0
 

@@ -51,7 +51,7 @@ def edges_of(words: Words, width: int, order: Order) -> Edges:
 
 
 def fill_edges(edges: Edges, width: int, order: Order, out: Words) -> None:
-    """Set the pixels of `out`, all 0 before, that lie in the runs of `edges`."""
+    """Make `out` the mask whose runs `edges` are; what it held before does not matter."""
     height = out.shape[0]
     by_row = order == "row"
     fill = _fill_band if by_row else _fill_stripe
@@ -77,6 +77,7 @@ def _read_stripe(words: Words, width: int, word: int) -> tuple[Edges, bool]:
 
 def _fill_band(edges: Edges, width: int, row: int, out: Words) -> None:
     band = out[row : row + _ROWS_AT_ONCE]
+    band[:] = 0
     start, stop = row * width, (row + len(band)) * width
     _fill(_runs_between(edges, start, stop), start, width, band)
 
