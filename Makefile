@@ -1,4 +1,4 @@
-# Each target is one line of Python; what comes before it is the environment, made once.
+# Each target is one line of Python; the environment it needs is made once, at the end of this file.
 PYTHON := .venv/bin/python
 UV := $(or $(shell command -v uv),.tools/uv/bin/uv)
 READY := .venv/.made-from-requirements
@@ -10,23 +10,60 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 SIZE ?= small
 WORKERS ?= 2
+PROFILE ?= kaggle-py312
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run test lint bench clean
+.PHONY: help dry-run test lint kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
 dry-run: $(READY)  ## the whole way to a checked submission, at home (SIZE=large, RERUN=1, WORKERS=n)
-	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) $(if $(RERUN),--rerun)
+	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun)
 
 test: $(READY) lint  ## lint, then every test, two at a time
 	@$(PYTHON) -m pytest -n 2 --dist worksteal
 
-lint: $(READY)  ## formatting, linting and types
+lint: $(READY)  ## formatting, linting, types, and whether the image has what the package imports
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy kernel_src/kernelkit
+	@$(PYTHON) -m devkit.lint --profile $(PROFILE)
+
+kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (PROFILE=kaggle-py312)
+	@$(PYTHON) build_dataset.py --profile $(PROFILE)
+
+weights-dataset: $(READY)  ## pack trained runs as safetensors (MODELS=folder)
+	@$(PYTHON) -m devkit.weights $(MODELS)
+
+# ---- Kaggle
+KAGGLE = @$(PYTHON) -m devkit.kaggle
+WHERE = $(if $(COMPETITION),-c "$(COMPETITION)")
+SUBMIT = $(WHERE) $(if $(MESSAGE),-m "$(MESSAGE)") $(if $(AGAIN),--again)
+
+doctor: $(READY)  ## what is missing before a push to Kaggle can succeed
+	$(KAGGLE) doctor
+
+prepare: $(READY)  ## write build/kernel, to be pushed by hand
+	$(KAGGLE) prepare
+
+push: $(READY)  ## upload the datasets if they changed, push the notebook
+	$(KAGGLE) push
+
+status: $(READY)  ## how the notebook is doing on Kaggle
+	$(KAGGLE) status
+
+logs: $(READY)  ## follow its log to the end, check it, fetch its submission
+	$(KAGGLE) logs
+
+submit: $(READY)  ## push, run, submit, wait for the score (COMPETITION= MESSAGE= FILE= AGAIN=1)
+	$(KAGGLE) submit $(SUBMIT) $(if $(FILE),-f "$(FILE)")
+
+queue: $(READY)  ## submit several CSV files, as many as the day allows (FILES="a.csv b.csv")
+	$(KAGGLE) queue $(SUBMIT) $(FILES)
+
+submissions: $(READY)  ## the ledger beside what Kaggle lists
+	$(KAGGLE) submissions $(WHERE)
 
 clean:  ## remove all that was made, but for the environment
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache

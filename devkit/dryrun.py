@@ -13,7 +13,7 @@ from pathlib import Path
 
 from devkit.demo import prepare, prepare_large
 from devkit.largerun import SteadySpeed, measure_seams, rehearse_killed_reader, steady_speed
-from devkit.notebook import REPOSITORY, Scenario, render, run_notebook
+from devkit.notebook import REPOSITORY, Kernel, Scenario, make_kernel, render, run_notebook
 from devkit.results import draw_overlay, read_checked, results_table
 from kernelkit.errors import KernelKitError, SubmissionError
 from kernelkit.mask import BitMask
@@ -53,6 +53,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="rehearse the hidden rerun: other ids, other sizes, more images, limits ignored",
     )
     parser.add_argument(
+        "--profile", default="kaggle-py312", help="the image whose twin the notebook runs in"
+    )
+    parser.add_argument(
         "--memory", type=float, default=24.0, help="budget of the whole process tree in GiB (PSS)"
     )
     return parser.parse_args(arguments)
@@ -69,7 +72,7 @@ def _dry_run_small(options: argparse.Namespace) -> None:
         solution=demo.hidden_solution if options.rerun else demo.solution,
         is_rerun=options.rerun,
     )
-    _run_and_report(scenario, options)
+    _run_and_report(scenario, _kernel(options), options)
     speed = SteadySpeed.load(_SPEED)
     print(speed.projection() if speed else "for a projection to HuBMAP: make dry-run SIZE=large")
 
@@ -82,7 +85,8 @@ def _dry_run_large(options: argparse.Namespace) -> None:
         models=demo.large_models,
         working=_BUILD / "dry-run" / "large" / "working",
     )
-    masks = _run_and_report(scenario, options)
+    kernel = _kernel(options)
+    masks = _run_and_report(scenario, kernel, options)
     speed = steady_speed(scenario, _device())
     speed.save(_SPEED)
     print(f"steady: {speed.megapixels_per_second:.2f} Mpx/s, {speed.waiting:.1%} of it waiting")
@@ -93,14 +97,16 @@ def _dry_run_large(options: argparse.Namespace) -> None:
         f"within 48 px of a seam, {seams.elsewhere:.4f} elsewhere"
     )
     print("\nonce more for the last image, with a reader process killed midway")
-    rehearse_killed_reader(scenario, max(1, options.workers))
+    rehearse_killed_reader(scenario, kernel, max(1, options.workers))
     print("the submission is the same, byte for byte")
 
 
-def _run_and_report(scenario: Scenario, options: argparse.Namespace) -> dict[str, BitMask]:
+def _run_and_report(
+    scenario: Scenario, kernel: Kernel, options: argparse.Namespace
+) -> dict[str, BitMask]:
     """Run the notebook from a clean working folder, check what it wrote, print the table."""
     shutil.rmtree(scenario.working, ignore_errors=True)
-    result = run_notebook(scenario, options.workers, int(options.memory * 2**30))
+    result = run_notebook(scenario, kernel, options.workers, int(options.memory * 2**30))
     if result.exit_code != 0:
         raise SubmissionError(
             f"the notebook ended with exit code {result.exit_code}; its last output is above."
@@ -112,6 +118,10 @@ def _run_and_report(scenario: Scenario, options: argparse.Namespace) -> dict[str
     print(f"picture      {_shown(draw_overlay(scenario, masks))}")
     print(f"peak memory  {result.peak_bytes / 2**30:.2f} GiB (PSS of all processes)")
     return masks
+
+
+def _kernel(options: argparse.Namespace) -> Kernel:
+    return make_kernel(options.profile, _BUILD / f"kernel-{options.profile}")
 
 
 def _shown(path: Path) -> str:

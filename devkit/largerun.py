@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from devkit.notebook import Scenario, run_notebook
+from devkit.notebook import Kernel, Scenario, run_notebook
 from devkit.results import image_reports
 from devkit.sandbox import SandboxResult
 from devkit.seams import SeamReport, compare_seams
@@ -91,7 +91,7 @@ def measure_seams(scenario: Scenario, masks: dict[str, BitMask]) -> SeamReport:
         return compare_seams(slide, masks[image_id], recipe, ensemble, models[ensemble.name])
 
 
-def rehearse_killed_reader(scenario: Scenario, workers: int) -> SandboxResult:
+def rehearse_killed_reader(scenario: Scenario, kernel: Kernel, workers: int) -> SandboxResult:
     """Predict the last image again, kill a reader process midway, and compare the submissions.
 
     The masks of the other images are kept, so this also shows that an interrupted run goes on
@@ -107,7 +107,7 @@ def rehearse_killed_reader(scenario: Scenario, workers: int) -> SandboxResult:
     masks[-1].unlink()
     scenario.submission.unlink()
     killer = _ReaderKiller(after_seconds=5.0)
-    result = run_notebook(scenario, workers, on_sample=killer)
+    result = run_notebook(scenario, kernel, workers, on_sample=killer)
     if killer.killed is None:
         raise SubmissionError("no reader process was found to kill; use at least one worker.")
     if result.exit_code != 0:

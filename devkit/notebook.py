@@ -1,4 +1,8 @@
-"""The inference notebook, run by papermill in the sandbox and rendered for people."""
+"""The inference notebook, run by papermill in a twin of the image and rendered for people.
+
+papermill itself stays in the development environment; the notebook's kernel is the twin's Python,
+which has none of the vendored packages: it gets them, and kernelkit, from the dataset alone.
+"""
 
 import os
 import sys
@@ -10,17 +14,38 @@ import nbformat
 import psutil
 from nbconvert import HTMLExporter
 
+from devkit.builder import Builder, default_listing
+from devkit.pack import Packed
+from devkit.profiles import load_profile
+from devkit.resolve import Resolver
 from devkit.sandbox import Mount, Sandbox, SandboxResult
+from devkit.twin import Twin
 from kernelkit.recipe import Recipe
 from kernelkit.submission import open_atomically
 
-__all__ = ["REPOSITORY", "Scenario", "render", "run_notebook"]
+__all__ = ["REPOSITORY", "Kernel", "Scenario", "make_kernel", "render", "run_notebook"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _NOTEBOOK = REPOSITORY / "notebooks/inference.ipynb"
 _MODELS = "/kaggle/input/datasets/kernelkit/nuclei-models"
 _CODE = "/kaggle/input/datasets/kernelkit/kernelkit"
 _WORKING = "/kaggle/working"
+_SCRATCH = "/kaggle/tmp"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What runs the notebook: the kernel dataset, and the twin of the image it was packed for."""
+
+    dataset: Packed
+    twin: Twin
+
+
+def make_kernel(name: str, folder: Path) -> Kernel:
+    """Build the kernel dataset for the image `name` into `folder`, and its twin if need be."""
+    profile = load_profile(name)
+    builder = Builder(Resolver(profile), default_listing(profile), say=print)
+    return Kernel(builder.build(folder), builder.twin())
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +81,7 @@ class Scenario:
 
 def run_notebook(
     scenario: Scenario,
+    kernel: Kernel,
     workers: int,
     budget_bytes: int | None = None,
     on_sample: Callable[[list[psutil.Process]], None] | None = None,
@@ -76,8 +102,11 @@ def run_notebook(
         [
             Mount(scenario.competition, competition),
             Mount(scenario.models, _MODELS),
-            Mount(REPOSITORY / "kernel_src", _CODE),
+            Mount(kernel.dataset.folder, _CODE),
             Mount(scenario.working, _WORKING, writable=True),
+            Mount(scenario.working.parent / "scratch", _SCRATCH, writable=True),
+            # its files are those of the installer's cache, so nothing may change them
+            Mount(kernel.twin.folder, str(kernel.twin.folder)),
         ],
     )
     parameters: dict[str, str | int | bool] = {
@@ -87,17 +116,25 @@ def run_notebook(
         "workers": workers,
         "output": sandbox.path(_WORKING),
         "allow_cpu": True,
+        "inputs": sandbox.path("/kaggle/input"),
+        "fingerprint": kernel.dataset.fingerprint,
     }
     if scenario.is_rerun:
         parameters |= {"limit": 1, "strict": True}
     command = [sys.executable, "-m", "papermill", str(_NOTEBOOK)]
     command += [sandbox.path(f"{_WORKING}/inference.ipynb")]
     command += ["--no-progress-bar", "--no-log-output", "--stdout-file", "/dev/stdout"]
+    command += ["--kernel", kernel.twin.write_kernel(sandbox.home / "jupyter")]
     for name, value in parameters.items():
-        command += ["-p", name, str(value)]
+        option = "-r" if isinstance(value, str) else "-p"  # a fingerprint may look like a number
+        command += [option, name, str(value)]
     network = "without a network" if sandbox.is_isolated else "WITH the network"
     print(f"the notebook runs as on Kaggle, {network}, its inputs below {sandbox.root}/input")
-    return sandbox.run(command, _environment(scenario), budget_bytes, on_sample)
+    environment = _environment(scenario) | {
+        "JUPYTER_PATH": str(sandbox.home.resolve() / "jupyter"),
+        "KERNELKIT_WORK": sandbox.path(_SCRATCH),
+    }
+    return sandbox.run(command, environment, budget_bytes, on_sample)
 
 
 def render(scenario: Scenario) -> Path:

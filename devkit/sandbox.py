@@ -27,7 +27,7 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder of this machine, and where below `/kaggle` the command finds it."""
+    """A folder of this machine, and where the command finds it, below `/kaggle` as a rule."""
 
     source: Path
     target: str
@@ -146,6 +146,8 @@ class Sandbox:
 
     def _stand_in(self) -> None:
         for mount in self.mounts:
+            if not mount.target.startswith("/kaggle/"):
+                continue  # it is there anyway, if not read-only
             place = Path(self.path(mount.target))
             place.parent.mkdir(parents=True, exist_ok=True)
             place.unlink(missing_ok=True)
