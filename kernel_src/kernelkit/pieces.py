@@ -14,8 +14,8 @@ from kernelkit.grid import TileGrid, Window
 __all__ = ["Piece", "cut_pieces", "piece_size"]
 
 # What one piece decodes, in pixels: little enough that workers finish together, and enough that
-# handing it over costs nothing beside decoding it (some 10 ms).
-_PIECE_AREA = 1 << 20
+# handing it over costs nothing beside decoding it (some 20 ms).
+_PIECE_AREA = 1 << 21
 _PIECE_ROWS = 256
 
 

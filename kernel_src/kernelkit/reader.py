@@ -8,9 +8,8 @@ Workers decode disjoint pieces of the image, each once, shrink them to the netwo
 them into every tile that they touch; a tile is the consumer's once its last piece is in.
 """
 
-import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,12 +22,7 @@ from kernelkit.slide import Slide
 from kernelkit.tile_pass import Batch, ReaderStats, ReadOptions, TilePass
 from kernelkit.workers import ReaderPool
 
-__all__ = ["Batch", "ReaderPool", "ReaderStats", "TileReader", "default_workers"]
-
-# an image of fewer pixels is read inline: it takes less than a tenth of a second
-_SMALL = 4 << 20
-# more threads than this wait for each other at GDAL's cache
-_MOST_WORKERS = 16
+__all__ = ["Batch", "ReaderPool", "ReaderStats", "TileReader"]
 
 
 class TileReader:
@@ -39,9 +33,8 @@ class TileReader:
 
     `slide`    the image, or its path
     `grid`     its tiles
-    `workers`  how many threads decode, or a `ReaderPool`, which may use processes and can serve one
-               reader after the other. 0 decodes in the calling thread. By default see
-               `default_workers`
+    `workers`  how many processes decode: 0 decodes in the calling thread, when a tile is asked for.
+               Or a `ReaderPool`, which serves one reader after the other, and may use threads
     `indices`  which tiles to deliver, in ascending order; all by default
     `fill`     what lies outside the image: "zero", "reflect" or "edge"
     `strict`   raise SlideError where a block of the file cannot be decoded. Otherwise it is tried
@@ -57,7 +50,7 @@ class TileReader:
         self,
         slide: Slide | str | Path,
         grid: TileGrid,
-        workers: int | ReaderPool | None = None,
+        workers: int | ReaderPool = 0,
         *,
         indices: Sequence[int] | None = None,
         fill: Fill = "zero",
@@ -70,7 +63,7 @@ class TileReader:
                 pass
         self.slide = slide
         self.grid = grid
-        self.workers = default_workers(self.slide) if workers is None else workers
+        self.workers = workers
         self.indices: Sequence[int] = range(len(grid)) if indices is None else indices
         self.options = ReadOptions(fill, strict, pin, timeout)
         self.stats = ReaderStats()
@@ -84,7 +77,7 @@ class TileReader:
         for batch in self.batches(1):
             yield batch.tiles[0], batch.pixels[0]
 
-    def batches(self, size: int) -> Generator[Batch]:
+    def batches(self, size: int) -> Iterator[Batch]:
         """Iterate over batches of `size` tiles, the last one smaller: (n, bands, h, w) at once."""
         run = self._take(size)
         stats = self.stats = run.stats
@@ -155,14 +148,3 @@ class TileReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def default_workers(slide: Slide) -> int:
-    """Return how many threads to read an image with, on this machine.
-
-    One a core that this process may use; none where the image is too small to share out, or of a
-    format that can only be decoded from the top.
-    """
-    if slide.height * slide.width < _SMALL or not slide.random_access:
-        return 0
-    return min(_MOST_WORKERS, len(os.sched_getaffinity(0)))

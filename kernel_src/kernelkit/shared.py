@@ -10,6 +10,8 @@ import itertools
 import math
 import mmap
 import os
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,11 +46,18 @@ class SharedArray:
                 "reading with processes needs Linux, which shares memory between them by memfd; "
                 'use kind="thread" here'
             )
+        self.shape, self.dtype = shape, dtype
         self._fd = os.memfd_create("kernelkit-tiles")
         os.ftruncate(self._fd, math.prod(shape) * dtype.itemsize)
         self.array = _map(self._fd, shape, dtype)
         # the serial number tells this array from a later one with the same file number
         self._address = (f"/proc/{os.getpid()}/fd/{self._fd}", next(_serial), shape, dtype)
+
+    def lend(self, on_return: "Callable[[SharedArray], None]") -> np.ndarray:
+        """Return the array; `on_return(self)` is called once no view of it is left."""
+        loan = _Loan(self)
+        weakref.finalize(loan, on_return, self).atexit = False
+        return np.asarray(loan)
 
     def free(self) -> None:
         """Give the memory back at once, even where workers still map it.
@@ -61,6 +70,14 @@ class SharedArray:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _attach, self._address
+
+
+class _Loan:
+    """What all views of a lent array refer to in the end: when it goes, they are gone."""
+
+    def __init__(self, shared: SharedArray) -> None:
+        self.shared = shared
+        self.__array_interface__ = shared.array.__array_interface__
 
 
 # As many as the tiles of two images that are open at a time; memory that was freed costs nothing.

@@ -65,8 +65,6 @@ class Slide:
         self.transform, self.crs = first.transform, first.crs
         self.nodata = first.nodata if nodata is None else nodata
         self.layout = _describe(image)
-        # a PNG or JPEG can only be decoded from its first row on
-        self.random_access = first.driver not in ("PNG", "JPEG", "GIF", "WEBP")
         self._overview_factors: list[int] = first.overviews(1)
 
     def _open(self) -> None:

@@ -114,7 +114,6 @@ class TilePass:
         self._waiting = collections.deque(cut_pieces(grid, slide.block, indices))
         self._running: collections.deque[tuple[Piece, Future[PieceResult]]] = collections.deque()
         self._buffers: dict[int, LocalArray | SharedArray] = {}
-        self._spare: list[SharedArray] = []
         self._bad_windows: list[Window] = []
         self._delivered = 0
         self._source = pickle.dumps(slide)
@@ -150,9 +149,10 @@ class TilePass:
         begun = [future for _, future in self._running if not future.cancel()]
         if wait_for(begun, _GRACE).not_done:
             self.pool.abandon()
-        for buffer in [*self._buffers.values(), *self._spare]:
-            buffer.free()
-        for store in (self._running, self._waiting, self._buffers, self._spare):
+        for buffer in self._buffers.values():
+            if isinstance(buffer, SharedArray):
+                self.pool.give_back(buffer)
+        for store in (self._running, self._waiting, self._buffers):
             store.clear()
         self._cache_limit.lift()
 
@@ -190,16 +190,18 @@ class TilePass:
         shape = (self.size, self._slide.bands, self._grid.net_size, self._grid.net_size)
         if self.pool.shares_memory:
             return LocalArray(_empty(shape, self._slide.dtype, self._options.pin))
-        return self._spare.pop() if self._spare else SharedArray(shape, self._slide.dtype)
+        return self.pool.borrow(shape, self._slide.dtype)
 
     def _take_buffer(self, batch: int) -> np.ndarray:
         """Return a batch's pixels, which are the consumer's from now on."""
         buffer = self._buffers.pop(batch)
         if isinstance(buffer, LocalArray):
             return buffer.array
-        pixels = _empty(buffer.array.shape, buffer.array.dtype, self._options.pin)
-        pixels[...] = buffer.array
-        self._spare.append(buffer)
+        lent = buffer.lend(self.pool.give_back)
+        if not self._options.pin:
+            return lent
+        pixels = _empty(lent.shape, lent.dtype, pin=True)
+        pixels[...] = lent
         return pixels
 
     def _wait_for_tiles(self, wanted: int) -> None:

@@ -176,7 +176,8 @@ class ReaderPool:
     """Workers that decode pieces; one pool can serve many readers, one after the other.
 
     `workers`       how many; 0 decodes in the calling thread, when a piece is asked for
-    `kind`          "thread" or "process"
+    `kind`          "process", which survives whatever a broken file does to a decoder, or "thread",
+                    which starts at once
     `start_method`  how processes are started. "forkserver" is safe whatever the calling process has
                     done before (threads, CUDA) and, like "spawn", wants a script to guard its main
                     part by `if __name__ == "__main__"`; "fork" starts fastest
@@ -185,12 +186,13 @@ class ReaderPool:
     def __init__(
         self,
         workers: int,
-        kind: Kind = "thread",
+        kind: Kind = "process",
         start_method: StartMethod = "forkserver",
     ) -> None:
         self.workers, self.kind, self.start_method = workers, kind, start_method
         self._slides = _OpenSlides()
         self._executor: Executor | None = None
+        self._spare: list[SharedArray] = []
 
     @property
     def shares_memory(self) -> bool:
@@ -213,12 +215,35 @@ class ReaderPool:
             self._executor = self._start()
             return self._executor.submit(_read_piece_in_process, task)
 
+    def borrow(self, shape: tuple[int, ...], dtype: np.dtype) -> SharedArray:
+        """Return shared memory, of a batch that was given back if there is one of this shape.
+
+        Memory that was used before is mapped by the workers already: new memory costs a page fault
+        for every 4 KiB in each of them, which is as much as a copy.
+        """
+        kept = [spare for spare in self._spare if (spare.shape, spare.dtype) == (shape, dtype)]
+        for spare in self._spare:
+            if spare not in kept:
+                spare.free()
+        array = kept.pop() if kept else SharedArray(shape, dtype)
+        self._spare = kept
+        return array
+
+    def give_back(self, array: SharedArray) -> None:
+        """Take memory back that nobody reads or writes any more."""
+        if self._executor is None:
+            array.free()
+        else:
+            self._spare.append(array)
+
     def _start(self) -> Executor:
         if not self.workers:
             return _Inline()
         if self.kind == "thread":
             return ThreadPoolExecutor(self.workers, "kernelkit-reader")
         context = multiprocessing.get_context(self.start_method)
+        if self.start_method == "forkserver":  # then only the first pool waits for the imports
+            context.set_forkserver_preload(["__main__", __name__])
         return ProcessPoolExecutor(self.workers, context, _start_worker)
 
     def abandon(self) -> None:
@@ -236,6 +261,8 @@ class ReaderPool:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
+        while self._spare:
+            self._spare.pop().free()
         self._slides.close()
 
     def __enter__(self) -> Self:
