@@ -11,6 +11,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 SIZE ?= small
 WORKERS ?= 2
 PROFILE ?= kaggle-py312
+OWN = $(if $(COMPETITION),--competition "$(COMPETITION)" --models "$(MODELS)" --recipe "$(RECIPE)")
 
 .DEFAULT_GOAL := help
 .PHONY: help dry-run test lint kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions clean
@@ -18,8 +19,8 @@ PROFILE ?= kaggle-py312
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
-dry-run: $(READY)  ## the whole way to a checked submission, at home (SIZE=large, RERUN=1, WORKERS=n)
-	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun)
+dry-run: $(READY)  ## the whole way to a checked submission, at home (SIZE=large, RERUN=1, WORKERS=n; COMPETITION= MODELS= RECIPE=)
+	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun) $(OWN)
 
 test: $(READY) lint  ## lint, then every test, two at a time
 	@$(PYTHON) -m pytest -n 2 --dist worksteal

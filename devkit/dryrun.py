@@ -15,7 +15,7 @@ from devkit.demo import prepare, prepare_large
 from devkit.largerun import SteadySpeed, measure_seams, rehearse_killed_reader, steady_speed
 from devkit.notebook import REPOSITORY, Kernel, Scenario, make_kernel, render, run_notebook
 from devkit.results import draw_overlay, read_checked, results_table
-from kernelkit.errors import KernelKitError, SubmissionError
+from kernelkit.errors import CompetitionError, KernelKitError, SubmissionError
 from kernelkit.mask import BitMask
 
 __all__ = ["main"]
@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code is 0 only where a checked submission was made."""
     options = _parse(arguments)
     try:
-        if options.size == "large":
+        if options.competition:
+            _dry_run_own(options)
+        elif options.size == "large":
             _dry_run_large(options)
         else:
             _dry_run_small(options)
@@ -46,6 +48,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default="small",
         help="small: the demo's test images; large: four slides, 1.1 GB in all",
     )
+    parser.add_argument("--competition", type=Path, help="a competition of your own; its folder")
+    parser.add_argument("--models", type=Path, help="with --competition: the folder of run folders")
+    parser.add_argument("--recipe", help="with --competition: a recipe's name or YAML file")
     parser.add_argument("--workers", type=int, default=2, help="reader processes; 0 for none")
     parser.add_argument(
         "--rerun",
@@ -58,7 +63,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--memory", type=float, default=24.0, help="budget of the whole process tree in GiB (PSS)"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.competition and not (options.models and options.recipe):
+        parser.error("a competition of your own needs --models and --recipe too")
+    return options
 
 
 def _dry_run_small(options: argparse.Namespace) -> None:
@@ -75,6 +83,21 @@ def _dry_run_small(options: argparse.Namespace) -> None:
     _run_and_report(scenario, _kernel(options), options)
     speed = SteadySpeed.load(_SPEED)
     print(speed.projection() if speed else "for a projection to HuBMAP: make dry-run SIZE=large")
+
+
+def _dry_run_own(options: argparse.Namespace) -> None:
+    for folder in (options.competition, options.models):
+        if not folder.is_dir():
+            raise CompetitionError(f"{folder}: there is no such folder; check the path.")
+    is_file = Path(options.recipe).is_file()
+    scenario = Scenario(
+        recipe=str(Path(options.recipe).resolve()) if is_file else options.recipe,
+        competition=options.competition,
+        models=options.models,
+        working=_BUILD / "dry-run" / "own" / "working",
+        is_rerun=options.rerun,
+    )
+    _run_and_report(scenario, _kernel(options), options)
 
 
 def _dry_run_large(options: argparse.Namespace) -> None:

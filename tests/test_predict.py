@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import segmentation_models_pytorch as smp
-import torch
 import yaml
+from small_competition import NETWORK, RECIPE, write_competition, write_models
 
-from devkit.demo.layouts import write
 from kernelkit.competition import CompetitionFolder
 from kernelkit.deadline import Deadline
 from kernelkit.ensemble import MegaModel
@@ -22,35 +20,10 @@ from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 from kernelkit.submission import check_submission
 
-NETWORK = {
-    "arch": "Unet",
-    "encoder_name": "tu-regnetx_002",
-    "in_channels": 3,
-    "classes": 1,
-    "decoder_channels": [16, 16, 8, 8, 8],
-}
-
-RECIPE = """
-name: test
-competition: {slug: test}
-tiles: {core: 64, pad: 32, fill: reflect}
-ensembles: [{name: one, when: {bands: 3}, views: [identity, hflip]}]
-batch: 4
-"""
-
 
 @pytest.fixture(scope="module")
 def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two folds of one run, with random weights."""
-    run = tmp_path_factory.mktemp("models") / "run"
-    for fold in (0, 1):
-        torch.manual_seed(fold)
-        network = smp.create_model(**NETWORK, encoder_weights=None)
-        checkpoint = run / f"fold_{fold}" / "models" / "e1_t2_cmax_val_0.9.pth"
-        checkpoint.parent.mkdir(parents=True)
-        torch.save({"epoch": 1, "model_state": network.state_dict()}, checkpoint)
-    (run / "cfg.yaml").write_text(yaml.safe_dump({"MODEL": NETWORK}))
-    return run.parent
+    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +38,7 @@ def models(recipe: Recipe, models_folder: Path) -> dict[str, MegaModel]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A competition of three images, each in another layout."""
-    random = np.random.default_rng(0)
-    images = {"a": ("tiled", 150, 201), "b": ("subdatasets", 97, 130), "c": ("strips", 40, 50)}
-    for name, (layout, height, width) in images.items():
-        path = tmp_path / "competition/test" / f"{name}.tiff"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, random.integers(0, 255, (3, height, width), dtype=np.uint8), layout)
-    sample = "id,predicted\n" + "".join(f"{name},\n" for name in images)
-    (tmp_path / "competition/sample_submission.csv").write_text(sample)
-    return tmp_path / "competition"
+    return write_competition(tmp_path / "competition")
 
 
 def run(

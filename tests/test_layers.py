@@ -1,0 +1,95 @@
+"""The architecture: who may import whom, and that each test says what it shows."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGE = REPOSITORY / "kernel_src/kernelkit"
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+# the ground floor: each of these, with its own parts, knows none of the others
+GROUND = {
+    "grid": set(),
+    "mask": {"bits", "coco", "columns", "components", "mask_file", "rle", "runs", "sweeps"},
+    "merge": set(),
+    "tta": set(),
+    "recipe": set(),
+    "deadline": set(),
+}
+# the upper floor: each may import the ground floor and the parts of those before it
+UPPER = [
+    "slide",
+    "foreground",
+    "reader",
+    "checkpoints",
+    "ensemble",
+    "canvas",
+    "postprocess",
+    "submission",
+    "predict",
+]
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of kernelkit that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "kernelkit":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kernelkit."):
+            found.add((node.module or "").split(".")[1])
+        elif isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("kernelkit.") for alias in node.names)
+    return found
+
+
+def reach(module: str) -> set[str]:
+    """All modules that a module imports, by way of others too."""
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        for name in imports(PACKAGE / f"{todo.pop()}.py") - seen:
+            seen.add(name)
+            todo.append(name)
+    return seen
+
+
+@pytest.mark.parametrize("module", GROUND)
+def test_the_ground_floor_knows_nobody(module: str) -> None:
+    """A module of the ground floor reaches its own parts, the errors and the compiler, no other."""
+    assert reach(module) <= GROUND[module] | {"errors", "jit"}
+
+
+@pytest.mark.parametrize("module", UPPER)
+def test_the_upper_floor_looks_only_down(module: str) -> None:
+    """A module of the upper floor reaches none that comes after it."""
+    later = set(UPPER[UPPER.index(module) + 1 :])
+    assert not reach(module) & later
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_points_back(module: str) -> None:
+    """No module imports itself by way of others, and none but predict's callers knows predict."""
+    assert module not in reach(module)
+    assert "predict" not in reach(module)
+
+
+def test_the_package_never_reaches_for_devkit() -> None:
+    """What runs on Kaggle has only what is packed."""
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "devkit" for name in names), path.name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "tests").glob("test_*.py")), ids=lambda path: path.stem
+)
+def test_every_test_says_what_it_shows(path: Path) -> None:
+    """Each test has a docstring."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            assert ast.get_docstring(node), f"{path.name}:{node.lineno} {node.name}"
