@@ -9,7 +9,7 @@ them into every tile that they touch; a tile is the consumer's once its last pie
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -77,7 +77,7 @@ class TileReader:
         for batch in self.batches(1):
             yield batch.tiles[0], batch.pixels[0]
 
-    def batches(self, size: int) -> Iterator[Batch]:
+    def batches(self, size: int) -> Generator[Batch]:
         """Iterate over batches of `size` tiles, the last one smaller: (n, bands, h, w) at once."""
         run = self._take(size)
         stats = self.stats = run.stats
