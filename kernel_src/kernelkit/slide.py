@@ -7,9 +7,12 @@ Built on rasterio, so it reads TIFF in all its forms and what else GDAL reads. A
 first, (C, H, W), from here to the device: turning them round costs as much as decoding.
 """
 
+import collections
 import functools
 import os
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -114,14 +117,29 @@ class Slide:
         """Return the whole image, (bands, h, w), shrunk by a whole factor to fit `max_side`.
 
         From the coarsest overview that is fine enough if the file has any; otherwise every block is
-        decoded, which takes as long as reading all tiles.
+        decoded, by as many threads as there are cores.
         """
         wanted = max(1, -(-max(self.height, self.width) // max_side))
         factor = max((f for f in self._overview_factors if f <= wanted), default=1)
         level, scale = self._level(factor), -(-wanted // factor)
         height, width = (-(-side // scale) * scale for side in (level.height, level.width))
         out = np.empty((self.bands, height // scale, width // scale), self.dtype)
-        _read_shrunk(level, Window(0, 0, height, width), scale, "edge", out)
+        if scale == 1:
+            level.read_into(level.bounds, out)
+            return out
+        step = _rows_at_once(level, width, scale)
+        stacks = threading.local()  # a handle is for one thread
+
+        def read_rows(row: int) -> None:
+            if not hasattr(stacks, "level"):
+                stacks.level = self._open_level(factor)
+            part = Window(row, 0, min(step, height - row), width)
+            _read_shrunk(
+                stacks.level, part, scale, "edge", out[:, row // scale : part.bottom // scale]
+            )
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            collections.deque(pool.map(read_rows, range(0, height, step)), maxlen=0)
         return out
 
     def read_valid(self, window: Window, scale: int = 1) -> np.ndarray:
@@ -154,9 +172,13 @@ class Slide:
         if not self._levels or self._process != os.getpid():
             self._open()  # after a fork the parent's handles would share one file position
         if factor not in self._levels:
-            overview = self._overview_factors.index(factor)
-            self._levels[factor] = BandStack(self.paths, overview)
+            self._levels[factor] = self._open_level(factor)
         return self._levels[factor]
+
+    def _open_level(self, factor: int) -> BandStack:
+        if factor == 1:
+            return BandStack(self.paths)
+        return BandStack(self.paths, self._overview_factors.index(factor))
 
     def _overview_for(self, window: Window, scale: int) -> int:
         """Return the coarsest overview factor that divides the scale and the window's corner."""
@@ -221,14 +243,19 @@ def _spread(out: np.ndarray, rows: slice, columns: slice, y: np.ndarray, x: np.n
 
 def _read_shrunk(level: BandStack, window: Window, scale: int, fill: Fill, out: np.ndarray) -> None:
     """Read a window and average it into `out`, so many rows at a time that memory is bounded."""
-    row_bytes = window.width * out.shape[0] * out.dtype.itemsize
-    step = -(-max(level.block[0], _CHUNK_BYTES // row_bytes) // scale) * scale
+    step = _rows_at_once(level, window.width, scale)
     for row in range(window.row, window.bottom, step):
         part = Window(row, window.col, min(step, window.bottom - row), window.width)
         pixels = np.empty((out.shape[0], part.height, part.width), out.dtype)
         _read_boundless(level, part, fill, pixels)
         top = (row - window.row) // scale
         area_average(pixels, scale, out[:, top : top + part.height // scale])
+
+
+def _rows_at_once(level: BandStack, width: int, scale: int) -> int:
+    """Return how many rows to decode at a time: of bounded size, divisible by the scale."""
+    row_bytes = width * level.bands * level.dtype.itemsize
+    return -(-max(level.block[0], _CHUNK_BYTES // row_bytes) // scale) * scale
 
 
 def _describe(image: BandStack) -> str:

@@ -1,0 +1,132 @@
+"""The tile grid: cores partition the image, windows are of one size, rows finish in order."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernelkit.errors import GridError
+from kernelkit.grid import TileGrid, Window
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> TileGrid:
+    """Grids over images smaller and larger than a tile, of sizes that nothing divides."""
+    scale = draw(st.integers(1, 4))
+    return TileGrid(
+        height=draw(st.integers(1, 90)),
+        width=draw(st.integers(1, 90)),
+        core=draw(st.integers(1, 12)) * scale,
+        pad=draw(st.integers(0, 6)) * scale,
+        scale=scale,
+        edges=draw(st.sampled_from(["pad", "shift"])),
+    )
+
+
+@settings(max_examples=2000, deadline=None)
+@given(grids())
+def test_cores_partition_the_image(grid: TileGrid) -> None:
+    """Every pixel of the image lies in exactly one core, and every core inside the image."""
+    hits = np.zeros((grid.height, grid.width), int)
+    for tile in grid:
+        assert tile.core.area > 0
+        assert tile.core.intersection(Window(0, 0, grid.height, grid.width)) == tile.core
+        hits[tile.core.slices] += 1
+    assert (hits == 1).all()
+
+
+@settings(max_examples=500, deadline=None)
+@given(grids())
+def test_read_windows_are_of_one_size_and_hold_their_core(grid: TileGrid) -> None:
+    """Each read window is a square of core + 2 pad on the scale's lattice, around its core."""
+    for tile in grid:
+        assert (tile.read.height, tile.read.width) == (grid.tile_size, grid.tile_size)
+        assert tile.read.row % grid.scale == tile.read.col % grid.scale == 0
+        assert tile.core.row % grid.scale == tile.core.col % grid.scale == 0
+        assert tile.read.intersection(tile.core) == tile.core
+        assert tile.inner == Window(
+            tile.core.row - tile.read.row,
+            tile.core.col - tile.read.col,
+            tile.core.height,
+            tile.core.width,
+        )
+
+
+@settings(max_examples=500, deadline=None)
+@given(grids())
+def test_shifted_tiles_stay_inside(grid: TileGrid) -> None:
+    """With shifted edges no tile begins outside, or ends further out than the scale demands."""
+    if grid.edges == "pad":
+        return
+    for tile in grid:
+        assert min(tile.read.row, tile.read.col) >= 0
+        assert tile.read.bottom < max(grid.height, grid.tile_size) + grid.scale
+        assert tile.read.right < max(grid.width, grid.tile_size) + grid.scale
+
+
+@settings(max_examples=500, deadline=None)
+@given(grids(), st.data())
+def test_finished_rows_are_those_no_later_tile_touches(grid: TileGrid, data: st.DataObject) -> None:
+    """The rows reported as finished are exactly those above every later window, or core."""
+    index = data.draw(st.integers(-1, len(grid) - 1))
+    later = grid[index + 1 :]
+    for of in ("read", "core"):
+        tops = [getattr(tile, of).row for tile in later]
+        assert grid.finished_rows(index, of) == max(0, min(tops, default=grid.height))
+
+
+@settings(max_examples=500, deadline=None)
+@given(grids(), st.data())
+def test_tiles_for_rows_are_those_that_touch_them(grid: TileGrid, data: st.DataObject) -> None:
+    """A band of rows needs exactly the tiles whose read windows meet it."""
+    start = data.draw(st.integers(0, grid.height - 1))
+    stop = data.draw(st.integers(start + 1, grid.height))
+    touching = [t.index for t in grid if t.read.row < stop and start < t.read.bottom]
+    assert list(grid.tiles_for_rows(start, stop)) == touching
+
+
+def test_the_count_of_the_public_test_images() -> None:
+    """HuBMAP's five test images have 2659 tiles of core 1536."""
+    sizes = [(30720, 47340), (23990, 47723), (29433, 22165), (46660, 29020), (33240, 43160)]
+    assert sum(len(TileGrid(*size, core=1536, pad=384, scale=3)) for size in sizes) == 2659
+
+
+def test_tile_and_overlap_are_core_and_pad() -> None:
+    """Tiles of 2304 that share 768 pixels have a core of 1536 and a pad of 384."""
+    grid = TileGrid.from_overlap(5000, 6000, tile=2304, overlap=768, scale=3)
+    assert grid == TileGrid(5000, 6000, core=1536, pad=384, scale=3)
+    assert (grid.tile_size, grid.net_size) == (2304, 768)
+
+
+def test_a_grid_is_a_sequence() -> None:
+    """It has a length, negative indices and slices, and pickles as itself."""
+    grid = TileGrid(100, 90, core=30, pad=5)
+    assert len(grid) == len(list(grid)) == 12 == grid.rows * grid.columns
+    assert grid[-1] == grid[11] == grid[10:][-1]
+    assert [list(band) for band in grid.bands()][1] == [3, 4, 5]
+    assert pickle.loads(pickle.dumps(grid)) == grid
+    with pytest.raises(IndexError, match="tile 12 of a grid of 12"):
+        grid[12]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"core": 100, "pad": 10, "scale": 3}, "core 102 and pad 12 would do"),
+        ({"core": 0}, "must be at least 1"),
+        ({"core": 10, "pad": -1}, "pad at least 0"),
+        ({"core": 10, "edges": "mirror"}, '"pad" or "shift"'),
+    ],
+)
+def test_an_impossible_grid_says_what_would_do(arguments: dict, message: str) -> None:
+    """A GridError names the values that were found, and ones that fit where there are any."""
+    with pytest.raises(GridError, match=message):
+        TileGrid(100, 100, **arguments)
+
+
+def test_an_odd_overlap_is_refused() -> None:
+    """Half of it could not lie on either side."""
+    with pytest.raises(GridError, match="an overlap of 5 does not fit tiles of 20"):
+        TileGrid.from_overlap(100, 100, tile=20, overlap=5)
