@@ -2,6 +2,7 @@
 PYTHON := .venv/bin/python
 UV := $(or $(shell command -v uv),.tools/uv/bin/uv)
 READY := .venv/.made-from-requirements
+BENCHED := .venv-bench/.made-from-requirements
 
 # the package lies below kernel_src, as it does on Kaggle below its dataset
 export PYTHONPATH := kernel_src
@@ -11,6 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 SIZE ?= small
 WORKERS ?= 2
 PROFILE ?= kaggle-py312
+ONLY ?= $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
 OWN = $(if $(COMPETITION),--competition "$(COMPETITION)" --models "$(MODELS)" --recipe "$(RECIPE)")
 
 .DEFAULT_GOAL := help
@@ -66,6 +68,9 @@ queue: $(READY)  ## submit several CSV files, as many as the day allows (FILES="
 submissions: $(READY)  ## the ledger beside what Kaggle lists
 	$(KAGGLE) submissions $(WHERE)
 
+bench: $(BENCHED)  ## speed and memory beside the field's tools, one table a subject (ONLY="mask canvas")
+	@for subject in $(ONLY); do .venv-bench/bin/python benchmarks/bench_$$subject.py || exit 1; done
+
 clean:  ## remove all that was made, but for the environment
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache
 
@@ -75,8 +80,16 @@ clean:  ## remove all that was made, but for the environment
 	@python3 -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target .tools/uv -r $<
 	@touch $@
 
-$(READY): requirements/dev.txt $(if $(findstring .tools,$(UV)),.tools/uv/bin/uv)
+INSTALLER := $(if $(findstring .tools,$(UV)),.tools/uv/bin/uv)
+
+$(READY): requirements/dev.txt $(INSTALLER)
 	@echo "making .venv with the image's versions (about 3 GB to fetch the first time)"
 	@$(UV) venv --quiet --allow-existing --python 3.12 .venv
 	@$(UV) pip sync --require-hashes --python .venv/bin/python $<
+	@touch $@
+
+$(BENCHED): requirements/bench.txt $(INSTALLER)
+	@echo "making .venv-bench, with what the benchmarks compare with"
+	@$(UV) venv --quiet --allow-existing --python 3.12 .venv-bench
+	@$(UV) pip sync --require-hashes --python .venv-bench/bin/python $<
 	@touch $@
