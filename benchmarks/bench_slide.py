@@ -34,7 +34,6 @@ from kernelkit.slide import Slide
 
 ROOT = Path(__file__).resolve().parents[1]
 DOWNLOADS, FOLDER = ROOT / "build/demo/downloads", ROOT / "build/bench"
-BATCH = 2  # larger ones leave the caches, and each array of theirs is mapped anew
 
 
 @dataclass(frozen=True)
@@ -104,23 +103,24 @@ def run(scenario: Scenario, workers: int) -> dict[str, float]:
     path = slide_file(scenario.slide)
     torch.set_num_threads(1)  # the reader's workers have the other cores
     warm_up(scenario)
-    start = time.perf_counter()
+    start, before = time.perf_counter(), time.process_time()
     with Slide(path) as slide:
         size = slide.height, slide.width
         grid = TileGrid(*size, core=scenario.core, pad=scenario.pad, scale=scenario.scale)
+        found: dict[str, float] = {"pixels": slide.height * slide.width}
         with TileReader(slide, grid, workers=workers) as reader:
             if scenario.blend is None:
-                for _ in reader.batches(BATCH):
+                for _ in reader:
                     pass
-                return {"seconds": time.perf_counter() - start, "pixels": size[0] * size[1]}
-            canvas = Canvas(grid, blend=scenario.blend, upsample=scenario.upsample)
-            seconds = stitch(reader, canvas)
-    began = time.perf_counter()
-    masks = canvas.finish()
-    text = masks[0].to_rle()
-    seconds["rle"] = time.perf_counter() - began
-    seconds["seconds"] = time.perf_counter() - start
-    return {**seconds, "pixels": size[0] * size[1], "characters": len(text)}
+            else:
+                canvas = Canvas(grid, blend=scenario.blend, upsample=scenario.upsample)
+                found |= stitch(reader, canvas)
+                began = time.perf_counter()
+                found["characters"] = len(canvas.finish()[0].to_rle())
+                found["rle"] = time.perf_counter() - began
+    found["seconds"] = time.perf_counter() - start
+    found["before"] = before
+    return found
 
 
 def stitch(reader: TileReader, canvas: Canvas) -> dict[str, float]:
@@ -128,14 +128,14 @@ def stitch(reader: TileReader, canvas: Canvas) -> dict[str, float]:
     settings = NetworkInput(mean=(0.6226, 0.4284, 0.6705), std=(0.1246, 0.1719, 0.0956))
     model = torch.nn.Identity()
     seconds = {"network": 0.0, "canvas": 0.0}
-    for batch in reader.batches(BATCH):
+    # one tile at a time: arrays of larger batches leave the caches, and are mapped anew each time
+    for tile, pixels in reader:
         asked = time.perf_counter()
         with torch.inference_mode():
-            pixels = torch.from_numpy(batch.pixels)
-            answers = model(normalise(pixels, settings))[:, :1].sigmoid().numpy()
+            answer = model(normalise(torch.from_numpy(pixels)[None], settings))
+            probabilities = answer[0, :1].sigmoid().numpy()
         answered = time.perf_counter()
-        for tile, answer in zip(batch.tiles, answers, strict=True):
-            canvas.add(tile, answer)
+        canvas.add(tile, probabilities)
         seconds["network"] += answered - asked
         seconds["canvas"] += time.perf_counter() - answered
     return seconds
@@ -151,22 +151,24 @@ def warm_up(scenario: Scenario) -> None:
         canvas.finish()[0].to_rle()
 
 
-def watched(command: list[str]) -> tuple[dict[str, float], int]:
-    """The answer of a command, and the peak of its and its children's PSS in bytes."""
+def watched(command: list[str]) -> dict[str, float]:
+    """What a command answers, its family's peak of PSS in bytes and the core seconds it used."""
     peak = 0
+    work: dict[int, float] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         watcher = psutil.Process(process.pid)
         while process.poll() is None:
-            peak = max(peak, pss(watcher))
+            peak = max(peak, look(watcher, work))
             time.sleep(0.1)
         output = process.stdout.read() if process.stdout else ""
         if process.returncode:
             raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
-    return json.loads(output.splitlines()[-1]), peak
+    found = json.loads(output.splitlines()[-1])
+    return found | {"peak": peak, "work": sum(work.values()) - found["before"]}
 
 
-def pss(process: psutil.Process) -> int:
-    """Proportional set size of a process and all below it, in bytes."""
+def look(process: psutil.Process, work: dict[int, float]) -> int:
+    """Note the core seconds of a process and of all below it; return their PSS in bytes."""
     total = 0
     try:
         family = [process, *process.children(recursive=True)]
@@ -174,9 +176,11 @@ def pss(process: psutil.Process) -> int:
         return 0
     for one in family:
         try:
+            times = one.cpu_times()
             rollup = Path(f"/proc/{one.pid}/smaps_rollup").read_text(encoding="ascii")
-        except OSError:
+        except (psutil.NoSuchProcess, OSError):
             continue  # it ended while we looked
+        work[one.pid] = times.user + times.system
         total += sum(int(line.split()[1]) for line in rollup.splitlines() if line[:4] == "Pss:")
     return total * 1024
 
@@ -184,7 +188,7 @@ def pss(process: psutil.Process) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a slide of 6011 x 6203, once each")
-    parser.add_argument("--workers", type=int, default=2, help="reader threads")
+    parser.add_argument("--workers", type=int, default=2, help="reader processes")
     parser.add_argument("--repeats", type=int, default=2, help="the best of so many counts")
     parser.add_argument("--scenario", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -194,22 +198,26 @@ def main() -> None:
         return
     for name in dict.fromkeys(row.slide for row in rows):
         slide_file(name)
-    print(f"File to RLE with an identity model, {options.workers} reader threads\n")
-    print("| what | seconds | x reader | Mpx/s | network s | canvas s | RLE s | peak PSS, MB |")
-    print("|---|---|---|---|---|---|---|---|")
-    alone: dict[tuple[str, int, int, int], float] = {}
+    print(f"File to RLE with an identity model, {options.workers} reader processes\n")
+    print(
+        "| what | seconds | x reader | core seconds | x reader | Mpx/s "
+        "| network s | canvas s | RLE s | peak PSS, MB |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    alone: dict[tuple[str, int, int, int], dict[str, float]] = {}
     for number, row in enumerate(rows):
         command = [sys.executable, __file__, "--scenario", str(number)]
         command += ["--workers", str(options.workers)] + ["--quick"] * options.quick
         runs = [watched(command) for _ in range(1 if options.quick else options.repeats)]
-        found, _ = min(runs, key=lambda one: one[0]["seconds"])
-        peak = max(peak for _, peak in runs)
-        reader = alone.setdefault(row.tiles, found["seconds"])
+        found = min(runs, key=lambda one: one["seconds"])
+        peak = max(one["peak"] for one in runs)
+        reader = alone.setdefault(row.tiles, found)
         parts = " | ".join(
             f"{found[part]:.2f}" if part in found else "" for part in ("network", "canvas", "rle")
         )
         print(
-            f"| {row.name} | {found['seconds']:.1f} | {found['seconds'] / reader:.2f} | "
+            f"| {row.name} | {found['seconds']:.1f} | {found['seconds'] / reader['seconds']:.2f} | "
+            f"{found['work']:.1f} | {found['work'] / reader['work']:.2f} | "
             f"{found['pixels'] / found['seconds'] / 1e6:.0f} | {parts} | {peak / 1e6:.0f} |",
             flush=True,
         )

@@ -64,18 +64,20 @@ class CropStitcher:
         # the core and its neighbours: nothing further away has a say in it
         top, left = max(inner.row - 1, 0), max(inner.col - 1, 0)
         near = probabilities[:, top : inner.bottom + 1, left : inner.right + 1]
-        values, unit = _as_floats(near, tile)
         at = inner.row - top, inner.col - left
+        unit, highest = _unit_and_highest(near, tile)
         for label, mask in enumerate(self._masks):
             threshold = np.float32(self._thresholds[label] * unit)
-            if values[label].max() > threshold:  # else the mask is zero from the start
-                words = np.empty((core.height, words_per_row(core.width)), np.uint64)
-                threshold_enlarged(values[label], *at, scale, threshold, core.width, words)
-                mask.paste(core.row, core.col, BitMask(words, core.width))
+            if highest <= threshold and self._store is None:
+                continue  # the mask is zero from the start
+            values = np.ascontiguousarray(near[label], np.float32)
+            words = np.empty((core.height, words_per_row(core.width)), np.uint64)
+            threshold_enlarged(values, *at, scale, threshold, core.width, words)
+            mask.paste(core.row, core.col, BitMask(words, core.width))
             if self._store is not None:
                 block = np.empty((core.height, core.width), np.uint8)
                 gain = np.float32(255 / unit)
-                enlarge(values[label], *at, scale, gain, *block.shape, block)
+                enlarge(values.clip(0, unit), *at, scale, gain, *block.shape, block)
                 self._store.array[label][core.slices] = block
 
     def add_bits(self, tile: Tile, packed: NDArray[np.uint8]) -> None:
@@ -149,9 +151,10 @@ class BandStitcher:
         height = int(self._rows.stops[row] - self._rows.starts[row])
         width = int(self._columns.stops[column] - self._columns.starts[column])
         if self._zoom > 1:
-            zoom, (floats, unit) = self._zoom, _as_floats(probabilities, tile)
+            zoom, (unit, _) = self._zoom, _unit_and_highest(probabilities, tile)
             gain = np.float32(_UNIT / unit)
-            for values, out in zip(floats, held, strict=True):
+            for plane, out in zip(probabilities, held, strict=True):
+                values = plane.astype(np.float32).clip(0, unit)
                 enlarge(values, top // zoom, left // zoom, zoom, gain, height, width, out)
         elif probabilities.dtype == np.uint8:
             held[:, :height, :width] = probabilities[:, top : top + height, left : left + width]
@@ -244,15 +247,14 @@ class BandStitcher:
         return np.rint(values, out=values)
 
 
-def _as_floats(probabilities: NDArray, tile: Tile) -> tuple[NDArray[np.float32], float]:
-    """Probabilities as contiguous float32, clipped to 0..unit, and that unit: 255 for bytes."""
-    values = np.ascontiguousarray(probabilities, np.float32)
+def _unit_and_highest(probabilities: NDArray, tile: Tile) -> tuple[float, float]:
+    """The value that stands for probability 1, and the highest there is; NaN is an error."""
+    low, high = probabilities.min(), probabilities.max()
     if probabilities.dtype == np.uint8:
-        return values, 255.0
-    low, high = values.min(), values.max()
+        return 255.0, high
     if not (low >= -SLACK and high <= 1 + SLACK):
         raise _not_probabilities(tile)
-    return (values if low >= 0 and high <= 1 else values.clip(0, 1)), 1.0
+    return 1.0, high
 
 
 def _not_probabilities(tile: Tile) -> MaskError:
