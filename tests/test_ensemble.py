@@ -259,13 +259,15 @@ def test_the_fingerprint_follows_weights_and_settings(models):
     """Another member, another setting or another precision is another fingerprint."""
     folder, _ = models
     prints = {
-        MegaModel.from_recipe(folder, ensemble(**settings), precision=precision).fingerprint
+        MegaModel.from_recipe(
+            folder, ensemble(**{"runs": ["unet"], **settings}), precision=precision
+        ).fingerprint
         for settings, precision in [
             ({}, "fp32"),
             ({}, "bf16"),
             ({"runs": ["fpn"]}, "fp32"),
-            ({"views": "flips"}, "fp32"),
-            ({"thresholds": 0.4}, "fp32"),
+            ({"runs": ["fpn"], "views": "flips"}, "fp32"),
+            ({"runs": ["fpn"], "thresholds": 0.4}, "fp32"),
         ]
     }
     assert len(prints) == 5
