@@ -17,6 +17,7 @@ from devkit.notebook import REPOSITORY, Kernel, Scenario, make_kernel, render, r
 from devkit.results import draw_overlay, read_checked, results_table
 from kernelkit.errors import CompetitionError, KernelKitError, SubmissionError
 from kernelkit.mask import BitMask
+from kernelkit.recipe import Recipe
 
 __all__ = ["main"]
 
@@ -89,6 +90,7 @@ def _dry_run_own(options: argparse.Namespace) -> None:
     for folder in (options.competition, options.models):
         if not folder.is_dir():
             raise CompetitionError(f"{folder}: there is no such folder; check the path.")
+    Recipe.load(options.recipe)  # a misspelt key is found now, not in the notebook
     is_file = Path(options.recipe).is_file()
     scenario = Scenario(
         recipe=str(Path(options.recipe).resolve()) if is_file else options.recipe,
