@@ -61,7 +61,12 @@ def load_models(recipe: Recipe, folder: str | Path, device: str = "auto") -> dic
     """Load the members of every ensemble of `recipe` from `folder` into the device's memory."""
     return {
         ensemble.name: MegaModel.from_recipe(
-            Path(folder), ensemble, precision=recipe.precision, device=device, batch=recipe.batch
+            Path(folder),
+            ensemble,
+            precision=recipe.precision,
+            device=device,
+            batch=recipe.batch,
+            execution=recipe.execution,
         )
         for ensemble in recipe.ensembles
     }
@@ -197,6 +202,7 @@ def predict_image(
         while in_flight:
             progress.update(_stitch(canvas, in_flight.popleft(), recipe, watch))
     report.waited, report.network = watch.seconds["waited"], watch.seconds.get("network", 0.0)
+    report.note = "; ".join(filter(None, [report.note, *model.notes]))
     return [
         apply_steps(mask, ensemble.postprocess, label) for label, mask in enumerate(canvas.finish())
     ]
