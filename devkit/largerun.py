@@ -108,10 +108,10 @@ def rehearse_killed_reader(scenario: Scenario, kernel: Kernel, workers: int) -> 
     scenario.submission.unlink()
     killer = _ReaderKiller(after_seconds=5.0)
     result = run_notebook(scenario, kernel, workers, on_sample=killer)
-    if killer.killed is None:
-        raise SubmissionError("no reader process was found to kill; use at least one worker.")
     if result.exit_code != 0:
         raise SubmissionError(f"the run ended with exit code {result.exit_code}.")
+    if killer.killed is None:
+        raise SubmissionError("no reader process was found to kill; use at least one worker.")
     if scenario.submission.read_bytes() != before:
         raise SubmissionError(f"{scenario.submission}: it differs from the undisturbed run's.")
     return result
