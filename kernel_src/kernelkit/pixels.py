@@ -12,6 +12,9 @@ FILLS: tuple[Fill, ...] = ("zero", "reflect", "edge")
 
 # the dtypes that cv2.resize averages; others go through float64, which holds them exactly
 _CV2_DTYPES = frozenset(map(np.dtype, ("u1", "u2", "i2", "f4", "f8")))
+# A resize to this many pixels or fewer stays in the calling thread. OpenCV's own threads do not
+# survive a fork (who counts on them hangs), and beside other readers they only get in the way.
+_SERIAL_PIXELS = (1 << 16) - 1
 
 
 def area_average(pixels: np.ndarray, scale: int, out: np.ndarray | None = None) -> np.ndarray:
@@ -25,14 +28,21 @@ def area_average(pixels: np.ndarray, scale: int, out: np.ndarray | None = None) 
         raise ValueError(f"scale {scale} does not divide {height} x {width} pixels")
     if out is None:
         out = np.empty((bands, height // scale, width // scale), pixels.dtype)
-    size = (width // scale, height // scale)
+    step = max(1, _SERIAL_PIXELS // (width // scale))
     for band, shrunk in zip(pixels, out, strict=True):
-        if band.dtype in _CV2_DTYPES:
-            cv2.resize(band, size, dst=shrunk, interpolation=cv2.INTER_AREA)
-        else:
-            mean = cv2.resize(band.astype(np.float64), size, interpolation=cv2.INTER_AREA)
-            shrunk[...] = np.rint(mean) if band.dtype.kind in "iu" else mean
+        for row in range(0, height // scale, step):
+            _shrink_band(band[row * scale : (row + step) * scale], shrunk[row : row + step])
     return out
+
+
+def _shrink_band(band: np.ndarray, out: np.ndarray) -> None:
+    """Average (H, W) into (h, w)."""
+    size = (out.shape[1], out.shape[0])
+    if band.dtype in _CV2_DTYPES:
+        cv2.resize(band, size, dst=out, interpolation=cv2.INTER_AREA)
+    else:
+        mean = cv2.resize(band.astype(np.float64), size, interpolation=cv2.INTER_AREA)
+        out[...] = np.rint(mean) if band.dtype.kind in "iu" else mean
 
 
 def border_indices(

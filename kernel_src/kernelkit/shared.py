@@ -1,4 +1,4 @@
-"""An array in memory that other processes can map, and that no crash can leave behind.
+"""Memory for tiles that other processes can map, and that no crash can leave behind.
 
 It lies in an anonymous file (memfd), which has no name in any folder: the kernel frees it when the
 last process that maps it ends, however it ends. Nor does it count against the size of /dev/shm,
@@ -10,80 +10,117 @@ import itertools
 import math
 import mmap
 import os
+import threading
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from kernelkit.errors import ReaderError
 
-__all__ = ["LocalArray", "SharedArray"]
+__all__ = ["LocalArray", "SharedArena"]
+
+# What an arena may grow to: address space, of which memory is taken only where tiles are written.
+_ADDRESS_SPACE = 64 << 30
 
 _serial = itertools.count()
 
 
 class LocalArray:
-    """An array for the threads of one process, with the face of a `SharedArray`."""
+    """An array for the threads of one process, with the face of a `SharedArena`."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
 
-    def free(self) -> None:
-        """Do nothing: the memory goes with the last who refers to it."""
 
+class SharedArena:
+    """Slots of shared memory, each for a batch (n, C, h, w); `.array` is all their tiles in a row.
 
-class SharedArray:
-    """An array that pickles as the address of its memory, not as its content.
-
-    Unpickled in another process of the same user, while this one lives, it is a `LocalArray` on
-    the same memory. Linux only.
+    A slot is taken, written by workers, and lent to the consumer; it is free again when no view of
+    it is left. The arena itself lives as long as somebody uses it (`use`, `leave`) or holds a slot.
+    It pickles as its address: unpickled in another process of the same user, while this one lives,
+    it is a `LocalArray` on the same memory. Linux only.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    def __init__(self, batch: tuple[int, ...], dtype: np.dtype) -> None:
         if not hasattr(os, "memfd_create"):
             raise ReaderError(
-                "reading with processes needs Linux, which shares memory between them by memfd; "
-                'use kind="thread" here'
+                "reading with processes needs Linux, whose memfd is shared between them; use "
+                'ReaderPool(workers, "thread") here'
             )
-        self.shape, self.dtype = shape, dtype
+        self.batch, self.dtype = batch, dtype
+        slots = max(1, _ADDRESS_SPACE // (math.prod(batch) * dtype.itemsize))
+        shape = (slots * batch[0], *batch[1:])
         self._fd = os.memfd_create("kernelkit-tiles")
         os.ftruncate(self._fd, math.prod(shape) * dtype.itemsize)
         self.array = _map(self._fd, shape, dtype)
-        # the serial number tells this array from a later one with the same file number
+        # the serial number tells this arena from a later one with the same file number
         self._address = (f"/proc/{os.getpid()}/fd/{self._fd}", next(_serial), shape, dtype)
+        self._lock = threading.RLock()  # slots come back from whichever thread collects garbage
+        self._free: list[int] = []
+        self._taken, self._out, self._users = 0, 0, 0
 
-    def lend(self, on_return: "Callable[[SharedArray], None]") -> np.ndarray:
-        """Return the array; `on_return(self)` is called once no view of it is left."""
-        loan = _Loan(self)
-        weakref.finalize(loan, on_return, self).atexit = False
+    def use(self) -> None:
+        """Keep the arena until `leave` is called."""
+        with self._lock:
+            self._users += 1
+
+    def leave(self) -> None:
+        """Give the arena up; the last user's memory goes back once no slot is out."""
+        with self._lock:
+            self._users -= 1
+            self._free_if_unused()
+
+    def take(self) -> int:
+        """Return a slot, if possible one that was used: workers have its memory mapped already.
+
+        New memory costs a page fault for every 4 KiB in each of them, as much as a copy.
+        """
+        with self._lock:
+            self._out += 1
+            if self._free:
+                return self._free.pop()
+            self._taken += 1
+            return self._taken - 1
+
+    def give_back(self, slot: int) -> None:
+        """Take back a slot that nobody reads or writes any more."""
+        with self._lock:
+            self._free.append(slot)
+            self._out -= 1
+            self._free_if_unused()
+
+    def lend(self, slot: int) -> np.ndarray:
+        """Return a slot's batch; the slot comes back once no view of it is left."""
+        first = slot * self.batch[0]
+        loan = _Loan(self.array[first : first + self.batch[0]])
+        weakref.finalize(loan, self.give_back, slot).atexit = False
         return np.asarray(loan)
 
-    def free(self) -> None:
-        """Give the memory back at once, even where workers still map it.
-
-        Only once nobody reads or writes it any more: who does is killed by SIGBUS.
-        """
-        if self.__dict__.pop("array", None) is not None:
+    def _free_if_unused(self) -> None:
+        """Give the memory back at once, even where idle workers still map it."""
+        if not self._users and not self._out and self._fd >= 0:
+            del self.array
             os.ftruncate(self._fd, 0)
             os.close(self._fd)
+            self._fd = -1
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _attach, self._address
 
 
 class _Loan:
-    """What all views of a lent array refer to in the end: when it goes, they are gone."""
+    """What all views of a lent batch refer to in the end: when it goes, they are gone."""
 
-    def __init__(self, shared: SharedArray) -> None:
-        self.shared = shared
-        self.__array_interface__ = shared.array.__array_interface__
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.__array_interface__ = array.__array_interface__
 
 
-# As many as the tiles of two images that are open at a time; memory that was freed costs nothing.
-@functools.lru_cache(maxsize=512)
+# two: the arena of this image, and that of the next one if its tiles are of another size
+@functools.lru_cache(maxsize=2)
 def _attach(path: str, serial: int, shape: tuple[int, ...], dtype: np.dtype) -> LocalArray:
-    """Map another process's array."""
+    """Map another process's arena."""
     fd = os.open(path, os.O_RDWR)
     try:
         return LocalArray(_map(fd, shape, dtype))

@@ -15,7 +15,7 @@ from kernelkit.errors import ReaderError
 from kernelkit.grid import Tile, TileGrid, Window
 from kernelkit.pieces import Piece, cut_pieces, piece_size
 from kernelkit.pixels import Fill
-from kernelkit.shared import LocalArray, SharedArray
+from kernelkit.shared import LocalArray, SharedArena
 from kernelkit.slide import Slide
 from kernelkit.workers import PieceResult, PieceTask, ReaderPool, Target
 
@@ -113,7 +113,12 @@ class TilePass:
         self.pool, self._options = pool, options
         self._waiting = collections.deque(cut_pieces(grid, slide.block, indices))
         self._running: collections.deque[tuple[Piece, Future[PieceResult]]] = collections.deque()
-        self._buffers: dict[int, LocalArray | SharedArray] = {}
+        self._slots: dict[int, tuple[LocalArray | SharedArena, int]] = {}
+        self._batch_shape = (size, slide.bands, grid.net_size, grid.net_size)
+        self._arena: SharedArena | None = None
+        if not pool.shares_memory:
+            self._arena = pool.arena(self._batch_shape, slide.dtype)
+            self._arena.use()
         self._bad_windows: list[Window] = []
         self._delivered = 0
         self._source = pickle.dumps(slide)
@@ -142,18 +147,21 @@ class TilePass:
         self._delivered += count
         tiles = [self._grid[self._indices[position]] for position in range(first, first + count)]
         self._note_bad_tiles(tiles)
-        return Batch(tiles, self._take_buffer(first // self.size)[:count])
+        return Batch(tiles, self._take_batch(first // self.size)[:count])
 
     def close(self) -> None:
         """Take back what has not been begun, wait for what has, and give back the memory."""
         begun = [future for _, future in self._running if not future.cancel()]
         if wait_for(begun, _GRACE).not_done:
             self.pool.abandon()
-        for buffer in self._buffers.values():
-            if isinstance(buffer, SharedArray):
-                self.pool.give_back(buffer)
-        for store in (self._running, self._waiting, self._buffers):
+        for memory, slot in self._slots.values():
+            if isinstance(memory, SharedArena):
+                memory.give_back(slot)
+        for store in (self._running, self._waiting, self._slots):
             store.clear()
+        if self._arena is not None:
+            self._arena.leave()
+            self._arena = None
         self._cache_limit.lift()
 
     def _hand_over(self, wanted: int) -> None:
@@ -173,31 +181,31 @@ class TilePass:
 
     def _target(self, piece: Piece, position: int) -> Target:
         """Say which part of a piece goes where in a tile."""
-        batch, slot = divmod(position, self.size)
-        if batch not in self._buffers:
-            self._buffers[batch] = self._new_buffer()
+        batch, offset = divmod(position, self.size)
+        if batch not in self._slots:
+            self._slots[batch] = self._new_slot()
+        memory, slot = self._slots[batch]
         read = self._grid[self._indices[position]].read
         common = piece.window.intersection(read)
         return Target(
-            self._buffers[batch],
-            slot,
+            memory,
+            slot * self.size + offset,
             common.relative_to(piece.window).shrunk(self._grid.scale),
             common.relative_to(read).shrunk(self._grid.scale),
         )
 
-    def _new_buffer(self) -> LocalArray | SharedArray:
-        """Return memory for a batch that the workers can write."""
-        shape = (self.size, self._slide.bands, self._grid.net_size, self._grid.net_size)
-        if self.pool.shares_memory:
-            return LocalArray(_empty(shape, self._slide.dtype, self._options.pin))
-        return self.pool.borrow(shape, self._slide.dtype)
+    def _new_slot(self) -> tuple[LocalArray | SharedArena, int]:
+        """Return memory for a batch that the workers can write, and which slot of it is meant."""
+        if self._arena is not None:
+            return self._arena, self._arena.take()
+        return LocalArray(_empty(self._batch_shape, self._slide.dtype, self._options.pin)), 0
 
-    def _take_buffer(self, batch: int) -> np.ndarray:
+    def _take_batch(self, batch: int) -> np.ndarray:
         """Return a batch's pixels, which are the consumer's from now on."""
-        buffer = self._buffers.pop(batch)
-        if isinstance(buffer, LocalArray):
-            return buffer.array
-        lent = buffer.lend(self.pool.give_back)
+        memory, slot = self._slots.pop(batch)
+        if isinstance(memory, LocalArray):
+            return memory.array
+        lent = memory.lend(slot)
         if not self._options.pin:
             return lent
         pixels = _empty(lent.shape, lent.dtype, pin=True)

@@ -20,14 +20,13 @@ from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-import cv2
 import numpy as np
 
 from kernelkit.block_cache import set_block_cache
 from kernelkit.errors import SlideError
 from kernelkit.grid import Window
 from kernelkit.pixels import Fill
-from kernelkit.shared import LocalArray, SharedArray
+from kernelkit.shared import LocalArray, SharedArena
 from kernelkit.slide import Slide
 
 __all__ = ["PieceResult", "PieceTask", "ReaderPool"]
@@ -39,14 +38,14 @@ StartMethod = Literal["fork", "spawn", "forkserver"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a part of a piece goes: `buffer.array[slot][:, rows, columns]`.
+    """Where a part of a piece goes: `memory.array[tile][:, rows, columns]`.
 
     `part` is counted from the piece's corner, `place` from the tile's, both in pixels of the
     network's scale.
     """
 
-    buffer: LocalArray | SharedArray
-    slot: int
+    memory: LocalArray | SharedArena
+    tile: int
     part: Window
     place: Window
 
@@ -108,7 +107,7 @@ def _read_piece(slides: _OpenSlides, task: PieceTask) -> PieceResult:
     except SlideError:
         pixels, bad = _read_what_is_left(slide, task)
     for target in task.targets:
-        tile = target.buffer.array[target.slot]
+        tile = target.memory.array[target.tile]
         tile[(slice(None), *target.place.slices)] = pixels[(slice(None), *target.part.slices)]
     return PieceResult(time.perf_counter() - started, tuple(bad))
 
@@ -148,7 +147,6 @@ def _read_piece_in_process(task: PieceTask) -> PieceResult:
 def _start_worker() -> None:
     """Prepare a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who reads the tiles
-    cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -192,7 +190,7 @@ class ReaderPool:
         self.workers, self.kind, self.start_method = workers, kind, start_method
         self._slides = _OpenSlides()
         self._executor: Executor | None = None
-        self._spare: list[SharedArray] = []
+        self._arena: SharedArena | None = None
 
     @property
     def shares_memory(self) -> bool:
@@ -215,26 +213,21 @@ class ReaderPool:
             self._executor = self._start()
             return self._executor.submit(_read_piece_in_process, task)
 
-    def borrow(self, shape: tuple[int, ...], dtype: np.dtype) -> SharedArray:
-        """Return shared memory, of a batch that was given back if there is one of this shape.
+    def arena(self, batch: tuple[int, ...], dtype: np.dtype) -> SharedArena:
+        """Return shared memory for batches of this shape: that of the last pass if it fits.
 
-        Memory that was used before is mapped by the workers already: new memory costs a page fault
-        for every 4 KiB in each of them, which is as much as a copy.
+        The caller is to `use` and `leave` it.
         """
-        kept = [spare for spare in self._spare if (spare.shape, spare.dtype) == (shape, dtype)]
-        for spare in self._spare:
-            if spare not in kept:
-                spare.free()
-        array = kept.pop() if kept else SharedArray(shape, dtype)
-        self._spare = kept
-        return array
+        if self._arena is None or (self._arena.batch, self._arena.dtype) != (batch, dtype):
+            self._drop_arena()
+            self._arena = SharedArena(batch, dtype)
+            self._arena.use()
+        return self._arena
 
-    def give_back(self, array: SharedArray) -> None:
-        """Take memory back that nobody reads or writes any more."""
-        if self._executor is None:
-            array.free()
-        else:
-            self._spare.append(array)
+    def _drop_arena(self) -> None:
+        if self._arena is not None:
+            self._arena.leave()
+            self._arena = None
 
     def _start(self) -> Executor:
         if not self.workers:
@@ -261,8 +254,7 @@ class ReaderPool:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
-        while self._spare:
-            self._spare.pop().free()
+        self._drop_arena()
         self._slides.close()
 
     def __enter__(self) -> Self:
