@@ -179,6 +179,9 @@ def test_a_run_that_never_ends_is_an_error_that_says_how_to_go_on(home: Home) ->
 def test_an_interrupted_wait_goes_on_where_it_was(home: Home, end: signal.Signals) -> None:
     """Ctrl-C or a kill while the score is awaited: the same command submits nothing twice."""
     home.service.next_score = {"status": ["PENDING"], "publicScore": "0.75"}
+    home.settings["score_seconds"] = (
+        120  # the wait is to end by the signal, however slow the machine
+    )
     process = home.start("submit", "-m", "interrupted")
     until(lambda: home.server.count("GetSubmission") > 2)
     process.send_signal(end)
