@@ -15,7 +15,7 @@ GROUND = {
     "mask": {"bits", "coco", "columns", "components", "mask_file", "rle", "runs", "sweeps"},
     "merge": set(),
     "tta": set(),
-    "recipe": set(),
+    "recipe": {"sections"},
     "deadline": set(),
 }
 # the upper floor: each may import the ground floor and the parts of those before it
