@@ -85,7 +85,7 @@ def parse_runs(text: str, size: int, base: int) -> Edges:
     Raises `MaskError` with the place in the text of the first thing wrong.
     """
     try:
-        data = np.frombuffer(text.encode("ascii"), np.uint8)
+        data = np.frombuffer(f"{text} ".encode("ascii"), np.uint8)
     except UnicodeEncodeError as error:
         raise _problem(text, 1, error.start, size, base) from None
     edges = np.empty(len(text) // 2 + 1, np.int64)
@@ -117,6 +117,7 @@ def _digit_tables() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 
 _DIGITS = _digit_tables()
+_MOST_DIGITS = 18  # what an int64 holds for certain
 _SLACK = 16
 """Bytes past its end that `_write_number` may touch."""
 
@@ -165,7 +166,10 @@ def _is_space(character):  # type: ignore[no-untyped-def]
 
 @compiled
 def _read_runs(data, size, base, edges):  # type: ignore[no-untyped-def]
-    """Fill `edges`: (how many, the problem's number or 0, the problem's place)."""
+    """Fill `edges`: (how many, the problem's number or 0, the problem's place).
+
+    `data` ends with a space, so that every number does.
+    """
     count = 0
     end = 0
     place = 0
@@ -181,10 +185,12 @@ def _read_runs(data, size, base, edges):  # type: ignore[no-untyped-def]
         i += negative
         first_digit = i
         number = 0
-        while i < len(data) and 48 <= data[i] <= 57 and i - first_digit < 18:
-            number = number * 10 + (data[i] - 48)
+        digit = int(data[i]) - 48
+        while 0 <= digit <= 9:
+            number = number * 10 + digit
             i += 1
-        if i == first_digit or (i < len(data) and not _is_space(data[i])):
+            digit = int(data[i]) - 48
+        if not 1 <= i - first_digit <= _MOST_DIGITS or not _is_space(data[i]):
             return count, 1, place
         if negative:
             number = -number

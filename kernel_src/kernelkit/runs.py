@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.bits import Words, words_per_row
-from kernelkit.columns import STRIPE, column_edges, transpose
+from kernelkit.bits import Words
+from kernelkit.columns import STRIPE, column_edges
 from kernelkit.jit import compiled, count_ones, in_threads, trailing_zeros
 
 __all__ = ["Edges", "Order", "edges_of", "fill_edges", "map_pieces"]
@@ -22,6 +22,7 @@ type Edges = NDArray[np.int64]
 type Order = Literal["column", "row"]
 
 _ROWS_AT_ONCE = 512
+_WORDS_AT_ONCE = 16
 
 
 def map_pieces[Result](
@@ -57,7 +58,7 @@ def fill_edges(edges: Edges, width: int, order: Order, out: Words) -> None:
     fill = _fill_band if by_row else _fill_stripe
     in_threads(
         lambda start: fill(edges, width, start, out),
-        range(0, height, _ROWS_AT_ONCE) if by_row else range(0, out.shape[1], STRIPE),
+        range(0, height, _ROWS_AT_ONCE) if by_row else range(0, out.shape[1], _WORDS_AT_ONCE),
         pixels=height * width,
     )
 
@@ -84,14 +85,9 @@ def _fill_band(edges: Edges, width: int, row: int, out: Words) -> None:
 
 def _fill_stripe(edges: Edges, width: int, word: int, out: Words) -> None:
     height = out.shape[0]
-    stripe_words = min(STRIPE, out.shape[1] - word)
-    stripe = np.zeros((stripe_words * 64, words_per_row(height)), np.uint64)
-    start = word * 64 * height
-    stop = start + min(len(stripe), width - word * 64) * height
-    _fill(_runs_between(edges, start, stop), start, height, stripe)
-    turned = np.empty((stripe.shape[1] * 64, stripe_words), np.uint64)
-    transpose(stripe, 0, turned)
-    out[:, word : word + stripe_words] = turned[:height]
+    last = min(word + _WORDS_AT_ONCE, out.shape[1])
+    start, stop = word * 64 * height, min(last * 64, width) * height
+    _fill_columns(_runs_between(edges, start, stop), start, word, last, out)
 
 
 def _runs_between(edges: Edges, start: int, stop: int) -> Edges:
@@ -169,3 +165,33 @@ def _fill(edges, position, width, out):  # type: ignore[no-untyped-def]
                 out[row, first + 1 : last] = ones
                 out[row, last] |= foot
             start = stop
+
+
+@compiled
+def _fill_columns(edges, position, word, last_word, out):  # type: ignore[no-untyped-def]
+    """Make words `word` to `last_word` of the rows those of runs down the columns.
+
+    `position` is that of the words' first pixel. Where a run begins and ends within a column a bit
+    is toggled, and each row is then what it differs by from the row above.
+    """
+    height = out.shape[0]
+    for r in range(height):
+        out[r, word:last_word] = np.uint64(0)
+    column = word * 64
+    top = position
+    for i in range(0, len(edges), 2):
+        start = edges[i]
+        while start < edges[i + 1]:  # a part of the run in each column
+            if start - top >= height:
+                columns_on = (start - top) // height
+                column += columns_on
+                top += columns_on * height
+            stop = min(edges[i + 1], top + height)
+            bit = np.uint64(1) << np.uint64(column & 63)
+            out[start - top, column >> 6] ^= bit
+            if stop - top < height:
+                out[stop - top, column >> 6] ^= bit
+            start = stop
+    for r in range(1, height):
+        for k in range(word, last_word):
+            out[r, k] ^= out[r - 1, k]
