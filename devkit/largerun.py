@@ -91,11 +91,18 @@ def measure_seams(scenario: Scenario, masks: dict[str, BitMask]) -> SeamReport:
         return compare_seams(slide, masks[image_id], recipe, ensemble, models[ensemble.name])
 
 
-def rehearse_killed_reader(scenario: Scenario, kernel: Kernel, workers: int) -> SandboxResult:
+def rehearse_killed_reader(
+    scenario: Scenario, kernel: Kernel, workers: int, after_seconds: float = 5.0
+) -> SandboxResult:
     """Predict the last image again, kill a reader process midway, and compare the submissions.
 
     The masks of the other images are kept, so this also shows that an interrupted run goes on
     where it was.
+
+    Parameters
+    ----------
+    after_seconds
+        How long after it opened a slide the reader is killed.
 
     Raises
     ------
@@ -106,7 +113,7 @@ def rehearse_killed_reader(scenario: Scenario, kernel: Kernel, workers: int) -> 
     masks = sorted((scenario.working / "masks").iterdir(), key=lambda path: path.stat().st_mtime)
     masks[-1].unlink()
     scenario.submission.unlink()
-    killer = _ReaderKiller(after_seconds=5.0)
+    killer = _ReaderKiller(after_seconds)
     result = run_notebook(scenario, kernel, workers, on_sample=killer)
     if result.exit_code != 0:
         raise SubmissionError(f"the run ended with exit code {result.exit_code}.")
@@ -131,7 +138,7 @@ class _ReaderKiller:
         readers = [process for process in tree if _reads_a_slide(process, tree)]
         if readers and self._first_seen is None:
             self._first_seen = time.monotonic()
-        if readers and time.monotonic() - (self._first_seen or 0) > self._after_seconds:
+        if readers and time.monotonic() - (self._first_seen or 0) >= self._after_seconds:
             readers[-1].kill()
             self.killed = readers[-1].pid
             print(f"killed reader process {self.killed}", flush=True)
@@ -140,8 +147,9 @@ class _ReaderKiller:
 def _reads_a_slide(process: psutil.Process, tree: list[psutil.Process]) -> bool:
     """Whether a process has a slide open and is not the notebook's kernel itself."""
     try:
-        has_slide = any(file.path.endswith(".tiff") for file in process.open_files())
         kernel = next(p for p in tree if "ipykernel_launcher" in p.cmdline())
-        return has_slide and process.pid != kernel.pid
-    except (psutil.Error, StopIteration):
+        # psutil lists only files that exist, and those of the sandbox do not exist out here
+        names = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+    except (psutil.Error, OSError, StopIteration):
         return False
+    return process.pid != kernel.pid and any(name.endswith(".tiff") for name in names)
