@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelkit.accumulate import SLACK, accumulate, enlarge, quantise, threshold_enlarged
-from kernelkit.bits import words_per_row
+from kernelkit.bits import tail_mask, words_per_row
 from kernelkit.blend import AxisWeights
 from kernelkit.errors import MaskError
 from kernelkit.grid import Tile, TileGrid
@@ -87,7 +87,7 @@ class CropStitcher:
         for mask, bits in zip(self._masks, packed, strict=True):
             words = np.zeros((core.height, words_per_row(core.width)), np.uint64)
             words.view(np.uint8)[:, :row_bytes] = bits[: core.height, :row_bytes]
-            words[:, -1] &= np.uint64(0xFFFF_FFFF_FFFF_FFFF) >> np.uint64(-core.width % 64)
+            words[:, -1] &= tail_mask(core.width)
             mask.paste(core.row, core.col, BitMask(words, core.width))
 
     def finish(self, tile_rows: int) -> int:
