@@ -1,0 +1,295 @@
+"""How fast tiles come from a file, beside the field's readers: markdown tables.
+
+    GDAL_CACHEMAX=600 PYTHONPATH=kernel_src python benchmarks/bench_reader.py [--size 12000]
+
+An image of real pixels (photographs that matplotlib ships, enlarged twice as a slide is
+oversampled), written in seven layouts, is delivered as windows of 2304 with 384 of pad, all of them,
+in order. Files lie in the page cache. Each round runs every contestant once, and what is given is
+the median; ratios are medians of the rounds' ratios, so a machine that drifts drifts for all. Peers
+run in a process of their own, where they may crash, and their pixels are compared with ours.
+
+`limit` is the time to decode every block once, shared by as many threads.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rasterio
+from matplotlib import cbook
+from reader_peers import PEERS
+
+from kernelkit.grid import TileGrid, Window
+from kernelkit.reader import ReaderPool, TileReader
+from kernelkit.slide import Slide
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from devkit.demo.layouts import write
+
+LAYOUTS = ("tiled", "deflate", "jpeg", "none", "strips", "strips1", "subdatasets")
+CORE, PAD = 1536, 384
+CHECKED = 4  # the tile whose pixels are compared: the centre of nine, or another inner one
+
+
+def mosaic(size: int) -> np.ndarray:
+    """Return (3, size, size) of photographs, enlarged, turned and cut."""
+    random = np.random.default_rng(0)
+    photographs = []
+    for name in ("grace_hopper.jpg", "Minduka_Present_Blue_Pack.png"):
+        with cbook.get_sample_data(name, asfileobj=True) as file:
+            image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+        photographs.append(cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC))
+    out = np.empty((size, size, 3), np.uint8)
+    side = 512
+    for row in range(0, size, side):
+        for col in range(0, size, side):
+            photograph = photographs[0 if random.random() < 0.9 else 1]
+            top, left = (
+                random.integers(n - side + 1) if n > side else 0 for n in photograph.shape[:2]
+            )
+            part = np.resize(photograph[top : top + side, left : left + side], (side, side, 3))
+            part = np.rot90(part, random.integers(4))
+            out[row : row + side, col : col + side] = part[: size - row, : size - col]
+    return np.ascontiguousarray(out.transpose(2, 0, 1))
+
+
+def consume(tiles: Iterator[tuple[object, np.ndarray]], wanted: np.ndarray | None) -> float:
+    """Take all tiles; return the seconds, or fail if the checked one is not what it should be."""
+    started = time.perf_counter()
+    for place, (_, pixels) in enumerate(tiles):
+        if place == CHECKED and wanted is not None:
+            assert np.array_equal(pixels, wanted), "other pixels"
+        seconds = time.perf_counter() - started  # not what a contestant takes to end its workers
+    return seconds
+
+
+def run_peer(
+    name: str, path: Path, grid: TileGrid, workers: int, wanted: np.ndarray | None
+) -> float:
+    return consume(PEERS[name](path, grid, workers), wanted)
+
+
+class PeerProcess:
+    """A process in which a peer is timed, and may crash without harm."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pool = ProcessPoolExecutor(1, get_context("spawn"))
+        self.verdict = ""
+
+    def time(self, path: Path, grid: TileGrid, workers: int, wanted: np.ndarray | None) -> float:
+        """Return the seconds of one run; infinite, with a verdict, once it has failed."""
+        if not self.verdict:
+            try:
+                return self.pool.submit(run_peer, self.name, path, grid, workers, wanted).result(
+                    120
+                )
+            except BrokenProcessPool:
+                self.verdict = "crashes"
+            except Exception as error:
+                self.verdict = f"fails: {type(error).__name__} {error}"[:40]
+        return float("inf")
+
+
+def limit(path: Path, workers: int) -> float:
+    """Return the seconds in which threads decode each block once, into memory that is used again."""
+    with Slide(path) as slide:
+        rows = max(slide.block[0], 256 // slide.block[0] * slide.block[0])
+        height, width = slide.height, slide.width
+    local = threading.local()
+
+    def decode(row: int) -> None:
+        if not hasattr(local, "slide"):
+            local.slide, local.out = Slide(path), np.empty((3, rows, width), np.uint8)
+        count = min(rows, height - row)
+        local.slide.read(Window(row, 0, count, width), out=local.out[:, :count])
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(decode, range(0, height, rows)))
+    return time.perf_counter() - started
+
+
+def speed(paths: dict[str, Path], grid: TileGrid, rounds: int, workers: int) -> dict[str, float]:
+    """Print the table of speeds; return the plain loop's seconds a tile."""
+    megapixels = sum(tile.read.area for tile in grid) / 1e6
+    seconds_a_tile = {}
+    names = ["limit", "ours, inline", "ours, threads", "ours, processes", *PEERS]
+    print(f"\n## Mpx/s delivered, {workers} workers (times the plain loop)\n")
+    print("| layout | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
+    with ReaderPool(workers, "thread") as threads, ReaderPool(workers, "process") as processes:
+        ours: dict[str, int | ReaderPool] = {
+            "ours, inline": 0,
+            "ours, threads": threads,
+            "ours, processes": processes,
+        }
+        for layout, path in paths.items():
+            with Slide(path) as slide:
+                wanted = slide.read(grid[CHECKED].read)
+            peers = {name: PeerProcess(name) for name in PEERS}
+            contestants: dict[str, Callable[[np.ndarray | None], float]] = {
+                "limit": lambda _, path=path: limit(path, workers)
+            }
+            for name, pool in ours.items():
+                contestants[name] = lambda check, path=path, pool=pool: consume(
+                    iter(TileReader(path, grid, pool)), check
+                )
+            for name, peer in peers.items():
+                contestants[name] = lambda check, path=path, peer=peer: peer.time(
+                    path, grid, workers, None if path.stem == "jpeg" else check
+                )
+            for run in contestants.values():  # warm up, and compare pixels
+                run(wanted)
+            times = {name: [] for name in contestants}
+            for _ in range(rounds):
+                for name, run in contestants.items():
+                    times[name].append(run(None))
+            cells = []
+            for name in names:
+                middle = statistics.median(times[name])
+                ratio = statistics.median(
+                    plain / mine
+                    for plain, mine in zip(times["plain loop"], times[name], strict=True)
+                )
+                verdict = peers[name].verdict if name in peers else ""
+                cells.append(verdict or f"{megapixels / middle:.0f} ({ratio:.2f})")
+            print(f"| {layout} | " + " | ".join(cells) + " |", flush=True)
+            seconds_a_tile[layout] = statistics.median(times["plain loop"]) / len(grid)
+            for peer in peers.values():
+                peer.pool.shutdown()
+    return seconds_a_tile
+
+
+def waiting(paths: dict[str, Path], grid: TileGrid, workers: int, tile: dict[str, float]) -> None:
+    """Print how long a consumer waits that takes twice as long for a tile as decoding it does."""
+    print("\n## A consumer that takes twice the plain loop's time a tile\n")
+    print("| layout | it waits, threads | it waits, processes |\n|---|---|---|")
+    for layout, path in paths.items():
+        shares = []
+        for kind in ("thread", "process"):
+            with ReaderPool(workers, kind) as pool:  # type: ignore[arg-type]
+                for _ in TileReader(path, grid, pool, indices=[0]):
+                    pass
+                reader = TileReader(path, grid, pool)
+                for _ in reader:
+                    time.sleep(2 * tile[layout])
+            shares.append(f"{reader.stats.waited_share:.1%}")
+        print(f"| {layout} | {shares[0]} | {shares[1]} |", flush=True)
+
+
+MEASURED = """
+import sys, threading, time
+from pathlib import Path
+import psutil
+from kernelkit.grid import TileGrid
+from kernelkit.reader import ReaderPool, TileReader
+
+def pss():
+    me = psutil.Process()
+    total = 0
+    for process in [me, *me.children(recursive=True)]:
+        try:
+            text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+            total += int(text.split("Pss:")[1].split()[0])
+        except (OSError, IndexError):
+            pass
+    return total / 1e6
+
+def main():
+    peak = pss()
+    done = threading.Event()
+    def watch():
+        nonlocal peak
+        while not done.wait(0.1):
+            peak = max(peak, pss())
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ReaderPool(2, sys.argv[2]) as pool:
+        grid = TileGrid(40000, 50000, 1536, 384, int(sys.argv[3]))
+        for _ in TileReader(sys.argv[1], grid, pool, indices=range(5 * grid.columns)):
+            pass
+    done.set()
+    watcher.join()
+    print(f"{peak:.2f}")
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def memory(folder: Path) -> None:
+    """Print the peak memory on a slide of 40000 x 50000, the first five rows of tiles."""
+    print("\n## Peak memory, GB of PSS over all processes, 40000 x 50000, 2 workers\n")
+    print("| file | scale | threads | processes |\n|---|---|---|---|")
+    script = folder / "measured.py"
+    script.write_text(MEASURED)
+    for name, options in {
+        "tiled 256, LZW": {"tiled": True, "blockxsize": 256, "blockysize": 256},
+        "strips of 8, LZW": {"tiled": False, "blockysize": 8},
+    }.items():
+        path = folder / "sparse.tif"
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            height=40000,
+            width=50000,
+            count=3,
+            dtype="uint8",
+            compress="lzw",
+            interleave="pixel",
+            sparse_ok=True,
+            bigtiff=True,
+            **options,
+        ):
+            pass
+        for scale in (1, 3):
+            peaks = [
+                subprocess.run(
+                    [sys.executable, script, path, kind, str(scale)],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                ).stdout.strip()
+                for kind in ("thread", "process")
+            ]
+            print(f"| {name} | {scale} | {peaks[0]} | {peaks[1]} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=12000, help="side of the image (12000)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of all contestants (3)")
+    parser.add_argument("--layouts", nargs="+", default=LAYOUTS, choices=LAYOUTS)
+    arguments = parser.parse_args()
+    # the plain loops want a cache that holds a row of windows: they get the whole image's
+    os.environ.setdefault("GDAL_CACHEMAX", "600")
+    workers = min(2, len(os.sched_getaffinity(0)))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        image = mosaic(arguments.size)
+        paths = {
+            layout: write(folder / f"{layout}.tif", image, layout) for layout in arguments.layouts
+        }
+        del image
+        grid = TileGrid(arguments.size, arguments.size, CORE, PAD)
+        print(f"# Reading {arguments.size}^2 x 3, {len(grid)} windows of {grid.tile_size}")
+        tile = speed(paths, grid, arguments.rounds, workers)
+        waiting(paths, grid, workers, tile)
+        memory(folder)
+
+
+if __name__ == "__main__":
+    main()
