@@ -3,8 +3,8 @@
     GDAL_CACHEMAX=600 PYTHONPATH=kernel_src python benchmarks/bench_reader.py [--size 12000]
 
 An image of real pixels (photographs that matplotlib ships, enlarged twice as a slide is
-oversampled), written in seven layouts, is delivered as windows of 2304 with 384 of pad, all of them,
-in order. Files lie in the page cache. Each round runs every contestant once, and what is given is
+oversampled), written in seven layouts, is delivered as windows of 2304 with 384 of pad, all of
+them, in order. Files lie in the page cache. Each round runs every contestant once, and what is given is
 the median; ratios are medians of the rounds' ratios, so a machine that drifts drifts for all. Peers
 run in a process of their own, where they may crash, and their pixels are compared with ours.
 
@@ -104,7 +104,7 @@ class PeerProcess:
 
 
 def limit(path: Path, workers: int) -> float:
-    """Return the seconds in which threads decode each block once, into memory that is used again."""
+    """Return the seconds in which threads decode each block once, into memory used again."""
     with Slide(path) as slide:
         rows = max(slide.block[0], 256 // slide.block[0] * slide.block[0])
         height, width = slide.height, slide.width
