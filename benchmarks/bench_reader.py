@@ -4,7 +4,8 @@
 
 An image of real pixels (photographs that matplotlib ships, enlarged twice as a slide is
 oversampled), written in seven layouts, is delivered as windows of 2304 with 384 of pad, all of
-them, in order. Files lie in the page cache. Each round runs every contestant once, and what is given is
+them, in order. Files lie in the page cache. Each round runs every contestant once, and what is
+given is
 the median; ratios are medians of the rounds' ratios, so a machine that drifts drifts for all. Peers
 run in a process of their own, where they may crash, and their pixels are compared with ours.
 
