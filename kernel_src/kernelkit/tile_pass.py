@@ -23,7 +23,7 @@ __all__ = ["Batch", "ReadOptions", "ReaderStats", "TilePass"]
 
 # What the tiles that are read ahead may take, in bytes. It is seldom reached: a slide of 50 000
 # columns, at full resolution, in tiles of 2304.
-_AHEAD_BYTES = 384 << 20
+_AHEAD_BYTES = 128 << 20
 # what workers get to finish their pieces after the consumer has left, in seconds
 _GRACE = 10.0
 # each worker gets at least this much cache of decoded blocks
