@@ -22,8 +22,8 @@ from kernelkit.workers import PieceResult, PieceTask, ReaderPool, Target
 __all__ = ["Batch", "ReadOptions", "ReaderStats", "TilePass"]
 
 # What the tiles that are read ahead may take, in bytes. It is reached by wide slides at full
-# resolution: 50 000 columns in tiles of 2304 peak at 0.95 GB over all processes (PSS) where the file
-# is tiled and at 1.36 GB where it is in strips, which end a whole row of tiles at once; at scale 3
+# resolution: 50 000 columns in tiles of 2304 peak at 0.95 GB over all processes (PSS) if the file
+# is tiled and at 1.36 GB if it is in strips, which end a whole row of tiles at once; at scale 3
 # they take 0.3 GB.
 _AHEAD_BYTES = 128 << 20
 # what workers get to finish their pieces after the consumer has left, in seconds
