@@ -6,18 +6,17 @@
 
 Workers decode disjoint pieces of the image along the file's own blocks, each once, shrink them to
 the network's scale and copy them into every tile that they touch; a tile is the consumer's once its
-last piece is in. Why so: 2 cores, 12000 x 12000 x 3, windows of 2304 with 384 of pad, 2 workers,
-times the speed of the fastest plain loop (rasterio, one process, handles kept, ample cache):
+last piece is in. Medians of 3 on a busy machine of 2 cores, 12000 x 12000 x 3, windows of 2304 with
+384 of pad, 2 workers, times the speed of a plain loop (rasterio, one process, handles kept):
 
 | | LZW | deflate | JPEG | none | strips, LZW |
 |---|---|---|---|---|---|
-| pieces copied into tiles, threads | 1.73 | 1.63 | 1.66 | 1.15 | 1.7-1.9 |
-| pieces copied into tiles, processes | 1.92 | 1.55 | 1.52 | 1.31 | 1.8-2.0 |
-| pieces in a rolling band, tiles copied out of it: threads | 1.59 | 1.51 | 1.05 | 1.25 | 1.9-2.0 |
-| the same, processes | 1.36 | 1.24 | 1.03 | 0.67 | 1.8 |
-| GDAL's own decoding threads | 1.55 | 1.0 | 1.1 | 0.85 | 0.9-1.8 |
+| threads | 1.73 | 1.63 | 1.66 | 1.15 | 1.70-1.94 |
+| processes | 1.92 | 1.55 | 1.52 | 1.31 | 1.83-1.97 |
 
-The band needs a thread of its own to copy tiles out of it. Threads and processes share all code but
+A rolling band, from which tiles are copied by a thread of its own, and GDAL's own decoding threads
+were tried in other runs, at other piece and cache sizes: no like-for-like figure decides yet.
+Threads and processes share all code but
 the memory, and are equally fast once the processes run; processes are the default since a decoder
 that dies over a broken file then costs one image, not the notebook.
 """
