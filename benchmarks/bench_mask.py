@@ -6,9 +6,10 @@ Each contestant of an operation runs in turn, several rounds; times are medians,
 median over the rounds of its time over ours in the same round, since machines drift. A contestant's
 answer is compared with ours before it is timed. Peak memory is measured in a process of its own, as
 what the resident set grows by beyond the operation's input. The limit beside each figure is the
-time in which one core reads the packed mask once, or the array where that is the input. Peers get our parser and our formatter of numbers, the fastest
-known, where they have none. Those that are not installed are left out and named
-(requirements/bench.in): rlemasklib, connected-components-3d, faster-coco-eval, pycocotools.
+time in which one core reads the packed mask once, or the array where that is the input. Peers get
+our parser and our formatter of numbers, the fastest known, where they have none. Those that are not
+installed are left out and named (requirements/bench.in): rlemasklib, connected-components-3d,
+faster-coco-eval, pycocotools.
 """
 
 import argparse

@@ -5,23 +5,23 @@
 An image of real pixels (photographs that matplotlib ships, enlarged twice as a slide is
 oversampled), written in seven layouts, is delivered as windows of 2304 with 384 of pad, all of
 them, in order. Files lie in the page cache. Each round runs every contestant once, and what is
-given is
-the median; ratios are medians of the rounds' ratios, so a machine that drifts drifts for all. Peers
-run in a process of their own, where they may crash, and their pixels are compared with ours.
+given is the median; ratios are medians of the rounds' ratios, so a machine that drifts drifts for
+all. Peers run in a process of their own, where they may crash, and their pixels are compared with
+ours. Workers, ours and the peers', are started before the clock.
 
-`limit` is the time to decode every block once, shared by as many threads.
+`limit` is the time in which as many processes decode every block once.
 """
 
 import argparse
+import collections
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,6 +32,7 @@ import rasterio
 from matplotlib import cbook
 from reader_peers import PEERS
 
+from kernelkit.block_cache import set_block_cache
 from kernelkit.grid import TileGrid, Window
 from kernelkit.reader import ReaderPool, TileReader
 from kernelkit.slide import Slide
@@ -82,12 +83,18 @@ def run_peer(
     return consume(PEERS[name](path, grid, workers), wanted)
 
 
+def withdraw() -> None:
+    """Let peers leave their log files, and their libraries' last words, where nobody minds."""
+    os.chdir(tempfile.gettempdir())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 class PeerProcess:
     """A process in which a peer is timed, and may crash without harm."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.pool = ProcessPoolExecutor(1, get_context("spawn"))
+        self.pool = ProcessPoolExecutor(1, get_context("spawn"), withdraw)
         self.verdict = ""
 
     def time(self, path: Path, grid: TileGrid, workers: int, wanted: np.ndarray | None) -> float:
@@ -104,89 +111,112 @@ class PeerProcess:
         return float("inf")
 
 
-def limit(path: Path, workers: int) -> float:
-    """Return the seconds in which threads decode each block once, into memory used again."""
-    with Slide(path) as slide:
-        rows = max(slide.block[0], 256 // slide.block[0] * slide.block[0])
-        height, width = slide.height, slide.width
-    local = threading.local()
+class Limit:
+    """Processes that decode each block of a file once, into memory used again."""
 
-    def decode(row: int) -> None:
-        if not hasattr(local, "slide"):
-            local.slide, local.out = Slide(path), np.empty((3, rows, width), np.uint8)
-        count = min(rows, height - row)
-        local.slide.read(Window(row, 0, count, width), out=local.out[:, :count])
+    def __init__(self, path: Path, workers: int) -> None:
+        with Slide(path) as slide:
+            rows = max(slide.block[0], 256 // slide.block[0] * slide.block[0])
+            self.bands = [
+                Window(row, 0, min(rows, slide.height - row), slide.width)
+                for row in range(0, slide.height, rows)
+            ]
+        self.pool = ProcessPoolExecutor(workers, get_context("spawn"), open_for_limit, (path, rows))
 
-    started = time.perf_counter()
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(decode, range(0, height, rows)))
-    return time.perf_counter() - started
+    def time(self) -> float:
+        started = time.perf_counter()
+        collections.deque(self.pool.map(decode_for_limit, self.bands), maxlen=0)
+        return time.perf_counter() - started
+
+
+def open_for_limit(path: Path, rows: int) -> None:
+    global limit_slide, limit_memory
+    set_block_cache(16 << 20)  # or the second round would find blocks that the first one decoded
+    limit_slide = Slide(path)
+    limit_memory = np.empty((limit_slide.bands, rows, limit_slide.width), limit_slide.dtype)
+
+
+def decode_for_limit(band: Window) -> None:
+    limit_slide.read(band, out=limit_memory[:, : band.height])
 
 
 def speed(paths: dict[str, Path], grid: TileGrid, rounds: int, workers: int) -> dict[str, float]:
-    """Print the table of speeds; return the plain loop's seconds a tile."""
+    """Print the tables of speeds; return the plain loop's seconds a tile for each layout."""
     megapixels = sum(tile.read.area for tile in grid) / 1e6
-    seconds_a_tile = {}
     names = ["limit", "ours, inline", "ours, threads", "ours, processes", *PEERS]
     print(f"\n## Mpx/s delivered, {workers} workers (times the plain loop)\n")
     print("| layout | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
+    times: dict[str, dict[str, list[float]]] = {}
+    verdicts: dict[str, dict[str, str]] = {}
     with ReaderPool(workers, "thread") as threads, ReaderPool(workers, "process") as processes:
-        ours: dict[str, int | ReaderPool] = {
-            "ours, inline": 0,
-            "ours, threads": threads,
-            "ours, processes": processes,
-        }
         for layout, path in paths.items():
-            with Slide(path) as slide:
-                wanted = slide.read(grid[CHECKED].read)
-            peers = {name: PeerProcess(name) for name in PEERS}
-            contestants: dict[str, Callable[[np.ndarray | None], float]] = {
-                "limit": lambda _, path=path: limit(path, workers)
-            }
-            for name, pool in ours.items():
-                contestants[name] = lambda check, path=path, pool=pool: consume(
-                    iter(TileReader(path, grid, pool)), check
-                )
-            for name, peer in peers.items():
-                contestants[name] = lambda check, path=path, peer=peer: peer.time(
-                    path, grid, workers, None if path.stem == "jpeg" else check
-                )
-            for run in contestants.values():  # warm up, and compare pixels
-                run(wanted)
-            times = {name: [] for name in contestants}
-            for _ in range(rounds):
-                for name, run in contestants.items():
-                    times[name].append(run(None))
+            ours = {"inline": 0, "threads": threads, "processes": processes}
+            times[layout], verdicts[layout] = race(path, grid, rounds, workers, ours)
             cells = []
             for name in names:
-                middle = statistics.median(times[name])
-                ratio = statistics.median(
-                    plain / mine
-                    for plain, mine in zip(times["plain loop"], times[name], strict=True)
-                )
-                verdict = peers[name].verdict if name in peers else ""
-                cells.append(verdict or f"{megapixels / middle:.0f} ({ratio:.2f})")
+                middle = statistics.median(times[layout][name])
+                faster = ratio(times[layout], name, "plain loop")
+                verdict = verdicts[layout].get(name)
+                cells.append(verdict or f"{megapixels / middle:.0f} ({faster:.2f})")
             print(f"| {layout} | " + " | ".join(cells) + " |", flush=True)
-            seconds_a_tile[layout] = statistics.median(times["plain loop"]) / len(grid)
-            for peer in peers.values():
-                peer.pool.shutdown()
-    return seconds_a_tile
+    print("\n## How many times as fast ours with processes are\n")
+    print("| layout | " + " | ".join(PEERS) + " |\n|" + "---|" * (len(PEERS) + 1))
+    for layout, seconds in times.items():
+        cells = [
+            verdicts[layout].get(name) or f"{ratio(seconds, 'ours, processes', name):.2f}"
+            for name in PEERS
+        ]
+        print(f"| {layout} | " + " | ".join(cells) + " |")
+    return {name: statistics.median(t["plain loop"]) / len(grid) for name, t in times.items()}
+
+
+def ratio(times: dict[str, list[float]], name: str, other: str) -> float:
+    """Return how many times as fast one contestant is as another: the rounds' median."""
+    return statistics.median(b / a for a, b in zip(times[name], times[other], strict=True))
+
+
+def race(
+    path: Path, grid: TileGrid, rounds: int, workers: int, pools: dict[str, int | ReaderPool]
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Run all contestants on one file; return their seconds, and what is to be said of some."""
+    with Slide(path) as slide:
+        wanted = slide.read(grid[CHECKED].read)
+    limit = Limit(path, workers)
+    peers = {name: PeerProcess(name) for name in PEERS}
+    contestants: dict[str, Callable[[np.ndarray | None], float]] = {"limit": lambda _: limit.time()}
+    for name, pool in pools.items():
+        contestants[f"ours, {name}"] = lambda check, pool=pool: consume(
+            iter(TileReader(path, grid, pool)), check
+        )
+    for name, peer in peers.items():
+        contestants[name] = lambda check, peer=peer: peer.time(
+            path, grid, workers, None if path.stem == "jpeg" else check
+        )
+    for run in contestants.values():  # warm up, and compare pixels
+        run(wanted)
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, run in contestants.items():
+            times[name].append(run(None))
+    for pool in (limit.pool, *(peer.pool for peer in peers.values())):
+        pool.shutdown()
+    return times, {name: peer.verdict for name, peer in peers.items() if peer.verdict}
 
 
 def waiting(paths: dict[str, Path], grid: TileGrid, workers: int, tile: dict[str, float]) -> None:
     """Print how long a consumer waits that takes twice as long for a tile as decoding it does."""
-    print("\n## A consumer that takes twice the plain loop's time a tile\n")
+    print("\n## A consumer that takes twice the plain loop's time a tile, on its second image\n")
     print("| layout | it waits, threads | it waits, processes |\n|---|---|---|")
     for layout, path in paths.items():
         shares = []
         for kind in ("thread", "process"):
             with ReaderPool(workers, kind) as pool:  # type: ignore[arg-type]
-                for _ in TileReader(path, grid, pool, indices=[0]):
-                    pass
+                collections.deque(TileReader(path, grid, pool), maxlen=0)
                 reader = TileReader(path, grid, pool)
                 for _ in reader:
                     time.sleep(2 * tile[layout])
-            shares.append(f"{reader.stats.waited_share:.1%}")
+            first = reader.stats.waited_for_first / reader.stats.seconds
+            shares.append(f"{reader.stats.waited_share:.1%}, {first:.1%} for the first tile")
         print(f"| {layout} | {shares[0]} | {shares[1]} |", flush=True)
 
 
