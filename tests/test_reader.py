@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernelkit import pieces
+from kernelkit import pieces, shared
 from kernelkit.errors import ReaderError, SlideError
 from kernelkit.grid import TileGrid, Window
 from kernelkit.pieces import cut_pieces
@@ -447,6 +447,32 @@ def test_shared_memory_is_in_no_folder() -> None:
         arena.give_back(slot)
     arena.leave()
     _attach.cache_clear()
+
+
+def test_slots_that_nobody_holds_keep_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many that come back, most give their memory up, and can be written again all the same."""
+    monkeypatch.setattr(shared, "_KEPT_BYTES", 2 << 20)
+    arena = SharedArena((1, 1, 1024, 1024), np.dtype("u1"))
+    arena.use()
+    slots = [arena.take() for _ in range(8)]
+    arena.array[slots] = 1
+    assert memory_of(arena) == 8 << 20
+    for slot in slots:
+        arena.give_back(slot)
+    assert memory_of(arena) == 2 << 20
+    again = [arena.take() for _ in range(8)]
+    assert sorted(again) == slots
+    assert arena.array[again[:2]].all()  # those with memory come first
+    arena.array[again] = 2
+    assert (arena.array[slots] == 2).all()
+    for slot in slots:
+        arena.give_back(slot)
+    arena.leave()
+
+
+def memory_of(arena: SharedArena) -> int:
+    """Return how many bytes an arena holds."""
+    return Path(arena._address[0]).stat().st_blocks * 512
 
 
 NOTEBOOK = """

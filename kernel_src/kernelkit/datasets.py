@@ -56,6 +56,7 @@ class BandStack:
             math.lcm(*(dataset.block_shapes[0][0] for dataset in self.datasets)),
             max(dataset.block_shapes[0][1] for dataset in self.datasets),
         )
+        self.compressed = any(d.driver != "GTiff" or d.compression for d in self.datasets)
 
     @property
     def bounds(self) -> Window:

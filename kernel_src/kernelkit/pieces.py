@@ -1,8 +1,9 @@
 """Cut an image into the pieces that workers decode: each block of the file once.
 
-Read windows overlap, so reading tile by tile decodes most blocks of the file twice or more. Pieces
-are disjoint, and follow the file's own blocks: whoever decodes one copies it into every tile that
-it touches. Pure geometry: nothing here reads or allocates.
+Read windows overlap, so workers that read tile by tile decode most blocks of the file twice or
+more. Pieces are disjoint, and follow the file's own blocks: whoever decodes one copies it into
+every tile that it touches. One reader alone may do better with whole tiles and a cache.
+Pure geometry: nothing here reads or allocates.
 """
 
 import math
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 
 from kernelkit.grid import TileGrid, Window
 
-__all__ = ["Piece", "cut_pieces", "piece_size"]
+__all__ = ["Piece", "cut_pieces", "piece_size", "whole_tiles"]
 
 # What one piece decodes, in pixels: little enough that workers finish together, and enough that
 # handing it over costs nothing beside decoding it (some 20 ms).
-_PIECE_AREA = 1 << 21
+_PIECE_AREA = 1 << 20
 _PIECE_ROWS = 256
 
 
@@ -59,6 +60,11 @@ def cut_pieces(grid: TileGrid, block: tuple[int, int], indices: Sequence[int]) -
         )
         for (row, column), positions in needed_by.items()
     ]
+
+
+def whole_tiles(grid: TileGrid, indices: Sequence[int]) -> list[Piece]:
+    """Return each tile's read window as a piece of its own: they overlap."""
+    return [Piece(grid[index].read, (position,)) for position, index in enumerate(indices)]
 
 
 def piece_size(grid: TileGrid, block: tuple[int, int]) -> tuple[int, int]:

@@ -101,6 +101,7 @@ class TileReader:
                 batch = run.next_batch()
                 now = time.perf_counter()
                 stats.waited += now - asked
+                stats.waited_for_first = stats.waited_for_first or now - asked
                 stats.seconds = now - started
                 if batch is None:
                     return

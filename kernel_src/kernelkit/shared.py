@@ -5,6 +5,8 @@ last process that maps it ends, however it ends. Nor does it count against the s
 64 MB in a default container, where torch's and Python's own shared memory lies.
 """
 
+import collections
+import contextlib
 import functools
 import itertools
 import math
@@ -22,6 +24,9 @@ __all__ = ["LocalArray", "SharedArena"]
 
 # What an arena may grow to: address space, of which memory is taken only where tiles are written.
 _ADDRESS_SPACE = 64 << 30
+# What slots that nobody holds may keep, in bytes. A wide image in strips has whole rows of tiles
+# that wait for their last rows while those above are being given back.
+_KEPT_BYTES = 256 << 20
 
 _serial = itertools.count()
 
@@ -49,15 +54,18 @@ class SharedArena:
                 'ReaderPool(workers, "thread") here'
             )
         self.batch, self.dtype = batch, dtype
-        slots = max(1, _ADDRESS_SPACE // (math.prod(batch) * dtype.itemsize))
+        self._slot_bytes = math.prod(batch) * dtype.itemsize
+        slots = max(1, _ADDRESS_SPACE // self._slot_bytes)
         shape = (slots * batch[0], *batch[1:])
         self._fd = os.memfd_create("kernelkit-tiles")
         os.ftruncate(self._fd, math.prod(shape) * dtype.itemsize)
-        self.array = _map(self._fd, shape, dtype)
+        self._memory, self.array = _map(self._fd, shape, dtype)
         # the serial number tells this arena from a later one with the same file number
         self._address = (f"/proc/{os.getpid()}/fd/{self._fd}", next(_serial), shape, dtype)
         self._lock = threading.RLock()  # slots come back from whichever thread collects garbage
-        self._free: list[int] = []
+        # those with memory on the right; how many these are
+        self._free: collections.deque[int] = collections.deque()
+        self._kept = 0
         self._taken, self._out, self._users = 0, 0, 0
 
     def use(self) -> None:
@@ -79,14 +87,20 @@ class SharedArena:
         with self._lock:
             self._out += 1
             if self._free:
+                self._kept = max(0, self._kept - 1)
                 return self._free.pop()
             self._taken += 1
             return self._taken - 1
 
     def give_back(self, slot: int) -> None:
-        """Take back a slot that nobody reads or writes any more."""
+        """Take back a slot that nobody reads or writes any more; of many, the memory goes."""
         with self._lock:
-            self._free.append(slot)
+            if (self._kept + 1) * self._slot_bytes <= _KEPT_BYTES:
+                self._kept += 1
+                self._free.append(slot)
+            else:
+                self._release(slot)
+                self._free.appendleft(slot)
             self._out -= 1
             self._free_if_unused()
 
@@ -97,10 +111,19 @@ class SharedArena:
         weakref.finalize(loan, self.give_back, slot).atexit = False
         return np.asarray(loan)
 
+    def _release(self, slot: int) -> None:
+        """Give the memory of a slot back, but for what of its pages belongs to its neighbours."""
+        page = mmap.PAGESIZE
+        start = -(-slot * self._slot_bytes // page) * page
+        stop = (slot + 1) * self._slot_bytes // page * page
+        if start < stop:
+            with contextlib.suppress(OSError):  # a kernel that cannot: the memory stays
+                self._memory.madvise(mmap.MADV_REMOVE, start, stop - start)
+
     def _free_if_unused(self) -> None:
         """Give the memory back at once, even where idle workers still map it."""
         if not self._users and not self._out and self._fd >= 0:
-            del self.array
+            del self.array, self._memory
             os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
@@ -123,11 +146,12 @@ def _attach(path: str, serial: int, shape: tuple[int, ...], dtype: np.dtype) -> 
     """Map another process's arena."""
     fd = os.open(path, os.O_RDWR)
     try:
-        return LocalArray(_map(fd, shape, dtype))
+        return LocalArray(_map(fd, shape, dtype)[1])
     finally:
         os.close(fd)
 
 
-def _map(fd: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def _map(fd: int, shape: tuple[int, ...], dtype: np.dtype) -> tuple[mmap.mmap, np.ndarray]:
     count = math.prod(shape)
-    return np.frombuffer(mmap.mmap(fd, count * dtype.itemsize), dtype, count).reshape(shape)
+    memory = mmap.mmap(fd, count * dtype.itemsize)
+    return memory, np.frombuffer(memory, dtype, count).reshape(shape)

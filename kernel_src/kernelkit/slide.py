@@ -41,7 +41,8 @@ class Slide:
 
     Attributes: `height`, `width`, `bands`, `dtype`, `name` (the first file's stem, a competition's
     image id), `layout` (a few words for a log), `block` (height, width of what is decoded at once),
-    `transform` and `crs` (rasterio's; the identity and None where the image is not a map).
+    `compressed` (whether that takes more than a copy), `transform` and `crs` (rasterio's; the
+    identity and None where the image is not a map).
 
     A slide opens its file in each process that reads from it: it pickles as its path, and survives
     a fork. It is not for two threads at a time. Raises SlideError where there is no such image.
@@ -64,6 +65,7 @@ class Slide:
         self.name = self.paths[0].stem
         self.height, self.width = image.height, image.width
         self.bands, self.dtype, self.block = image.bands, image.dtype, image.block
+        self.compressed = image.compressed
         first = image.datasets[0]
         self.transform, self.crs = first.transform, first.crs
         self.nodata = first.nodata if nodata is None else nodata

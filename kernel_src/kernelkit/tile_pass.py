@@ -13,7 +13,7 @@ import numpy as np
 from kernelkit.block_cache import BlockCacheLimit
 from kernelkit.errors import ReaderError
 from kernelkit.grid import Tile, TileGrid, Window
-from kernelkit.pieces import Piece, cut_pieces, piece_size
+from kernelkit.pieces import Piece, cut_pieces, piece_size, whole_tiles
 from kernelkit.pixels import Fill
 from kernelkit.shared import LocalArray, SharedArena
 from kernelkit.slide import Slide
@@ -30,6 +30,8 @@ _AHEAD_BYTES = 128 << 20
 _GRACE = 10.0
 # each worker gets at least this much cache of decoded blocks
 _SMALLEST_CACHE = 16 << 20
+# and one that keeps what tiles share at most this much
+_LARGEST_CACHE = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class ReaderStats:
     """What a reader has delivered, and who waited for whom: is the disk, CPU or GPU the limit?
 
     `seconds` is the time since the first tile was asked for, `waited` what of it the consumer spent
-    waiting for tiles, `decoding` the sum over the workers of the time they spent decoding.
+    waiting for tiles, `waited_for_first` what of that passed before the first came, `decoding` the
+    sum over the workers of the time they spent decoding.
     """
 
     workers: int = 0
@@ -64,6 +67,7 @@ class ReaderStats:
     source_pixels: int = 0
     seconds: float = 0.0
     waited: float = 0.0
+    waited_for_first: float = 0.0
     decoding: float = 0.0
     bad_windows: list[Window] = field(default_factory=list)
     bad_tiles: list[int] = field(default_factory=list)
@@ -113,7 +117,12 @@ class TilePass:
         self.stats = ReaderStats(pool.workers, skipped=len(grid) - len(indices))
         self._slide, self._grid, self._indices = slide, grid, indices
         self.pool, self._options = pool, options
-        self._waiting = collections.deque(cut_pieces(grid, slide.block, indices))
+        if _tile_by_tile(slide, grid, pool.workers):
+            pieces, self._cache_bytes = whole_tiles(grid, indices), _row_bytes(slide, grid)
+        else:
+            pieces = cut_pieces(grid, slide.block, indices)
+            self._cache_bytes = _cache_bytes(slide, grid)
+        self._waiting = collections.deque(pieces)
         self._running: collections.deque[tuple[Piece, Future[PieceResult]]] = collections.deque()
         self._slots: dict[int, tuple[LocalArray | SharedArena, int]] = {}
         self._batch_shape = (size, slide.bands, grid.net_size, grid.net_size)
@@ -124,7 +133,6 @@ class TilePass:
         self._bad_windows: list[Window] = []
         self._delivered = 0
         self._source = pickle.dumps(slide)
-        self._cache_bytes = _cache_bytes(slide, grid)
         self._cache_limit = BlockCacheLimit(self._cache_bytes * max(1, pool.workers))
         self._ahead = _tiles_ahead(slide, grid) if pool.workers else 0
         if pool.workers:
@@ -266,6 +274,23 @@ def _tiles_ahead(slide: Slide, grid: TileGrid) -> int:
     """
     tile_bytes = slide.bands * grid.net_size**2 * slide.dtype.itemsize
     return max(2, min(_AHEAD_BYTES // tile_bytes, 4 + grid.columns // 2))
+
+
+def _tile_by_tile(slide: Slide, grid: TileGrid, workers: int) -> bool:
+    """Whether reading each tile's whole window is faster than reading disjoint pieces once.
+
+    It is for one reader at full resolution: a window lands in its tile without a copy, and GDAL's
+    cache keeps the blocks that tiles share, if it may be so large. Where nothing was compressed,
+    that cache costs more than the copy.
+    """
+    cached = slide.compressed and _row_bytes(slide, grid) <= _LARGEST_CACHE
+    return not workers and grid.scale == 1 and cached
+
+
+def _row_bytes(slide: Slide, grid: TileGrid) -> int:
+    """Return how much the blocks take that a row of tiles touches."""
+    rows = grid.tile_size + 2 * slide.block[0]
+    return rows * (grid.bounds.width + slide.block[1]) * slide.bands * slide.dtype.itemsize
 
 
 def _cache_bytes(slide: Slide, grid: TileGrid) -> int:

@@ -49,6 +49,11 @@ class Target:
     part: Window
     place: Window
 
+    @property
+    def pixels(self) -> np.ndarray:
+        """(bands, rows, columns), a view of the tile."""
+        return self.memory.array[self.tile][(slice(None), *self.place.slices)]
+
 
 @dataclass(frozen=True, slots=True)
 class PieceTask:
@@ -95,20 +100,23 @@ class _OpenSlides(threading.local):
 
 
 def _read_piece(slides: _OpenSlides, task: PieceTask) -> PieceResult:
-    """Decode a piece, block by block if it fails as a whole, and copy it into its tiles."""
+    """Decode a piece into its tiles, block by block if it fails as a whole."""
     started = time.perf_counter()
     try:
         slide = slides.open(task.source)
     except SlideError as error:
         raise SlideError(f"{error} (it was to be read at {task.window})") from error
+    first, *others = task.targets
+    wanted_whole = not others and first.part.area == task.window.area // task.scale**2
+    straight = first.pixels if wanted_whole else None
     bad: list[Window] = []
     try:
-        pixels = slide.read(task.window, task.scale, task.fill)
+        pixels = slide.read(task.window, task.scale, task.fill, out=straight)
     except SlideError:
         pixels, bad = _read_what_is_left(slide, task)
-    for target in task.targets:
-        tile = target.memory.array[target.tile]
-        tile[(slice(None), *target.place.slices)] = pixels[(slice(None), *target.part.slices)]
+    if pixels is not straight:
+        for target in task.targets:
+            target.pixels[...] = pixels[(slice(None), *target.part.slices)]
     return PieceResult(time.perf_counter() - started, tuple(bad))
 
 
