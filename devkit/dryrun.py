@@ -5,13 +5,17 @@ inference notebook without a network, checks and scores its submission, and says
 """
 
 import argparse
+import fcntl
 import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from devkit.demo import prepare, prepare_large
+from devkit.errors import BusyError
 from devkit.largerun import SteadySpeed, measure_seams, rehearse_killed_reader, steady_speed
 from devkit.notebook import REPOSITORY, Kernel, Scenario, make_kernel, render, run_notebook
 from devkit.results import draw_overlay, read_checked, results_table
@@ -29,16 +33,32 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code is 0 only where a checked submission was made."""
     options = _parse(arguments)
     try:
-        if options.competition:
-            _dry_run_own(options)
-        elif options.size == "large":
-            _dry_run_large(options)
-        else:
-            _dry_run_small(options)
+        with _alone(_BUILD / ".dry-run.lock"):
+            if options.competition:
+                _dry_run_own(options)
+            elif options.size == "large":
+                _dry_run_large(options)
+            else:
+                _dry_run_small(options)
     except KernelKitError as error:
         print(f"dry-run failed: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold a lock while a dry-run lasts: another one would replace the dataset under its feet."""
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(
+                f"{lock.parent}: another dry-run is at work in this folder; wait for its end, or "
+                "run this one in another clone."
+            ) from error
+        yield
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -5,7 +5,19 @@ A message is one sentence for a user: which file, what was found, what was wante
 
 from kernelkit.errors import KernelKitError
 
-__all__ = ["DatasetError", "ProfileError", "ResolveError", "ToolError", "TwinError", "WheelError"]
+__all__ = [
+    "BusyError",
+    "DatasetError",
+    "ProfileError",
+    "ResolveError",
+    "ToolError",
+    "TwinError",
+    "WheelError",
+]
+
+
+class BusyError(KernelKitError, RuntimeError):
+    """A folder in which another command is still at work."""
 
 
 class DatasetError(KernelKitError, ValueError):

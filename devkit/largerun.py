@@ -110,8 +110,8 @@ def rehearse_killed_reader(
         No reader could be killed, or the submission is another than that of the first run.
     """
     before = scenario.submission.read_bytes()
-    masks = sorted((scenario.working / "masks").iterdir(), key=lambda path: path.stat().st_mtime)
-    masks[-1].unlink()
+    masks = (scenario.working / "masks").glob("*.mask")
+    max(masks, key=lambda path: path.stat().st_mtime).unlink()
     scenario.submission.unlink()
     killer = _ReaderKiller(after_seconds)
     result = run_notebook(scenario, kernel, workers, on_sample=killer)

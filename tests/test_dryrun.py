@@ -1,8 +1,10 @@
+import fcntl
 from pathlib import Path
 
 import pytest
 from small_competition import RECIPE, write_competition, write_models
 
+from devkit import dryrun
 from devkit.notebook import Kernel, Scenario, make_kernel, render, run_notebook
 from devkit.results import draw_overlay, image_reports, read_checked, results_table
 
@@ -34,6 +36,18 @@ def scenario(inputs: Path, working: Path, is_rerun: bool = False) -> Scenario:
         working=working / "working",
         is_rerun=is_rerun,
     )
+
+
+def test_two_dry_runs_at_once_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second says so in one sentence, and changes nothing: both would use one dataset."""
+    monkeypatch.setattr(dryrun, "_BUILD", tmp_path)
+    with (tmp_path / ".dry-run.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert dryrun.main([]) == 1
+    assert "another dry-run is at work in this folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [".dry-run.lock"]
 
 
 def test_both_ways_of_reading_give_one_submission(
