@@ -27,6 +27,7 @@ UPPER = [
     "ensemble",
     "canvas",
     "postprocess",
+    "one_image",
     "submission",
     "predict",
 ]

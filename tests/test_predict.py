@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import psutil
 import pytest
@@ -152,6 +153,22 @@ def test_images_after_the_deadline_get_their_fallback(
     done = run(folder, recipe, models, tmp_path / "out", deadline=deadline)
     assert statuses(done) == {"a": "predicted", "b": "fallback", "c": "fallback"}
     assert "time was over" in done.report.fallbacks[0].note
+
+
+def test_disagreement_is_drawn_on_request(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """There is a picture an image, also of one that an earlier run finished, and the same masks."""
+    without = run(folder, recipe, models, tmp_path / "without")
+    assert not without.disagreement
+    asking = recipe.override(disagreement=True)
+    for _ in range(2):
+        done = run(folder, asking, models, tmp_path / "with")
+        assert done.submission.read_bytes() == without.submission.read_bytes()
+        assert list(done.disagreement) == ["a", "b", "c"]
+        picture = plt.imread(done.disagreement["a"])
+        assert picture.shape[:2] == (-(-150 // 16), -(-201 // 16))
+        assert picture[..., :3].std() > 0.01  # random networks differ, here more and there less
 
 
 @pytest.fixture

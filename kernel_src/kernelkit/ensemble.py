@@ -172,18 +172,24 @@ class MegaModel:
 
     def predict_bytes(self, pixels: Tiles, indices: Sequence[int] | None = None) -> Pending:
         """As `predict`, coming down as uint8 (K, h, w) a tile: 255 p, rounded."""
-        probabilities = self.predict(pixels, indices)
+        return self.as_bytes(self.predict(pixels, indices))
+
+    def predict_bits(self, pixels: Tiles, tiles: Sequence[Tile], scale: int) -> Pending:
+        """As `predict` for the read windows of `tiles`, coming down as `as_bits` says."""
+        return self.as_bits(self.predict(pixels, [tile.index for tile in tiles]), tiles, scale)
+
+    def as_bytes(self, probabilities: Tensor) -> Pending:
+        """Send probabilities (N, K, h, w) down as uint8 (K, h, w) a tile: 255 p, rounded."""
         valid = probabilities.isfinite().all()
         return Pending([(255 * probabilities).round().to(torch.uint8)], valid)
 
-    def predict_bits(self, pixels: Tiles, tiles: Sequence[Tile], scale: int) -> Pending:
-        """The tiles' cores at the source's resolution, thresholded and packed on the device.
+    def as_bits(self, probabilities: Tensor, tiles: Sequence[Tile], scale: int) -> Pending:
+        """Send down the tiles' cores at the source's resolution, thresholded and packed.
 
-        `pixels` are the read windows of `tiles`, `scale` times smaller than in the source. What
-        comes down is uint8 (K, core.height, ceil(core.width / 8)) a tile, its bits in the order of
-        `np.packbits(..., bitorder="little")`: what `Canvas.add_bits` takes.
+        `probabilities` (N, K, h, w) are those of the read windows of `tiles`, `scale` times smaller
+        than in the source. What comes down is what `Canvas.add_bits` takes: uint8
+        (K, core.height, ceil(core.width / 8)) a tile, as of `np.packbits(..., bitorder="little")`.
         """
-        probabilities = self.predict(pixels, [tile.index for tile in tiles])
         packed = pack_cores(probabilities, tiles, scale, self._thresholds)
         return Pending(packed, probabilities.isfinite().all())
 

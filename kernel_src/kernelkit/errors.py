@@ -15,6 +15,7 @@ __all__ = [
     "RecipeError",
     "SlideError",
     "SubmissionError",
+    "as_sentence",
 ]
 
 
@@ -60,3 +61,9 @@ class SubmissionError(KernelKitError, ValueError):
 
 class DeadlineError(KernelKitError, TimeoutError):
     """The session's time is nearly over: what is not finished gets its fallback."""
+
+
+def as_sentence(error: Exception) -> str:
+    """Any error as one line; its type stands before it where it is not one of ours."""
+    text = " ".join(str(error).split()) or "no message"
+    return text if isinstance(error, KernelKitError) else f"{type(error).__name__}: {text}"

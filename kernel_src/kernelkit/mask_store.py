@@ -36,6 +36,10 @@ class MaskStore:
         name = "".join(c if c.isalnum() or c in "-_." else "_" for c in image_id)
         return self.folder / f"{name}-{key.hexdigest()[:16]}.mask"
 
+    def picture_path(self, path: Path) -> Path:
+        """Where a picture lies that belongs to the mask at `path`."""
+        return path.with_suffix(".png")
+
     def load(self, path: Path) -> BitMask | None:
         """The mask at `path`, or None where there is none or the file is damaged."""
         if not path.is_file():

@@ -27,13 +27,13 @@ def normalise(tiles: Tensor, settings: NetworkInput) -> Tensor:
             f"the recipe's network input takes band {max(settings.bands)}, but the image has only "
             f"{tiles.shape[1]}; correct 'bands', or the 'when' of the ensemble."
         )
-    values = tiles.float()
+    values = tiles.to(torch.float32, copy=True)
     if settings.bands != tuple(range(1, tiles.shape[1] + 1)):
         values = torch.stack([values[:, band - 1] for band in settings.bands], dim=1)
     mean = _on_device(settings.mean, tiles.device)
     std = _on_device(settings.std, tiles.device)
     if not settings.decibel:
-        return (values / settings.divide - mean) / std
+        return values.div_(settings.divide).sub_(mean).div_(std)  # in one array, not three
     normalised = (10 * values.log10() - mean) / std
     return torch.where(values > 0, normalised, 0.0)
 

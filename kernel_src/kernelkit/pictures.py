@@ -1,4 +1,4 @@
-"""Pictures for people: a prediction drawn over its image, at the scale of a thumbnail."""
+"""Pictures for people, at the scale of a thumbnail: predictions over their images, doubts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,15 +6,20 @@ from pathlib import Path
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from kernelkit.mask import BitMask
 from kernelkit.slide import Slide
 
-__all__ = ["overlay", "show_overlays"]
+__all__ = ["overlay", "save_disagreement", "show_disagreement", "show_overlays"]
 
 _TINT = np.array([120, 255, 90], dtype=np.float32)
 _OUTLINE = (90, 255, 60)
+# of probabilities, whose standard deviation is one half at most
+_WIDEST_DEVIATION = 0.5
 
 
 def overlay(slide: Slide, mask: BitMask, max_side: int = 700) -> np.ndarray:
@@ -46,14 +51,8 @@ def show_overlays(
     `images` and `masks` are the files of each image id, as a `Prediction` names them.
     """
     chosen = list(masks)[:count]
-    columns = min(3, max(1, len(chosen)))
-    rows = max(1, -(-len(chosen) // columns))
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(4.4 * columns, 4.2 * rows), squeeze=False, layout="constrained"
-    )
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, image_id in zip(axes.flat, chosen, strict=False):
+    figure, axes = _panels(len(chosen))
+    for axis, image_id in zip(axes, chosen, strict=False):
         mask = BitMask.load(masks[image_id])
         with Slide(images[image_id]) as slide:
             axis.imshow(overlay(slide, mask, max_side))
@@ -61,6 +60,40 @@ def show_overlays(
                 f"{image_id}\n{slide.height} x {slide.width}, {slide.layout}", fontsize=9
             )
     return figure
+
+
+def save_disagreement(path: Path, disagreement: np.ndarray) -> None:
+    """Write a standard deviation of probabilities (classes, h, w) as a PNG, black to yellow.
+
+    Of several classes, the one of which the members disagree most counts. Black is 0, the brightest
+    yellow .5, where half of the members are sure of what the other half is sure is not so.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    highest = disagreement.max(axis=0)
+    plt.imsave(path, highest, cmap="inferno", vmin=0, vmax=_WIDEST_DEVIATION, format="png")
+
+
+def show_disagreement(pictures: Mapping[str, Path], count: int = 6) -> Figure:
+    """A figure of the first `count` pictures that `save_disagreement` wrote, with a scale."""
+    figure, axes = _panels(len(list(pictures)[:count]))
+    for axis, (image_id, path) in zip(axes, pictures.items(), strict=False):
+        axis.imshow(plt.imread(path))
+        axis.set_title(image_id, fontsize=9)
+    scale = ScalarMappable(Normalize(0, _WIDEST_DEVIATION), cmap="inferno")
+    figure.colorbar(scale, ax=list(axes), label="standard deviation of the members", shrink=0.8)
+    return figure
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure of at least `count` empty panels, three in a row."""
+    columns = min(3, max(1, count))
+    rows = max(1, -(-count // columns))
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(4.4 * columns, 4.2 * rows), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    return figure, list(axes.flat)
 
 
 def _as_rgb(pixels: np.ndarray) -> np.ndarray:

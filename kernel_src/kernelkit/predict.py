@@ -1,40 +1,35 @@
-"""The pipeline, for one image and for all: here every module meets, and nowhere else.
+"""The pipeline for all images: here every module meets, and nowhere else.
 
 Slide -> TileReader -> MegaModel -> Canvas -> BitMask -> Submission. A bad image, a dead reader or
 the end of the session costs at most its own image: the others keep their rows, and the report
-names what happened.
+names what happened. While one image is predicted, the readers go on to the next.
 """
 
 import json
-import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from tqdm import tqdm
-
-from kernelkit.canvas import Canvas
 from kernelkit.competition import CompetitionFolder
 from kernelkit.deadline import Deadline
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import DeadlineError, ReaderError, RecipeError, SubmissionError
-from kernelkit.foreground import foreground_tiles
-from kernelkit.grid import Tile, TileGrid
+from kernelkit.errors import DeadlineError, RecipeError, SubmissionError, as_sentence
 from kernelkit.mask import BitMask
 from kernelkit.mask_store import MaskStore
-from kernelkit.postprocess import apply_steps, check_steps
-from kernelkit.reader import Batch, ReaderPool, TileReader
+from kernelkit.one_image import ImageTiles, predict_image
+from kernelkit.pictures import save_disagreement
+from kernelkit.postprocess import check_steps
+from kernelkit.reader import ReaderPool
 from kernelkit.recipe import EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
 from kernelkit.submission import Submission, check_submission, open_atomically
-from kernelkit.timing import ImageReport, RunReport, Stopwatch
-from kernelkit.transfer import Pending
+from kernelkit.timing import ImageReport, RunReport
 
-__all__ = ["Prediction", "load_models", "predict", "predict_image"]
+__all__ = ["Prediction", "load_models", "predict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +44,16 @@ class Prediction:
         What happened to each image, in the submission's order.
     images, masks
         Image file and finished mask file of each image that was predicted.
+    disagreement
+        A picture of where the members differ, a PNG, of each image that was predicted, where the
+        recipe asks for it.
     """
 
     submission: Path
     report: RunReport
     images: dict[str, Path]
     masks: dict[str, Path]
+    disagreement: dict[str, Path]
 
 
 def load_models(recipe: Recipe, folder: str | Path, device: str = "auto") -> dict[str, MegaModel]:
@@ -108,197 +107,152 @@ def predict(
     _check_writable(output)
     for ensemble in recipe.ensembles:
         check_steps(ensemble.postprocess, models[ensemble.name].classes)
-    deadline = deadline or Deadline(recipe.hours)
-    store = MaskStore(output / "masks")
     submission = Submission(competition.ids, recipe.competition)
-    done = Prediction(output / "submission.csv", RunReport(), {}, {})
+    done = Prediction(output / "submission.csv", RunReport(), {}, {}, {})
     with ReaderPool(workers, kind="process") as readers:
-        for number, image_id in enumerate(competition.ids):
-            report = ImageReport(image_id)
+        run = _Run(
+            competition,
+            recipe,
+            models,
+            MaskStore(output / "masks"),
+            readers,
+            deadline or Deadline(recipe.hours),
+            limit,
+        )
+        # the image after this one is made ready before this one is predicted
+        for image, following in _with_next(map(run.prepare, count(), competition.ids)):
+            report = image.report
             done.report.images.append(report)
-            try:
-                if limit is not None and number >= limit:
-                    raise SubmissionError(f"left out, since only {limit} image(s) were asked for")
-                if image_id not in competition.files:
-                    raise SubmissionError(f"no image file of this id is in {competition.folder}")
-                path = competition.files[image_id]
-                mask_path, mask = _finished_mask(
-                    path, recipe, models, store, report, readers=readers, deadline=deadline
-                )
-                submission.set(image_id, mask)
-                done.images[image_id], done.masks[image_id] = path, mask_path
-            except Exception as error:  # whatever it was, it may cost no other image its row
-                report.status, report.note = "fallback", _sentence(error)
-                print(f"{image_id}: fallback row, because: {report.note}", flush=True)
+            if image.tiles and following and following.tiles:
+                image.tiles.then(following.tiles)
+            with closing(image):
+                try:
+                    submission.set(report.image, run.finish(image, done))
+                except Exception as error:  # whatever it was, it may cost no other image its row
+                    report.status, report.note = "fallback", as_sentence(error)
+                    print(f"{report.image}: fallback row, because: {report.note}", flush=True)
     submission.write(done.submission)
     _check_what_was_written(done, competition, recipe)
     _judge(done, strict)
     return done
 
 
-def predict_image(
-    slide: Slide,
-    recipe: Recipe,
-    ensemble: EnsembleRecipe,
-    model: MegaModel,
-    *,
-    readers: ReaderPool | None = None,
-    deadline: Deadline | None = None,
-    report: ImageReport | None = None,
-) -> list[BitMask]:
-    """Predict one image: read its tiles, merge the models' answers, stitch, postprocess.
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An image file, what belongs to it, and its mask if an earlier run finished it, else tiles."""
 
-    Parameters
-    ----------
-    readers
-        Who reads the tiles; None reads in this process.
-    report
-        Where to note tiles, skipped tiles and what became of the time.
-
-    Returns
-    -------
-    One mask of the slide's size for each class.
-
-    Raises
-    ------
-    DeadlineError
-        The session ends before the image is finished.
-    """
-    report = report or ImageReport(slide.name)
-    watch = Stopwatch()
-    tiles = recipe.tiles
-    grid = TileGrid(
-        slide.height,
-        slide.width,
-        core=tiles.core,
-        pad=tiles.pad,
-        scale=tiles.scale,
-        edges=tiles.edges,
-    )
-    canvas = Canvas(
-        grid,
-        classes=model.classes,
-        blend=recipe.stitching.blend,
-        upsample=recipe.stitching.upsample,
-        thresholds=ensemble.thresholds,
-    )
-    wanted = foreground_tiles(slide, grid, recipe.foreground)
-    for index in sorted(set(range(len(grid))) - set(wanted)):
-        canvas.skip(grid[index])
-    report.tiles, report.skipped = len(wanted), len(grid) - len(wanted)
-
-    # the device works on one batch while the one before it is stitched here
-    in_flight: deque[_Asked] = deque()
-    progress = tqdm(total=len(wanted), desc=slide.name, unit="tile", file=sys.stdout, mininterval=2)
-    batches = _read_batches(slide, grid, wanted, recipe, readers or ReaderPool(0), report)
-    with progress, closing(batches):
-        for batch in watch.each("waited", batches):
-            if deadline is not None and deadline.is_over:
-                raise DeadlineError("the session's time was over before this image was finished")
-            with watch.phase("network"):
-                in_flight.append(_ask(model, batch, recipe))
-            if len(in_flight) > 1:
-                progress.update(_stitch(canvas, in_flight.popleft(), recipe, watch))
-        while in_flight:
-            progress.update(_stitch(canvas, in_flight.popleft(), recipe, watch))
-    report.waited, report.network = watch.seconds["waited"], watch.seconds.get("network", 0.0)
-    report.note = "; ".join(filter(None, [report.note, *model.notes]))
-    return [
-        apply_steps(mask, ensemble.postprocess, label) for label, mask in enumerate(canvas.finish())
-    ]
+    path: Path
+    mask_path: Path
+    ensemble: EnsembleRecipe
+    model: MegaModel
+    work: BitMask | ImageTiles
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """Tiles that a model was asked about, and its answers, which may still be on their way."""
+class _Image:
+    """One image of the competition, ready to be predicted, or the reason why it cannot be."""
 
-    tiles: Sequence[Tile]
-    pending: Pending
+    report: ImageReport
+    opened: _Opened | Exception
 
+    @property
+    def tiles(self) -> ImageTiles | None:
+        """What is to be read, if anything."""
+        work = self.opened.work if isinstance(self.opened, _Opened) else None
+        return work if isinstance(work, ImageTiles) else None
 
-def _ask(model: MegaModel, batch: Batch, recipe: Recipe) -> _Asked:
-    """Ask for bits of the cores where tiles are only cut, else for probabilities to blend."""
-    tiles, pixels = batch.tiles, batch.pixels
-    if recipe.stitching.is_crop:
-        return _Asked(tiles, model.predict_bits(pixels, tiles, recipe.tiles.scale))
-    return _Asked(tiles, model.predict_bytes(pixels, [tile.index for tile in tiles]))
-
-
-def _stitch(canvas: Canvas, asked: _Asked, recipe: Recipe, watch: Stopwatch) -> int:
-    """Hand the answers for a batch to the canvas; returns how many tiles that were."""
-    with watch.phase("network"):
-        answers = asked.pending.result()
-    for tile, answer in zip(asked.tiles, answers, strict=True):
-        if recipe.stitching.is_crop:
-            canvas.add_bits(tile, answer)
-        else:
-            canvas.add(tile, answer)
-    return len(answers)
+    def close(self) -> None:
+        """Give up the file, and what was read ahead of it."""
+        if self.tiles is not None:
+            self.tiles.close()
+            self.tiles.slide.close()
 
 
-def _finished_mask(
-    path: Path,
-    recipe: Recipe,
-    models: Mapping[str, MegaModel],
-    store: MaskStore,
-    report: ImageReport,
-    *,
-    readers: ReaderPool,
-    deadline: Deadline,
-) -> tuple[Path, BitMask]:
-    """The mask of one image: from an earlier run of the same recipe and weights, or made now."""
-    start = time.perf_counter()
-    with Slide(path) as slide:
-        report.layout, report.height, report.width = slide.layout, slide.height, slide.width
-        ensemble = recipe.ensemble_for(slide.bands, str(slide.dtype))
-        model = models[ensemble.name]
-        report.ensemble = ensemble.name
-        mask_path = store.path(report.image, path, recipe.fingerprint, model.fingerprint)
-        mask = store.load(mask_path)
-        if mask is not None:
-            report.status = "kept"
-        else:
-            if deadline.is_over:
-                raise DeadlineError("the session's time was over before this image was begun")
-            masks = predict_image(
-                slide, recipe, ensemble, model, readers=readers, deadline=deadline, report=report
-            )
-            mask = _only_class(masks, recipe)
-            store.save(mask_path, mask)
-    report.area, report.seconds = mask.area, time.perf_counter() - start
-    return mask_path, mask
+@dataclass(frozen=True)
+class _Run:
+    """What all images of a run have in common, and the steps of each."""
 
+    competition: CompetitionFolder
+    recipe: Recipe
+    models: Mapping[str, MegaModel]
+    store: MaskStore
+    readers: ReaderPool
+    deadline: Deadline
+    limit: int | None
 
-def _read_batches(
-    slide: Slide,
-    grid: TileGrid,
-    wanted: Sequence[int],
-    recipe: Recipe,
-    readers: ReaderPool,
-    report: ImageReport,
-) -> Generator[Batch]:
-    """Batches of tiles in grid order; a dead reader process makes way for reading in this one.
-
-    Batches are cut from the list of tiles, never by what happens to be ready, so that they, and
-    with them the submission, do not depend on the number of workers.
-    """
-    delivered = 0
-    while delivered < len(wanted):
-        remaining = wanted[delivered:]
-        reader = TileReader(slide, grid, workers=readers, indices=remaining, fill=recipe.tiles.fill)
+    def prepare(self, number: int, image_id: str) -> _Image:
+        """Open an image and choose its ensemble and tiles; whatever fails is kept for later."""
+        report = ImageReport(image_id)
+        start = time.perf_counter()
         try:
-            with reader, closing(reader.batches(recipe.batch)) as batches:
-                for batch in batches:
-                    yield batch
-                    delivered += len(batch.tiles)
-            if reader.bad_tiles:
-                report.note = f"{len(reader.bad_tiles)} tile(s) have blocks that would not decode"
-        except ReaderError as error:
-            if readers.workers == 0:
-                raise
-            report.note = f"went on without reader processes, because: {_sentence(error)}"
-            print(f"{slide.name}: {report.note}", flush=True)
-            readers = ReaderPool(0)
+            opened: _Opened | Exception = self._open(number, report)
+        except Exception as error:
+            opened = error
+        report.seconds = time.perf_counter() - start
+        return _Image(report, opened)
+
+    def _open(self, number: int, report: ImageReport) -> _Opened:
+        if self.limit is not None and number >= self.limit:
+            raise SubmissionError(f"left out, since only {self.limit} image(s) were asked for")
+        if report.image not in self.competition.files:
+            raise SubmissionError(f"no image file of this id is in {self.competition.folder}")
+        path = self.competition.files[report.image]
+        with ExitStack() as opened:
+            slide = opened.enter_context(Slide(path))
+            report.layout, report.height, report.width = slide.layout, slide.height, slide.width
+            ensemble = self.recipe.ensemble_for(slide.bands, str(slide.dtype))
+            report.ensemble = ensemble.name
+            model = self.models[ensemble.name]
+            mask_path = self.store.path(
+                report.image, path, self.recipe.fingerprint, model.fingerprint
+            )
+            mask = self.store.load(mask_path)
+            if mask is not None:
+                report.status = "kept"
+                return _Opened(path, mask_path, ensemble, model, mask)
+            if self.deadline.is_over:
+                raise DeadlineError("the session's time was over before this image was begun")
+            tiles = ImageTiles(slide, self.recipe, self.readers)
+            opened.pop_all()  # now the image closes it
+            return _Opened(path, mask_path, ensemble, model, tiles)
+
+    def finish(self, image: _Image, done: Prediction) -> BitMask:
+        """Return an image's mask, kept or predicted now, and note its files in `done`."""
+        opened, report = image.opened, image.report
+        if isinstance(opened, Exception):
+            raise opened
+        start = time.perf_counter()
+        doubts = self.store.picture_path(opened.mask_path)
+        mask = opened.work
+        if isinstance(mask, ImageTiles):
+            found = predict_image(
+                mask,
+                self.recipe,
+                opened.ensemble,
+                opened.model,
+                deadline=self.deadline,
+                report=report,
+            )
+            mask = _only_class(found.masks, self.recipe)
+            if found.disagreement is not None:
+                save_disagreement(doubts, found.disagreement)
+            self.store.save(opened.mask_path, mask)
+        report.area = mask.area
+        report.seconds += time.perf_counter() - start
+        done.images[report.image], done.masks[report.image] = opened.path, opened.mask_path
+        if doubts.is_file():
+            done.disagreement[report.image] = doubts
+        return mask
+
+
+def _with_next[T](items: Iterable[T]) -> Iterator[tuple[T, T | None]]:
+    """Pass on each item once the one after it is made, together with that; None after the last."""
+    iterator = iter(items)
+    item = next(iterator, None)
+    while item is not None:
+        following = next(iterator, None)
+        yield item, following
+        item = following
 
 
 def _only_class(masks: Sequence[BitMask], recipe: Recipe) -> BitMask:
@@ -349,10 +303,3 @@ def _judge(done: Prediction, strict: bool) -> None:
             f"{done.submission}: {len(fallbacks)} image(s) have only the fallback row ({names}); "
             "the report says why, and strict = False accepts it."
         )
-
-
-def _sentence(error: Exception) -> str:
-    """An error as one line; its type stands before it where it is not one of ours."""
-    text = " ".join(str(error).split()) or "no message"
-    known = type(error).__module__.startswith("kernelkit")
-    return text if known else f"{type(error).__name__}: {text}"

@@ -58,7 +58,10 @@ __all__ = [
 
 
 class Recipe(Section):
-    """One competition's settings; read it with `Recipe.load`."""
+    """One competition's settings; read it with `Recipe.load`.
+
+    `disagreement` asks for a thumbnail an image of where the ensemble's members differ.
+    """
 
     name: str
     summary: str = ""
@@ -71,6 +74,7 @@ class Recipe(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     execution: Execution = Execution()
     hours: PositiveFloat = 9.0
+    disagreement: bool = False
 
     @field_validator("ensembles")
     @classmethod

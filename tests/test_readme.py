@@ -1,0 +1,37 @@
+"""What the README shows in Python runs as it stands there."""
+
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_competition import write_models
+
+from devkit.demo.layouts import write
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.timeout(120)
+def test_the_pieces_by_themselves(tmp_path: Path) -> None:
+    """The example goes from a slide to a run-length encoding, with the files that it names."""
+    [example] = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+    script = tmp_path / "example.py"
+    body = textwrap.indent(example, "    ")
+    script.write_text(f'if __name__ == "__main__":\n{body}')
+    write_models(tmp_path / "models")
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 1700, 900), dtype=np.uint8)
+    write(tmp_path / "kidney.tiff", pixels, "subdatasets")
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY / "kernel_src"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"[0-9 ]* \d\.\d+\n", done.stdout)
