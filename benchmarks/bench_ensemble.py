@@ -35,10 +35,10 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from kernelkit.checkpoints import load_members
-from kernelkit.device import device_name
 from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.device import device_name
+from kernelkit.ensemble.normalise import normalise
 from kernelkit.grid import Tile, TileGrid
-from kernelkit.normalise import normalise
 from kernelkit.recipe import EnsembleRecipe, Execution
 from kernelkit.tta import view_set
 

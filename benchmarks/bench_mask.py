@@ -29,9 +29,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from kernelkit.coco import parse_counts
 from kernelkit.mask import BitMask, rle_encode
-from kernelkit.rle import format_piece, join_pieces, parse_runs
+from kernelkit.mask.coco import parse_counts
+from kernelkit.mask.rle import format_piece, join_pieces, parse_runs
 
 MOST_SECONDS = 8.0
 """For a contestant's rounds on a mask; the first is always run."""

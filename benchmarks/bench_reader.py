@@ -32,9 +32,9 @@ import rasterio
 from matplotlib import cbook
 from reader_peers import PEERS
 
-from kernelkit.block_cache import set_block_cache
 from kernelkit.grid import TileGrid, Window
 from kernelkit.reader import ReaderPool, TileReader
+from kernelkit.reader.block_cache import set_block_cache
 from kernelkit.slide import Slide
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

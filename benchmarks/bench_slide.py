@@ -26,8 +26,8 @@ from rasterio.windows import Window as FileWindow
 from devkit.demo.large import LargeSlide, bands_of_rows, write_slide
 from devkit.demo.sources import read_he_texture
 from kernelkit.canvas import Canvas
+from kernelkit.ensemble.normalise import normalise
 from kernelkit.grid import TileGrid
-from kernelkit.normalise import normalise
 from kernelkit.reader import TileReader
 from kernelkit.recipe import NetworkInput
 from kernelkit.slide import Slide

@@ -27,8 +27,8 @@ from devkit.pack import Packed, write_json, write_manifest
 from devkit.tools import REPOSITORY
 from devkit.wheelfile import file_sha256
 from kernelkit.checkpoints import Member, Prefer, load_members
+from kernelkit.checkpoints.weights import PICKLES, read_weights
 from kernelkit.errors import KernelKitError
-from kernelkit.weights import PICKLES, read_weights
 
 __all__ = ["DEFAULT_LISTING", "pack_weights"]
 

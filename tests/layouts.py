@@ -8,7 +8,7 @@ import tifffile
 
 from devkit.demo.layouts import LAYOUTS, LOSSLESS, write
 from kernelkit.grid import Window
-from kernelkit.pixels import Fill
+from kernelkit.slide.pixels import Fill
 
 __all__ = ["LAYOUTS", "LOSSLESS", "picture", "seen_by_tifffile", "window_of", "write"]
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernelkit.blend import axis_weights, window
 from kernelkit.canvas import Canvas
+from kernelkit.canvas.blend import axis_weights, window
 from kernelkit.errors import GridError, MaskError
 from kernelkit.grid import TileGrid, Window
 

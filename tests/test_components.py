@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from kernelkit import components as components_module
 from kernelkit.errors import MaskError
 from kernelkit.mask import BitMask
+from kernelkit.mask import components as components_module
 from tests.mask_strategies import binary_images
 
 connectivities = st.sampled_from([4, 8])

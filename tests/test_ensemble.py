@@ -7,10 +7,10 @@ import yaml
 from matplotlib import cbook
 from torch import nn
 
-from kernelkit.disagreement import DisagreementMap
 from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.disagreement import DisagreementMap
+from kernelkit.ensemble.graphs import GraphRecorder
 from kernelkit.errors import CheckpointError, DeviceError, RecipeError
-from kernelkit.graphs import GraphRecorder
 from kernelkit.grid import TileGrid
 from kernelkit.mask import BitMask
 from kernelkit.recipe import EnsembleRecipe, Execution

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from kernelkit.fold import fold_norms
+from kernelkit.ensemble.fold import fold_norms
 from tests.small_networks import FPN, UNET, answer, network
 
 TILES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernelkit import bits, errors
+from kernelkit import errors
 from kernelkit.errors import MaskError
-from kernelkit.mask import BitMask
+from kernelkit.mask import BitMask, bits
 from tests.mask_strategies import BORDERS, binary_images
 
 PACKAGE = Path(errors.__file__).parent
@@ -259,7 +260,7 @@ def test_no_path_makes_a_byte_a_pixel() -> None:
 
 NO_CACHE = """
 import numpy as np
-from kernelkit import rle
+from kernelkit.mask import rle
 from kernelkit.mask import rle_encode
 assert rle_encode(np.ones((3, 3))) == "1 9"
 print(getattr(rle._write_runs._cache, "cache_path", None))
@@ -283,10 +284,9 @@ def run_copy(package: Path, home: Path) -> str:
 def unwritable_package(tmp_path: Path) -> Path:
     """A copy of the package beside which no cache can be written, by root either."""
     package = tmp_path / "kernelkit"
-    package.mkdir()
-    for module in PACKAGE.glob("*.py"):
-        (package / module.name).write_bytes(module.read_bytes())
-    (package / "__pycache__").write_text("in the way")
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (package, package / "mask"):
+        (folder / "__pycache__").write_text("in the way")
     return package
 
 

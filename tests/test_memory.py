@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from kernelkit.device import choose_device, choose_precision, free_bytes, is_out_of_memory
-from kernelkit.memory import Need, choose, peak_bytes
+from kernelkit.ensemble.device import choose_device, choose_precision, free_bytes, is_out_of_memory
+from kernelkit.ensemble.memory import Need, choose, peak_bytes
 
 CPU = torch.device("cpu")
 MB = 2**20

@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernelkit.ensemble.packing import _pack_by_torch, pack_bits, pack_cores
+from kernelkit.ensemble.transfer import Pending, Uploader
 from kernelkit.errors import DeviceError
 from kernelkit.grid import TileGrid
-from kernelkit.packing import _pack_by_torch, pack_bits, pack_cores
-from kernelkit.transfer import Pending, Uploader
 
 CPU = torch.device("cpu")
 

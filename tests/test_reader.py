@@ -19,12 +19,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernelkit import pieces, shared
 from kernelkit.errors import ReaderError, SlideError
 from kernelkit.grid import TileGrid, Window
-from kernelkit.pieces import cut_pieces
-from kernelkit.reader import ReaderPool, TileReader
-from kernelkit.shared import SharedArena, _attach
+from kernelkit.reader import ReaderPool, TileReader, pieces, shared
+from kernelkit.reader.pieces import cut_pieces
+from kernelkit.reader.shared import SharedArena, _attach
 from kernelkit.slide import Slide
 from tests.layouts import picture, write
 from tests.test_slide import spoil_block
@@ -256,6 +255,9 @@ def test_a_killed_worker_is_one_sentence(image: Path, start_method: str) -> None
         tiles = iter(TileReader(image, grid, pool))
         next(tiles)
         workers = [pid for pid in map(_pid_of, _held()) if pid]
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        next(tiles)  # so that there is something to do for whoever is killed
         os.kill(workers[0], signal.SIGKILL)
         with pytest.raises(ReaderError, match=r"kidney\.tif: a reader process died.* rows .*read"):
             list(tiles)

@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from kernelkit.errors import RecipeError
-from kernelkit.recipe import Recipe
+from kernelkit.recipe import EnsembleRecipe, Recipe
 
 SMALL = {
     "name": "small",
@@ -129,3 +129,23 @@ def test_a_postprocess_step_is_a_name_with_arguments() -> None:
     first, second = recipe.ensembles[0].postprocess
     assert (first.step, first.arguments) == ("keep", {})
     assert (second.step, second.arguments) == ("remove_small", {"min_area": 10})
+
+
+def test_an_ensemble_is_described_in_one_sentence() -> None:
+    """From the runs that it takes to the steps on its masks, and only what it does."""
+    plain = {"name": "one", "thresholds": 0.4}
+    full = plain | {
+        "weights": {"unet*": 2},
+        "pyramid": [{"zoom": 1}, {"zoom": 0.5}],
+        "gate": {"runs": ["empty_*"]},
+        "postprocess": [{"remove_small": {"min_area": 10}}],
+    }
+    wanted = (
+        "one: runs *; views identity, mean of logits; folds mean of probabilities; "
+        "models mean of probabilities; "
+    )
+    assert EnsembleRecipe.model_validate(plain).describe() == f"{wanted}threshold 0.4"
+    assert EnsembleRecipe.model_validate(full).describe() == (
+        f"{wanted}weights unet* 2, all others 1; at 1, 0.5 times the size, mean of probabilities; "
+        "tiles that empty_* find empty are left out; threshold 0.4; remove_small"
+    )

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_api
 
 from kernelkit.errors import MaskError
 from kernelkit.mask import BitMask, rle_decode, rle_encode
-from kernelkit.rle import format_piece, join_pieces, parse_runs
+from kernelkit.mask.rle import format_piece, join_pieces, parse_runs
 from tests.mask_strategies import binary_images
 
 orders = st.sampled_from(["column", "row"])

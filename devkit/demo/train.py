@@ -28,8 +28,8 @@ from devkit.demo.processes import in_processes
 from devkit.demo.runs import Run
 from devkit.demo.score import network_dice
 from kernelkit.checkpoints import load_members
+from kernelkit.checkpoints.networks import build
 from kernelkit.errors import CheckpointError
-from kernelkit.networks import build
 
 __all__ = ["export_pretrained", "train", "train_fold", "write_config"]
 

@@ -11,7 +11,7 @@ name says `net`, the network's scale, which is `scale` times smaller.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, overload
+from typing import Literal, NamedTuple, overload
 
 from kernelkit.errors import GridError
 
@@ -20,8 +20,7 @@ __all__ = ["Edges", "Tile", "TileGrid", "Window"]
 Edges = Literal["pad", "shift"]
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """A rectangle of pixels, rows [row, row + height) and columns [col, col + width).
 
     It may reach outside its image, on any side, so `row` and `col` may be negative.

@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from kernelkit.canvas import Canvas
 from kernelkit.deadline import Deadline
-from kernelkit.disagreement import DisagreementMap
 from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.disagreement import DisagreementMap
+from kernelkit.ensemble.transfer import Pending
 from kernelkit.errors import DeadlineError, ReaderError, as_sentence
 from kernelkit.foreground import foreground_tiles
 from kernelkit.grid import Tile, TileGrid
@@ -23,7 +24,6 @@ from kernelkit.reader import Batch, ReaderPool, TileReader
 from kernelkit.recipe import EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
 from kernelkit.timing import ImageReport, Stopwatch
-from kernelkit.transfer import Pending
 
 __all__ = ["ImagePrediction", "ImageTiles", "predict_image"]
 

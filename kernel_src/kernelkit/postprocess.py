@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kernelkit import morphology
 from kernelkit.errors import MaskError, RecipeError
-from kernelkit.mask import BitMask, Connectivity, Keep
+from kernelkit.mask import BitMask, Connectivity, Keep, morphology
 from kernelkit.recipe import PostprocessStep
 
 __all__ = [

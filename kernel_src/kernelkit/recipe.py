@@ -182,15 +182,7 @@ class Recipe(Section):
             f"tiles of {tiles.tile} px, {tiles.core} px of them core, read at scale {tiles.scale}; "
             f"stitched by {self.stitching.blend}; batches of {self.batch}",
         ]
-        for ensemble in self.ensembles:
-            views = ensemble.views if isinstance(ensemble.views, str) else ", ".join(ensemble.views)
-            thresholds = ", ".join(f"{threshold:g}" for threshold in ensemble.thresholds)
-            merge = ensemble.merge
-            lines.append(
-                f"{ensemble.name}: runs {', '.join(ensemble.runs)}; views {views}, {merge.views}; "
-                f"folds {merge.folds}; models {merge.models}; threshold {thresholds}"
-            )
-        return "\n".join(lines)
+        return "\n".join([*lines, *(ensemble.describe() for ensemble in self.ensembles)])
 
     @property
     def fingerprint(self) -> str:

@@ -278,6 +278,27 @@ class EnsembleRecipe(Section):
     thresholds: Annotated[tuple[Probability, ...], BeforeValidator(_one_or_many)] = (0.5,)
     postprocess: tuple[PostprocessStep, ...] = ()
 
+    def describe(self) -> str:
+        """The ensemble in one sentence, from what it looks at to what is done with its masks."""
+        views = self.views if isinstance(self.views, str) else ", ".join(self.views)
+        parts = [
+            f"{self.name}: runs {', '.join(self.runs)}",
+            f"views {views}, {self.merge.views}",
+            f"folds {self.merge.folds}",
+            f"models {self.merge.models}",
+        ]
+        if self.weights:
+            weights = ", ".join(f"{runs} {weight:g}" for runs, weight in self.weights.items())
+            parts.append(f"weights {weights}, all others 1")
+        if self.pyramid != (PyramidScale(),):
+            zooms = ", ".join(f"{scale.zoom:g}" for scale in self.pyramid)
+            parts.append(f"at {zooms} times the size, {self.merge.scales}")
+        if self.gate:
+            parts.append(f"tiles that {', '.join(self.gate.runs)} find empty are left out")
+        parts.append(f"threshold {', '.join(f'{value:g}' for value in self.thresholds)}")
+        parts += [step.step for step in self.postprocess]
+        return "; ".join(parts)
+
 
 class Stitching(Section):
     """How tiles become an image: the blend, and where the network's scale is left.

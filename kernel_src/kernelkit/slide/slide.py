@@ -19,10 +19,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from kernelkit.datasets import BandStack
 from kernelkit.errors import GridError, SlideError
 from kernelkit.grid import Window
-from kernelkit.pixels import FILLS, Fill, area_average, border_indices
+from kernelkit.slide.datasets import BandStack
+from kernelkit.slide.pixels import FILLS, Fill, area_average, border_indices
 
 __all__ = ["Slide"]
 

@@ -1,4 +1,4 @@
-"""The loops of `kernelkit.components`: rows of packed bits, read from top to bottom as runs.
+"""The loops of `kernelkit.mask.components`: rows of packed bits, read from top to bottom as runs.
 
 A row's runs are its edges, start stop start stop ..., in int64 columns. `flip` is 0, or all ones to
 read the background. `reach` is how many columns further a run touches those above: 0 or 1.

@@ -23,19 +23,24 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kernelkit.device import choose_device, choose_precision, is_out_of_memory, release_cached
-from kernelkit.disagreement import pooled
+from kernelkit.ensemble.device import (
+    choose_device,
+    choose_precision,
+    is_out_of_memory,
+    release_cached,
+)
+from kernelkit.ensemble.disagreement import pooled
+from kernelkit.ensemble.gates import TileGate
+from kernelkit.ensemble.graphs import GraphRecorder
+from kernelkit.ensemble.memory import MemoryPlan
+from kernelkit.ensemble.normalise import normalise
+from kernelkit.ensemble.packing import pack_cores
+from kernelkit.ensemble.seating import Seating, load_for
+from kernelkit.ensemble.transfer import Pending, Uploader
+from kernelkit.ensemble.tree import MergeTree, Spread
 from kernelkit.errors import DeviceError
-from kernelkit.gates import TileGate
-from kernelkit.graphs import GraphRecorder
 from kernelkit.grid import Tile
-from kernelkit.memory import MemoryPlan
-from kernelkit.normalise import normalise
-from kernelkit.packing import pack_cores
 from kernelkit.recipe import EnsembleRecipe, Execution, Merge, MergeStep
-from kernelkit.seating import Seating, load_for
-from kernelkit.transfer import Pending, Uploader
-from kernelkit.tree import MergeTree, Spread
 
 __all__ = ["MegaModel", "Preprocess", "Tiles"]
 

@@ -25,13 +25,13 @@ import yaml
 from torch import nn
 from tqdm import tqdm
 
+from kernelkit.checkpoints.networks import build, describe, fill, from_folder_name, weights_sha256
+from kernelkit.checkpoints.programs import SUFFIXES as PROGRAMS
+from kernelkit.checkpoints.programs import file_sha256, is_program, load_program
+from kernelkit.checkpoints.weights import PICKLES, is_unpacked, read_weights
 from kernelkit.errors import CheckpointError
-from kernelkit.networks import build, describe, fill, from_folder_name, weights_sha256
-from kernelkit.programs import SUFFIXES as PROGRAMS
-from kernelkit.programs import file_sha256, is_program, load_program
-from kernelkit.weights import PICKLES, is_unpacked, read_weights
 
-__all__ = ["Member", "load_members"]
+__all__ = ["Member", "Prefer", "load_members"]
 
 _FOLD = re.compile(r"(?:fold_?)?(\d+)")
 _SUFFIXES = (*PICKLES, ".safetensors", *PROGRAMS)

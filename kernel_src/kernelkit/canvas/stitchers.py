@@ -1,7 +1,7 @@
 """The two ways to make an image of tiles: paste their cores, or add up bands of rows.
 
 A stitcher gets each tile with its row and column in the grid, and trusts that each comes at most
-once; `kernelkit.canvas.Canvas` sees to that, and says when rows of tiles are complete.
+once; `kernelkit.canvas.canvas.Canvas` sees to that, and says when rows of tiles are complete.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.accumulate import SLACK, accumulate, enlarge, quantise, threshold_enlarged
-from kernelkit.bits import tail_mask, words_per_row
-from kernelkit.blend import AxisWeights
+from kernelkit.canvas.accumulate import SLACK, accumulate, enlarge, quantise, threshold_enlarged
+from kernelkit.canvas.blend import AxisWeights
+from kernelkit.canvas.probability_file import ProbabilityFile
 from kernelkit.errors import MaskError
 from kernelkit.grid import Tile, TileGrid
 from kernelkit.jit import in_threads
 from kernelkit.mask import BitMask
-from kernelkit.probability_file import ProbabilityFile
+from kernelkit.mask.bits import tail_mask, words_per_row
 
 __all__ = ["BandStitcher", "CropStitcher", "Stitcher"]
 

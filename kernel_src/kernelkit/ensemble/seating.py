@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from kernelkit.checkpoints import Member, load_members
-from kernelkit.device import device_name, free_bytes, is_out_of_memory, release_cached
+from kernelkit.ensemble.device import device_name, free_bytes, is_out_of_memory, release_cached
+from kernelkit.ensemble.memory import MemoryPlan, Need, choose, peak_bytes
+from kernelkit.ensemble.seats import Seat
+from kernelkit.ensemble.tree import MergeTree
 from kernelkit.errors import CheckpointError, RecipeError
-from kernelkit.memory import MemoryPlan, Need, choose, peak_bytes
 from kernelkit.recipe import EnsembleRecipe, Execution
-from kernelkit.seats import Seat
-from kernelkit.tree import MergeTree
 
 __all__ = ["Seating", "load_for"]
 

@@ -30,10 +30,10 @@ from typing import Self
 import numpy as np
 
 from kernelkit.grid import Tile, TileGrid
-from kernelkit.pixels import Fill
+from kernelkit.reader.tile_pass import Batch, ReaderStats, ReadOptions, TilePass
+from kernelkit.reader.workers import ReaderPool
 from kernelkit.slide import Slide
-from kernelkit.tile_pass import Batch, ReaderStats, ReadOptions, TilePass
-from kernelkit.workers import ReaderPool
+from kernelkit.slide.pixels import Fill
 
 __all__ = ["Batch", "ReaderPool", "ReaderStats", "TileReader"]
 

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit import sweeps
-from kernelkit.bits import Words
 from kernelkit.jit import in_threads
+from kernelkit.mask import sweeps
+from kernelkit.mask.bits import Words
 
 __all__ = ["Components", "Labels", "label", "measure", "toggle"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kernelkit.bits import Words, tail_mask, words_per_row
 from kernelkit.errors import MaskError
+from kernelkit.mask.bits import Words, tail_mask, words_per_row
 
 __all__ = ["read", "write"]
 

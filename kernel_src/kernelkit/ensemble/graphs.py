@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kernelkit.device import is_out_of_memory
+from kernelkit.ensemble.device import is_out_of_memory
 
 __all__ = ["GraphRecorder"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kernelkit.errors import MaskError
 from kernelkit.jit import compiled
-from kernelkit.runs import Edges
+from kernelkit.mask.runs import Edges
 
 __all__ = ["format_counts", "parse_counts"]
 

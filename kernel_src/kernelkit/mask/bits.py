@@ -1,7 +1,7 @@
 """Packed bits: rows of uint64 words, pixel `c` of a row is bit `c % 64` of word `c // 64`.
 
 Bits past the last column are always 0. Everything here works on arrays of words
-(rows, ceil(columns / 64)); `kernelkit.mask.BitMask` is the class around them.
+(rows, ceil(columns / 64)); `kernelkit.mask.bitmask.BitMask` is the class around them.
 """
 
 import math
@@ -9,8 +9,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.columns import transpose
 from kernelkit.jit import compiled, count_ones, in_threads
+from kernelkit.mask.columns import transpose
 
 __all__ = [
     "Words",

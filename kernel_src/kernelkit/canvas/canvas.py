@@ -19,12 +19,12 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.blend import AxisWeights, Blend, axis_weights
+from kernelkit.canvas.blend import AxisWeights, Blend, axis_weights
+from kernelkit.canvas.probability_file import ProbabilityFile
+from kernelkit.canvas.stitchers import BandStitcher, CropStitcher, Stitcher
 from kernelkit.errors import GridError, MaskError
 from kernelkit.grid import Tile, TileGrid
 from kernelkit.mask import BitMask
-from kernelkit.probability_file import ProbabilityFile
-from kernelkit.stitchers import BandStitcher, CropStitcher, Stitcher
 
 __all__ = ["Canvas", "Upsample"]
 
@@ -43,7 +43,7 @@ class Canvas:
         Masks to make; probabilities have as many planes.
     blend
         "crop" takes each tile's core alone; "mean", "linear", "hann" and "gaussian" weigh all
-        tiles that cover a pixel (see `kernelkit.blend.window`).
+        tiles that cover a pixel (see `kernelkit.canvas.blend.window`).
     upsample
         "tile" enlarges each tile's probabilities to the source's resolution before it is cut or
         blended (HuBMAP); "band" blends at the network's scale and enlarges finished rows

@@ -1,7 +1,7 @@
 """Run-length encodings as text: the field's "start length start length ...", and COCO's.
 
-Text is made from edges and turned into them (see `kernelkit.runs`) by compiled code, with int64
-positions. Nothing here knows of images, only of a line of `size` pixels.
+Text is made from edges and turned into them (see `kernelkit.mask.runs`) by compiled code, with
+int64 positions. Nothing here knows of images, only of a line of `size` pixels.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kernelkit.errors import MaskError
 from kernelkit.jit import compiled, store_word
-from kernelkit.runs import Edges
+from kernelkit.mask.runs import Edges
 
 __all__ = ["Piece", "check_convention", "format_piece", "join_pieces", "parse_runs"]
 

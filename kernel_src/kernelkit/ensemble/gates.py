@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from kernelkit.ensemble.seats import Seat
 from kernelkit.errors import CheckpointError
 from kernelkit.recipe import Gate
-from kernelkit.seats import Seat
 
 __all__ = ["TileGate"]
 

@@ -15,19 +15,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 
-from kernelkit.block_cache import set_block_cache
 from kernelkit.errors import SlideError
 from kernelkit.grid import Window
-from kernelkit.pixels import Fill
-from kernelkit.shared import LocalArray, SharedArena
+from kernelkit.reader.block_cache import set_block_cache
+from kernelkit.reader.shared import LocalArray, SharedArena
 from kernelkit.slide import Slide
+from kernelkit.slide.pixels import Fill
 
 __all__ = ["PieceResult", "PieceTask", "ReaderPool"]
 
@@ -36,8 +35,10 @@ Kind = Literal["thread", "process"]
 StartMethod = Literal["fork", "spawn", "forkserver"]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+# Tuples: a piece has some twenty of them, and dataclasses take five times as long to pickle.
+
+
+class Target(NamedTuple):
     """Where a part of a piece goes: `memory.array[tile][:, rows, columns]`.
 
     `part` is counted from the piece's corner, `place` from the tile's, both in pixels of the
@@ -55,8 +56,7 @@ class Target:
         return self.memory.array[self.tile][(slice(None), *self.place.slices)]
 
 
-@dataclass(frozen=True, slots=True)
-class PieceTask:
+class PieceTask(NamedTuple):
     """What a worker must know to decode one piece of an image and copy it into its tiles.
 
     `source` is the pickled slide, that is its path, by which a worker knows that it has it open.
@@ -71,8 +71,7 @@ class PieceTask:
     cache_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class PieceResult:
+class PieceResult(NamedTuple):
     """How long a piece took, in seconds, and what of it could not be decoded and was zeroed."""
 
     seconds: float
@@ -126,21 +125,22 @@ def _read_what_is_left(slide: Slide, task: PieceTask) -> tuple[np.ndarray, list[
     pixels = np.zeros((slide.bands, whole.height, whole.width), slide.dtype)
     bad = []
     for cell in _cells(task.window, *(math.lcm(side, task.scale) for side in slide.block)):
-        place = cell.relative_to(task.window).shrunk(task.scale)
+        wanted = cell.intersection(task.window)
+        place = wanted.relative_to(task.window).shrunk(task.scale)
         try:
-            pixels[(slice(None), *place.slices)] = slide.read(cell, task.scale, task.fill)
+            pixels[(slice(None), *place.slices)] = slide.read(wanted, task.scale, task.fill)
         except SlideError:
             if task.strict:
                 raise
-            bad.append(cell)
+            bad.append(cell.intersection(slide.bounds))
     return pixels, bad
 
 
 def _cells(window: Window, height: int, width: int) -> Iterator[Window]:
-    """Cut a window along a lattice of cells."""
+    """Iterate over the cells of a lattice that a window touches."""
     for row in range(window.row // height * height, window.bottom, height):
         for col in range(window.col // width * width, window.right, width):
-            yield Window(row, col, height, width).intersection(window)
+            yield Window(row, col, height, width)
 
 
 # a worker process has one thread that reads

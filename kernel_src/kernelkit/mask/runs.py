@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.bits import Words
-from kernelkit.columns import STRIPE, column_edges
 from kernelkit.jit import compiled, count_ones, in_threads, trailing_zeros
+from kernelkit.mask.bits import Words
+from kernelkit.mask.columns import STRIPE, column_edges
 
 __all__ = ["Edges", "Order", "edges_of", "fill_edges", "map_pieces"]
 

@@ -26,7 +26,7 @@ __all__ = ["LocalArray", "SharedArena"]
 _ADDRESS_SPACE = 64 << 30
 # What slots that nobody holds may keep, in bytes. A wide image in strips has whole rows of tiles
 # that wait for their last rows while those above are being given back.
-_KEPT_BYTES = 256 << 20
+_KEPT_BYTES = 320 << 20
 
 _serial = itertools.count()
 

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernelkit.ensemble.seats import Seat
 from kernelkit.errors import RecipeError
 from kernelkit.merge import Domain, combine, convert
 from kernelkit.recipe import EnsembleRecipe, MergeStep, PyramidScale
-from kernelkit.seats import Seat
 from kernelkit.tta import MixedViews, View, view_set
 
 __all__ = ["MergeTree", "Spread"]

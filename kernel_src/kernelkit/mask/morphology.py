@@ -5,7 +5,7 @@ What lies outside the mask never counts: it is off for a dilation and on for an 
 
 import numpy as np
 
-from kernelkit.bits import Words, tail_mask
+from kernelkit.mask.bits import Words, tail_mask
 
 __all__ = ["closing", "dilate", "erode", "opening"]
 

@@ -12,10 +12,10 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kernelkit import bits, coco, mask_file, rle
-from kernelkit.components import Components, Labels, label, measure, toggle
 from kernelkit.errors import MaskError
-from kernelkit.runs import Order, edges_of, fill_edges, map_pieces
+from kernelkit.mask import bits, coco, mask_file, rle
+from kernelkit.mask.components import Components, Labels, label, measure, toggle
+from kernelkit.mask.runs import Order, edges_of, fill_edges, map_pieces
 
 __all__ = ["BitMask", "Components", "Connectivity", "Keep", "rle_decode", "rle_encode"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from kernelkit.checkpoints import Member
-from kernelkit.device import is_out_of_memory
+from kernelkit.ensemble.device import is_out_of_memory
+from kernelkit.ensemble.fold import fold_norms
 from kernelkit.errors import CheckpointError
-from kernelkit.fold import fold_norms
 from kernelkit.recipe import Execution
 
 __all__ = ["Seat"]

@@ -1,0 +1,9 @@
+"""The probabilities of tiles in, the masks of the whole image out, in bounded memory.
+
+`canvas` has the class, and `stitchers` its two ways to work; `blend` has the weights, `accumulate`
+the compiled sums, `probability_file` the store on disk.
+"""
+
+from kernelkit.canvas.canvas import Canvas, Upsample
+
+__all__ = ["Canvas", "Upsample"]

@@ -1,0 +1,9 @@
+"""Folders of training runs become networks, one fresh module a checkpoint.
+
+`members` finds the folds and their best checkpoints; `weights` reads files without trusting them,
+`networks` builds what their folders describe, `programs` loads networks that come as programs.
+"""
+
+from kernelkit.checkpoints.members import Member, Prefer, load_members
+
+__all__ = ["Member", "Prefer", "load_members"]
