@@ -69,7 +69,7 @@ submissions: $(READY)  ## the ledger beside what Kaggle lists
 	$(KAGGLE) submissions $(WHERE)
 
 bench: $(BENCHED)  ## speed and memory beside the field's tools, one table a subject (ONLY="mask canvas")
-	@for subject in $(ONLY); do .venv-bench/bin/python benchmarks/bench_$$subject.py || exit 1; done
+	@for subject in $(ONLY); do PYTHONPATH=kernel_src:. .venv-bench/bin/python benchmarks/bench_$$subject.py || exit 1; done
 
 clean:  ## remove all that was made, but for the environment
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,6 @@
 """Stitching without a model: Mpx/s and extra memory of `Canvas` and of its peers, as markdown.
 
-    PYTHONPATH=kernel_src python benchmarks/bench_canvas.py [--quick]
+    make bench ONLY=canvas, or benchmarks/bench_canvas.py [--quick]
 
 A square image, tiles of 1024 with 50 % overlap, and a model that costs nothing: it gives the same
 tile each time. Each contestant runs in a process of its own; its extra memory is the peak of the

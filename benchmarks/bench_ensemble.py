@@ -1,6 +1,6 @@
 """How fast MegaModel looks at tiles, and how busy it keeps the GPU: one table, within 8 minutes.
 
-    PYTHONPATH=kernel_src python benchmarks/bench_ensemble.py
+    make bench ONLY=ensemble, or benchmarks/bench_ensemble.py
 
 Two ensembles of random weights: sixteen U-Nets of about 25 M parameters with 4 views, and one small
 U-Net alone. Tiles are HuBMAP's: 2304 px read at scale 3, 1536 px of them core, in batches of 8;

@@ -1,6 +1,6 @@
 """Masks: encoding, decoding and removing small components, beside the field's ways, as markdown.
 
-    PYTHONPATH=kernel_src python benchmarks/bench_mask.py [--quick]
+    make bench ONLY=mask, or benchmarks/bench_mask.py [--quick]
 
 Each contestant of an operation runs in turn, several rounds; times are medians, and "x ours" is the
 median over the rounds of its time over ours in the same round, since machines drift. A contestant's

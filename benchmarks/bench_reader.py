@@ -1,6 +1,6 @@
 """How fast tiles come from a file, beside the field's readers: markdown tables.
 
-    GDAL_CACHEMAX=600 PYTHONPATH=kernel_src python benchmarks/bench_reader.py [--size 12000]
+    make bench ONLY=reader, or benchmarks/bench_reader.py [--size 12000]
 
 An image of real pixels (photographs that matplotlib ships, enlarged twice as a slide is
 oversampled), written in seven layouts, is delivered as windows of 2304 with 384 of pad, all of
@@ -32,13 +32,11 @@ import rasterio
 from matplotlib import cbook
 from reader_peers import PEERS
 
+from devkit.demo.layouts import write
 from kernelkit.grid import TileGrid, Window
 from kernelkit.reader import ReaderPool, TileReader
 from kernelkit.reader.block_cache import set_block_cache
 from kernelkit.slide import Slide
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from devkit.demo.layouts import write
 
 LAYOUTS = ("tiled", "deflate", "jpeg", "none", "strips", "strips1", "subdatasets")
 CORE, PAD = 1536, 384
