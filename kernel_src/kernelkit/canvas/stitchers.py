@@ -31,6 +31,9 @@ _CHUNK = 1 << 17
 _TASKS = 8
 """Parts that a finished band is cut into for the threads."""
 
+_EFFORT = 16
+"""How many pixels of packed bits are passed in the time in which one is added up here."""
+
 
 class Stitcher(Protocol):
     """What a canvas wants of a way to stitch."""
@@ -171,7 +174,7 @@ class BandStitcher:
         if stop > self._done:
             parts = np.linspace(self._done, stop, min(_TASKS, stop - self._done) + 1).astype(int)
             pixels = (stop - self._done) * self._columns.length * len(self._masks)
-            in_threads(self._finish_part, list(pairwise(parts.tolist())), pixels)
+            in_threads(self._finish_part, list(pairwise(parts.tolist())), _EFFORT * pixels)
             self._done = stop
             self._release(stop - self._halo)
             if self._store is not None:
