@@ -113,7 +113,7 @@ def assert_delivers(reader: TileReader, wanted: list[np.ndarray]) -> None:
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("fill", ["zero", "reflect", "edge"])
 @pytest.mark.parametrize("scale", [1, 3])
-@pytest.mark.parametrize("layout", ["tiled", "jpeg", "strips", "planar", "5d", "tiled512"])
+@pytest.mark.parametrize("layout", ["tiled", "jpeg", "none", "strips", "planar", "5d"])
 def test_the_same_bytes_with_and_without_workers(
     tmp_path: Path, layout: str, scale: int, fill: str
 ) -> None:

@@ -6,19 +6,24 @@
 
 Workers decode disjoint pieces of the image along the file's own blocks, each once, shrink them to
 the network's scale and copy them into every tile that they touch; a tile is the consumer's once its
-last piece is in. Medians of 3 on a busy machine of 2 cores, 12000 x 12000 x 3, windows of 2304 with
-384 of pad, 2 workers, times the speed of a plain loop (rasterio, one process, handles kept):
+last piece is in. One reader alone reads each tile's window behind a cache instead (see
+`tile_pass`). `make bench ONLY=reader`, 2 cores, 12000 x 12000 x 3, windows of 2304 with 384 of pad,
+medians of 3 rounds, times the speed of a plain loop (rasterio, one process, handles kept):
 
-| | LZW | deflate | JPEG | none | strips, LZW |
-|---|---|---|---|---|---|
-| threads | 1.73 | 1.63 | 1.66 | 1.15 | 1.70-1.94 |
-| processes | 1.92 | 1.55 | 1.52 | 1.31 | 1.83-1.97 |
+| | LZW | deflate | JPEG | none | strips of 8 | of 1 | 3 pages |
+|---|---|---|---|---|---|---|---|
+| inline | 1.01 | 1.01 | 1.08 | .86 | 1.09 | 1.02 | 1.05 |
+| 2 threads | 1.86 | 1.33 | 1.36 | 1.06 | 1.52 | 1.50 | 1.53 |
+| 2 processes | 1.84 | 1.57 | 2.10 | 1.35 | 1.77 | 1.82 | 1.83 |
+| torch's DataLoader, each worker its columns | 1.10 | .96 | .82 | .39 | .74 | .81 | 1.17 |
+| the plain loop with GDAL's own threads | 1.54 | .98 | 1.59 | .87 | 1.64 | 1.04 | 1.02 |
+| what decoding alone allows | 2.06 | 2.06 | 2.34 | 3.30 | 2.25 | 1.66 | 2.14 |
 
-A rolling band, from which tiles are copied by a thread of its own, and GDAL's own decoding threads
-were tried in other runs, at other piece and cache sizes: no like-for-like figure decides yet.
-Threads and processes share all code but
-the memory, and are equally fast once the processes run; processes are the default since a decoder
-that dies over a broken file then costs one image, not the notebook.
+DataLoader hands over whole tiles, so what these share is decoded by both of its workers, and is
+copied once more into a tensor; GDAL's threads do not read ahead of the consumer, and help where a
+read spans many blocks of a kind that they know. Threads share all code with processes but the
+memory, and wait for each other inside GDAL; processes are the default, also since a decoder that
+dies over a broken file then costs one image, not the notebook.
 """
 
 import time

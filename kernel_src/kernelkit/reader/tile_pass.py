@@ -22,8 +22,8 @@ from kernelkit.slide.pixels import Fill
 __all__ = ["Batch", "ReadOptions", "ReaderStats", "TilePass"]
 
 # What the tiles that are read ahead may take, in bytes. It is reached by wide slides at full
-# resolution: 50 000 columns in tiles of 2304 peak at 0.95 GB over all processes (PSS) if the file
-# is tiled and at 1.36 GB if it is in strips, which end a whole row of tiles at once; at scale 3
+# resolution: 50 000 columns in tiles of 2304 peak at 0.9 GB over all processes (PSS) if the file
+# is tiled and at 1.16 GB if it is in strips, which end a whole row of tiles at once; at scale 3
 # they take 0.3 GB.
 _AHEAD_BYTES = 128 << 20
 # what workers get to finish their pieces after the consumer has left, in seconds
@@ -121,8 +121,8 @@ class TilePass:
         self._cache_bytes = _cache_bytes(slide, grid)
         if _reads_best_by_tile(slide, grid, pool.workers):
             pieces = whole_tiles(grid, indices)
-            if slide.compressed:
-                self._cache_bytes = _row_bytes(slide, grid)
+            if not pool.workers:
+                self._cache_bytes = min(_row_bytes(slide, grid), _LARGEST_CACHE)
         else:
             pieces = cut_pieces(grid, slide.block, indices)
         self._waiting = collections.deque(pieces)
