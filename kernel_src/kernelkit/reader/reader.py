@@ -12,7 +12,7 @@ medians of 3 rounds, times the speed of a plain loop (rasterio, one process, han
 
 | | LZW | deflate | JPEG | none | strips of 8 | of 1 | 3 pages |
 |---|---|---|---|---|---|---|---|
-| inline | 1.01 | 1.01 | 1.08 | .86 | 1.09 | 1.02 | 1.05 |
+| inline | 1.01 | 1.01 | 1.08 | .86, since then 1.12 | 1.09 | 1.02 | 1.05 |
 | 2 threads | 1.86 | 1.33 | 1.36 | 1.06 | 1.52 | 1.50 | 1.53 |
 | 2 processes | 1.84 | 1.57 | 2.10 | 1.35 | 1.77 | 1.82 | 1.83 |
 | torch's DataLoader, each worker its columns | 1.10 | .96 | .82 | .39 | .74 | .81 | 1.17 |
