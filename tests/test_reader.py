@@ -252,15 +252,15 @@ def test_a_killed_worker_is_one_sentence(image: Path, start_method: str) -> None
     """The error names image and window, and the pool reads the next image with new workers."""
     grid = grid_of(image, core=64, pad=16, scale=1)
     with ReaderPool(2, "process", start_method) as pool:  # type: ignore[arg-type]
-        tiles = iter(TileReader(image, grid, pool))
-        next(tiles)
+        assert_delivers(TileReader(image, grid, pool), expected(image, grid))
         workers = [pid for pid in map(_pid_of, _held()) if pid]
-        for pid in workers:
+        for pid in workers:  # so that they have something to do when one is killed
             os.kill(pid, signal.SIGSTOP)
-        next(tiles)  # so that there is something to do for whoever is killed
-        os.kill(workers[0], signal.SIGKILL)
+        killing = threading.Timer(0.5, os.kill, (workers[0], signal.SIGKILL))
+        killing.start()
         with pytest.raises(ReaderError, match=r"kidney\.tif: a reader process died.* rows .*read"):
-            list(tiles)
+            list(TileReader(image, grid, pool))
+        killing.join()
         assert_delivers(TileReader(image, grid, pool), expected(image, grid))
 
 
