@@ -219,30 +219,18 @@ def waiting(paths: dict[str, Path], grid: TileGrid, workers: int, tile: dict[str
 
 
 MEASURED = """
-import sys, threading, time
-from pathlib import Path
-import psutil
+import os, sys, threading
+from devkit.footprint import process_tree, tree_bytes
 from kernelkit.grid import TileGrid
 from kernelkit.reader import ReaderPool, TileReader
 
-def pss():
-    me = psutil.Process()
-    total = 0
-    for process in [me, *me.children(recursive=True)]:
-        try:
-            text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-            total += int(text.split("Pss:")[1].split()[0])
-        except (OSError, IndexError):
-            pass
-    return total / 1e6
-
 def main():
-    peak = pss()
+    peak = 0
     done = threading.Event()
     def watch():
         nonlocal peak
         while not done.wait(0.1):
-            peak = max(peak, pss())
+            peak = max(peak, tree_bytes(process_tree(os.getpid())))
     watcher = threading.Thread(target=watch)
     watcher.start()
     with ReaderPool(2, sys.argv[2]) as pool:
@@ -251,7 +239,7 @@ def main():
             pass
     done.set()
     watcher.join()
-    print(f"{peak:.2f}")
+    print(f"{peak / 1e9:.2f}")
 
 if __name__ == "__main__":
     main()

@@ -12,6 +12,7 @@ one of the size of HuBMAP's largest image that is sparse on disk.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import rasterio
 import torch
 from rasterio.windows import Window as FileWindow
 
 from devkit.demo.large import LargeSlide, bands_of_rows, write_slide
 from devkit.demo.sources import read_he_texture
+from devkit.footprint import process_tree, tree_bytes
 from kernelkit.canvas import Canvas
 from kernelkit.ensemble.normalise import normalise
 from kernelkit.grid import TileGrid
@@ -129,8 +130,7 @@ def run(scenario: Scenario, workers: int) -> dict[str, float]:
 
 def core_seconds() -> float:
     """What this process and all below it have used."""
-    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return sum(sum(process.cpu_times()[:2]) for process in family)
+    return sum(sum(process.cpu_times()[:2]) for process in process_tree(os.getpid()))
 
 
 def stitch(reader: TileReader, canvas: Canvas) -> dict[str, float]:
@@ -165,31 +165,14 @@ def watched(command: list[str]) -> dict[str, float]:
     """What a command answers, and its family's peak of PSS in bytes."""
     peak = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        watcher = psutil.Process(process.pid)
         while process.poll() is None:
-            peak = max(peak, pss(watcher))
+            peak = max(peak, tree_bytes(process_tree(process.pid)))
             time.sleep(0.1)
         output = process.stdout.read() if process.stdout else ""
         if process.returncode:
             raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
     found = json.loads(output.splitlines()[-1])
     return found | {"peak": peak}
-
-
-def pss(process: psutil.Process) -> int:
-    """What a process and all below it hold, in bytes, shared pages counted once."""
-    total = 0
-    try:
-        family = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0
-    for one in family:
-        try:
-            rollup = Path(f"/proc/{one.pid}/smaps_rollup").read_text(encoding="ascii")
-        except (psutil.NoSuchProcess, OSError):
-            continue  # it ended while we looked
-        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line[:4] == "Pss:")
-    return total * 1024
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from devkit.footprint import process_tree, tree_bytes
 from devkit.isolate import FORBIDDEN
 
 __all__ = ["Mount", "Sandbox", "SandboxResult"]
@@ -174,9 +175,9 @@ class _MemoryWatcher(threading.Thread):
 
     def run(self) -> None:
         while not self._stopped.wait(_SAMPLE_SECONDS):
-            tree = _process_tree(self._pid)
+            tree = process_tree(self._pid)
             self._seen.update(tree)
-            self.peak_bytes = max(self.peak_bytes, sum(_pss(process) for process in tree))
+            self.peak_bytes = max(self.peak_bytes, tree_bytes(tree))
             if self._on_sample is not None:
                 self._on_sample(tree)
             if self._budget_bytes is not None and self.peak_bytes > self._budget_bytes:
@@ -194,18 +195,3 @@ class _MemoryWatcher(threading.Thread):
         for process in self._seen:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-
-
-def _process_tree(pid: int) -> list[psutil.Process]:
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _pss(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_full_info().pss)
-    except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
-        return 0

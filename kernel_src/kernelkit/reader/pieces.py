@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kernelkit.grid import TileGrid, Window
+from kernelkit.grid import Tile, TileGrid, Window
 
 __all__ = ["Piece", "cut_pieces", "piece_size", "whole_tiles"]
 
@@ -62,9 +62,9 @@ def cut_pieces(grid: TileGrid, block: tuple[int, int], indices: Sequence[int]) -
     ]
 
 
-def whole_tiles(grid: TileGrid, indices: Sequence[int]) -> list[Piece]:
+def whole_tiles(tiles: Sequence[Tile]) -> list[Piece]:
     """Return each tile's read window as a piece of its own: they overlap."""
-    return [Piece(grid[index].read, (position,)) for position, index in enumerate(indices)]
+    return [Piece(tile.read, (position,)) for position, tile in enumerate(tiles)]
 
 
 def piece_size(grid: TileGrid, block: tuple[int, int]) -> tuple[int, int]:

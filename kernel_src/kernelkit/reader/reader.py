@@ -29,11 +29,10 @@ dies over a broken file then costs one image, not the notebook.
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
+from kernelkit.closing import Closing
 from kernelkit.grid import Tile, TileGrid
 from kernelkit.reader.tile_pass import Batch, ReaderStats, ReadOptions, TilePass
 from kernelkit.reader.workers import ReaderPool
@@ -43,7 +42,7 @@ from kernelkit.slide.pixels import Fill
 __all__ = ["Batch", "ReaderPool", "ReaderStats", "TileReader"]
 
 
-class TileReader:
+class TileReader(Closing):
     """Iterates over `(tile, pixels)` in the grid's order, the same bytes whatever the workers.
 
     `pixels` is (bands, net_size, net_size) in the image's dtype, an array of its own that the
@@ -156,14 +155,3 @@ class TileReader:
         if self._begun is not None:
             self._end(self._begun)
             self._begun = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -120,7 +120,7 @@ class TilePass:
         self.pool, self._options = pool, options
         self._cache_bytes = _cache_bytes(slide, grid)
         if _reads_best_by_tile(slide, grid, pool.workers):
-            pieces = whole_tiles(grid, indices)
+            pieces = whole_tiles(self._tiles)
             if not pool.workers:
                 self._cache_bytes = min(_row_bytes(slide, grid), _LARGEST_CACHE)
         else:

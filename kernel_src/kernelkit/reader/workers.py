@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from kernelkit.closing import Closing
 from kernelkit.errors import SlideError
 from kernelkit.grid import Window
 from kernelkit.reader.block_cache import set_block_cache
@@ -178,7 +178,7 @@ class _Inline(Executor):
         return future
 
 
-class ReaderPool:
+class ReaderPool(Closing):
     """Workers that decode pieces; one pool can serve many readers, one after the other.
 
     `workers`       how many; 0 decodes in the calling thread, when a piece is asked for
@@ -264,14 +264,3 @@ class ReaderPool:
             self._executor = None
         self._drop_arena()
         self._slides.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
+from kernelkit.closing import Closing
 from kernelkit.errors import GridError, SlideError
 from kernelkit.grid import Window
 from kernelkit.slide.datasets import BandStack
@@ -30,7 +30,7 @@ __all__ = ["Slide"]
 _CHUNK_BYTES = 32 << 20
 
 
-class Slide:
+class Slide(Closing):
     """An image in one file, or in several whose bands belong together.
 
     `source`     a path, or several paths of files of one size, transform and CRS
@@ -188,17 +188,6 @@ class Slide:
             (f for f in self._overview_factors if not scale % f | window.row % f | window.col % f),
             default=1,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial(Slide, **self._options), (self.paths,)
