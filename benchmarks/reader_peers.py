@@ -199,9 +199,7 @@ def pyvips_crop(path: Path, grid: TileGrid, workers: int) -> Tiles:
     pyvips.cache_set_max(0)  # or it finds the image as the round before has decoded it
     pages = [pyvips.Image.new_from_file(str(path), memory=True)]
     if pages[0].bands == 1:
-        pages = [
-            pyvips.Image.new_from_file(str(path), page=page, memory=True) for page in range(3)
-        ]
+        pages = [pyvips.Image.new_from_file(str(path), page=page, memory=True) for page in range(3)]
     image = pages[0] if len(pages) == 1 else pages[0].bandjoin(pages[1:])
 
     def read(window: Window) -> np.ndarray:

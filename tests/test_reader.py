@@ -514,6 +514,34 @@ def test_inside_a_notebook(image: Path) -> None:
     ]
 
 
+UNGUARDED = """
+print("imported", __file__)
+import sys
+from kernelkit.grid import TileGrid
+from kernelkit.reader import ReaderPool, TileReader
+with ReaderPool(2, "process", sys.argv[2]) as pool:
+    reader = TileReader(sys.argv[1], TileGrid(1100, 1300, 192, 48, 3), pool)
+    print(sum(int(pixels.sum()) for _, pixels in reader), __file__, __spec__)
+"""
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_workers_do_not_import_the_script(image: Path, tmp_path: Path, start_method: str) -> None:
+    """What a script imports costs each worker nothing, and its main part needs no guard."""
+    script = tmp_path / "main.py"
+    script.write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", script, image, start_method],
+        env=os.environ | {"PYTHONPATH": "kernel_src"},
+        capture_output=True,
+        text=True,
+        timeout=80,
+        check=True,
+    )
+    total = sum(int(tile.sum()) for tile in expected(image, grid_of(image)))
+    assert done.stdout.splitlines() == [f"imported {script}", f"{total} {script} None"]
+
+
 ORPHANS = """
 import os, signal, sys, time
 from kernelkit.grid import TileGrid

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,7 @@ def test_the_pieces_by_themselves(tmp_path: Path) -> None:
     """The example goes from a slide to a run-length encoding, with the files that it names."""
     [example] = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
     script = tmp_path / "example.py"
-    body = textwrap.indent(example, "    ")
-    script.write_text(f'if __name__ == "__main__":\n{body}')
+    script.write_text(example)
     write_models(tmp_path / "models")
     pixels = np.random.default_rng(0).integers(0, 255, (3, 1700, 900), dtype=np.uint8)
     write(tmp_path / "kidney.tiff", pixels, "subdatasets")

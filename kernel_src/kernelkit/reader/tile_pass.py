@@ -242,8 +242,7 @@ class TilePass:
                 self.pool.abandon()
                 raise ReaderError(
                     f"{self._slide.paths[0]}: a reader process died, killed or out of memory, "
-                    f"before {piece.window} was read; use fewer workers or threads, and guard a "
-                    'script\'s main part by if __name__ == "__main__"'
+                    f"before {piece.window} was read; use fewer workers, or threads"
                 ) from error
             self._running.popleft()
             self.stats.decoding += result.seconds

@@ -2,14 +2,17 @@
 
 The pools are those of the standard library: they notice a worker that dies, hand errors over, and
 leave nothing behind. What is added here is what they lack: workers that end when the process that
-started them is killed, that leave Ctrl-C to it, and that start afresh for the next image.
+started them is killed, that leave Ctrl-C to it, that do not import its main module, and that start
+afresh for the next image.
 """
 
+import contextlib
 import math
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -166,6 +169,30 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+_hiding = threading.Lock()
+
+
+@contextlib.contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Keep processes that are started meanwhile from importing the main module of this one.
+
+    Python has every process that it does not fork import the script that starts it, by its
+    `__file__` or `__spec__`, for functions that may lie there. Ours lie here, and the script may
+    import torch, which costs each worker seconds and 400 MB.
+    """
+    main = vars(sys.modules["__main__"])
+    with _hiding:
+        hidden: dict[str, Any] = {
+            name: main.pop(name) for name in ("__file__", "__spec__") if name in main
+        }
+        main["__spec__"] = None
+        try:
+            yield
+        finally:
+            del main["__spec__"]
+            main.update(hidden)
+
+
 class _Inline(Executor):
     """An executor that does what it is given at once, in the calling thread."""
 
@@ -184,9 +211,10 @@ class ReaderPool(Closing):
     `workers`       how many; 0 decodes in the calling thread, when a piece is asked for
     `kind`          "process", which survives whatever a broken file does to a decoder, or "thread",
                     which starts at once
-    `start_method`  how processes are started. "forkserver" is safe whatever the calling process has
-                    done before (threads, CUDA) and, like "spawn", wants a script to guard its main
-                    part by `if __name__ == "__main__"`; "fork" starts fastest
+    `start_method`  how processes are started: "forkserver" and "spawn" are safe whatever the caller
+                    has done before (threads, CUDA), "fork" starts fastest
+
+    Processes do not import the script that starts them: it needs no `if __name__ == "__main__"`.
     """
 
     def __init__(
@@ -214,12 +242,13 @@ class ReaderPool(Closing):
             self._executor = self._start()
         if self.shares_memory:
             return self._executor.submit(_read_piece, self._slides, task)
-        try:
-            return self._executor.submit(_read_piece_in_process, task)
-        except BrokenProcessPool:  # a worker died between two images
-            self.abandon()
-            self._executor = self._start()
-            return self._executor.submit(_read_piece_in_process, task)
+        with _main_module_hidden():
+            try:
+                return self._executor.submit(_read_piece_in_process, task)
+            except BrokenProcessPool:  # a worker died between two images
+                self.abandon()
+                self._executor = self._start()
+                return self._executor.submit(_read_piece_in_process, task)
 
     def arena(self, batch: tuple[int, ...], dtype: np.dtype) -> SharedArena:
         """Return shared memory for batches of this shape: that of the last pass if it fits.
@@ -244,7 +273,7 @@ class ReaderPool(Closing):
             return ThreadPoolExecutor(self.workers, "kernelkit-reader")
         context = multiprocessing.get_context(self.start_method)
         if self.start_method == "forkserver":  # then only the first pool waits for the imports
-            context.set_forkserver_preload(["__main__", __name__])
+            context.set_forkserver_preload([__name__])
         return ProcessPoolExecutor(self.workers, context, _start_worker)
 
     def abandon(self) -> None:
