@@ -26,7 +26,7 @@ __all__ = ["LocalArray", "SharedArena"]
 _ADDRESS_SPACE = 64 << 30
 # What slots that nobody holds may keep, in bytes. A wide image in strips has whole rows of tiles
 # that wait for their last rows while those above are being given back.
-_KEPT_BYTES = 320 << 20
+_KEPT_BYTES = 288 << 20
 
 _serial = itertools.count()
 
@@ -47,8 +47,10 @@ class SharedArena:
     it is a `LocalArray` on the same memory. Linux only.
     """
 
+    supported = hasattr(os, "memfd_create")
+
     def __init__(self, batch: tuple[int, ...], dtype: np.dtype) -> None:
-        if not hasattr(os, "memfd_create"):
+        if not self.supported:
             raise ReaderError(
                 "reading with processes needs Linux, whose memfd is shared between them; use "
                 'ReaderPool(workers, "thread") here'

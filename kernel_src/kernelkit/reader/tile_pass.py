@@ -23,9 +23,9 @@ __all__ = ["Batch", "ReadOptions", "ReaderStats", "TilePass"]
 
 # What the tiles that are read ahead may take, in bytes. It is reached by wide slides at full
 # resolution: 50 000 columns in tiles of 2304 peak at 0.9 GB over all processes (PSS) if the file
-# is tiled and at 1.16 GB if it is in strips, which end a whole row of tiles at once; at scale 3
+# is tiled and at 1.15 GB if in strips, which end a whole row of tiles at once; at scale 3
 # they take 0.3 GB.
-_AHEAD_BYTES = 128 << 20
+_AHEAD_BYTES = 96 << 20
 # what workers get to finish their pieces after the consumer has left, in seconds
 _GRACE = 10.0
 # each worker gets at least this much cache of decoded blocks
@@ -130,7 +130,8 @@ class TilePass:
         self._slots: dict[int, tuple[LocalArray | SharedArena, int]] = {}
         self._batch_shape = (size, slide.bands, grid.net_size, grid.net_size)
         self._arena: SharedArena | None = None
-        if not pool.shares_memory:
+        # threads do not need it, but memory of their own comes back to the heap in pieces: 0.1 GB
+        if not pool.shares_memory or (pool.workers and not options.pin and SharedArena.supported):
             self._arena = pool.arena(self._batch_shape, slide.dtype)
             self._arena.use()
         self._bad_windows: list[Window] = []
