@@ -1,7 +1,22 @@
 import os
 
+import pytest
+
 # two test processes share two cores: torch and the numeric libraries take one each
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Two runs: three folds of a U-Net and one of an FPN; their networks by run."""
+    from tests.small_networks import FPN, UNET, write_run  # torch reads what is set above
+
+    folder = tmp_path_factory.mktemp("models")
+    networks = {
+        "fpn": write_run(folder / "fpn", FPN, seeds=(1,)),
+        "unet": write_run(folder / "unet", UNET, seeds=(1, 2, 3)),
+    }
+    return folder, networks

@@ -32,8 +32,8 @@ class Piece:
     tiles: tuple[int, ...]
 
 
-def cut_pieces(grid: TileGrid, block: tuple[int, int], indices: Sequence[int]) -> list[Piece]:
-    """Return the pieces that the tiles `indices` of a grid need, in the order of the first need.
+def cut_pieces(grid: TileGrid, block: tuple[int, int], tiles: Sequence[Tile]) -> list[Piece]:
+    """Return the pieces that some tiles of a grid need, in the order of the first need.
 
     `block` is the (height, width) of what the file decodes at once. The pieces are disjoint and
     cover every read window; their corners are multiples of the scale, and of the blocks except at
@@ -47,8 +47,8 @@ def cut_pieces(grid: TileGrid, block: tuple[int, int], indices: Sequence[int]) -
     if width < bounds.width:
         left = bounds.col // math.lcm(block[1], grid.scale) * math.lcm(block[1], grid.scale)
     needed_by: dict[tuple[int, int], list[int]] = {}
-    for position, index in enumerate(indices):
-        read = grid[index].read
+    for position, tile in enumerate(tiles):
+        read = tile.read
         for row in range((read.row - top) // height, -(-(read.bottom - top) // height)):
             for column in range((read.col - left) // width, -(-(read.right - left) // width)):
                 needed_by.setdefault((row, column), []).append(position)

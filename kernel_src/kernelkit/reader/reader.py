@@ -12,18 +12,18 @@ medians of 3 rounds, times the speed of a plain loop (rasterio, one process, han
 
 | | LZW | deflate | JPEG | none | strips of 8 | of 1 | 3 pages |
 |---|---|---|---|---|---|---|---|
-| inline | 1.01 | 1.01 | 1.08 | .86, since then 1.12 | 1.09 | 1.02 | 1.05 |
-| 2 threads | 1.86 | 1.33 | 1.36 | 1.06 | 1.52 | 1.50 | 1.53 |
-| 2 processes | 1.84 | 1.57 | 2.10 | 1.35 | 1.77 | 1.82 | 1.83 |
-| torch's DataLoader, each worker its columns | 1.10 | .96 | .82 | .39 | .74 | .81 | 1.17 |
-| the plain loop with GDAL's own threads | 1.54 | .98 | 1.59 | .87 | 1.64 | 1.04 | 1.02 |
-| what decoding alone allows | 2.06 | 2.06 | 2.34 | 3.30 | 2.25 | 1.66 | 2.14 |
+| inline | 1.04 | .98 | 1.03 | 1.13 | 1.00 | 1.13 | 1.05 |
+| 2 threads | 1.90 | 1.73 | 1.76 | 1.45 | 1.72 | 1.88 | 1.92 |
+| 2 processes | 1.85 | 1.68 | 1.76 | 1.35 | 1.62 | 1.73 | 1.81 |
+| torch's DataLoader, each worker its columns | 1.20 | .97 | .89 | .36 | .78 | .85 | 1.14 |
+| the plain loop with GDAL's own threads | 1.63 | .98 | 1.49 | .75 | 1.64 | 1.10 | 1.00 |
+| what decoding alone allows | 2.14 | 2.11 | 2.17 | 2.96 | 2.00 | 2.46 | 2.14 |
 
 DataLoader hands over whole tiles, so what these share is decoded by both of its workers, and is
 copied once more into a tensor; GDAL's threads do not read ahead of the consumer, and help where a
-read spans many blocks of a kind that they know. Threads share all code with processes but the
-memory, and wait for each other inside GDAL; processes are the default, also since a decoder that
-dies over a broken file then costs one image, not the notebook.
+read spans many blocks of a kind that they know. Threads and processes share all their code and are
+equally fast; processes are the default, since a decoder that dies over a broken file then costs one
+image, not the notebook.
 """
 
 import time

@@ -124,7 +124,7 @@ class TilePass:
             if not pool.workers:
                 self._cache_bytes = min(_row_bytes(slide, grid), _LARGEST_CACHE)
         else:
-            pieces = cut_pieces(grid, slide.block, indices)
+            pieces = cut_pieces(grid, slide.block, self._tiles)
         self._waiting = collections.deque(pieces)
         self._running: collections.deque[tuple[Piece, Future[PieceResult]]] = collections.deque()
         self._slots: dict[int, tuple[LocalArray | SharedArena, int]] = {}
