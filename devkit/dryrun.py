@@ -179,4 +179,5 @@ def _device() -> str:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # the notebook writes into the same file, at once
     sys.exit(main())

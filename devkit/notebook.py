@@ -123,7 +123,7 @@ def run_notebook(
         parameters |= {"limit": 1, "strict": True}
     command = [sys.executable, "-m", "papermill", str(_NOTEBOOK)]
     command += [sandbox.path(f"{_WORKING}/inference.ipynb")]
-    command += ["--no-progress-bar", "--no-log-output", "--stdout-file", "/dev/stdout"]
+    command += ["--no-progress-bar", "--no-log-output", "--stdout-file", "-"]
     command += ["--kernel", kernel.twin.write_kernel(sandbox.home / "jupyter")]
     for name, value in parameters.items():
         option = "-r" if isinstance(value, str) else "-p"  # a fingerprint may look like a number

@@ -67,12 +67,15 @@ def test_both_ways_of_reading_give_one_submission(
 
 
 def test_the_hidden_rerun_predicts_all_images_and_is_never_strict(
-    inputs: Path, kernel: Kernel, tmp_path: Path
+    inputs: Path, kernel: Kernel, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Other ids, other sizes and a corrupt image: a limit of 1 and strict=True are ignored."""
     run = scenario(inputs, tmp_path, is_rerun=True)
     (inputs / "hidden/test/g.tiff").write_text("no image")
     assert run_notebook(run, kernel, workers=2).exit_code == 0
+    log = capfd.readouterr().out
+    assert log.startswith("the notebook runs as on Kaggle")  # and is in its place in a file, too
+    assert "kernelkit: end of the run" in log
     statuses = {image["image"]: image["status"] for image in image_reports(run)}
     assert statuses == {
         "d": "predicted",
