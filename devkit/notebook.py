@@ -153,4 +153,5 @@ def _environment(scenario: Scenario) -> dict[str, str]:
     kaggle = {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
     if scenario.is_rerun:
         kaggle["KAGGLE_IS_COMPETITION_RERUN"] = "1"
-    return kept | kaggle | {"PYTHONUNBUFFERED": "1"}
+    # the second has torch take a CPU's memory in huge pages, which is a fifth faster there
+    return kept | kaggle | {"PYTHONUNBUFFERED": "1", "THP_MEM_ALLOC_ENABLE": "1"}
