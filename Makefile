@@ -2,6 +2,7 @@
 PYTHON := .venv/bin/python
 UV := $(or $(shell command -v uv),.tools/uv/bin/uv)
 READY := .venv/.made-from-requirements
+READY_313 := .venv-py313/.made-from-requirements
 BENCHED := .venv-bench/.made-from-requirements
 
 # the package lies below kernel_src, as it does on Kaggle below its dataset
@@ -16,7 +17,7 @@ ONLY ?= $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
 OWN = $(if $(COMPETITION),--competition "$(COMPETITION)" --models "$(MODELS)" --recipe "$(RECIPE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run test lint kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions clean
+.PHONY: help dry-run test test-py313 lint kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -26,6 +27,9 @@ dry-run: $(READY)  ## the whole way to a checked submission, at home (SIZE=large
 
 test: $(READY) lint  ## lint, then every test, two at a time
 	@$(PYTHON) -m pytest -n 2 --dist worksteal
+
+test-py313: $(READY_313)  ## every test again with Python 3.13 and the versions of Kaggle's next image
+	@.venv-py313/bin/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY)  ## formatting, linting, types, and whether the image has what the package imports
 	@$(PYTHON) -m ruff format --check .
@@ -86,6 +90,12 @@ $(READY): requirements/dev.txt $(INSTALLER)
 	@echo "making .venv with the image's versions (about 3 GB to fetch the first time)"
 	@$(UV) venv --quiet --allow-existing --python 3.12 .venv
 	@$(UV) pip sync --require-hashes --python .venv/bin/python $<
+	@touch $@
+
+$(READY_313): requirements/dev-py313.txt $(INSTALLER)
+	@echo "making .venv-py313 with the versions of Kaggle's next image"
+	@$(UV) venv --quiet --allow-existing --python 3.13 .venv-py313
+	@$(UV) pip sync --require-hashes --python .venv-py313/bin/python $<
 	@touch $@
 
 $(BENCHED): requirements/bench.txt $(INSTALLER)

@@ -110,7 +110,7 @@ class ImportRules:
             return f"{top} stays at home: the dataset ships {self.package.name} only"
         if top in self.vendored or self.profile.provides(module):
             return None
-        if top in _REMOVED and top in sys.stdlib_module_names:
+        if top in _REMOVED:
             return f"{top} is no longer in the standard library of Python {python}"
         return (
             f"{top} is neither in the standard library of Python {python}, nor in the image "

@@ -1,4 +1,5 @@
 import itertools
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -208,7 +209,7 @@ def test_layouts_are_what_their_names_say(demo: Demo) -> None:
                 page.samplesperpixel,
                 file.is_bigtiff,
                 str(page.dtype),
-                file.series[0].shape,
+                tuple(json.loads(page.description)["shape"]),
             )
     assert found == {
         "he_test_tiled": (1, True, "CONTIG", 3, False, "uint8", (397, 523, 3)),

@@ -1,13 +1,13 @@
-import os
+import itertools
+import pickle
 import shutil
-import threading
-import time
-from collections.abc import Iterator
+import signal
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import psutil
 import pytest
 import yaml
 from small_competition import NETWORK, RECIPE, write_competition, write_models
@@ -17,6 +17,8 @@ from kernelkit.deadline import Deadline
 from kernelkit.ensemble import MegaModel
 from kernelkit.errors import CheckpointError, RecipeError, SubmissionError
 from kernelkit.predict import Prediction, load_models, predict
+from kernelkit.reader import ReaderPool
+from kernelkit.reader.workers import PieceResult, PieceTask
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 from kernelkit.submission import check_submission
@@ -171,25 +173,25 @@ def test_disagreement_is_drawn_on_request(
         assert picture[..., :3].std() > 0.01  # random networks differ, here more and there less
 
 
+class Deadly:
+    """Kills the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return signal.raise_signal, (signal.SIGKILL,)
+
+
 @pytest.fixture
-def killer() -> Iterator[list[int]]:
-    """Kills the first reader process that appears: a child of the server that forks them."""
-    killed: list[int] = []
-    done = threading.Event()
+def killer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the reader process that is given the second piece of all die over it."""
+    submit = ReaderPool.submit
+    pieces = itertools.count()
 
-    def watch() -> None:
-        while not done.wait(0.01):
-            for child in psutil.Process().children(recursive=True):
-                if child.ppid() != os.getpid():
-                    child.kill()
-                    killed.append(child.pid)
-                    return
+    def deadly(pool: ReaderPool, task: PieceTask) -> "Future[PieceResult]":
+        if next(pieces) == 1:
+            task = task._replace(source=pickle.dumps(Deadly()))
+        return submit(pool, task)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    yield killed
-    done.set()
-    thread.join()
+    monkeypatch.setattr(ReaderPool, "submit", deadly)
 
 
 @pytest.mark.timeout(120)
@@ -198,12 +200,10 @@ def test_a_killed_reader_changes_nothing_but_the_report(
     recipe: Recipe,
     models: dict[str, MegaModel],
     tmp_path: Path,
-    killer: list[int],
+    killer: None,
 ) -> None:
     """Tiles that a dead process owed are read in this one, and the submission is the same."""
     done = run(folder, recipe, models, tmp_path / "out", workers=2)
-    while not killer:
-        time.sleep(0.01)
     wanted = run(folder, recipe, models, tmp_path / "undisturbed")
     assert set(statuses(done).values()) == {"predicted"}
     assert done.submission.read_bytes() == wanted.submission.read_bytes()

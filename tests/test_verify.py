@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mounted
@@ -99,7 +100,7 @@ def test_an_unmet_requirement_of_a_wheel_is_named(here, tmp_path):
         check_dataset(packed.folder, here)
     wheel = make_wheel(tmp_path / "wheels", "needy", requires=["numpy>=3"])
     packed = packed_with(tmp_path / "again", here, wheel)
-    with pytest.raises(DatasetError, match=r"requires numpy>=3, but 2\.0\.2 is there"):
+    with pytest.raises(DatasetError, match=f"requires numpy>=3, but {np.__version__} is there"):
         check_dataset(packed.folder, here)
 
 
@@ -151,7 +152,7 @@ def test_the_builder_goes_from_requirements_to_a_checked_dataset(here, tmp_path)
     assert "deeper-1.0-py3-none-any.whl" in table
     assert "wanted by shapes; not in the image" in table
     assert f"fingerprint {packed.fingerprint}" in table
-    assert "note: numpy: not shipped, here has 2.0.2" in table
+    assert f"note: numpy: not shipped, here has {np.__version__}" in table
     said.clear()
     assert builder.build(tmp_path / "dataset").fingerprint == packed.fingerprint
     assert [line.split()[0] for line in said] == ["lint", "wheels", "pack", "verify"]
