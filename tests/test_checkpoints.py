@@ -378,8 +378,6 @@ def test_onnx_without_its_runtime(tmp_path, monkeypatch):
 
 def test_onnx_where_its_runtime_is(tmp_path):
     """An ONNX file runs in onnxruntime, and answers as the network that was exported."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
     module = Doubling().eval()
     (tmp_path / "run").mkdir()
     batch = torch.export.Dim("batch")

@@ -1,5 +1,7 @@
 """Where the members lie, and what happens when memory or a feature is missing."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -107,6 +109,25 @@ def test_graphs_fall_back(models):
     execution = Execution(cuda_graph=True)
     model = MegaModel.from_recipe(models[0], ensemble(runs=["fpn"]), execution=execution)
     assert model.notes == ["without CUDA graphs: they need a GPU, and views that stay the same"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not shutil.which("g++"), reason="compiling for a CPU takes a compiler")
+def test_compiled_networks_answer_as_plain_ones(models, monkeypatch, tmp_path):
+    """`compile` really compiles, and changes no more than the order of additions."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    recipe = ensemble(runs=["fpn"])
+    compiled, plain = (
+        MegaModel.from_recipe(
+            models[0], recipe, precision="fp32", execution=Execution(compile=compile)
+        )
+        for compile in (True, False)
+    )
+    torch.testing.assert_close(
+        compiled.predict(tiles(2)), plain.predict(tiles(2)), atol=1e-5, rtol=1e-4
+    )
+    assert compiled.notes == []
+    assert any(tmp_path.rglob("*.so"))
 
 
 def test_compiling_falls_back(models, monkeypatch):
