@@ -160,7 +160,7 @@ def make_home(
         paths = os.pathsep.join([str(REPOSITORY / "kernel_src"), str(REPOSITORY)])
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": paths, **variables}
         yield Home(folder, server, capsys, environment)
-        assert not server.strangers
+        assert server.strangers == []
         for path in folder.rglob("*"):
             if path.is_file():
                 content = path.read_bytes()

@@ -1,6 +1,9 @@
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -376,18 +379,54 @@ def test_onnx_without_its_runtime(tmp_path, monkeypatch):
         load_members(tmp_path)
 
 
-def test_onnx_where_its_runtime_is(tmp_path):
-    """An ONNX file runs in onnxruntime, and answers as the network that was exported."""
+@pytest.fixture(scope="module")
+def onnx_models(tmp_path_factory):
+    """A models folder with a run that is an ONNX file, and the network that was exported."""
     module = Doubling().eval()
-    (tmp_path / "run").mkdir()
-    batch = torch.export.Dim("batch")
-    torch.onnx.export(
-        module, (PIXELS,), tmp_path / "run/network.onnx", dynamic_shapes=({0: batch},), dynamo=True
-    )
-    [member] = load_members(tmp_path)
+    folder = tmp_path_factory.mktemp("onnx")
+    (folder / "run").mkdir()
+    shapes = ({0: torch.export.Dim("batch")},)
+    path = folder / "run/network.onnx"
+    torch.onnx.export(module, (PIXELS,), path, dynamic_shapes=shapes, dynamo=True)
+    return folder, module
+
+
+def test_onnx_where_its_runtime_is(onnx_models):
+    """An ONNX file runs in onnxruntime, and answers as the network that was exported."""
+    folder, module = onnx_models
+    [member] = load_members(folder)
     np.testing.assert_allclose(
         answer(member.module, PIXELS[:1]).numpy(), answer(module, PIXELS[:1]).numpy(), atol=1e-5
     )
+
+
+REACHES_OUT = """
+import os, socket, sys, time
+listener = socket.create_server(("127.0.0.1", 0))
+for name in ("http_proxy", "https_proxy"):
+    os.environ[name] = "http://127.0.0.1:%d" % listener.getsockname()[1]
+from kernelkit.checkpoints import load_members
+load_members(sys.argv[1])
+listener.settimeout(15)  # it would report after nine
+try:
+    print(listener.accept()[0].recv(100))
+except TimeoutError:
+    print("nothing")
+"""
+
+
+def test_onnx_members_do_not_report_home(onnx_models):
+    """What onnxruntime tells its makers by default is not sent."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    done = subprocess.run(
+        [sys.executable, "-c", REACHES_OUT, onnx_models[0]],
+        env=environment | {"PYTHONPATH": "kernel_src"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert done.stdout == "nothing\n"
 
 
 def _no_folder(tmp_path):

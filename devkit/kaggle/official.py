@@ -3,8 +3,9 @@
 Importing the `kaggle` package signs in, prints and makes folders, so it is done late and quietly.
 
 Two faults of the client's uploads are mended by overriding its public methods. A file whose upload
-failed is left out of the dataset without an error; here the dataset is not created then. An upload
-that was interrupted ten times within a second is given up; here there are pauses between.
+failed is left out of the dataset without an error, before 2.2.5; here the dataset is not created
+then. An upload that was interrupted ten times within a second is given up; here there are pauses
+between.
 """
 
 import time
@@ -60,7 +61,11 @@ class CarefulApi(KaggleApi):
         ToolError
             A file did not get there. What did is not sent again by the next attempt.
         """
-        super().upload_files(request, resources, folder, blob_type, upload_context, *options)
+        failure = None
+        try:
+            super().upload_files(request, resources, folder, blob_type, upload_context, *options)
+        except ValueError as error:  # how the client itself says it, since 2.2.5
+            failure = error
         unfinished = {
             path: result
             for path, result in self._results.items()
@@ -75,4 +80,6 @@ class CarefulApi(KaggleApi):
             raise ToolError(
                 f"the upload of {names} was cut off, and nothing was created; run the same command "
                 "again, what is there already is not sent again"
-            )
+            ) from failure
+        if failure:
+            raise failure

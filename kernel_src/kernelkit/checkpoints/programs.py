@@ -8,6 +8,7 @@ sizes that it was exported for, on the kind of device that it was exported on.
 
 import hashlib
 import importlib
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,8 @@ class OnnxProgram(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        # since 1.29 it reports home, and begins with that when it is imported
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             runtime: Any = importlib.import_module("onnxruntime")
         except ImportError as error:
