@@ -86,20 +86,23 @@ clean:  ## remove all that was made, but for the environment
 
 INSTALLER := $(if $(findstring .tools,$(UV)),.tools/uv/bin/uv)
 
+# what makes the environment that $@ lies in from the hashed lock $<
+PYTHON_VERSION = 3.12
+define MAKE_ENVIRONMENT
+@$(UV) venv --quiet --allow-existing --python $(PYTHON_VERSION) $(@D)
+@$(UV) pip sync --require-hashes --python $(@D)/bin/python $<
+@touch $@
+endef
+
 $(READY): requirements/dev.txt $(INSTALLER)
 	@echo "making .venv with the image's versions (about 3 GB to fetch the first time)"
-	@$(UV) venv --quiet --allow-existing --python 3.12 .venv
-	@$(UV) pip sync --require-hashes --python .venv/bin/python $<
-	@touch $@
+	$(MAKE_ENVIRONMENT)
 
+$(READY_313): PYTHON_VERSION = 3.13
 $(READY_313): requirements/dev-py313.txt $(INSTALLER)
 	@echo "making .venv-py313 with the versions of Kaggle's next image"
-	@$(UV) venv --quiet --allow-existing --python 3.13 .venv-py313
-	@$(UV) pip sync --require-hashes --python .venv-py313/bin/python $<
-	@touch $@
+	$(MAKE_ENVIRONMENT)
 
 $(BENCHED): requirements/bench.txt $(INSTALLER)
 	@echo "making .venv-bench, with what the benchmarks compare with"
-	@$(UV) venv --quiet --allow-existing --python 3.12 .venv-bench
-	@$(UV) pip sync --require-hashes --python .venv-bench/bin/python $<
-	@touch $@
+	$(MAKE_ENVIRONMENT)

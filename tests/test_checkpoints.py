@@ -401,7 +401,7 @@ def test_onnx_where_its_runtime_is(onnx_models):
 
 
 REACHES_OUT = """
-import os, socket, sys, time
+import os, socket, sys
 listener = socket.create_server(("127.0.0.1", 0))
 for name in ("http_proxy", "https_proxy"):
     os.environ[name] = "http://127.0.0.1:%d" % listener.getsockname()[1]

@@ -81,6 +81,18 @@ def _held() -> set[str]:
     return held
 
 
+def run_python(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own, which finds the package and warns of nothing."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", *arguments],
+        env=os.environ | {"PYTHONPATH": "kernel_src"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=check,
+    )
+
+
 def pool_of(kind: str) -> ReaderPool:
     """Return a pool that reads inline, or one of two workers."""
     return ReaderPool(0) if kind == "inline" else ReaderPool(2, kind)  # type: ignore[arg-type]
@@ -203,13 +215,7 @@ def test_each_block_is_decoded_about_once(tmp_path: Path, layout: str) -> None:
         "    print(read() - before)\n"
     )
     for workers in ("0", "2"):
-        done = subprocess.run(
-            [sys.executable, "-c", script, path, workers],
-            env=os.environ | {"PYTHONPATH": "kernel_src"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = run_python("-c", script, path, workers)
         assert 0.9 < int(done.stdout) / path.stat().st_size <= 1.15
 
 
@@ -494,14 +500,7 @@ for method in ("forkserver", "spawn", "fork"):
 
 def test_inside_a_notebook(image: Path) -> None:
     """With a main module that has no file, every way to start processes works unguarded."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", NOTEBOOK, image],
-        env=os.environ | {"PYTHONPATH": "kernel_src"},
-        capture_output=True,
-        text=True,
-        timeout=80,
-        check=True,
-    )
+    done = run_python("-c", NOTEBOOK, image)
     total = sum(int(tile.sum()) for tile in expected(image, grid_of(image)))
     assert done.stdout.split() == [
         "forkserver",
@@ -529,29 +528,21 @@ def test_workers_do_not_import_the_script(image: Path, tmp_path: Path, start_met
     """What a script imports costs each worker nothing, and its main part needs no guard."""
     script = tmp_path / "main.py"
     script.write_text(UNGUARDED)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", script, image, start_method],
-        env=os.environ | {"PYTHONPATH": "kernel_src"},
-        capture_output=True,
-        text=True,
-        timeout=80,
-        check=True,
-    )
+    done = run_python(script, image, start_method)
     total = sum(int(tile.sum()) for tile in expected(image, grid_of(image)))
     assert done.stdout.splitlines() == [f"imported {script}", f"{total} {script} None"]
 
 
 ORPHANS = """
-import os, signal, sys, time
+import os, signal, sys
 from kernelkit.grid import TileGrid
 from kernelkit.reader import ReaderPool, TileReader
 import psutil
-if __name__ == "__main__":
-    pool = ReaderPool(2, "process", sys.argv[2])
-    tiles = iter(TileReader(sys.argv[1], TileGrid(1100, 1300, 192, 48, 3), pool))
-    next(tiles)
-    print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
+pool = ReaderPool(2, "process", sys.argv[2])
+tiles = iter(TileReader(sys.argv[1], TileGrid(1100, 1300, 192, 48, 3), pool))
+next(tiles)
+print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -562,14 +553,7 @@ def test_workers_end_when_the_notebook_is_killed(
     """SIGKILL leaves the main process no time to tell them, so they notice by themselves."""
     script = tmp_path / "main.py"
     script.write_text(ORPHANS)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", script, image, start_method],
-        env=os.environ | {"PYTHONPATH": "kernel_src"},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_python(script, image, start_method, check=False)
     assert done.returncode == -signal.SIGKILL
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(pids) >= 2
@@ -589,13 +573,12 @@ INTERRUPTED = """
 import sys, time
 from kernelkit.grid import TileGrid
 from kernelkit.reader import TileReader
-if __name__ == "__main__":
-    try:
-        for tile, _ in TileReader(sys.argv[1], TileGrid(1100, 1300, 96, 24, 3), workers=2):
-            print(tile.index, flush=True)
-            time.sleep(0.05)
-    except KeyboardInterrupt:
-        print("interrupted")
+try:
+    for tile, _ in TileReader(sys.argv[1], TileGrid(1100, 1300, 96, 24, 3), workers=2):
+        print(tile.index, flush=True)
+        time.sleep(0.05)
+except KeyboardInterrupt:
+    print("interrupted")
 """
 
 

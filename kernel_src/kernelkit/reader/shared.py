@@ -32,7 +32,7 @@ _serial = itertools.count()
 
 
 class LocalArray:
-    """An array for the threads of one process, with the face of a `SharedArena`."""
+    """An array that this process can write, with the face of a `SharedArena`."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
