@@ -1,6 +1,7 @@
 # Each target is one line of Python; the environment it needs is made once, at the end of this file.
 PYTHON := .venv/bin/python
 UV := $(or $(shell command -v uv),.tools/uv/bin/uv)
+INSTALLER := $(if $(findstring .tools,$(UV)),.tools/uv/bin/uv)
 READY := .venv/.made-from-requirements
 READY_313 := .venv-py313/.made-from-requirements
 BENCHED := .venv-bench/.made-from-requirements
@@ -17,7 +18,7 @@ ONLY ?= $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
 OWN = $(if $(COMPETITION),--competition "$(COMPETITION)" --models "$(MODELS)" --recipe "$(RECIPE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run test test-py313 lint kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions clean
+.PHONY: help dry-run test test-py313 lint lock kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -35,13 +36,14 @@ lint: $(READY)  ## formatting, linting, types, and whether the image has what th
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy kernel_src/kernelkit
+	@.venv/bin/lint-imports --no-logo
 	@$(PYTHON) -m devkit.lint --profile $(PROFILE)
 
 kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (PROFILE=kaggle-py312)
 	@$(PYTHON) build_dataset.py --profile $(PROFILE)
 
 weights-dataset: $(READY)  ## pack trained runs as safetensors (MODELS=folder)
-	@$(PYTHON) -m devkit.weights $(MODELS)
+	@$(PYTHON) -m devkit.dataset.weights $(MODELS)
 
 # ---- Kaggle
 KAGGLE = @$(PYTHON) -m devkit.kaggle
@@ -84,8 +86,6 @@ clean:  ## remove all that was made, but for the environment
 	@python3 -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target .tools/uv -r $<
 	@touch $@
 
-INSTALLER := $(if $(findstring .tools,$(UV)),.tools/uv/bin/uv)
-
 # what makes the environment that $@ lies in from the hashed lock $<
 PYTHON_VERSION = 3.12
 define MAKE_ENVIRONMENT
@@ -106,3 +106,11 @@ $(READY_313): requirements/dev-py313.txt $(INSTALLER)
 $(BENCHED): requirements/bench.txt $(INSTALLER)
 	@echo "making .venv-bench, with what the benchmarks compare with"
 	$(MAKE_ENVIRONMENT)
+
+# what is locked is what was reviewed: one hash per file, and no address
+LOCK = $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --python-platform x86_64-manylinux_2_35
+
+lock: $(INSTALLER)  ## resolve requirements/*.in into the hashed locks beside them (UPGRADE=1 for newer versions)
+	$(LOCK) $(if $(UPGRADE),--upgrade) --python-version 3.12 requirements/dev.in -o requirements/dev.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) --python-version 3.13 --override requirements/dev-py313.in requirements/dev.in -o requirements/dev-py313.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) --python-version 3.12 -c requirements/dev.txt requirements/bench.in -o requirements/bench.txt

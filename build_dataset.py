@@ -12,11 +12,11 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "kernel_src")]
 
-from devkit.builder import BUILD, Builder, default_listing  # noqa: E402
-from devkit.downloads import WheelSource  # noqa: E402
-from devkit.listing import add_listing_options, listing_from  # noqa: E402
-from devkit.profiles import load_profile, profile_names  # noqa: E402
-from devkit.resolve import REQUIREMENTS, Resolver  # noqa: E402
+from devkit.dataset.builder import BUILD, Builder, default_listing  # noqa: E402
+from devkit.dataset.listing import add_listing_options, listing_from  # noqa: E402
+from devkit.image.profiles import load_profile, profile_names  # noqa: E402
+from devkit.wheels.downloads import WheelSource  # noqa: E402
+from devkit.wheels.resolve import REQUIREMENTS, Resolver  # noqa: E402
 from kernelkit.errors import KernelKitError  # noqa: E402
 
 

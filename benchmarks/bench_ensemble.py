@@ -38,9 +38,9 @@ from kernelkit.checkpoints import load_members
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import device_name
 from kernelkit.ensemble.normalise import normalise
+from kernelkit.ensemble.tta import view_set
 from kernelkit.grid import Tile, TileGrid
 from kernelkit.recipe import EnsembleRecipe, Execution
-from kernelkit.tta import view_set
 
 SCALE = 3
 HUBMAP_MPX = 6040

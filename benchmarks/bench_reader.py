@@ -231,7 +231,7 @@ def waiting(paths: dict[str, Path], grid: TileGrid, workers: int, tile: dict[str
 
 MEASURED = """
 import os, sys, threading
-from devkit.footprint import process_tree, tree_bytes
+from devkit.sandbox.footprint import process_tree, tree_bytes
 from kernelkit.grid import TileGrid
 from kernelkit.reader import ReaderPool, TileReader
 

@@ -27,7 +27,7 @@ from rasterio.windows import Window as FileWindow
 
 from devkit.demo.large import LargeSlide, bands_of_rows, write_slide
 from devkit.demo.sources import read_he_texture
-from devkit.footprint import process_tree, tree_bytes
+from devkit.sandbox.footprint import process_tree, tree_bytes
 from kernelkit.canvas import Canvas
 from kernelkit.ensemble.normalise import normalise
 from kernelkit.grid import TileGrid

@@ -13,7 +13,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """Two runs: three folds of a U-Net and one of an FPN; their networks by run."""
-    from tests.small_networks import FPN, UNET, write_run  # torch reads what is set above
+    from tests.made.networks import FPN, UNET, write_run  # torch reads what is set above
 
     folder = tmp_path_factory.mktemp("models")
     networks = {

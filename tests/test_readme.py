@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_competition import write_models
 
 from devkit.demo.layouts import write
+from tests.made.competition import write_models
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -24,10 +24,11 @@ import tifffile
 from PIL import Image
 
 from devkit.errors import ToolError
+from devkit.tools import REPOSITORY
 
 __all__ = ["REQUIREMENTS", "Picture", "download", "read_he_texture", "read_pictures"]
 
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements" / "demo-data.txt"
+REQUIREMENTS = REPOSITORY / "requirements" / "demo-data.txt"
 """The pinned wheels and their hashes, in pip's own format."""
 
 _PIN = re.compile(r"^(?P<name>[\w-]+)==(?P<version>\S+) --hash=sha256:(?P<digest>[0-9a-f]{64})$")

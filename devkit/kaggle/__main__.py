@@ -10,16 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devkit.errors import ToolError
-from devkit.kaggle.client import Client
 from devkit.kaggle.doctor import examine
-from devkit.kaggle.folder import prepare_folder
-from devkit.kaggle.kernel import kernel_state
-from devkit.kaggle.ledger import Ledger
-from devkit.kaggle.push import newest, push, push_and_run
-from devkit.kaggle.run import check_log, fetch_submission, follow_run
+from devkit.kaggle.notebook.folder import prepare_folder
+from devkit.kaggle.notebook.kernel import kernel_state
+from devkit.kaggle.notebook.push import newest, push, push_and_run
+from devkit.kaggle.notebook.run import check_log, fetch_submission, follow_run
+from devkit.kaggle.service.client import Client
 from devkit.kaggle.settings import SETTINGS_FILE, Settings, load_settings
-from devkit.kaggle.submissions import list_submissions
-from devkit.kaggle.submit import submit_files, submit_kernel
+from devkit.kaggle.submissions.ledger import Ledger
+from devkit.kaggle.submissions.listed import list_submissions
+from devkit.kaggle.submissions.submit import submit_files, submit_kernel
 from kernelkit.errors import KernelKitError
 
 __all__ = ["main"]

@@ -8,11 +8,11 @@ from typing import Any
 from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
 
 from devkit.errors import ToolError
-from devkit.kaggle.client import Client
-from devkit.kaggle.folder import prepare_folder
-from devkit.kaggle.secrets import refuse_secrets
+from devkit.kaggle.notebook.folder import prepare_folder
+from devkit.kaggle.service.client import Client
+from devkit.kaggle.service.secrets import refuse_secrets
 from devkit.kaggle.settings import Settings
-from devkit.kaggle.submissions import submissions_left
+from devkit.kaggle.submissions.listed import submissions_left
 from kernelkit.errors import KernelKitError
 
 __all__ = ["Finding", "examine"]

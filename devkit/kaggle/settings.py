@@ -141,7 +141,7 @@ def load_settings(
     if settings.recipe not in Recipe.names():
         raise ToolError(
             f"{path}: recipe is {settings.recipe!r}, but only recipes in "
-            f"kernel_src/kernelkit/recipes/ travel to Kaggle: {', '.join(Recipe.names())}"
+            f"kernel_src/kernelkit/recipe/ travel to Kaggle: {', '.join(Recipe.names())}"
         )
     home = path.resolve().parent
     folders = {

@@ -27,9 +27,10 @@ from tqdm import tqdm
 
 from kernelkit.checkpoints.networks import build, describe, fill, from_folder_name, weights_sha256
 from kernelkit.checkpoints.programs import SUFFIXES as PROGRAMS
-from kernelkit.checkpoints.programs import file_sha256, is_program, load_program
+from kernelkit.checkpoints.programs import is_program, load_program
 from kernelkit.checkpoints.weights import PICKLES, is_unpacked, read_weights
 from kernelkit.errors import CheckpointError
+from kernelkit.files import file_sha256
 
 __all__ = ["Member", "Prefer", "load_members"]
 

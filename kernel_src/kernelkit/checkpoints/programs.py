@@ -6,7 +6,6 @@ answer in logits. An exported program has to be exported with a dynamic batch, a
 sizes that it was exported for, on the kind of device that it was exported on.
 """
 
-import hashlib
 import importlib
 import os
 import zipfile
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from kernelkit.errors import CheckpointError
 
-__all__ = ["SUFFIXES", "OnnxProgram", "file_sha256", "is_program", "load_program"]
+__all__ = ["SUFFIXES", "OnnxProgram", "is_program", "load_program"]
 
 _SCRIPT = (".ts", ".jit", ".torchscript")
 _EXPORTED = ".pt2"
@@ -62,12 +61,6 @@ def load_program(path: Path, trusted: bool) -> nn.Module:
             f"{path}: torch {torch.__version__} cannot load this program "
             f"({str(error).splitlines()[0][:200]}); write it again with this version."
         ) from error
-
-
-def file_sha256(path: Path) -> str:
-    """The hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load_exported(path: Path) -> nn.Module:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kernelkit.ensemble.seats import Seat
+from kernelkit.ensemble.placed import Seat
 from kernelkit.errors import CheckpointError
 from kernelkit.recipe import Gate
 

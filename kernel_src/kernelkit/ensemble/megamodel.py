@@ -35,7 +35,7 @@ from kernelkit.ensemble.graphs import GraphRecorder
 from kernelkit.ensemble.memory import MemoryPlan
 from kernelkit.ensemble.normalise import normalise
 from kernelkit.ensemble.packing import pack_cores
-from kernelkit.ensemble.seating import Seating, load_for
+from kernelkit.ensemble.placement import Seating, load_for
 from kernelkit.ensemble.transfer import Pending, Uploader
 from kernelkit.ensemble.tree import MergeTree, Spread
 from kernelkit.errors import DeviceError

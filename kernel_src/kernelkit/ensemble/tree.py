@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernelkit.ensemble.seats import Seat
+from kernelkit.ensemble.merge import Domain, combine, convert
+from kernelkit.ensemble.placed import Seat
+from kernelkit.ensemble.tta import MixedViews, View, view_set
 from kernelkit.errors import RecipeError
-from kernelkit.merge import Domain, combine, convert
 from kernelkit.recipe import EnsembleRecipe, MergeStep, PyramidScale
-from kernelkit.tta import MixedViews, View, view_set
 
 __all__ = ["MergeTree", "Spread"]
 

@@ -28,11 +28,11 @@ image, not the notebook.
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 
-from kernelkit.closing import Closing
 from kernelkit.grid import Tile, TileGrid
 from kernelkit.reader.tile_pass import Batch, ReaderStats, ReadOptions, TilePass
 from kernelkit.reader.workers import ReaderPool
@@ -42,7 +42,7 @@ from kernelkit.slide.pixels import Fill
 __all__ = ["Batch", "ReaderPool", "ReaderStats", "TileReader"]
 
 
-class TileReader(Closing):
+class TileReader(AbstractContextManager):
     """Iterates over `(tile, pixels)` in the grid's order, the same bytes whatever the workers.
 
     `pixels` is (bands, net_size, net_size) in the image's dtype, an array of its own that the
@@ -76,8 +76,8 @@ class TileReader(Closing):
         timeout: float = 300.0,
     ) -> None:
         if not isinstance(slide, Slide):
-            with Slide(slide) as slide:  # workers open the file for themselves
-                pass
+            slide = Slide(slide)
+            slide.close()  # workers open the file for themselves
         self.slide = slide
         self.grid = grid
         self.workers = workers
@@ -155,3 +155,6 @@ class TileReader(Closing):
         if self._begun is not None:
             self._end(self._begun)
             self._begun = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -18,12 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from multiprocessing.connection import wait
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from kernelkit.closing import Closing
 from kernelkit.errors import SlideError
 from kernelkit.grid import Window
 from kernelkit.reader.block_cache import set_block_cache
@@ -205,7 +205,7 @@ class _Inline(Executor):
         return future
 
 
-class ReaderPool(Closing):
+class ReaderPool(AbstractContextManager):
     """Workers that decode pieces; one pool can serve many readers, one after the other.
 
     `workers`       how many; 0 decodes in the calling thread, when a piece is asked for
@@ -293,3 +293,6 @@ class ReaderPool(Closing):
             self._executor = None
         self._drop_arena()
         self._slides.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -13,12 +13,12 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kernelkit.closing import Closing
 from kernelkit.errors import GridError, SlideError
 from kernelkit.grid import Window
 from kernelkit.slide.datasets import BandStack
@@ -30,7 +30,7 @@ __all__ = ["Slide"]
 _CHUNK_BYTES = 32 << 20
 
 
-class Slide(Closing):
+class Slide(AbstractContextManager):
     """An image in one file, or in several whose bands belong together.
 
     `source`     a path, or several paths of files of one size, transform and CRS
@@ -168,6 +168,9 @@ class Slide(Closing):
         for level in self._levels.values():
             level.close()
         self._levels = {}
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _level(self, factor: int) -> BandStack:
         """Return the image, or its overview `factor` times smaller, open in this process."""

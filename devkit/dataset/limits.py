@@ -1,0 +1,70 @@
+"""What Kaggle refuses or mangles in an upload, checked before anything is uploaded.
+
+The bounds of files and sizes are the site's; what happens to names and archives was seen by users.
+"""
+
+import re
+import shutil
+import unicodedata
+from pathlib import Path
+
+from devkit.dataset.listing import CLIENT_FILE, Listing
+from devkit.errors import DatasetError
+
+__all__ = ["check_upload", "replace_dataset", "safe_name"]
+
+_MOST_FILES = 50
+_MOST_BYTES = 200 * 10**9
+_SAFE = re.compile(r"[A-Za-z0-9._-]+")
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+
+
+def safe_name(name: str) -> str:
+    """`name` in the characters that survive an upload, the nearest there are."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", plain)
+
+
+def check_upload(folder: Path, listing: Listing) -> None:
+    """Refuse a folder that the upload would change, cut short or reject.
+
+    Raises
+    ------
+    DatasetError
+        Naming all that is wrong.
+    """
+    problems = listing.problems()
+    entries = sorted(path for path in folder.iterdir() if path.name != CLIENT_FILE)
+    if len(entries) > _MOST_FILES:
+        problems.append(f"{len(entries)} files lie at the top, Kaggle takes {_MOST_FILES}")
+    total = sum(path.stat().st_size for path in entries if path.is_file())
+    if total > _MOST_BYTES:
+        problems.append(f"it holds {total / 1e9:.0f} GB, Kaggle takes {_MOST_BYTES / 1e9:.0f}")
+    lowered: dict[str, str] = {}
+    for path in entries:
+        if path.is_dir():
+            problems.append(f"{path.name} is a folder, which the client leaves out")
+        elif not _SAFE.fullmatch(path.name):
+            problems.append(f"{path.name} would be renamed by the upload")
+        elif path.name.lower().endswith(_ARCHIVES):
+            problems.append(f"{path.name} would be unpacked by the upload")
+        elif path.name.lower() in lowered:
+            problems.append(f"{path.name} and {lowered[path.name.lower()]} differ only in case")
+        lowered[path.name.lower()] = path.name
+    if problems:
+        raise DatasetError(f"{folder} cannot be uploaded: {'; '.join(problems)}")
+
+
+def replace_dataset(stage: Path, folder: Path) -> None:
+    """Put the finished dataset `stage` where `folder` is, whose old contents go.
+
+    Raises
+    ------
+    DatasetError
+        When `folder` holds something that is not a dataset.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CLIENT_FILE).is_file():
+        raise DatasetError(f"{folder} is not empty and no dataset: choose another folder")
+    if folder.exists():
+        shutil.rmtree(folder)
+    stage.replace(folder)

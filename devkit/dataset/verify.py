@@ -1,0 +1,152 @@
+"""Verify a kernel dataset as a user will meet it: from its folder alone, then in the image's twin.
+
+`check_dataset` reads every byte; `prove` mounts the folder as Kaggle does, without a network, runs
+the notebook's first cell with the twin's Python and imports every module of kernelkit.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+import mounted
+from devkit.dataset.limits import check_upload
+from devkit.dataset.listing import CLIENT_FILE, read_listing
+from devkit.errors import DatasetError, TwinError
+from devkit.image.profiles import Profile
+from devkit.lint import KERNEL_SOURCE
+from devkit.sandbox.run import Mount, Sandbox
+from devkit.wheels.refusals import active_requirements
+from devkit.wheels.twin import Twin
+from devkit.wheels.wheelfile import Wheel, check_wheel, read_wheel
+from kernelkit.files import file_sha256
+
+__all__ = ["FIRST_CELL", "Proof", "check_dataset", "prove"]
+
+FIRST_CELL = KERNEL_SOURCE / "first_cell.py"
+
+_PROOF = """\
+import importlib, pkgutil, runpy
+runpy.run_path({cell!r}, init_globals={{"inputs": {inputs!r}, "fingerprint": {fingerprint!r}}})
+import kernelkit
+modules = [found.name for found in pkgutil.walk_packages(kernelkit.__path__, "kernelkit.")]
+for module in modules:
+    importlib.import_module(module)
+print(f"  {{len(modules)}} modules of kernelkit import")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the first cell printed in the twin, how long all took, and whether offline."""
+
+    output: str
+    seconds: float
+    is_isolated: bool
+
+
+def check_dataset(folder: Path, profile: Profile) -> dict[str, Any]:
+    """Check a packed dataset against its manifest, the profile and Kaggle's limits.
+
+    Returns
+    -------
+    The manifest.
+
+    Raises
+    ------
+    DatasetError
+        A file is missing, changed or not in the manifest; what a wheel requires is neither in the
+        image nor in the dataset; Kaggle would refuse or mangle the upload.
+    WheelError
+        A wheel does not fit the profile.
+    """
+    path = folder / mounted.MANIFEST
+    if not path.is_file():
+        raise DatasetError(f"{folder}: there is no {mounted.MANIFEST} in it; build it first")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    files: Sequence[Mapping[str, Any]] = manifest["files"]
+    if manifest["fingerprint"] != mounted.fingerprint_of(files, manifest["target"]):
+        raise DatasetError(f"{path}: its fingerprint is not that of its files; build it again")
+    if manifest["target"]["profile"] != profile.name:
+        raise DatasetError(f"{path}: made for {manifest['target']['profile']}, not {profile.name}")
+    listed = {entry["safe_name"] for entry in files} | {mounted.MANIFEST, CLIENT_FILE}
+    strangers = sorted(found.name for found in folder.iterdir() if found.name not in listed)
+    if strangers:
+        raise DatasetError(f"{folder}: {', '.join(strangers)} is not in the manifest; remove it")
+    wheels = []
+    for entry in files:
+        packed = folder / entry["safe_name"]
+        if not packed.is_file() or file_sha256(packed) != entry["sha256"]:
+            state = "was changed" if packed.is_file() else "is missing"
+            raise DatasetError(f"{packed} {state} since it was packed; build the dataset again")
+        if entry["kind"] == "wheel":
+            wheels.append(_read_under(packed, entry["name"]))
+    for wheel in wheels:
+        check_wheel(wheel, profile)
+    _check_requirements(wheels, profile)
+    check_upload(folder, read_listing(folder))
+    return manifest
+
+
+def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
+    """Install and import the dataset in the twin, mounted read-only where Kaggle mounts it.
+
+    Raises
+    ------
+    TwinError
+        With the last lines that were printed, when it does not end well.
+    """
+    listing = read_listing(folder)
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="kernelkit-proof-") as name:
+        stage = Path(name)
+        (stage / "tmp").mkdir()
+        mounts = [
+            Mount(folder, f"/kaggle/input/datasets/{listing.owner}/{listing.slug}"),
+            Mount(stage / "tmp", "/kaggle/tmp", writable=True),
+        ]
+        sandbox = Sandbox(stage / "sandbox", mounts)
+        inputs = sandbox.path("/kaggle/input")
+        code = _PROOF.format(cell=str(FIRST_CELL), inputs=inputs, fingerprint=fingerprint)
+        log = stage / "log.txt"
+        log.touch()  # the sandbox itself may fail before the shell opens it
+        shell = ["sh", "-c", f'exec "$@" > {log} 2>&1', "sh", str(twin.python), "-Iu", "-c", code]
+        environment = {"PATH": "/usr/bin:/bin", "KERNELKIT_WORK": sandbox.path("/kaggle/tmp")}
+        result = sandbox.run(shell, environment)
+        output = log.read_text(encoding="utf-8", errors="replace").rstrip()
+    if result.exit_code:
+        last = output.splitlines()[-1] if output else f"exit code {result.exit_code}"
+        raise TwinError(f"the dataset {folder} does not start in the {twin.describe()}\n{last}")
+    return Proof(output, time.monotonic() - start, sandbox.is_isolated)
+
+
+def _read_under(packed: Path, name: str) -> Wheel:
+    """Read a wheel whose name in the dataset is not its own."""
+    if packed.name == name:
+        return read_wheel(packed)
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / name
+        link.symlink_to(packed.resolve())
+        return read_wheel(link)
+
+
+def _check_requirements(wheels: Sequence[Wheel], profile: Profile) -> None:
+    """What the wheels require must be in the image or among them, at a version that fits."""
+    vendored = {wheel.name: wheel.version for wheel in wheels}
+    for wheel in wheels:
+        for requirement in active_requirements(wheel, profile):
+            name = canonicalize_name(requirement.name)
+            entry = profile.packages.get(name)
+            version = vendored.get(name) or (entry.version if entry else None)
+            if name in vendored or entry is not None:
+                if version is None or requirement.specifier.contains(version, prereleases=True):
+                    continue
+                found = f"{version} is there"
+            else:
+                found = "it is neither in the image nor in the dataset"
+            raise DatasetError(f"{wheel.name} {wheel.version} requires {requirement}, but {found}")

@@ -1,0 +1,78 @@
+"""What a run of the notebook came to: its submission checked and scored, as a table for people."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from devkit.dryrun.notebook import Scenario
+from devkit.dryrun.scoring import score
+from kernelkit.competition import CompetitionFolder, check_submission
+from kernelkit.mask import BitMask
+from kernelkit.predict.pictures import overlay
+from kernelkit.recipe import Recipe
+from kernelkit.slide import Slide
+
+__all__ = ["draw_overlay", "image_reports", "read_checked", "results_table"]
+
+
+def read_checked(scenario: Scenario) -> dict[str, BitMask]:
+    """The masks of a submission, checked as the competition would, from the files alone.
+
+    Raises
+    ------
+    SubmissionError
+        Anything that the competition would refuse.
+    """
+    settings = Recipe.load(scenario.recipe).competition
+    test_set = CompetitionFolder.read(scenario.competition, settings)
+    sizes = {image_id: _size(path) for image_id, path in test_set.files.items()}
+    return check_submission(scenario.submission, test_set.ids, sizes, settings)
+
+
+def image_reports(scenario: Scenario) -> list[dict[str, Any]]:
+    """What the notebook says of each image, in the submission's order."""
+    images: list[dict[str, Any]] = json.loads((scenario.working / "report.json").read_text())[
+        "images"
+    ]
+    return images
+
+
+def results_table(scenario: Scenario, masks: dict[str, BitMask]) -> pd.DataFrame:
+    """One row an image: layout, size, seconds, speed, and Dice where its label is known."""
+    dice = score(masks, scenario.solution) if scenario.solution else {}
+    rows = []
+    for image in image_reports(scenario):
+        megapixels, seconds = image["height"] * image["width"] / 1e6, image["seconds"]
+        row = {
+            "image": image["image"],
+            "layout": image["layout"],
+            "size": f"{image['height']} x {image['width']}",
+            "seconds": f"{seconds:.2f}",
+            "Mpx/s": f"{megapixels / seconds:.2f}" if seconds else "",
+            "waiting": f"{image['waited'] / seconds:.0%}" if seconds else "",
+            "Dice": f"{dice[image['image']]:.3f}" if image["image"] in dice else "",
+            "status": image["status"],
+        }
+        if not dice:
+            del row["Dice"]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def draw_overlay(scenario: Scenario, masks: dict[str, BitMask]) -> Path:
+    """Write the largest prediction, drawn over its image, as a PNG file."""
+    settings = Recipe.load(scenario.recipe).competition
+    test_set = CompetitionFolder.read(scenario.competition, settings)
+    image_id = max(masks, key=lambda name: masks[name].height * masks[name].width)
+    path = scenario.working / "overlay.png"
+    with Slide(test_set.files[image_id]) as slide:
+        plt.imsave(path, overlay(slide, masks[image_id], max_side=1400))
+    return path
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with Slide(path) as slide:
+        return slide.height, slide.width

@@ -1,0 +1,306 @@
+"""Profiles: what an image of Kaggle has, so that a dataset can be made for it on another machine.
+
+A profile is a folder `wheels/profiles/<name>/`: `profile.toml` says the Python, the glibc and the
+machine, and lists the sources of its packages with their dates. A source is a list of requirements
+(what `pip freeze` prints, or what a Dockerfile adds) or what `notebooks/probe.ipynb` printed on
+Kaggle. Later sources lie over earlier ones: an exact pin replaces the version, a mere name that was
+not there yet is recorded as installed at a version that nobody knows.
+"""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from packaging import tags
+from packaging.markers import default_environment
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from devkit.errors import ProfileError
+from devkit.tools import REPOSITORY
+
+__all__ = ["PROFILES", "Installed", "Profile", "load_profile", "profile_names", "read_probe"]
+
+PROFILES = REPOSITORY / "wheels" / "profiles"
+
+_PYTHON = re.compile(r"3\.\d+(\.\d+)?")
+_GLIBC = re.compile(r"2\.\d+")
+# the glibc versions that uv resolves for; any other is resolved for the next older one
+_UV_GLIBC = (17, 28, *range(31, 41))
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A distribution of the image: its name as written, its version or None where unknown."""
+
+    name: str
+    version: Version | None
+
+    @property
+    def pin(self) -> str | None:
+        """Its version as the registry knows it: without a local label such as `+cu128`."""
+        return self.version.public if self.version is not None else None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An image: its Python, platform and packages.
+
+    Attributes
+    ----------
+    name, folder
+        `kaggle-py312`, and where it is written down.
+    python
+        In full, `3.12.13`.
+    glibc
+        `2.35`.
+    machine
+        `x86_64`.
+    packages
+        By canonical name.
+    import_names
+        Import name, possibly dotted, to the distributions that may provide it.
+    """
+
+    name: str
+    folder: Path
+    python: str
+    glibc: str
+    machine: str
+    packages: Mapping[str, Installed]
+    import_names: Mapping[str, tuple[str, ...]]
+
+    @property
+    def python_minor(self) -> tuple[int, int]:
+        """`(3, 12)`."""
+        major, minor = self.python.split(".")[:2]
+        return int(major), int(minor)
+
+    @property
+    def glibc_minor(self) -> int:
+        """The 35 of `2.35`."""
+        return int(self.glibc.split(".")[1])
+
+    @property
+    def uv_platform(self) -> str:
+        """The platform to give to uv: the newest it knows that is no newer than the image."""
+        known = [minor for minor in _UV_GLIBC if minor <= self.glibc_minor]
+        if not known:
+            raise ProfileError(f"{self.folder}: a glibc of {self.glibc} is older than any wheel's")
+        return f"{self.machine}-manylinux_2_{max(known)}"
+
+    @property
+    def platforms(self) -> list[str]:
+        """The platform tags that the image accepts, the best first."""
+        legacy = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+        found = []
+        for minor in range(self.glibc_minor, 4, -1):
+            found.append(f"manylinux_2_{minor}_{self.machine}")
+            if minor in legacy:
+                found.append(f"{legacy[minor]}_{self.machine}")
+        return [*found, f"linux_{self.machine}"]
+
+    @cached_property
+    def tag_ranks(self) -> dict[tags.Tag, int]:
+        """The tags of wheels that the image's Python accepts; the lower the rank, the better."""
+        version, platforms = self.python_minor, self.platforms
+        interpreter = f"cp{version[0]}{version[1]}"
+        accepted = (
+            *tags.cpython_tags(version, abis=[interpreter], platforms=platforms),
+            *tags.compatible_tags(version, interpreter=interpreter, platforms=platforms),
+        )
+        return {tag: rank for rank, tag in reversed(list(enumerate(accepted)))}
+
+    def wheel_rank(self, wheel: Iterable[tags.Tag]) -> int | None:
+        """How well a wheel with these tags fits, the lower the better; None: not at all."""
+        return min((self.tag_ranks[tag] for tag in wheel if tag in self.tag_ranks), default=None)
+
+    @property
+    def markers(self) -> dict[str, str]:
+        """The environment in which markers of requirements hold or not."""
+        return {key: str(value) for key, value in default_environment().items()} | {
+            "implementation_name": "cpython",
+            "implementation_version": self.python,
+            "os_name": "posix",
+            "platform_machine": self.machine,
+            "platform_python_implementation": "CPython",
+            "platform_system": "Linux",
+            "python_full_version": self.python,
+            "python_version": "{}.{}".format(*self.python_minor),
+            "sys_platform": "linux",
+        }
+
+    @property
+    def digest(self) -> str:
+        """A sha256 of all that a resolution depends on."""
+        facts = [
+            self.python,
+            self.glibc,
+            self.machine,
+            sorted((name, str(entry.version)) for name, entry in self.packages.items()),
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def distributions_of(self, module: str) -> tuple[str, ...]:
+        """Canonical names of the distributions that may provide `import module`.
+
+        The longest known part of a dotted name counts, and a name that no table lists is taken
+        for its distribution's own: `scipy.sparse` is `scipy`. They need not be in the image.
+        """
+        parts = module.split(".")
+        for length in range(len(parts), 0, -1):
+            part = ".".join(parts[:length])
+            if part in self.import_names:
+                return self.import_names[part]
+            if length > 1 and canonicalize_name(part) in self.packages:
+                return (canonicalize_name(part),)
+        return (canonicalize_name(parts[0]),)
+
+    def is_pinned(self, name: str) -> bool:
+        """Whether the image has the package of this canonical name at a version that is known."""
+        return name in self.packages and self.packages[name].pin is not None
+
+    def provides(self, module: str) -> bool:
+        """Whether `import module` finds something that the image has."""
+        return any(name in self.packages for name in self.distributions_of(module))
+
+
+def profile_names(folder: Path = PROFILES) -> list[str]:
+    """The profiles there are."""
+    return sorted(path.parent.name for path in folder.glob("*/profile.toml"))
+
+
+def load_profile(name: str, folder: Path = PROFILES) -> Profile:
+    """Read the profile `name`.
+
+    Raises
+    ------
+    ProfileError
+        When there is no such profile, or a file of it cannot be understood.
+    """
+    home = folder / name
+    if not (home / "profile.toml").is_file():
+        raise ProfileError(
+            f"there is no profile '{name}' in {folder}, only {', '.join(profile_names(folder))}; "
+            "make one with `python -m devkit.image.add_profile`"
+        )
+    facts = _read_toml(home / "profile.toml")
+    packages: dict[str, Installed] = {}
+    import_names = _import_table(folder / "import-names.toml")
+    for source in facts.get("sources", []):
+        path = home / str(source.get("file"))
+        if path.suffix == ".json":
+            probe = read_probe(path)
+            packages |= {
+                canonicalize_name(key): Installed(key, _version(value, path))
+                for key, value in probe["packages"].items()
+            }
+            import_names |= _canonical(probe["imports"])
+        else:
+            _overlay(packages, path)
+    if not packages:
+        raise ProfileError(f"{home / 'profile.toml'}: its sources list no package at all")
+    return Profile(
+        name=name,
+        folder=home,
+        python=_full_python(_checked(facts, "python", _PYTHON, home)),
+        glibc=_checked(facts, "glibc", _GLIBC, home),
+        machine=str(facts.get("machine", "x86_64")),
+        packages=packages,
+        import_names=import_names,
+    )
+
+
+def _full_python(text: str) -> str:
+    return text if text.count(".") == 2 else f"{text}.0"
+
+
+def _checked(facts: Mapping[str, Any], key: str, form: re.Pattern[str], home: Path) -> str:
+    value = facts.get(key)
+    if not isinstance(value, str) or not form.fullmatch(value):
+        raise ProfileError(
+            f"{home / 'profile.toml'}: {key} is {value!r}, but should look like "
+            f"{'3.12.13' if key == 'python' else '2.35'!r}"
+        )
+    return value
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: not TOML: {error}") from None
+
+
+def read_probe(path: Path) -> dict[str, Any]:
+    """What `notebooks/probe.ipynb` saved: its `packages`, `imports`, `python`, `glibc` and more.
+
+    Raises
+    ------
+    ProfileError
+        When it is not that.
+    """
+    try:
+        probe = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ProfileError(f"{path}: not what the probe prints: {error}") from None
+    if not isinstance(probe, dict) or not {"packages", "imports", "python", "glibc"} <= set(probe):
+        raise ProfileError(
+            f"{path}: not what the probe prints: it has no packages, imports, python and glibc"
+        )
+    return probe
+
+
+def _import_table(path: Path) -> dict[str, tuple[str, ...]]:
+    return _canonical(_read_toml(path)) if path.is_file() else {}
+
+
+def _canonical(table: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    return {key: tuple(canonicalize_name(name) for name in names) for key, names in table.items()}
+
+
+def _overlay(packages: dict[str, Installed], path: Path) -> None:
+    """Lay the requirements of the list `path` over `packages`."""
+    if not path.is_file():
+        raise ProfileError(f"{path.parent / 'profile.toml'}: its source {path.name} is missing")
+    for requirement in _requirements(path):
+        key = canonicalize_name(requirement.name)
+        pins = [spec.version for spec in requirement.specifier if spec.operator in ("==", "===")]
+        known = packages.get(key)
+        if pins:
+            packages[key] = Installed(requirement.name, _version(pins[0], path))
+        elif (
+            known is None
+            or known.version is None
+            or not requirement.specifier.contains(known.version, prereleases=True)
+        ):
+            packages[key] = Installed(known.name if known else requirement.name, None)
+
+
+def _requirements(path: Path) -> Iterator[Requirement]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        text = line.split(" #")[0].strip()
+        if not text or text.startswith("#"):
+            continue
+        # installed from a repository: only the repository's name is known
+        from_git = re.fullmatch(r"(?:-e )?git\+.*?/([\w.-]+?)(?:\.git)?(?:[@#].*)?", text)
+        try:
+            yield Requirement(from_git[1] if from_git else text)
+        except InvalidRequirement:
+            raise ProfileError(
+                f"{path}:{number}: '{text}' is no requirement such as 'numpy==2.0.2'"
+            ) from None
+
+
+def _version(text: str, path: Path) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        raise ProfileError(f"{path}: '{text}' is no version of a package") from None

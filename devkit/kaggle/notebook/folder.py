@@ -1,0 +1,191 @@
+"""The kernel's folder: the inference notebook with its parameters baked in, and its metadata.
+
+`kaggle kernels push -p FOLDER` pushes it as it is, and so does `make push`. The notebook is the one
+that the dry-run runs, cell by cell, and one more after its parameters, which papermill writes. The
+first line of that cell names the push by a digest of all that it depends on, so that Kaggle itself
+can be asked whether it was done already.
+"""
+
+import ast
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+
+from devkit.errors import DatasetError, ToolError
+from devkit.kaggle.datasets.upload import read_manifest
+from devkit.kaggle.settings import Settings
+from mounted import MANIFEST, WEIGHTS_MANIFEST
+
+__all__ = ["CODE_FILE", "METADATA_FILE", "KernelFolder", "injected_parameters", "prepare_folder"]
+
+CODE_FILE = "inference.ipynb"
+METADATA_FILE = "kernel-metadata.json"
+_INJECTED = "injected-parameters"
+# as papermill begins its cell
+_PARAMETERS = "# Parameters"
+
+Parameters = Mapping[str, str | int | float | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFolder:
+    """A folder that is ready to be pushed.
+
+    Attributes
+    ----------
+    path
+        Where it lies.
+    ref
+        The kernel, `owner/slug`.
+    digest
+        Of the notebook, its parameters, its settings on Kaggle and the datasets' fingerprints.
+    fingerprint
+        Of the kernel dataset that the notebook is to find.
+    sources
+        Datasets, competition, models and scripts to attach, in lower case.
+    """
+
+    path: Path
+    ref: str
+    digest: str
+    fingerprint: str
+    sources: frozenset[str]
+
+
+def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
+    """Write the notebook and `kernel-metadata.json` into the settings' kernel folder.
+
+    Raises
+    ------
+    ToolError
+        No owner, no notebook, or a parameter that the notebook does not have.
+    DatasetError
+        The datasets are not built yet, or for another profile.
+    """
+    if not owner:
+        raise ToolError("nobody is signed in: set owner in kaggle.toml, or KERNELKIT_OWNER")
+    manifest = read_manifest(settings.dataset_folder / MANIFEST)
+    fingerprint, profile = str(manifest["fingerprint"]), manifest["target"]["profile"]
+    if profile != settings.profile:
+        raise DatasetError(
+            f"{settings.dataset_folder} was built for {profile}, but profile is "
+            f"{settings.profile}: make kernel-dataset PROFILE={settings.profile}"
+        )
+    metadata = _metadata(settings, owner)
+    known = _known_parameters(settings.notebook)
+    notebook = _with_parameters(settings, _parameters(settings, owner, fingerprint, known))
+    parts = [metadata, [cell.source for cell in notebook.cells], fingerprint]
+    if settings.weights:
+        parts.append(read_manifest(settings.weights_folder / WEIGHTS_MANIFEST)["fingerprint"])
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    cell = _injected(notebook)
+    cell.source = cell.source.replace(_PARAMETERS, f"{_PARAMETERS} of push {digest}", 1)
+    folder = settings.kernel_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, folder / CODE_FILE)
+    text = json.dumps(metadata, indent=1)
+    (folder / METADATA_FILE).write_text(f"{text}\n", encoding="utf-8")
+    sources = (source for key in metadata if key.endswith("_sources") for source in metadata[key])
+    wanted = frozenset(source.lower() for source in sources)
+    return KernelFolder(folder, str(metadata["id"]), digest, fingerprint, wanted)
+
+
+def injected_parameters(source: str) -> tuple[str, dict[str, Any]]:
+    """The digest of the push that a pushed notebook names, and the parameters baked into it.
+
+    Both are empty for a notebook that was not pushed from a folder made here.
+    """
+    try:
+        cells = [cell["source"] for cell in json.loads(source)["cells"]]
+    except (ValueError, KeyError, TypeError):
+        return "", {}
+    for cell in ("".join(cell) for cell in cells):
+        if found := re.match(rf"{_PARAMETERS} of push (\w+)\n", cell):
+            nodes = [node for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
+            values = {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in nodes}
+            return found[1], values
+    return "", {}
+
+
+def _known_parameters(notebook: Path) -> list[str]:
+    """The parameters in the notebook's cell tagged `parameters`."""
+    if not notebook.is_file():
+        raise ToolError(f"{notebook}: there is no such notebook; correct notebook in kaggle.toml")
+    try:
+        return list(papermill.inspect_notebook(str(notebook)))
+    except (ValueError, nbformat.ValidationError):
+        raise ToolError(f"{notebook}: not a notebook that can be read") from None
+
+
+def _parameters(settings: Settings, owner: str, fingerprint: str, known: list[str]) -> Parameters:
+    """What the notebook is told on Kaggle; the settings' own parameters come last."""
+    baked: dict[str, str | int | float | bool] = {
+        "competition": f"/kaggle/input/competitions/{settings.competition}",
+        "recipe": settings.recipe,
+        "output": "/kaggle/working",
+    }
+    if settings.weights:
+        baked["models"] = f"/kaggle/input/datasets/{owner}/{settings.weights}"
+    if "fingerprint" in known:  # a notebook of one's own may do without
+        baked["fingerprint"] = fingerprint
+    parameters = baked | settings.parameters
+    if unknown := sorted(set(parameters) - set(known)):
+        raise ToolError(
+            f"{settings.notebook} has no parameter {unknown[0]}: its cell tagged 'parameters' has "
+            f"{', '.join(known) or 'none'}"
+        )
+    return parameters
+
+
+def _with_parameters(settings: Settings, parameters: Parameters) -> nbformat.NotebookNode:
+    """The notebook as papermill prepares it, without outputs, dates or paths of this machine."""
+    logging.getLogger("papermill").setLevel(logging.WARNING)
+    notebook = papermill.execute_notebook(
+        str(settings.notebook), None, dict(parameters), prepare_only=True, progress_bar=False
+    )
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    _injected(notebook).id = _INJECTED
+    return notebook
+
+
+def _injected(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    return next(cell for cell in notebook.cells if _INJECTED in cell.metadata.get("tags", ()))
+
+
+def _metadata(settings: Settings, owner: str) -> dict[str, Any]:
+    """`kernel-metadata.json`: every key is written, since some have dangerous defaults."""
+    own = [settings.dataset, *([settings.weights] if settings.weights else [])]
+    metadata: dict[str, Any] = {
+        "id": f"{owner}/{settings.kernel}",
+        "title": settings.kernel_title,
+        "code_file": CODE_FILE,
+        "language": "python",
+        "kernel_type": "notebook",
+        "is_private": True,
+        "enable_gpu": bool(settings.accelerator),
+        "enable_tpu": False,
+        "enable_internet": False,
+        "dataset_sources": [*(f"{owner}/{slug}" for slug in own), *settings.datasets],
+        "competition_sources": [settings.competition],
+        "kernel_sources": list(settings.kernels),
+        "model_sources": list(settings.models),
+        "keywords": [],
+        "docker_image_pinning_type": settings.image_pinning,
+    }
+    if settings.accelerator:
+        metadata["machine_shape"] = settings.accelerator
+    if settings.docker_image:
+        metadata["docker_image"] = settings.docker_image
+    return metadata

@@ -1,0 +1,277 @@
+"""Calls of the official client, with errors that say what to do, a time limit, and no secrets.
+
+The client exits 0 on many failures, prints instead of raising, waits for ever for an answer, and
+treats a service in trouble like a missing dataset. Here each call ends: with what it was to bring,
+or with a `ToolError` of one sentence.
+"""
+
+import contextlib
+import importlib
+import io
+import os
+import queue
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from devkit.errors import ToolError
+from devkit.kaggle.service.advice import explain
+from devkit.kaggle.service.secrets import ScrubbedStream, known_secrets, scrub
+from devkit.kaggle.settings import Settings
+from kernelkit.errors import KernelKitError
+
+if TYPE_CHECKING:
+    from devkit.kaggle.service.official import CarefulApi
+
+__all__ = ["Client", "unpack_download", "wait_for"]
+
+_PASSING = (429, 500, 502, 503, 504)
+_LONGEST_PAUSE = 60.0
+
+
+class Client:
+    """The official client, signed in.
+
+    Parameters
+    ----------
+    settings
+        Time limits, and how patient to be.
+
+    Raises
+    ------
+    ToolError
+        No credentials, credentials that Kaggle does not accept, or no Kaggle.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.secrets = known_secrets()
+        self._api = self._sign_in()
+
+    @property
+    def username(self) -> str:
+        """Who is signed in."""
+        return str(self._api.config_values.get("username", ""))
+
+    @property
+    def owner(self) -> str:
+        """Whose the datasets and kernels are: the owner in the settings, else who is signed in."""
+        return self.settings.owner or self.username
+
+    def do[T](
+        self, doing: str, work: Callable[["CarefulApi"], T], seconds: float | None = None
+    ) -> T:
+        """Do something that must not be done twice: one attempt, no more.
+
+        Parameters
+        ----------
+        doing
+            What it is, for the error: "push the kernel alice/inference".
+        work
+            The calls to make.
+        seconds
+            To wait for its end; the settings' time for an answer if None.
+
+        Raises
+        ------
+        ToolError
+            It was refused or failed, or there was no answer in time.
+        """
+        try:
+            return self._run(lambda: work(self._api), seconds or self.settings.answer_seconds)
+        except KernelKitError:
+            raise
+        except Exception as error:
+            raise self._explained(doing, error) from error
+
+    def ask[T](self, doing: str, work: Callable[["CarefulApi"], T]) -> T:
+        """Ask something that may be asked again while the service has trouble; as `do` else."""
+        until = time.monotonic() + self.settings.patience_seconds
+        pause = min(self.settings.poll_seconds, 1.0)
+        while True:
+            try:
+                return self._run(lambda: work(self._api), self.settings.answer_seconds)
+            except KernelKitError:
+                raise
+            except Exception as error:
+                if not _is_passing(error) or time.monotonic() + pause > until:
+                    raise self._explained(doing, error) from error
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def find[T](self, doing: str, work: Callable[["CarefulApi"], T]) -> T | None:
+        """As `ask`; None where there is nothing of that name.
+
+        Kaggle answers 403 as well as 404 then, so as not to tell what others keep in private.
+        """
+
+        def guarded(api: "CarefulApi") -> T | None:
+            try:
+                return work(api)
+            except requests.HTTPError as error:
+                if _status(error) in (403, 404):
+                    return None
+                raise
+
+        return self.ask(doing, guarded)
+
+    def stream[T](self, work: Callable[["CarefulApi"], Iterable[T]]) -> Iterator[T | None]:
+        """What `work` yields, as it comes, and None whenever nothing came for a while.
+
+        A stream that breaks off just ends: whoever reads it has other means to know why.
+        """
+        items: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+
+        def run() -> None:
+            with contextlib.suppress(requests.RequestException, ValueError, OSError):
+                for item in work(self._api):
+                    items.put(item)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        while thread.is_alive() or not items.empty():
+            try:
+                yield items.get(timeout=self.settings.poll_seconds)
+            except queue.Empty:
+                yield None
+
+    def say(self, text: str) -> None:
+        """Print a line, without secrets."""
+        print(scrub(text, self.secrets), flush=True)
+
+    def refuse(self, doing: str, words: str) -> ToolError:
+        """The error for an answer that says no without an HTTP error."""
+        return ToolError(explain(doing, scrub(words, self.secrets)))
+
+    def _sign_in(self) -> "CarefulApi":
+        # with these the client prints its requests, credentials and all
+        for name in ("VERBOSE", "VERBOSE_OUTPUT"):
+            os.environ.pop(name, None)
+
+        def sign_in() -> "CarefulApi":
+            official = importlib.import_module("devkit.kaggle.service.official")
+            api: CarefulApi = official.CarefulApi(self.settings.poll_seconds / 20)
+            api.authenticate()
+            return api
+
+        try:
+            return self._run(sign_in, self.settings.answer_seconds)
+        except SystemExit:
+            raise ToolError(
+                "there are no Kaggle credentials that work: run `kaggle auth login`, or make a "
+                "token at kaggle.com/settings/api and put it into ~/.kaggle/access_token"
+            ) from None
+        except Exception as error:
+            raise self._explained("sign in to Kaggle", error) from error
+
+    def _run[T](self, work: Callable[[], T], seconds: float) -> T:
+        """Run `work` in a thread, since the client would wait for ever for an answer."""
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                results.append(work())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        with self._hushed():
+            thread.start()
+            thread.join(seconds)
+        if errors:
+            raise errors[0]
+        if not results:
+            raise TimeoutError(f"no answer within {seconds:g} s")
+        return results[0]
+
+    @contextlib.contextmanager
+    def _hushed(self) -> Iterator[None]:
+        """Keep what the client prints from the output; its progress bars pass, scrubbed."""
+        progress: Any = ScrubbedStream(sys.stderr, self.secrets)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(progress):
+            yield
+
+    def _explained(self, doing: str, error: Exception) -> ToolError:
+        response = getattr(error, "response", None)
+        if isinstance(error, requests.HTTPError) and response is not None:
+            words = scrub(_words(response, error), self.secrets)
+            return ToolError(explain(doing, words, response.status_code))
+        words = scrub(str(error) or repr(error), self.secrets)
+        if isinstance(error, requests.RequestException | TimeoutError):
+            return ToolError(
+                f"could not {doing}: Kaggle could not be reached ({_shortened(words)}); "
+                "run the same command again"
+            )
+        return ToolError(f"could not {doing}: {_shortened(words)} ({type(error).__name__})")
+
+
+def wait_for[T](
+    what: str,
+    check: Callable[[], T | None],
+    *,
+    seconds: float,
+    every: float,
+    go_on: str = "run the same command again to go on waiting",
+) -> T:
+    """Call `check` until it returns something, and return that.
+
+    Raises
+    ------
+    ToolError
+        When `seconds` have passed: what was waited for, and how to go on.
+    """
+    until = time.monotonic() + seconds
+    while (found := check()) is None:
+        if time.monotonic() + every > until:
+            raise ToolError(f"{what} did not come about within {seconds:g} s; {go_on}")
+        time.sleep(every)
+    return found
+
+
+def unpack_download(folder: Path) -> Path | None:
+    """The one file that was fetched into `folder`, None where there is none.
+
+    What Kaggle compressed for its storage comes as a zip archive, under one name or another.
+    """
+    path = next(iter(sorted(folder.iterdir())), None)
+    if path is not None and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            path.write_bytes(archive.read(archive.namelist()[0]))
+    return path
+
+
+def _status(error: Exception) -> int | None:
+    response = getattr(error, "response", None)
+    return response.status_code if response is not None else None
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same question may get an answer a little later."""
+    if isinstance(error, requests.HTTPError):
+        return _status(error) in _PASSING
+    return isinstance(error, requests.ConnectionError | requests.Timeout | TimeoutError)
+
+
+def _words(response: requests.Response, error: Exception) -> str:
+    """What the service says of the error, or the client where it says nothing."""
+    try:
+        content = response.json()
+    except ValueError:
+        return str(error)
+    if isinstance(content, dict):
+        for key in ("message", "error", "errorMessage"):
+            if content.get(key):
+                return str(content[key])
+    return str(error)
+
+
+def _shortened(text: str, longest: int = 300) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= longest else f"{text[:longest]}..."

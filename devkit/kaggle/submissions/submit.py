@@ -1,0 +1,242 @@
+"""Submit once, whatever is interrupted on the way, and wait for the score.
+
+A retry finds what was submitted by its tag: in the ledger, and in Kaggle's own list, where it is
+part of the description. Kaggle's list decides: an answer that was lost on the way does not mean
+that nothing was submitted, and a friendly answer does not mean that something was.
+"""
+
+import datetime
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from devkit.errors import ToolError
+from devkit.kaggle.notebook.kernel import Pushed
+from devkit.kaggle.notebook.run import SUBMISSION
+from devkit.kaggle.service.client import Client, wait_for
+from devkit.kaggle.submissions.ledger import Entry, Ledger, make_tag
+from devkit.kaggle.submissions.listed import Listed, list_submissions, look_up, submissions_left
+from kernelkit.files import file_sha256
+
+__all__ = ["submit_files", "submit_kernel"]
+
+
+def submit_kernel(client: Client, pushed: Pushed, message: str, *, again: bool = False) -> Entry:
+    """Submit the output of a kernel version that is complete, and wait for its score.
+
+    Parameters
+    ----------
+    again
+        Submit it once more, where it was submitted before and has its end.
+
+    Raises
+    ------
+    ToolError
+        Kaggle refused it, none is left today, or scoring failed.
+    """
+    competition = client.settings.competition
+    parts = (competition, pushed.ref, pushed.number)
+    entry = Entry(
+        competition=competition,
+        kernel=pushed.ref,
+        version=pushed.number,
+        file=SUBMISSION,
+        fingerprint=pushed.fingerprint,
+        message=message,
+        tag=_tag(client, parts, again),
+    )
+
+    def send(api: Any) -> Any:
+        return api.competition_submit_code(
+            SUBMISSION, entry.description, competition, pushed.ref, pushed.number, quiet=True
+        )
+
+    return _wait_for_score(client, _send_once(client, entry, send))
+
+
+def submit_files(
+    client: Client, files: Sequence[Path], message: str, *, again: bool = False
+) -> list[Entry]:
+    """Submit CSV files in the order given, as many as are allowed today, and wait for the scores.
+
+    Raises
+    ------
+    ToolError
+        A file is missing, was refused or not scored, or there are more than may be submitted
+        today: those left are named, and the same command goes on with them tomorrow.
+    """
+    if missing := [path for path in files if not path.is_file()]:
+        raise ToolError(f"{missing[0]}: there is no such file; nothing was submitted")
+    sent: list[Entry] = []
+    left: list[Path] = []
+    for path in files:
+        entry = _file_entry(client, path, message, again)
+        if left or (_must_be_sent(client, entry) and not _may_submit(client, entry.competition)):
+            left.append(path)
+            continue
+        sent.append(_send_once(client, entry, _sender(path, entry)))
+    scored, problems = [], []
+    for entry in sent:
+        try:
+            scored.append(_wait_for_score(client, entry))
+        except ToolError as error:
+            problems.append(str(error))
+    if left:
+        problems.append(
+            f"the day's submissions are used up, {len(left)} of {len(files)} files are left "
+            f"({', '.join(path.name for path in left)}); run the same command again after 00:00 UTC"
+        )
+    if problems:
+        raise ToolError("; ".join(problems))
+    return scored
+
+
+def _file_entry(client: Client, path: Path, message: str, again: bool) -> Entry:
+    sha256 = file_sha256(path)
+    competition = client.settings.competition
+    return Entry(
+        competition=competition,
+        file=path.name,
+        fingerprint=sha256[:16],
+        message=message or path.stem,
+        tag=_tag(client, (competition, sha256), again),
+    )
+
+
+def _sender(path: Path, entry: Entry) -> Callable[[Any], Any]:
+    def send(api: Any) -> Any:
+        return api.competition_submit(str(path), entry.description, entry.competition, quiet=True)
+
+    return send
+
+
+def _tag(client: Client, parts: tuple[str | int, ...], again: bool) -> str:
+    """The tag of what these parts make; with `again`, the first one that has no end yet."""
+    tag = make_tag(*parts)
+    if not again:
+        return tag
+    ledger = Ledger(client.settings.ledger)
+    listed = list_submissions(client, client.settings.competition)
+    number = 1
+    while _has_ended(tag, ledger, listed):
+        number += 1
+        tag = make_tag(*parts, number)
+    return tag
+
+
+def _has_ended(tag: str, ledger: Ledger, listed: list[Listed]) -> bool:
+    known, there = ledger.find(tag), _with_tag(listed, tag)
+    return (known is not None and known.status != "sending") or (
+        there is not None and there.status != "PENDING"
+    )
+
+
+def _must_be_sent(client: Client, entry: Entry) -> bool:
+    known = Ledger(client.settings.ledger).find(entry.tag)
+    return (known is None or known.status == "sending") and _find(client, entry) is None
+
+
+def _may_submit(client: Client, competition: str) -> bool:
+    return submissions_left(client, competition) != 0
+
+
+def _send_once(client: Client, entry: Entry, send: Callable[[Any], Any]) -> Entry:
+    """Send it unless it was sent before; returns the entry with Kaggle's number for it."""
+    ledger = Ledger(client.settings.ledger)
+    known = ledger.find(entry.tag)
+    if known is not None and known.status != "sending":
+        client.say(f"{_name(known)} was submitted before, as {known.ref}")
+        return known
+    if (listed := _find_after_sending(client, entry, known)) is not None:
+        client.say(f"{_name(entry)} was submitted before, as {listed.ref}")
+        return entry.model_copy(update={"ref": listed.ref})
+    if not _may_submit(client, entry.competition):
+        raise ToolError(
+            f"{entry.competition} takes no more submissions today, so {_name(entry)} was not "
+            "submitted; run the same command again after 00:00 UTC"
+        )
+    entry = ledger.append(entry)
+    doing = f"submit {_name(entry)} to {entry.competition}"
+    try:
+        answer = client.do(doing, send, client.settings.upload_seconds)
+    except ToolError:
+        # the answer may be lost, and the submission be there all the same
+        if (listed := _find(client, entry)) is None:
+            raise
+        return entry.model_copy(update={"ref": listed.ref})
+    if "could not" in answer.message.lower():
+        raise client.refuse(doing, f"{answer.message}: its upload failed")
+    # Kaggle has been seen to say "successfully" where the limit was reached
+    settings = client.settings
+    listed = wait_for(
+        f"{_name(entry)} in Kaggle's list of submissions (it said {answer.message!r})",
+        lambda: _find(client, entry, answer.ref),
+        seconds=settings.settle_seconds,
+        every=min(settings.poll_seconds, settings.settle_seconds),
+        go_on="look at the competition's page; the same command sends it again if it is not there",
+    )
+    client.say(f"{_name(entry)} is submitted, as {listed.ref}")
+    return entry.model_copy(update={"ref": listed.ref})
+
+
+def _find_after_sending(client: Client, entry: Entry, known: Entry | None) -> Listed | None:
+    """Look it up in Kaggle's list, for some time where it may have been sent just now."""
+    listed = _find(client, entry)
+    if known is None:
+        return listed
+    begun = datetime.datetime.fromisoformat(known.time).timestamp()
+    while listed is None and time.time() < begun + client.settings.settle_seconds:
+        time.sleep(min(client.settings.poll_seconds, client.settings.settle_seconds))
+        listed = _find(client, entry)
+    return listed
+
+
+def _wait_for_score(client: Client, entry: Entry) -> Entry:
+    """Wait until it is scored, and note that in the ledger.
+
+    Raises
+    ------
+    ToolError
+        Scoring failed, or took too long.
+    """
+    settings = client.settings
+    if entry.status == "sending":
+
+        def ended() -> Listed | None:
+            listed = look_up(client, entry.ref)
+            return listed if listed.status != "PENDING" else None
+
+        listed = wait_for(
+            f"the score of {_name(entry)}",
+            ended,
+            seconds=settings.score_seconds,
+            every=settings.poll_seconds,
+        )
+        found = {
+            "status": "scored" if listed.status == "COMPLETE" else "failed",
+            "public_score": listed.public_score,
+            "error": listed.error,
+        }
+        entry = Ledger(settings.ledger).append(entry.model_copy(update=found))
+    if entry.status == "failed":
+        raise ToolError(
+            f"Kaggle could not score {_name(entry)} ({entry.error or 'it gives no reason'}); "
+            "correct it, or submit it once more with AGAIN=1"
+        )
+    client.say(f"{_name(entry)}: public score {entry.public_score or 'not shown'}")
+    return entry
+
+
+def _find(client: Client, entry: Entry, ref: int = 0) -> Listed | None:
+    listed = list_submissions(client, entry.competition)
+    by_ref = (submission for submission in listed if ref and submission.ref == ref)
+    return _with_tag(listed, entry.tag) or next(by_ref, None)
+
+
+def _with_tag(listed: list[Listed], tag: str) -> Listed | None:
+    return next((item for item in listed if f"[{tag}]" in item.description), None)
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.kernel} version {entry.version}" if entry.kernel else entry.file

@@ -1,0 +1,6 @@
+"""A competition's folder as it is mounted, and the submission that it wants."""
+
+from kernelkit.competition.folder import CompetitionFolder
+from kernelkit.competition.submission import Submission, check_submission, preview
+
+__all__ = ["CompetitionFolder", "Submission", "check_submission", "preview"]

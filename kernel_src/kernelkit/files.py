@@ -1,0 +1,50 @@
+"""Files: their hash, and writing that never leaves half of one behind."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+__all__ = ["file_sha256", "open_atomically", "replace_atomically"]
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replace_atomically(path: str | Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to. At the end of the block it takes the place of `path`.
+
+    If the block raises, what was written vanishes and `path` stays as it was. The folder is made
+    if it is missing.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(descriptor)
+    unfinished = Path(name)
+    try:
+        yield unfinished
+        unfinished.chmod(0o644)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_atomically(path: str | Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file that takes the place of `path` once it is complete.
+
+    Line ends are written as they are given.
+    """
+    with (
+        replace_atomically(path) as unfinished,
+        unfinished.open("w", encoding="utf-8", newline="") as file,
+    ):
+        yield file

@@ -1,0 +1,40 @@
+"""A recipe: everything that one competition decides, in one YAML file with checked keys.
+
+The recipes that come with kernelkit lie in this folder, one YAML file per competition.
+"""
+
+from kernelkit.recipe.recipe import Recipe
+from kernelkit.recipe.sections import (
+    Competition,
+    EnsembleRecipe,
+    Execution,
+    ForegroundRule,
+    Gate,
+    ImageKind,
+    Merge,
+    MergeStep,
+    NetworkInput,
+    PostprocessStep,
+    PyramidScale,
+    RLEConvention,
+    Stitching,
+    Tiles,
+)
+
+__all__ = [
+    "Competition",
+    "EnsembleRecipe",
+    "Execution",
+    "ForegroundRule",
+    "Gate",
+    "ImageKind",
+    "Merge",
+    "MergeStep",
+    "NetworkInput",
+    "PostprocessStep",
+    "PyramidScale",
+    "RLEConvention",
+    "Recipe",
+    "Stitching",
+    "Tiles",
+]

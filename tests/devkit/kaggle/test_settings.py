@@ -1,0 +1,123 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from devkit.errors import ToolError
+from devkit.kaggle.settings import SETTINGS_FILE, Settings, load_settings
+from kernelkit.recipe import Recipe
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "kaggle.toml"
+
+
+def test_the_committed_settings_are_the_defaults() -> None:
+    """The example names no owner, and says what holds without it too."""
+    content = tomllib.loads(SETTINGS_FILE.read_text(encoding="utf-8"))
+    assert Settings.model_validate(content) == Settings()
+
+
+def test_without_a_file_the_defaults_hold(path: Path) -> None:
+    """The competition is the recipe's, and paths are relative to the file's folder."""
+    settings = load_settings(path, {})
+    assert settings.competition == Recipe.load(settings.recipe).competition.slug
+    assert settings.dataset == "kernelkit-kaggle-py312"
+    assert settings.dataset_folder == path.parent / "build/kernel-kaggle-py312"
+    assert settings.state == Path("~/.cache/kernelkit").expanduser()
+
+
+OVERRIDES = {
+    "owner": "bob",
+    "kernel": "my-kernel",
+    "title": "Kernelkit inference",
+    "dataset": "my-code",
+    "weights": "",
+    "recipe": "nuclei",
+    "competition": "another",
+    "profile": "kaggle-py313",
+    "pinning": "latest",
+    "docker_image": "an-image",
+    "accelerator": "",
+    "datasets": "['carol/more']",
+    "models": "['bob/net/pytorch/big/3']",
+    "kernels": "['bob/tools']",
+    "parameters": "{workers = 4, strict = true}",
+    "notebook": "mine.ipynb",
+    "dataset_folder": "/elsewhere/{profile}",
+    "weights_folder": "w",
+    "kernel_folder": "k",
+    "output_folder": "o",
+    "ledger": "l.jsonl",
+    "state": "~/s",
+    **dict.fromkeys(
+        ("poll_seconds", "answer_seconds", "patience_seconds", "upload_seconds", "ready_seconds"),
+        "0.5",
+    ),
+    **dict.fromkeys(("kernel_seconds", "score_seconds", "settle_seconds"), "7"),
+}
+
+
+@pytest.mark.parametrize(("key", "text"), OVERRIDES.items(), ids=list(OVERRIDES))
+def test_the_environment_overrides_each_key(path: Path, key: str, text: str) -> None:
+    """Text as it is, all else as TOML; the other keys stay what they were."""
+    before = dict(load_settings(path, {}))
+    after = dict(load_settings(path, {f"KERNELKIT_{key.upper()}": text}))
+    assert after[key] != before[key]
+    follow = {"recipe": {"competition"}, "profile": {"dataset", "dataset_folder"}}
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {key} | follow.get(key, set())
+
+
+def test_no_key_is_left_out_of_the_overrides() -> None:
+    """A new setting gets its place in the test above."""
+    assert set(OVERRIDES) == set(Settings.model_fields)
+
+
+def test_the_environment_goes_over_the_file(path: Path) -> None:
+    """The file holds what the environment does not name."""
+    path.write_text('owner = "alice"\nkernel = "from-the-file"\n')
+    environment = {"KERNELKIT_OWNER": "bob", "KERNELKIT_PARAMETERS": "{workers = 4}"}
+    settings = load_settings(path, environment)
+    assert (settings.owner, settings.kernel) == ("bob", "from-the-file")
+    assert settings.parameters == {"workers": 4}
+
+
+def test_an_override_that_is_no_toml_is_named(path: Path) -> None:
+    """The variable and its value, and what would do."""
+    with pytest.raises(ToolError, match=r"KERNELKIT_DATASETS: 'a/b' is not a TOML value"):
+        load_settings(path, {"KERNELKIT_DATASETS": "a/b"})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("owner =", "not TOML that can be read"),
+        ('onwer = "alice"', "the key onwer does not exist; there are owner, kernel"),
+        ('owner = "Al Ice"', "owner: String should match pattern"),
+        ('kernel = "abc"', "kernel: String should have at least 5 characters"),
+        ("poll_seconds = 0", "poll_seconds: Input should be greater than 0"),
+        ('recipe = "nothing"', "only recipes in kernel_src/kernelkit/recipe/ travel to Kaggle"),
+        ('title = "Another title"', "becomes the slug 'another-title' on Kaggle"),
+        ('profile = "mine"', "pinning must be said for the profile 'mine'"),
+        ('models = ["bob/net"]', "models.0: String should match pattern"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_with_the_file(path: Path, text: str, found: str) -> None:
+    """The key, what was found, and what was wanted."""
+    path.write_text(f"{text}\n")
+    with pytest.raises(ToolError) as caught:
+        load_settings(path, {})
+    assert str(path) in str(caught.value)
+    assert found in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("profile", "pinning"), [("kaggle-py312", "original"), ("kaggle-py313", "latest")]
+)
+def test_the_pinning_follows_the_profile(path: Path, profile: str, pinning: str) -> None:
+    """The newest image is py313's; py312's is kept by pinning."""
+    assert load_settings(path, {"KERNELKIT_PROFILE": profile}).image_pinning == pinning

@@ -1,0 +1,298 @@
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.made.kaggle_home import (
+    FINGERPRINT,
+    KERNEL,
+    Home,
+    make_home,  # noqa: F401, a fixture
+    until,
+)
+from tests.made.kaggle_service import COMPETITION
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def csv_files(home: Home, count: int) -> list[str]:
+    paths = [home.folder / f"answer{number}.csv" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_text(f"id,predicted\naa,{number} 1\n")
+    return [str(path) for path in paths]
+
+
+def test_submit_goes_from_the_datasets_to_a_score(home: Home) -> None:
+    """The version that was pushed and has run is submitted, and its score printed and noted."""
+    result = home.run("submit", "-m", "first try")
+    assert result.code == 0, result.err
+    assert f"{KERNEL} version 1: public score 0.9123" in result.out
+    [request] = home.server.bodies["CreateCodeSubmission"]
+    assert request["competitionName"] == COMPETITION
+    assert (request["kernelOwner"], request["kernelSlug"]) == tuple(KERNEL.split("/"))
+    assert (request["kernelVersion"], request["fileName"]) == (1, "submission.csv")
+    assert request["submissionDescription"].startswith("first try [kk-")
+    begun, ended = home.entries()
+    assert (begun["status"], ended["status"]) == ("sending", "scored")
+    assert ended["time"]
+    assert ended["competition"] == COMPETITION
+    assert (ended["kernel"], ended["version"]) == (KERNEL, 1)
+    assert (ended["fingerprint"], ended["message"]) == (FINGERPRINT, "first try")
+    assert (ended["public_score"], ended["ref"]) == ("0.9123", 7000)
+
+
+def test_the_same_command_again_submits_nothing_and_tells_the_score(home: Home) -> None:
+    """The ledger and Kaggle's list both know it."""
+    assert home.run("submit").code == 0
+    result = home.run("submit")
+    assert result.code == 0
+    assert "was submitted before, as 7000" in result.out
+    assert "public score 0.9123" in result.out
+    assert len(home.service.submissions) == 1
+
+
+def test_without_the_ledger_kaggles_list_tells_what_was_submitted(home: Home) -> None:
+    """Another machine, or a ledger that was lost, does not submit a second time."""
+    assert home.run("submit").code == 0
+    (home.folder / "submissions.jsonl").unlink()
+    result = home.run("submit")
+    assert result.code == 0
+    assert len(home.service.submissions) == 1
+    assert home.entries()[-1]["public_score"] == "0.9123"
+
+
+def test_again_submits_the_same_version_once_more(home: Home) -> None:
+    """Asked for, it is sent again; a third time asks for a third."""
+    assert home.run("submit").code == 0
+    assert home.run("submit", "--again").code == 0
+    assert len(home.service.submissions) == 2
+    assert home.run("submit", "--again").code == 0
+    assert len(home.service.submissions) == 3
+
+
+def test_an_answer_that_was_lost_is_looked_up(home: Home) -> None:
+    """Kaggle hangs up after taking the submission: it is found in the list, and waited for."""
+    home.server.lose_answer("CreateCodeSubmission")
+    result = home.run("submit")
+    assert result.code == 0, result.err
+    assert len(home.service.submissions) == 1
+    assert "public score 0.9123" in result.out
+
+
+def test_a_refusal_is_told_and_leaves_the_way_free(home: Home) -> None:
+    """Rules that were not accepted: the remedy is named, and the same command works afterwards."""
+    home.service.has_joined = False
+    result = home.run("submit")
+    assert result.code == 1
+    assert "join the competition and accept its rules" in result.err
+    assert not home.service.submissions
+    home.service.has_joined = True
+    assert home.run("submit").code == 0
+    assert len(home.service.submissions) == 1
+
+
+def test_a_submission_that_was_said_to_be_taken_but_is_not_listed_is_an_error(home: Home) -> None:
+    """Kaggle was seen to say `Successfully submitted` with no submission left."""
+    home.server.answer("CreateCodeSubmission", {"message": "Successfully submitted", "ref": 4711})
+    result = home.run("submit")
+    assert result.code == 1
+    assert "in Kaggle's list of submissions (it said 'Successfully submitted')" in result.err
+
+
+def test_with_no_submission_left_nothing_is_sent(home: Home) -> None:
+    """The day's limit is asked for first."""
+    assert home.run("submit").code == 0
+    home.service.allowed_today = 0
+    home.write_weights("abc123" * 10)
+    result = home.run("submit")
+    assert result.code == 1
+    assert "takes no more submissions today" in result.err
+    assert home.server.count("CreateCodeSubmission") == 1
+
+
+def test_a_limit_that_only_the_submission_meets_is_told(home: Home) -> None:
+    """Before the first submission Kaggle says all zeros, and the refusal comes later."""
+    home.service.allowed_today = 0
+    result = home.run("submit")
+    assert result.code == 1
+    assert "maximum number of daily submissions" in result.err
+    assert "run the same command again after 00:00 UTC" in result.err
+
+
+def test_a_submission_that_cannot_be_scored_is_an_error(home: Home) -> None:
+    """Kaggle's reason is printed and noted; a retry says the same and submits nothing."""
+    home.service.next_score = {
+        "status": ["PENDING", "ERROR"],
+        "errorDescription": "Submission CSV Not Found",
+    }
+    result = home.run("submit")
+    assert result.code == 1
+    assert "could not score" in result.err
+    assert "Submission CSV Not Found" in result.err
+    assert home.entries()[-1]["status"] == "failed"
+    assert home.run("submit").code == 1
+    assert len(home.service.submissions) == 1
+
+
+def test_a_score_that_does_not_come_is_waited_for_by_the_same_command(home: Home) -> None:
+    """Out of time, the command says how to go on, and going on submits nothing."""
+    home.service.next_score = {"status": ["PENDING"]}
+    home.settings["score_seconds"] = 0.3
+    result = home.run("submit")
+    assert result.code == 1
+    assert "did not come about within 0.3 s; run the same command again" in result.err
+    home.settings["score_seconds"] = 8
+    submission = home.service.submissions[0]
+    submission.timeline.become("COMPLETE")
+    submission.reply["publicScore"] = "0.5"
+    result = home.run("submit")
+    assert result.code == 0
+    assert "public score 0.5" in result.out
+    assert len(home.service.submissions) == 1
+    assert home.server.count("SaveKernel") == 1
+
+
+def test_a_failed_run_is_not_submitted(home: Home) -> None:
+    """Nothing is sent, and the last lines of the log are shown."""
+    home.service.next_run = ["ERROR"]
+    home.service.next_log = ["MemoryError\n"]
+    result = home.run("submit")
+    assert result.code == 1
+    assert "    MemoryError" in result.err
+    assert not home.service.submissions
+
+
+def test_a_run_that_never_ends_is_an_error_that_says_how_to_go_on(home: Home) -> None:
+    """The kernel is not pushed again by the next attempt."""
+    home.service.next_run = ["RUNNING"]
+    home.settings["kernel_seconds"] = 0.3
+    result = home.run("submit")
+    assert result.code == 1
+    assert f"the end of {KERNEL} version 1 did not come about" in result.err
+    home.service.kernels[KERNEL][0].timeline.become("COMPLETE")
+    home.settings["kernel_seconds"] = 8
+    assert home.run("submit").code == 0
+    assert home.server.count("SaveKernel") == 1
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_wait_goes_on_where_it_was(home: Home, end: signal.Signals) -> None:
+    """Ctrl-C or a kill while the score is awaited: the same command submits nothing twice."""
+    home.service.next_score = {"status": ["PENDING"], "publicScore": "0.75"}
+    home.settings["score_seconds"] = (
+        120  # the wait is to end by the signal, however slow the machine
+    )
+    process = home.start("submit", "-m", "interrupted")
+    until(lambda: home.server.count("GetSubmission") > 2)
+    process.send_signal(end)
+    result = home.finish(process)
+    if end == signal.SIGINT:
+        assert result.code == 130
+        assert "submit interrupted: run the same command again to go on" in result.err
+    home.service.submissions[0].timeline.become("COMPLETE")
+    result = home.run("submit", "-m", "interrupted")
+    assert result.code == 0
+    assert "public score 0.75" in result.out
+    assert len(home.service.submissions) == 1
+
+
+def test_a_command_killed_while_it_sends_does_not_send_twice(home: Home) -> None:
+    """The ledger holds the intention; Kaggle's list, asked again, holds the submission."""
+    home.server.hang("CreateCodeSubmission")
+    process = home.start("submit")
+    until(lambda: home.server.count("CreateCodeSubmission"))
+    process.kill()
+    process.wait(timeout=30)
+    assert [entry["status"] for entry in home.entries()] == ["sending"]
+    # it did arrive, and is listed a moment later
+    body = home.server.bodies["CreateCodeSubmission"][0]
+    home.server.call_back("ListSubmissions", lambda: home.service.create_code_submission(body))
+    home.settings["settle_seconds"] = 60
+    result = home.run("submit")
+    assert result.code == 0, result.err
+    assert len(home.service.submissions) == 1
+    assert home.server.count("CreateCodeSubmission") == 1
+
+
+def test_a_file_is_submitted_without_a_kernel(home: Home) -> None:
+    """For competitions that take CSV files."""
+    [path] = csv_files(home, 1)
+    result = home.run("submit", "-f", path, "-m", "from home")
+    assert result.code == 0, result.err
+    assert "answer0.csv: public score 0.9123" in result.out
+    assert home.server.count("SaveKernel") == 0
+    assert home.service.blobs["blob-0"][1] == Path(path).read_bytes()
+    assert home.entries()[-1]["kernel"] == ""
+
+
+def test_an_upload_of_a_file_that_fails_submits_nothing(home: Home) -> None:
+    """The client prints `Could not submit to competition` and exits 0."""
+    [path] = csv_files(home, 1)
+    home.server.fail("PUT", 400)
+    result = home.run("submit", "-f", path)
+    assert result.code == 1
+    assert "its upload failed" in result.err
+    assert not home.service.submissions
+
+
+def test_a_queue_stops_at_the_days_limit_and_goes_on_the_next_day(home: Home) -> None:
+    """In order, each once; what is left is named, and the same command sends only that."""
+    files = csv_files(home, 5)
+    home.service.allowed_today = 3
+    result = home.run("queue", *files)
+    assert result.code == 1
+    assert "2 of 5 files are left (answer3.csv, answer4.csv)" in result.err
+    assert result.out.count("public score") == 3
+    home.service.allowed_today = 5
+    result = home.run("queue", *files)
+    assert result.code == 0, result.err
+    names = [submission.reply["fileName"] for submission in home.service.submissions]
+    assert names == [f"answer{number}.csv" for number in range(5)]
+
+
+def test_a_queue_goes_on_past_a_file_that_cannot_be_scored(home: Home) -> None:
+    """The others get their scores, and the exit code tells of the one."""
+    files = csv_files(home, 2)
+    home.service.next_score = {"status": ["ERROR"], "errorDescription": "bad"}
+
+    def from_now_on() -> None:
+        home.service.next_score = {"status": ["COMPLETE"], "publicScore": "0.6"}
+
+    home.server.call_back("CreateSubmission", lambda: None)
+    home.server.call_back("CreateSubmission", from_now_on)
+    result = home.run("queue", *files)
+    assert result.code == 1
+    assert "could not score answer0.csv (bad)" in result.err
+    assert "answer1.csv: public score 0.6" in result.out
+
+
+def test_a_queue_with_a_missing_file_submits_nothing(home: Home) -> None:
+    """A misspelt name is found before the first file is sent."""
+    result = home.run("queue", *csv_files(home, 1), str(home.folder / "none.csv"))
+    assert result.code == 1
+    assert "none.csv: there is no such file; nothing was submitted" in result.err
+    assert not home.service.submissions
+
+
+def test_submissions_shows_the_ledger_beside_kaggles_list(home: Home) -> None:
+    """Each listed submission with its kernel version and fingerprint, where the ledger has it."""
+    assert home.run("submit", "-m", "mine").code == 0
+    for number in range(4):  # more than a page of the list
+        body = {"fileName": f"{number}.csv", "submissionDescription": "by a team mate"}
+        home.service._add_submission(body, f"{number}.csv")
+    result = home.run("submissions")
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert len(lines) == 5
+    assert f"0.9123  7000  {KERNEL} v1  {FINGERPRINT[:12]}" in lines[-1]
+    assert "not in the ledger  by a team mate" in lines[0]
+
+
+def test_a_ledger_that_cannot_be_read_is_told(home: Home) -> None:
+    """Its line is named, and nothing is submitted on top of it."""
+    (home.folder / "submissions.jsonl").write_text(json.dumps({"a": 1}) + "\n")
+    result = home.run("submit")
+    assert result.code == 1
+    assert "submissions.jsonl: line 1 is not an entry" in result.err
+    assert not home.service.submissions

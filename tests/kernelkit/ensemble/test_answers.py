@@ -1,0 +1,194 @@
+"""What comes out: masks, bits, bytes, and where the members differ."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from matplotlib import cbook
+from torch import nn
+
+from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.disagreement import DisagreementMap
+from kernelkit.errors import DeviceError
+from kernelkit.grid import TileGrid
+from kernelkit.mask import BitMask
+from kernelkit.recipe import Execution
+from tests.made.ensembles import dice, ensemble, sequential
+from tests.made.networks import tiles
+
+OPTIONS = {
+    "fp32": ("fp32", {}),
+    "bf16": ("bf16", {}),
+    "fp16": ("fp16", {}),
+    "contiguous": ("bf16", {"channels_last": False}),
+    "autocast weights": ("bf16", {"half_weights": False}),
+    "norms kept": ("bf16", {"fold_norms": False}),
+    "graph": ("fp32", {"cuda_graph": True}),
+}
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """Tiles of a real photograph (2, 3, 128, 128), uint8."""
+    path = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    pixels = cv2.imread(str(path)).transpose(2, 0, 1)
+    return np.stack([pixels[:, 80:208, 150:278], pixels[:, 300:428, 200:328]])
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_masks_agree_with_the_plain_reference(models, photograph, option):
+    """For every option the mask of a real image agrees with float32 networks run one by one."""
+    folder, networks = models
+    precision, settings = OPTIONS[option]
+    expected = torch.stack(
+        [
+            torch.stack([view.sigmoid() for [view] in folds]).mean(0)
+            for folds in sequential(networks, photograph).values()
+        ]
+    ).mean(0)
+    threshold = float(expected.median())
+    model = MegaModel.from_recipe(
+        folder,
+        ensemble(thresholds=threshold),
+        precision=precision,
+        execution=Execution(**settings),
+    )
+    least = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.995}[precision]
+    assert dice(model.preprocess_and_infer(photograph), expected.numpy() > threshold) >= least
+
+
+def test_half_weights_change_nothing(models):
+    """Keeping weights in half precision gives the bytes that converting them each time gives."""
+    folder, _ = models
+    pixels = tiles(2)
+    kept, converted = (
+        MegaModel.from_recipe(
+            folder,
+            ensemble(),
+            precision="bf16",
+            execution=Execution(half_weights=half),
+        )
+        for half in (True, False)
+    )
+    assert torch.equal(kept.predict(pixels), converted.predict(pixels))
+    sizes = [sum(row["weights_mb"] for row in m.describe()) for m in (kept, converted)]
+    assert sizes[0] < 0.55 * sizes[1]
+
+
+def test_bits_are_the_thresholded_enlarged_cores(models):
+    """`predict_bits` gives what enlarging, cutting and thresholding the probabilities gives."""
+    folder, _ = models
+    scale = 3
+    grid = TileGrid(200, 310, core=144, pad=24, scale=scale)
+    pixels = tiles(len(grid))
+    model = MegaModel.from_recipe(folder, ensemble(), precision="fp32", batch=4)
+    model.predict(pixels)
+    threshold = float(model.predict(pixels).median())
+    model = MegaModel.from_recipe(folder, ensemble(thresholds=threshold), precision="fp32", batch=4)
+    enlarged = nn.functional.interpolate(model.predict(pixels), scale_factor=3, mode="bilinear")
+    packed = model.predict_bits(pixels, list(grid), scale).result()
+    for tile, bits, plain in zip(grid, packed, enlarged.numpy(), strict=True):
+        inner = tile.inner
+        core = plain[:, inner.row : inner.row + inner.height, inner.col : inner.col + inner.width]
+        assert bits.dtype == np.uint8
+        assert bits.shape == (1, tile.core.height, -(-tile.core.width // 8))
+        unpacked = np.unpackbits(bits, axis=-1, count=tile.core.width, bitorder="little")
+        near = np.abs(core - threshold) < 1e-5
+        assert np.array_equal(unpacked[~near], (core > threshold)[~near])
+
+
+def test_bits_paste_into_a_mask(models):
+    """Packed cores, put together, are the mask of the whole image."""
+    folder, _ = models
+    grid = TileGrid(150, 190, core=64, pad=0)
+    pixels = tiles(len(grid))
+    model = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]), precision="fp32")
+    mask = BitMask.zeros(150, 190)
+    expected = np.zeros((150, 190), np.bool_)
+    for tile, bits, plain in zip(
+        grid,
+        model.predict_bits(pixels, list(grid), 1).result(),
+        model.preprocess_and_infer(pixels),
+        strict=True,
+    ):
+        core = tile.core
+        patch = np.unpackbits(bits[0], axis=-1, count=core.width, bitorder="little")
+        mask.paste(core.row, core.col, patch)
+        expected[core.row : core.row + core.height, core.col : core.col + core.width] = plain[
+            0, : core.height, : core.width
+        ]
+    assert mask.area == expected.sum()
+    assert np.array_equal(mask.to_array(), expected)
+
+
+def test_bytes_are_rounded_probabilities(models):
+    """`predict_bytes` gives 255 p, rounded, one array a tile."""
+    folder, _ = models
+    pixels = tiles(3)
+    model = MegaModel.from_recipe(folder, ensemble(), precision="fp32", batch=2)
+    expected = np.rint(model.predict(pixels).numpy() * 255).astype(np.uint8)
+    answers = model.predict_bytes(pixels).result()
+    assert len(answers) == 3
+    assert np.array_equal(np.stack(answers), expected)
+
+
+def test_same_batch_same_bytes(models):
+    """The same tiles give the same bytes, from the same model and from another one."""
+    folder, _ = models
+    pixels = tiles(3)
+    first = MegaModel.from_recipe(folder, ensemble())
+    second = MegaModel.from_recipe(folder, ensemble())
+    assert torch.equal(first.predict(pixels), first.predict(pixels))
+    assert torch.equal(first.predict(pixels), second.predict(pixels))
+    assert first.fingerprint == second.fingerprint
+
+
+def test_networks_that_overflow_are_noticed(models):
+    """Where a network answers NaN, neither bits nor bytes come down as if they were a mask."""
+    folder, _ = models
+    grid = TileGrid(64, 64, core=64)
+    model = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]), precision="fp32")
+    [seat] = model._seating.seats
+    for parameter in seat._module.segmentation_head.parameters():
+        parameter.fill_(torch.inf)
+    for pending in (model.predict_bits(tiles(1), list(grid), 1), model.predict_bytes(tiles(1))):
+        with pytest.raises(DeviceError, match="no number"):
+            pending.result()
+
+
+def test_disagreement_is_the_members_deviation(models):
+    """The disagreement is the standard deviation of the members' probabilities, over blocks."""
+    folder, networks = models
+    pixels = tiles(3)
+    model = MegaModel.from_recipe(folder, ensemble(), precision="fp32", batch=2)
+    probabilities, spread = model.predict_with_disagreement(pixels, block=16)
+    torch.testing.assert_close(probabilities, model.predict(pixels))
+    answers = [
+        view.sigmoid() for folds in sequential(networks, pixels).values() for [view] in folds
+    ]
+    deviation = torch.stack(answers).std(0, correction=0).numpy()
+    expected = deviation.reshape(3, 1, 4, 16, 4, 16).mean((3, 5))
+    np.testing.assert_allclose(spread.numpy(), expected, atol=1e-4)
+
+
+def test_one_member_does_not_disagree(models):
+    """An ensemble of one member has a disagreement of 0."""
+    folder, _ = models
+    model = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]), precision="fp32")
+    _, spread = model.predict_with_disagreement(tiles(1))
+    assert spread.max() < 1e-3
+
+
+def test_disagreement_becomes_a_thumbnail():
+    """Each tile's core lands at its place of the thumbnail, whatever the sizes."""
+    grid = TileGrid(210, 330, core=96, pad=24, scale=3)
+    thumbnail = DisagreementMap(grid, classes=1, block=4)
+    rows, columns = np.mgrid[0:400, 0:400]
+    for tile in grid:
+        blocks = grid.net_size // 4
+        row = tile.read.row + (np.arange(blocks) + 0.5) * 12
+        column = tile.read.col + (np.arange(blocks) + 0.5) * 12
+        thumbnail.add(tile, (row[:, None] * 1000 + column[None]).astype(np.float32)[None])
+    assert thumbnail.image.shape == (1, 18, 28)
+    expected = (rows[:18, :28] * 12 + 6) * 1000 + columns[:18, :28] * 12 + 6
+    assert np.abs(thumbnail.image[0] - expected).max() < 12_500

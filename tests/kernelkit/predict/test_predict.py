@@ -1,0 +1,244 @@
+import itertools
+import pickle
+import shutil
+import signal
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import yaml
+
+from kernelkit.competition import CompetitionFolder, check_submission
+from kernelkit.ensemble import MegaModel
+from kernelkit.errors import CheckpointError, RecipeError, SubmissionError
+from kernelkit.predict import Prediction, load_models, predict
+from kernelkit.predict.deadline import Deadline
+from kernelkit.reader import ReaderPool
+from kernelkit.reader.workers import PieceResult, PieceTask
+from kernelkit.recipe import Recipe
+from kernelkit.slide import Slide
+from tests.made.competition import NETWORK, RECIPE, write_competition, write_models
+
+
+@pytest.fixture(scope="module")
+def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return Recipe.parse(RECIPE)
+
+
+@pytest.fixture(scope="module")
+def models(recipe: Recipe, models_folder: Path) -> dict[str, MegaModel]:
+    return load_models(recipe, models_folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_competition(tmp_path / "competition")
+
+
+def run(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], output: Path, **options: object
+) -> Prediction:
+    competition = CompetitionFolder.read(folder, recipe.competition)
+    return predict(competition, recipe, models, output, **options)  # type: ignore[arg-type]
+
+
+def statuses(done: Prediction) -> dict[str, str]:
+    return {image.image: image.status for image in done.report.images}
+
+
+def test_reader_processes_change_nothing(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """The submission is the same, byte for byte, whether tiles come from 0, 1 or 2 processes."""
+    texts = {
+        run(folder, recipe, models, tmp_path / str(n), workers=n).submission.read_bytes()
+        for n in (0, 1, 2)
+    }
+    assert len(texts) == 1
+    assert len(texts.pop()) > 100
+
+
+def test_stitched_tiles_equal_the_image_seen_at_once(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """An image that fits into one tile has the mask that the models give for that tile."""
+    at_once = recipe.override(tiles__core=224, tiles__pad=0, tiles__fill="zero")
+    done = run(folder, at_once, models, tmp_path / "out")
+    with Slide(folder / "test/a.tiff") as slide:
+        size = (slide.height, slide.width)
+        pixels = np.zeros((1, 3, 224, 224), np.uint8)
+        pixels[0, :, : slide.height, : slide.width] = slide.read(slide.bounds)
+    wanted = models["one"].predict(pixels)[0, 0].cpu().numpy()[: size[0], : size[1]] > 0.5
+    masks = check_submission(done.submission, ["a", "b", "c"], {"a": size}, recipe.competition)
+    assert np.array_equal(masks["a"].to_array().astype(bool), wanted)
+
+
+def spoil_by_truncation(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def spoil_with_text(path: Path) -> None:
+    path.write_text("this is no image")
+
+
+@pytest.mark.parametrize("spoil", [spoil_by_truncation, spoil_with_text, Path.unlink])
+def test_a_bad_image_costs_only_its_own_row(
+    spoil: object, folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """The others are as without it, its row is the fallback, and the report names the reason."""
+    good = run(folder, recipe, models, tmp_path / "good").submission.read_text().splitlines()
+    spoil(folder / "test/b.tiff")  # type: ignore[operator]
+    done = run(folder, recipe, models, tmp_path / "bad", workers=2)
+    rows = done.submission.read_text().splitlines()
+    assert rows == [good[0], good[1], "b,", good[3]]
+    assert statuses(done) == {"a": "predicted", "b": "fallback", "c": "predicted"}
+    (fallback,) = done.report.fallbacks
+    assert "b" in fallback.note
+    assert "\n" not in fallback.note
+
+
+def test_strict_fails_after_the_submission_is_written(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """The exit is an error that names the image, and the file is there all the same."""
+    spoil_with_text(folder / "test/b.tiff")
+    with pytest.raises(SubmissionError, match=r"1 image\(s\) have only the fallback row \(b\)"):
+        run(folder, recipe, models, tmp_path / "out", strict=True)
+    assert (tmp_path / "out/submission.csv").read_text().count("\n") == 4
+
+
+def test_a_run_that_predicted_nothing_says_so(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """A submission of nothing but fallback rows is no success, strict or not."""
+    shutil.rmtree(folder / "test")
+    with pytest.raises(SubmissionError, match="not one image could be predicted"):
+        run(folder, recipe, models, tmp_path / "out")
+
+
+def test_an_interrupted_run_goes_on_where_it_was(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """Finished masks are kept; another recipe does not use them."""
+    first = run(folder, recipe, models, tmp_path / "out")
+    first.masks["b"].unlink()
+    second = run(folder, recipe, models, tmp_path / "out")
+    assert statuses(second) == {"a": "kept", "b": "predicted", "c": "kept"}
+    assert second.submission.read_bytes() == first.submission.read_bytes()
+    other = run(folder, recipe.override(batch=2), models, tmp_path / "out")
+    assert set(statuses(other).values()) == {"predicted"}
+
+
+def test_a_limit_leaves_fallback_rows_for_the_rest(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """The submission has all ids, whatever was predicted."""
+    done = run(folder, recipe, models, tmp_path / "out", limit=1)
+    assert statuses(done) == {"a": "predicted", "b": "fallback", "c": "fallback"}
+
+
+def test_images_after_the_deadline_get_their_fallback(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """When time is over in the middle of the second image, the first one's row stands."""
+    seconds = iter([0.0, 0.0] + [0.0] * 5 + [9999.0] * 99)
+    deadline = Deadline(1, reserve=0, clock=lambda: next(seconds))
+    done = run(folder, recipe, models, tmp_path / "out", deadline=deadline)
+    assert statuses(done) == {"a": "predicted", "b": "fallback", "c": "fallback"}
+    assert "time was over" in done.report.fallbacks[0].note
+
+
+def test_disagreement_is_drawn_on_request(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """There is a picture an image, also of one that an earlier run finished, and the same masks."""
+    without = run(folder, recipe, models, tmp_path / "without")
+    assert not without.disagreement
+    asking = recipe.override(disagreement=True)
+    for _ in range(2):
+        done = run(folder, asking, models, tmp_path / "with")
+        assert done.submission.read_bytes() == without.submission.read_bytes()
+        assert list(done.disagreement) == ["a", "b", "c"]
+        picture = plt.imread(done.disagreement["a"])
+        assert picture.shape[:2] == (-(-150 // 16), -(-201 // 16))
+        assert picture[..., :3].std() > 0.01  # random networks differ, here more and there less
+
+
+class Deadly:
+    """Kills the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return signal.raise_signal, (signal.SIGKILL,)
+
+
+@pytest.fixture
+def killer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the reader process that is given the second piece of all die over it."""
+    submit = ReaderPool.submit
+    pieces = itertools.count()
+
+    def deadly(pool: ReaderPool, task: PieceTask) -> "Future[PieceResult]":
+        if next(pieces) == 1:
+            task = task._replace(source=pickle.dumps(Deadly()))
+        return submit(pool, task)
+
+    monkeypatch.setattr(ReaderPool, "submit", deadly)
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_reader_changes_nothing_but_the_report(
+    folder: Path,
+    recipe: Recipe,
+    models: dict[str, MegaModel],
+    tmp_path: Path,
+    killer: None,
+) -> None:
+    """Tiles that a dead process owed are read in this one, and the submission is the same."""
+    done = run(folder, recipe, models, tmp_path / "out", workers=2)
+    wanted = run(folder, recipe, models, tmp_path / "undisturbed")
+    assert set(statuses(done).values()) == {"predicted"}
+    assert done.submission.read_bytes() == wanted.submission.read_bytes()
+    assert any("went on without reader processes" in image.note for image in done.report.images)
+
+
+def test_a_misspelt_postprocess_step_is_found_first(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """The error comes before any tile is read, and names the step that was meant."""
+    ensemble = recipe.ensembles[0].model_dump() | {"postprocess": [{"remove_smal": {}}]}
+    with pytest.raises(RecipeError, match="remove_small"):
+        run(folder, recipe.override(ensembles=[ensemble]), models, tmp_path / "out")
+
+
+def test_an_output_folder_that_cannot_be_written_is_found_first(
+    folder: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    """The error comes before any model is asked, in one sentence."""
+    (tmp_path / "file").touch()
+    with pytest.raises(SubmissionError, match="the output folder cannot be written to"):
+        run(folder, recipe, {}, tmp_path / "file/out")
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(
+    recipe: Recipe, models_folder: Path, tmp_path: Path
+) -> None:
+    """The message names the file, and weights that fit by chance are not loaded."""
+    shutil.copytree(models_folder, tmp_path / "models")
+    config = {"MODEL": NETWORK | {"encoder_name": "resnet18"}}
+    (tmp_path / "models/run/cfg.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(CheckpointError, match=r"e1_t2_cmax_val_0\.9\.pth"):
+        load_models(recipe, tmp_path / "models")
+
+
+def test_an_empty_models_folder_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    """The message names the folder."""
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        load_models(recipe, tmp_path)

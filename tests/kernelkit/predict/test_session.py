@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from kernelkit.errors import DeviceError
+from kernelkit.predict.deadline import Deadline
+from kernelkit.predict.session import Session
+
+HOME: dict[str, str] = {}
+BATCH = {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
+RERUN = BATCH | {"KAGGLE_IS_COMPETITION_RERUN": "1"}
+
+
+def test_limits_for_trying_hold_at_home_and_not_in_the_hidden_rerun() -> None:
+    """A limit of three images means three at home and in a session, and all in the rerun."""
+    assert Session.detect(HOME).limit(3) == 3
+    assert Session.detect(BATCH).limit(3) == 3
+    assert Session.detect(RERUN).limit(3) is None
+    assert Session.detect(HOME).limit(0) is None
+
+
+def test_strict_is_off_in_the_hidden_rerun() -> None:
+    """A run that fails has no score, so the rerun is never strict."""
+    assert Session.detect(BATCH).strict(True)
+    assert not Session.detect(RERUN).strict(True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_kaggle_session_without_a_gpu_stops_unless_told_to_go_on() -> None:
+    """The error comes before anything is read, and says what to do."""
+    with pytest.raises(DeviceError, match="allow_cpu = True"):
+        Session.detect(BATCH).device()
+    assert Session.detect(BATCH).device(allow_cpu=True).type == "cpu"
+    assert Session.detect(HOME).device().type == "cpu"
+
+
+def test_a_deadline_keeps_its_reserve() -> None:
+    """Of two hours with half an hour in reserve, work may take an hour and a half."""
+    now = 1000.0
+    deadline = Deadline(2, reserve=30, clock=lambda: now)
+    assert deadline.seconds_left == 90 * 60
+    assert deadline.allows(90 * 60)
+    assert not deadline.allows(90 * 60 + 1)
+    now += 90 * 60
+    assert deadline.is_over
