@@ -25,10 +25,11 @@ from devkit.dataset.limits import check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing, add_listing_options, listing_from
 from devkit.dataset.pack import Packed, write_json, write_manifest
 from devkit.tools import REPOSITORY
-from kernelkit.checkpoints import Member, Prefer, load_members
+from kernelkit.checkpoints import Member, load_members
 from kernelkit.checkpoints.weights import PICKLES, read_weights
 from kernelkit.errors import KernelKitError
 from kernelkit.files import file_sha256
+from kernelkit.vocabulary import Prefer
 
 __all__ = ["DEFAULT_LISTING", "pack_weights"]
 

@@ -14,10 +14,9 @@ from functools import cached_property
 from typing import Literal, NamedTuple, overload
 
 from kernelkit.errors import GridError
+from kernelkit.vocabulary import Edges
 
-__all__ = ["Edges", "Tile", "TileGrid", "Window"]
-
-Edges = Literal["pad", "shift"]
+__all__ = ["Tile", "TileGrid", "Window"]
 
 
 class Window(NamedTuple):

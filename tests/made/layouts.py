@@ -9,7 +9,7 @@ import tifffile
 
 from devkit.demo.layouts import LAYOUTS, LOSSLESS, write
 from kernelkit.grid import Window
-from kernelkit.slide.pixels import Fill
+from kernelkit.vocabulary import Fill
 
 __all__ = [
     "LAYOUTS",

@@ -4,6 +4,6 @@
 the compiled sums, `probability_file` the store on disk.
 """
 
-from kernelkit.canvas.canvas import Canvas, Upsample
+from kernelkit.canvas.canvas import Canvas
 
-__all__ = ["Canvas", "Upsample"]
+__all__ = ["Canvas"]

@@ -7,16 +7,14 @@ pixel, at the image's border too, where there may be only one: nothing fades out
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernelkit.errors import GridError
+from kernelkit.vocabulary import Blend
 
-__all__ = ["AxisWeights", "Blend", "axis_weights", "window"]
-
-Blend = Literal["crop", "mean", "linear", "hann", "gaussian"]
+__all__ = ["AxisWeights", "axis_weights", "window"]
 
 
 def window(blend: Blend, size: int) -> NDArray[np.float64]:

@@ -14,21 +14,20 @@ they touch have all their tiles; these are then added up, thresholded and leave 
 
 import os
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.canvas.blend import AxisWeights, Blend, axis_weights
+from kernelkit.canvas.blend import AxisWeights, axis_weights
 from kernelkit.canvas.probability_file import ProbabilityFile
 from kernelkit.canvas.stitchers import BandStitcher, CropStitcher, Stitcher
 from kernelkit.errors import GridError, MaskError
 from kernelkit.grid import Tile, TileGrid
 from kernelkit.mask import BitMask
+from kernelkit.vocabulary import Blend, Upsample
 
-__all__ = ["Canvas", "Upsample"]
-
-Upsample = Literal["tile", "band"]
+__all__ = ["Canvas"]
 
 
 class Canvas:

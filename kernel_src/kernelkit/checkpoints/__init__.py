@@ -4,6 +4,6 @@
 `networks` builds what their folders describe, `programs` loads networks that come as programs.
 """
 
-from kernelkit.checkpoints.members import Member, Prefer, load_members
+from kernelkit.checkpoints.members import Member, load_members
 
-__all__ = ["Member", "Prefer", "load_members"]
+__all__ = ["Member", "load_members"]

@@ -31,15 +31,14 @@ from kernelkit.checkpoints.programs import is_program, load_program
 from kernelkit.checkpoints.weights import PICKLES, is_unpacked, read_weights
 from kernelkit.errors import CheckpointError
 from kernelkit.files import file_sha256
+from kernelkit.vocabulary import Prefer
 
-__all__ = ["Member", "Prefer", "load_members"]
+__all__ = ["Member", "load_members"]
 
 _FOLD = re.compile(r"(?:fold_?)?(\d+)")
 _SUFFIXES = (*PICKLES, ".safetensors", *PROGRAMS)
 
 _DESCRIPTIONS = ("config.json", "cfg.yaml")
-
-Prefer = Literal["best", "ema", "raw"]
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,14 @@ say yes (p > 1/2, or under softmax the likeliest class).
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from kernelkit.errors import RecipeError
+from kernelkit.vocabulary import Activation, Domain
 
-__all__ = ["Activation", "Domain", "combine", "convert"]
-
-Domain = Literal["logits", "probabilities"]
-Activation = Literal["sigmoid", "softmax"]
+__all__ = ["combine", "convert"]
 
 # The classes' axis of an answer (N, K, h, w), counted from the end so that (K, h, w) works too.
 _CLASSES = -3

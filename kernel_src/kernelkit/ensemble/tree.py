@@ -14,11 +14,12 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernelkit.ensemble.merge import Domain, combine, convert
+from kernelkit.ensemble.merge import combine, convert
 from kernelkit.ensemble.placed import Seat
 from kernelkit.ensemble.tta import MixedViews, View, view_set
 from kernelkit.errors import RecipeError
 from kernelkit.recipe import EnsembleRecipe, MergeStep, PyramidScale
+from kernelkit.vocabulary import Domain
 
 __all__ = ["MergeTree", "Spread"]
 

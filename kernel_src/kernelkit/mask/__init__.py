@@ -8,10 +8,8 @@ and shrinks it.
 from kernelkit.mask.bitmask import (
     BitMask,
     Components,
-    Connectivity,
-    Keep,
     rle_decode,
     rle_encode,
 )
 
-__all__ = ["BitMask", "Components", "Connectivity", "Keep", "rle_decode", "rle_encode"]
+__all__ = ["BitMask", "Components", "rle_decode", "rle_encode"]

@@ -7,7 +7,7 @@ encoding, components) is done on the packed words: no path makes an array of a b
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,12 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from kernelkit.errors import MaskError
 from kernelkit.mask import bits, coco, mask_file, rle
 from kernelkit.mask.components import Components, Labels, label, measure, toggle
-from kernelkit.mask.runs import Order, edges_of, fill_edges, map_pieces
+from kernelkit.mask.runs import edges_of, fill_edges, map_pieces
+from kernelkit.vocabulary import Connectivity, Keep, Order
 
-__all__ = ["BitMask", "Components", "Connectivity", "Keep", "rle_decode", "rle_encode"]
-
-type Connectivity = Literal[4, 8]
-type Keep = Literal[">", ">="]
+__all__ = ["BitMask", "Components", "rle_decode", "rle_encode"]
 
 
 class BitMask:

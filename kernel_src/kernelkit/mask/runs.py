@@ -7,7 +7,6 @@ columns, on all cores, and nothing of the mask's size is made.
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 from kernelkit.jit import compiled, count_ones, in_threads, trailing_zeros
 from kernelkit.mask.bits import Words
 from kernelkit.mask.columns import STRIPE, column_edges
+from kernelkit.vocabulary import Order
 
-__all__ = ["Edges", "Order", "edges_of", "fill_edges", "map_pieces"]
+__all__ = ["Edges", "edges_of", "fill_edges", "map_pieces"]
 
 type Edges = NDArray[np.int64]
-type Order = Literal["column", "row"]
 
 _ROWS_AT_ONCE = 512
 _WORDS_AT_ONCE = 16

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kernelkit.errors import MaskError, RecipeError
-from kernelkit.mask import BitMask, Connectivity, Keep, morphology
+from kernelkit.mask import BitMask, morphology
 from kernelkit.recipe import PostprocessStep
+from kernelkit.vocabulary import Connectivity, Keep
 
 __all__ = [
     "STEPS",

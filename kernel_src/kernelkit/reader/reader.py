@@ -37,7 +37,7 @@ from kernelkit.grid import Tile, TileGrid
 from kernelkit.reader.tile_pass import Batch, ReaderStats, ReadOptions, TilePass
 from kernelkit.reader.workers import ReaderPool
 from kernelkit.slide import Slide
-from kernelkit.slide.pixels import Fill
+from kernelkit.vocabulary import Fill
 
 __all__ = ["Batch", "ReaderPool", "ReaderStats", "TileReader"]
 

@@ -17,7 +17,7 @@ from kernelkit.reader.pieces import Piece, cut_pieces, piece_size, whole_tiles
 from kernelkit.reader.shared import LocalArray, SharedArena
 from kernelkit.reader.workers import PieceResult, PieceTask, ReaderPool, Target
 from kernelkit.slide import Slide
-from kernelkit.slide.pixels import Fill
+from kernelkit.vocabulary import Fill
 
 __all__ = ["Batch", "ReadOptions", "ReaderStats", "TilePass"]
 

@@ -29,7 +29,7 @@ from kernelkit.grid import Window
 from kernelkit.reader.block_cache import set_block_cache
 from kernelkit.reader.shared import LocalArray, SharedArena
 from kernelkit.slide import Slide
-from kernelkit.slide.pixels import Fill
+from kernelkit.vocabulary import Fill
 
 __all__ = ["PieceResult", "PieceTask", "ReaderPool"]
 

@@ -14,7 +14,7 @@ import difflib
 import hashlib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
@@ -29,6 +29,7 @@ from kernelkit.recipe.sections import (
     Stitching,
     Tiles,
 )
+from kernelkit.vocabulary import Precision
 
 __all__ = ["Recipe"]
 
@@ -47,7 +48,7 @@ class Recipe(Section):
     ensembles: Annotated[tuple[EnsembleRecipe, ...], Field(min_length=1)]
     stitching: Stitching = Stitching()
     batch: PositiveInt = 8
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     execution: Execution = Execution()
     hours: PositiveFloat = 9.0
     disagreement: bool = False

@@ -14,6 +14,18 @@ from pydantic import (
     model_validator,
 )
 
+from kernelkit.vocabulary import (
+    Activation,
+    Blend,
+    Domain,
+    Edges,
+    Fill,
+    MergeMethod,
+    Order,
+    Prefer,
+    Upsample,
+)
+
 __all__ = [
     "Competition",
     "EnsembleRecipe",
@@ -47,7 +59,7 @@ class Section(BaseModel):
 class RLEConvention(Section):
     """How a mask becomes text: the order of its pixels, the first position, the empty mask."""
 
-    order: Literal["column", "row"] = "column"
+    order: Order = "column"
     base: Literal[0, 1] = 1
     empty: str = ""
 
@@ -74,8 +86,8 @@ class Tiles(Section):
     core: PositiveInt
     pad: NonNegativeInt = 0
     scale: PositiveInt = 1
-    edges: Literal["pad", "shift"] = "pad"
-    fill: Literal["zero", "reflect", "edge"] = "zero"
+    edges: Edges = "pad"
+    fill: Fill = "zero"
 
     @model_validator(mode="after")
     def _scale_divides(self) -> Self:
@@ -139,8 +151,8 @@ class MergeStep(Section):
     `tsharpen(0.5) of probabilities` (p^t, then the mean).
     """
 
-    how: Literal["mean", "gmean", "max", "vote", "tsharpen"] = "mean"
-    of: Literal["logits", "probabilities"]
+    how: MergeMethod = "mean"
+    of: Domain
     temperature: float | None = None
 
     def __str__(self) -> str:
@@ -266,10 +278,10 @@ class EnsembleRecipe(Section):
     name: str
     when: ImageKind = ImageKind()
     runs: tuple[str, ...] = ("*",)
-    checkpoints: Literal["best", "ema", "raw"] = "best"
+    checkpoints: Prefer = "best"
     programs: bool = False
     input: NetworkInput = NetworkInput()
-    activation: Literal["sigmoid", "softmax"] = "sigmoid"
+    activation: Activation = "sigmoid"
     views: tuple[str, ...] | str = ("identity",)
     pyramid: Annotated[tuple[PyramidScale, ...], Field(min_length=1)] = (PyramidScale(),)
     merge: Merge = Merge()
@@ -307,8 +319,8 @@ class Stitching(Section):
     `upsample: band` blends at the network's scale and enlarges finished rows (deepflash2).
     """
 
-    blend: Literal["crop", "mean", "linear", "hann", "gaussian"] = "crop"
-    upsample: Literal["tile", "band"] = "tile"
+    blend: Blend = "crop"
+    upsample: Upsample = "tile"
 
     @property
     def is_crop(self) -> bool:

@@ -5,9 +5,10 @@ from typing import Literal
 import cv2
 import numpy as np
 
-__all__ = ["FILLS", "Fill", "area_average", "border_indices"]
+from kernelkit.vocabulary import Fill
 
-Fill = Literal["zero", "reflect", "edge"]
+__all__ = ["FILLS", "area_average", "border_indices"]
+
 FILLS: tuple[Fill, ...] = ("zero", "reflect", "edge")
 
 # the dtypes that cv2.resize averages; others go through float64, which holds them exactly

@@ -22,7 +22,8 @@ import numpy as np
 from kernelkit.errors import GridError, SlideError
 from kernelkit.grid import Window
 from kernelkit.slide.datasets import BandStack
-from kernelkit.slide.pixels import FILLS, Fill, area_average, border_indices
+from kernelkit.slide.pixels import FILLS, area_average, border_indices
+from kernelkit.vocabulary import Fill
 
 __all__ = ["Slide"]
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from kernelkit.errors import GridError, SlideError
 from kernelkit.grid import Window
 from kernelkit.slide import Slide
-from kernelkit.slide.pixels import FILLS, Fill, area_average
+from kernelkit.slide.pixels import FILLS, area_average
+from kernelkit.vocabulary import Fill
 from tests.made.layouts import (
     LAYOUTS,
     LOSSLESS,

@@ -1,0 +1,46 @@
+"""The words that recipes and functions share. Each list of choices is written down here, once.
+
+`get_args(Edges)` gives the choices as a tuple, for checks and messages.
+"""
+
+from typing import Literal
+
+__all__ = [
+    "Activation",
+    "Blend",
+    "Connectivity",
+    "Domain",
+    "Edges",
+    "Fill",
+    "Keep",
+    "MergeMethod",
+    "Order",
+    "Precision",
+    "Prefer",
+    "Upsample",
+]
+
+# Where tiles at the image's border lie: reaching outside of it, or moved inward.
+Edges = Literal["pad", "shift"]
+# What stands outside of the image.
+Fill = Literal["zero", "reflect", "edge"]
+# How overlapping tiles become one picture.
+Blend = Literal["crop", "mean", "linear", "hann", "gaussian"]
+# When answers are enlarged to the source's resolution: tile by tile, or band by band once blended.
+Upsample = Literal["tile", "band"]
+
+# How answers become one, and what the networks' numbers are.
+MergeMethod = Literal["mean", "gmean", "max", "vote", "tsharpen"]
+Domain = Literal["logits", "probabilities"]
+Activation = Literal["sigmoid", "softmax"]
+# The arithmetic of the networks. "auto" is the fastest that is safe on the device.
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+# Which of a fold's checkpoints is taken.
+Prefer = Literal["best", "ema", "raw"]
+
+# The order of an RLE's pixels: down the columns, or along the rows.
+Order = Literal["column", "row"]
+# Which neighbours of a pixel belong to its component.
+Connectivity = Literal[4, 8]
+# Whether a component of exactly the minimum area stays (">=") or goes (">").
+Keep = Literal[">", ">="]
