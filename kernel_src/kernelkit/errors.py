@@ -1,6 +1,8 @@
-"""The errors kernelkit raises: all are `KernelKitError`, each is also the builtin it resembles.
+"""The errors that kernelkit raises. All are `KernelKitError`, and each is also a builtin.
 
-A message is one sentence for a user: which file, what was found, what was wanted, what to do.
+There is one class per kind of thing that goes wrong, not per module. A message is written for the
+user: which file, what was found, what was wanted, what to do. ". " separates its sentences. It ends
+without a full stop, because what shows it adds its own words around it.
 """
 
 __all__ = [
@@ -11,6 +13,7 @@ __all__ = [
     "GridError",
     "KernelKitError",
     "MaskError",
+    "OutputError",
     "ReaderError",
     "RecipeError",
     "SlideError",
@@ -59,11 +62,15 @@ class SubmissionError(KernelKitError, ValueError):
     """A submission that the competition would refuse."""
 
 
+class OutputError(KernelKitError, OSError):
+    """An output that cannot be written: a folder without access, a full disk, a file in the way."""
+
+
 class DeadlineError(KernelKitError, TimeoutError):
-    """The session's time is nearly over: what is not finished gets its fallback."""
+    """The session's time is nearly over. What is not finished gets its fallback."""
 
 
 def as_sentence(error: Exception) -> str:
-    """Any error as one line; its type stands before it where it is not one of ours."""
+    """Return an error as one line. If it is not one of ours, its type stands before it."""
     text = " ".join(str(error).split()) or "no message"
     return text if isinstance(error, KernelKitError) else f"{type(error).__name__}: {text}"
