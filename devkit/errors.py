@@ -1,6 +1,7 @@
-"""The errors of the workshop: all are `KernelKitError`, each is also the builtin it resembles.
+"""The errors of the workshop. All are `KernelKitError`, and each is also a builtin.
 
-A message is one sentence for a user: which file, what was found, what was wanted, what to do.
+There is one class per kind of thing that goes wrong, not per module. Messages have the form that
+`kernelkit.errors` describes. An output that cannot be written is an `OutputError` from there.
 """
 
 from kernelkit.errors import KernelKitError
@@ -8,8 +9,11 @@ from kernelkit.errors import KernelKitError
 __all__ = [
     "BusyError",
     "DatasetError",
+    "KaggleError",
+    "LedgerError",
     "ProfileError",
     "ResolveError",
+    "SettingsError",
     "ToolError",
     "TwinError",
     "WheelError",
@@ -24,6 +28,14 @@ class DatasetError(KernelKitError, ValueError):
     """A dataset that is not what its manifest says, or that Kaggle would refuse or mangle."""
 
 
+class KaggleError(KernelKitError, RuntimeError):
+    """What Kaggle or its official client refuses, fails at, or does not answer in time."""
+
+
+class LedgerError(KernelKitError, ValueError):
+    """A ledger of submissions that cannot be read."""
+
+
 class ProfileError(KernelKitError, ValueError):
     """A profile of an image that is missing, malformed or self-contradictory."""
 
@@ -32,8 +44,25 @@ class ResolveError(KernelKitError, ValueError):
     """A request for packages that cannot be met on the image."""
 
 
+class SettingsError(KernelKitError, ValueError):
+    """A setting, in kaggle.toml or the environment, that is missing, wrong or unknown."""
+
+
 class ToolError(KernelKitError, RuntimeError):
-    """A tool (uv, pip, ruff) that is missing or failed; `output` holds the tool's own words."""
+    """A tool (uv, pip, ruff) that is missing or failed.
+
+    Parameters
+    ----------
+    message
+        What failed, and how.
+    output
+        The tool's own words.
+
+    Attributes
+    ----------
+    output : str
+        As given.
+    """
 
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
