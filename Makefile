@@ -1,4 +1,4 @@
-# Each target is one line of Python; the environment it needs is made once, at the end of this file.
+# Each target is one line of Python. The end of this file makes the environment that they need, once.
 PYTHON := .venv/bin/python
 UV := $(or $(shell command -v uv),.tools/uv/bin/uv)
 INSTALLER := $(if $(findstring .tools,$(UV)),.tools/uv/bin/uv)
@@ -6,36 +6,44 @@ READY := .venv/.made-from-requirements
 READY_313 := .venv-py313/.made-from-requirements
 BENCHED := .venv-bench/.made-from-requirements
 
-# the package lies below kernel_src, as it does on Kaggle below its dataset
+# The package lies below kernel_src here, and below its dataset on Kaggle.
 export PYTHONPATH := kernel_src
-# threads that wait for each other sleep instead of spinning: on a busy machine that is twice as fast
+# Threads that wait for each other sleep instead of spinning. On a busy machine that is twice as fast.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 SIZE ?= small
 WORKERS ?= 2
 PROFILE ?= kaggle-py312
 ONLY ?= $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
+PYTEST = -n 2 --dist worksteal $(if $(FAST),-m "not slow")
 OWN = $(if $(COMPETITION),--competition "$(COMPETITION)" --models "$(MODELS)" --recipe "$(RECIPE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run test test-py313 lint lock kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions clean
+.PHONY: help dry-run test test-py313 format types lint lock kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions bench clean
 
 help:  ## what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
-dry-run: $(READY)  ## the whole way to a checked submission, at home (SIZE=large, RERUN=1, WORKERS=n; COMPETITION= MODELS= RECIPE=)
+dry-run: $(READY)  ## the whole way to a checked submission, at home (SIZE=large RERUN=1 WORKERS=n COMPETITION= MODELS= RECIPE=)
 	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun) $(OWN)
 
-test: $(READY) lint  ## lint, then every test, two at a time
-	@$(PYTHON) -m pytest -n 2 --dist worksteal
+test: $(READY) lint  ## lint, then every test, two at a time (FAST=1 leaves the slow ones out)
+	@$(PYTHON) -m pytest $(PYTEST)
 
 test-py313: $(READY_313)  ## every test again with Python 3.13 and the versions of Kaggle's next image
-	@.venv-py313/bin/python -m pytest -n 2 --dist worksteal
+	@.venv-py313/bin/python -m pytest $(PYTEST)
 
-lint: $(READY)  ## formatting, linting, types, and whether the image has what the package imports
+format: $(READY)  ## format the code, and mend what ruff can mend
+	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -m ruff check --fix .
+
+types: $(READY)  ## check the types
+	@$(PYTHON) -m mypy
+
+lint: $(READY)  ## formatting, linting, types, who imports whom, and whether the image has what we import
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
-	@$(PYTHON) -m mypy kernel_src/kernelkit
+	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-logo
 	@$(PYTHON) -m devkit.lint --profile $(PROFILE)
 
@@ -80,13 +88,13 @@ bench: $(BENCHED)  ## speed and memory beside the field's tools, one table a sub
 clean:  ## remove all that was made, but for the environment
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache
 
-# ---- the environment: uv, then .venv from the hashed lock
+# ---- the environment: first uv, then .venv from the hashed lock
 .tools/uv/bin/uv: requirements/uv.txt
 	@echo "fetching uv into .tools/"
 	@python3 -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target .tools/uv -r $<
 	@touch $@
 
-# what makes the environment that $@ lies in from the hashed lock $<
+# Make the environment that $@ lies in from the hashed lock $<.
 PYTHON_VERSION = 3.12
 define MAKE_ENVIRONMENT
 @$(UV) venv --quiet --allow-existing --python $(PYTHON_VERSION) $(@D)
@@ -107,10 +115,11 @@ $(BENCHED): requirements/bench.txt $(INSTALLER)
 	@echo "making .venv-bench, with what the benchmarks compare with"
 	$(MAKE_ENVIRONMENT)
 
-# what is locked is what was reviewed: one hash per file, and no address
-LOCK = $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --python-platform x86_64-manylinux_2_35
+# What is locked is what was reviewed. A lock holds one hash per file, and no address.
+LOCK = $(UV) pip compile --quiet --generate-hashes --no-emit-index-url $(if $(UPGRADE),--upgrade)
+ON_KAGGLE = --python-platform x86_64-manylinux_2_35 --python-version
 
 lock: $(INSTALLER)  ## resolve requirements/*.in into the hashed locks beside them (UPGRADE=1 for newer versions)
-	$(LOCK) $(if $(UPGRADE),--upgrade) --python-version 3.12 requirements/dev.in -o requirements/dev.txt
-	$(LOCK) $(if $(UPGRADE),--upgrade) --python-version 3.13 --override requirements/dev-py313.in requirements/dev.in -o requirements/dev-py313.txt
-	$(LOCK) $(if $(UPGRADE),--upgrade) --python-version 3.12 -c requirements/dev.txt requirements/bench.in -o requirements/bench.txt
+	$(LOCK) $(ON_KAGGLE) 3.12 requirements/dev.in -o requirements/dev.txt
+	$(LOCK) $(ON_KAGGLE) 3.13 --override requirements/dev-py313.in requirements/dev.in -o requirements/dev-py313.txt
+	$(LOCK) $(ON_KAGGLE) 3.12 -c requirements/dev.txt requirements/bench.in -o requirements/bench.txt

@@ -1,11 +1,13 @@
-"""How the project's English reads: what is prose in its files, and what of it is too long.
+"""How the project's English reads: what is prose in its files, and how long its sentences are.
 
-`python -m tests.made.prose` prints a table: per folder, semicolons per 100 sentences and words per
-sentence. `python -m tests.made.prose FILE...` lists each sentence that breaks the house's form.
+`python -m tests.made.prose` prints a table. It has semicolons per 100 sentences and words per
+sentence, per folder. `python -m tests.made.prose FILE...` lists each sentence that breaks the
+house's form.
 """
 
 import ast
 import io
+import json
 import re
 import sys
 import tokenize
@@ -13,17 +15,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Sentence", "files", "sentences"]
+__all__ = ["REPOSITORY", "Folder", "Sentence", "by_folder", "files", "sentences"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FOLDERS = ("kernel_src", "devkit", "tests", "benchmarks", "docs", ".")
+FOLDERS = ("kernel_src", "devkit", "tests", "benchmarks", "docs", "notebooks", "wheels")
+SUFFIXES = (".py", ".md", ".ipynb", ".yaml", ".toml")
 # in words
 LONGEST = 20
 
+# Comments for tools.
 _MARKS = re.compile(r"^(type|noqa|pragma|ruff|fmt|mypy)\b")
+# A heading of numpydoc with its rule, and the line that names a parameter above its description.
 _SECTION = re.compile(r"^\s*[A-Z][A-Za-z ]+\n\s*-{3,}\s*$", re.MULTILINE)
-_CODE = re.compile(r"``[^`]+``|`[^`]+`")
+_ENTRY = re.compile(r"^( *)[\w*`][\w*`, ]*( : .*)?\n(?=\1 +\S)", re.MULTILINE)
+_ENTRIES = re.compile(
+    r"^(?: *)(?:Parameters|Other Parameters|Attributes|Returns|Yields|Raises)\n *-{3,}\n"
+    r"(?:(?!^ *[A-Z][A-Za-z ]+\n *-{3,}$).*\n?)*",
+    re.MULTILINE,
+)
+_BULLET = re.compile(r"^\s*(?:[-*#>]+|\d+\.)\s", re.MULTILINE)
+_CODE = re.compile(r"``[^`]+``|`[^`]+`|https?://\S+")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+# 12 000 is one number, and one word
+_NUMBER = re.compile(r"(?<=\d) (?=\d{3}\b)")
 _END = re.compile(r"(?<=[.!?])[\"')*_]*\s+|\n\s*\n|:\s*\n")
+_COMMENT = re.compile(r"(?:^|\s)#+\s(.*)$")
+# Calls whose text somebody reads, and the arguments of argparse that are text.
+_SPEAKING = {"print", "warn", "warning", "info", "error", "exception", "debug"}
+_HELP = {"help", "description", "epilog"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +55,7 @@ class Sentence:
 
     @property
     def words(self) -> int:
-        """How many words it has; a piece of code counts as one."""
+        """How many words it has. A piece of code counts as one."""
         return len(re.findall(r"[A-Za-z0-9][^\s]*", self.text))
 
     @property
@@ -45,22 +64,73 @@ class Sentence:
         return self.text.count(";")
 
 
+@dataclass(frozen=True)
+class Folder:
+    """The sentences of one folder."""
+
+    name: str
+    sentences: list[Sentence]
+
+    @property
+    def words_each(self) -> float:
+        """Words per sentence."""
+        return sum(each.words for each in self.sentences) / max(1, len(self.sentences))
+
+    @property
+    def semicolons_per_100(self) -> float:
+        """Semicolons per 100 sentences."""
+        return 100 * sum(each.semicolons for each in self.sentences) / max(1, len(self.sentences))
+
+
 def files() -> list[Path]:
     """Every file of the project with prose in it."""
-    found = [path for folder in FOLDERS[:-1] for path in (REPOSITORY / folder).rglob("*")]
-    found += [*REPOSITORY.glob("*.md"), REPOSITORY / "build_dataset.py"]
-    return sorted(path for path in found if path.suffix in (".py", ".md"))
+    found = [path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*")]
+    found += REPOSITORY.glob("*")
+    return sorted(
+        path for path in found if path.suffix in SUFFIXES or path.name in ("Makefile", "dev.in")
+    )
 
 
 def sentences(path: Path) -> Iterator[Sentence]:
     """Iterate over the sentences of docstrings, comments and messages, or of a Markdown file."""
     text = path.read_text(encoding="utf-8")
-    blocks = _markdown(text) if path.suffix == ".md" else _python(text)
-    for line, block in blocks:
-        for part in _END.split(_CODE.sub("code", block)):
-            flat = " ".join((part or "").split())
+    if path.suffix == ".py":
+        blocks = _python(text)
+    elif path.suffix == ".md":
+        blocks = _markdown(text)
+    elif path.suffix == ".ipynb":
+        blocks = _notebook(text)
+    else:
+        blocks = _settings(text)
+    for start, block in blocks:
+        for offset, part in _parts(_plain(block)):
+            flat = " ".join(part.split())
             if len(re.findall(r"[A-Za-z]{2,}", flat)) > 1:
-                yield Sentence(path, line, flat)
+                yield Sentence(path, start + offset, flat)
+
+
+def by_folder() -> list[Folder]:
+    """The sentences of every file, folder by folder."""
+    found: dict[str, list[Sentence]] = {}
+    for path in files():
+        found.setdefault(_folder(path), []).extend(sentences(path))
+    return [Folder(name, found[name]) for name in sorted(found)]
+
+
+def _plain(block: str) -> str:
+    """A block with a word in place of each piece of code, and a gap before each item of a list."""
+    block = _BULLET.sub("\n\n", _LINK.sub(r"\1", block))
+    return _NUMBER.sub("", _CODE.sub(lambda code: "code" + "\n" * code[0].count("\n"), block))
+
+
+def _parts(block: str) -> Iterator[tuple[int, str]]:
+    """The sentences of a block, each with the number of lines above it."""
+    start = 0
+    for end in [*_END.finditer(block), None]:
+        part = block[start : end.start() if end else None]
+        blank = len(part) - len(part.lstrip())
+        yield block.count("\n", 0, start + blank), part
+        start = end.end() if end else start
 
 
 def _python(text: str) -> Iterator[tuple[int, str]]:
@@ -68,37 +138,53 @@ def _python(text: str) -> Iterator[tuple[int, str]]:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and (docstring := ast.get_docstring(node)):
-            yield getattr(node, "lineno", 1), _without_examples(docstring)
+            yield node.body[0].lineno, _prose_of(docstring)
         elif isinstance(node, ast.Raise | ast.Call):
             yield from _messages(node)
     yield from _comments(text)
 
 
-def _without_examples(docstring: str) -> str:
+def _prose_of(docstring: str) -> str:
+    """A docstring without its examples, its tables, its headings and the names in its lists."""
     kept, in_example = [], False
     for line in docstring.splitlines():
         in_example = line.lstrip().startswith(">>>") or (in_example and bool(line.strip()))
         kept.append("" if in_example or line.lstrip().startswith("|") else line)
-    return _SECTION.sub("\n", "\n".join(kept))
+    text = _ENTRIES.sub(lambda section: _ENTRY.sub("\n", section[0]), "\n".join(kept))
+    return _SECTION.sub("\n", text)
 
 
 def _messages(node: ast.Raise | ast.Call) -> Iterator[tuple[int, str]]:
-    """The text of an error that is raised, or of what is printed."""
+    """The text of an error, of what is printed or logged, and of a command's help."""
     call = node.exc if isinstance(node, ast.Raise) else node
     if not isinstance(call, ast.Call):
         return
-    if isinstance(node, ast.Call) and getattr(call.func, "id", "") != "print":
-        return
-    for argument in call.args:
-        if isinstance(argument, ast.JoinedStr):
-            parts = [v.value if isinstance(v, ast.Constant) else "it" for v in argument.values]
-            yield argument.lineno, "".join(str(part) for part in parts)
-        elif isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-            yield argument.lineno, argument.value
+    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+    if isinstance(node, ast.Raise) or name in _SPEAKING:
+        for argument in call.args:
+            yield from _strings(argument)
+    for keyword in call.keywords:
+        if isinstance(node, ast.Call) and keyword.arg in _HELP:
+            yield from _strings(keyword.value)
+
+
+def _strings(node: ast.expr) -> Iterator[tuple[int, str]]:
+    """The text that an expression gives, with one word for each value in it."""
+    if isinstance(node, ast.JoinedStr):
+        parts = [v.value if isinstance(v, ast.Constant) else "it" for v in node.values]
+        yield node.lineno, "".join(str(part) for part in parts)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.lineno, node.value
+    elif isinstance(node, ast.BinOp):
+        yield from _strings(node.left)
+        yield from _strings(node.right)
+    elif isinstance(node, ast.IfExp):
+        yield from _strings(node.body)
+        yield from _strings(node.orelse)
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
-    """Comments, those of neighbouring lines as one."""
+    """Comments. Those of neighbouring lines are one, if nothing stands before them."""
     start, lines, last = 0, [], -2
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type != tokenize.COMMENT or token.string.startswith("#!"):
@@ -106,29 +192,57 @@ def _comments(text: str) -> Iterator[tuple[int, str]]:
         words = token.string.lstrip("# ").rstrip()
         if _MARKS.match(words):
             continue
+        if token.line[: token.start[1]].strip():
+            yield token.start[0], words
+            continue
         if token.start[0] != last + 1:
-            if lines:
-                yield start, "\n".join(lines)
+            yield start, "\n".join(lines)
             start, lines = token.start[0], []
         lines.append(words)
         last = token.start[0]
-    if lines:
-        yield start, "\n".join(lines)
+    yield start, "\n".join(lines)
+
+
+def _settings(text: str) -> Iterator[tuple[int, str]]:
+    """The comments of YAML, TOML and the Makefile, those of neighbouring lines as one."""
+    found = [_COMMENT.search(line) for line in text.splitlines()]
+    lines: list[str] = []
+    for number, (line, comment) in enumerate(zip(text.splitlines(), found, strict=True), 1):
+        alone = comment is not None and line.lstrip().startswith("#")
+        if lines and not alone:
+            yield number - len(lines), "\n".join(lines)
+            lines = []
+        if alone:
+            lines.append(comment[1])
+        elif comment is not None:
+            yield number, comment[1]
+    yield len(found) - len(lines) + 1, "\n".join(lines)
+
+
+def _notebook(text: str) -> Iterator[tuple[int, str]]:
+    """The prose of a notebook's cells. Lines are counted within the cell."""
+    for cell in json.loads(text)["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            yield from _markdown(source)
+        else:
+            yield from _python("\n".join(_without_magics(source)))
+
+
+def _without_magics(source: str) -> Iterator[str]:
+    for line in source.splitlines():
+        yield "pass" if line.startswith(("%", "!")) else line
 
 
 def _markdown(text: str) -> Iterator[tuple[int, str]]:
     in_code = False
     kept = []
     for line in text.splitlines():
-        if line.lstrip().startswith("```"):
-            in_code = not in_code
-            line = ""
-        is_prose = not in_code and not line.lstrip().startswith(("|", "![", "<"))
-        kept.append(re.sub(r"^\s*([-*#>]+|\d+\.)\s", "\n", line) if is_prose else "")
-    number = 1
-    for block in re.split(r"(\n\s*\n)", "\n".join(kept)):
-        yield number, block
-        number += block.count("\n")
+        fence = line.lstrip().startswith("```")
+        in_code ^= fence
+        is_prose = not (fence or in_code or line.lstrip().startswith(("|", "![", "<")))
+        kept.append(line if is_prose else "")
+    yield 1, "\n".join(kept)
 
 
 def _folder(path: Path) -> str:
@@ -137,15 +251,16 @@ def _folder(path: Path) -> str:
 
 
 def _table() -> None:
-    rows: dict[str, list[Sentence]] = {}
-    for path in files():
-        rows.setdefault(_folder(path), []).extend(sentences(path))
-    rows["all"] = [sentence for found in list(rows.values()) for sentence in found]
-    print(f"{'folder':28} {'sentences':>9} {'words each':>10} {'semicolons per 100':>18}")
-    for name, found in rows.items():
-        words = sum(sentence.words for sentence in found) / max(1, len(found))
-        joins = 100 * sum(sentence.semicolons for sentence in found) / max(1, len(found))
-        print(f"{name:28} {len(found):9} {words:10.1f} {joins:18.1f}")
+    folders = by_folder()
+    everything = [sentence for folder in folders for sentence in folder.sentences]
+    shipped = [
+        each for folder in folders for each in folder.sentences if "tests" not in folder.name
+    ]
+    folders += [Folder("all", everything), Folder("all without tests", shipped)]
+    print(f"{'folder':32} {'sentences':>9} {'words each':>10} {'semicolons per 100':>18}")
+    for folder in folders:
+        row = f"{folder.name:32} {len(folder.sentences):9} {folder.words_each:10.1f}"
+        print(f"{row} {folder.semicolons_per_100:18.1f}")
 
 
 if __name__ == "__main__":
