@@ -1,20 +1,21 @@
 """Which windows of an image to read, and which core of each counts: pure geometry.
 
-A grid lays square tiles over an image. Each tile has a **read** window, what the network sees, and
-a **core** inside it, the part whose prediction counts; the ring between the two is context. The
-cores partition the image exactly: no pixel twice, none left out, none outside.
+A grid lays square tiles over an image. Each tile has a **read** window, which the network sees. It
+has a **core** inside of that, the part whose prediction counts. The ring between the two is
+context. The cores partition the image exactly: no pixel lies in two, none outside, none is left
+out.
 
-Rows are the image's first axis everywhere, and every length is in pixels of the source unless its
-name says `net`, the network's scale, which is `scale` times smaller.
+Rows are the image's first axis everywhere. Every length is in pixels of the source, unless its name
+says `net`. That is the network's scale, which is `scale` times smaller.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, overload
+from typing import NamedTuple, get_args, overload
 
 from kernelkit.errors import GridError
-from kernelkit.vocabulary import Edges
+from kernelkit.vocabulary import Edges, choices
 
 __all__ = ["Tile", "TileGrid", "Window"]
 
@@ -22,7 +23,7 @@ __all__ = ["Tile", "TileGrid", "Window"]
 class Window(NamedTuple):
     """A rectangle of pixels, rows [row, row + height) and columns [col, col + width).
 
-    It may reach outside its image, on any side, so `row` and `col` may be negative.
+    It may reach outside of its image on any side, so `row` and `col` may be negative.
     """
 
     row: int
@@ -47,11 +48,11 @@ class Window(NamedTuple):
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """The window as two slices; only for one that starts inside its array."""
+        """The window as two slices. It must start inside its array."""
         return slice(self.row, self.bottom), slice(self.col, self.right)
 
     def intersection(self, other: "Window") -> "Window":
-        """Return what the two windows share; of height or width 0 where they share nothing."""
+        """Return what the two windows share. If that is nothing, a side of it is 0."""
         row, col = max(self.row, other.row), max(self.col, other.col)
         height = max(0, min(self.bottom, other.bottom) - row)
         width = max(0, min(self.right, other.right) - col)
@@ -88,17 +89,29 @@ class Tile:
 class TileGrid(Sequence[Tile]):
     """The tiles of an image of `height` x `width`, row by row from the upper left.
 
-    A sequence of `Tile`: it has a length, is indexed and iterated, and costs no memory a tile.
+    It is a sequence of `Tile`, with a length, indices and slices. Tiles take no memory: each is
+    worked out when it is asked for.
 
-    `core`   the side of the square that counts, and the step from one tile to the next
-    `pad`    context on each side of it, so that every read window is a square of core + 2 pad
-    `scale`  the network sees the image this many times smaller; it must divide core and pad
-    `edges`  "pad": cores start at the image's corner, and tiles at the border read outside the
-             image. "shift": tiles at the border are moved inward until they lie inside, so fewer
-             are needed; the last ones still reach outside by less than `scale` pixels where the
-             scale does not divide the image, and all do where the image is smaller than a tile
+    Parameters
+    ----------
+    height, width
+        The image, in pixels.
+    core
+        The side of the square that counts, and the step from one tile to the next.
+    pad
+        Context on each side of the core. Every read window is a square of side core + 2 pad.
+    scale
+        The network sees the image this many times smaller. It must divide `core` and `pad`.
+    edges
+        With "pad", cores start at the image's corner. Tiles at the border read outside of the
+        image. With "shift", tiles at the border are moved inward until they lie inside, so fewer
+        are needed. If the scale does not divide the image, the last ones still reach outside, by
+        less than `scale` pixels. If the image is smaller than a tile, all do.
 
-    Raises GridError where no such grid exists.
+    Raises
+    ------
+    GridError
+        No such grid exists.
     """
 
     height: int
@@ -110,38 +123,23 @@ class TileGrid(Sequence[Tile]):
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
-            raise GridError(f"an image of {self.height} x {self.width} pixels has no tiles")
+            raise GridError(
+                f"an image of {self.height} x {self.width} pixels has no tiles. It needs at least "
+                "one pixel"
+            )
         if self.core < 1 or self.pad < 0 or self.scale < 1:
             raise GridError(
-                f"core {self.core}, pad {self.pad}, scale {self.scale}: core and scale must be at "
-                "least 1, pad at least 0"
+                f"core {self.core}, pad {self.pad}, scale {self.scale} make no grid. Core and "
+                "scale must be at least 1, pad at least 0"
             )
         if self.core % self.scale or self.pad % self.scale:
             core, pad = (-(-side // self.scale) * self.scale for side in (self.core, self.pad))
             raise GridError(
-                f"scale {self.scale} does not divide core {self.core} and pad {self.pad}; core "
+                f"scale {self.scale} does not divide core {self.core} and pad {self.pad}. Core "
                 f"{core} and pad {pad} would do"
             )
-        if self.edges not in ("pad", "shift"):
-            raise GridError(f'edges are "pad" or "shift", not {self.edges!r}')
-
-    @classmethod
-    def from_overlap(
-        cls,
-        height: int,
-        width: int,
-        tile: int,
-        overlap: int,
-        scale: int = 1,
-        edges: Edges = "pad",
-    ) -> "TileGrid":
-        """Lay tiles of side `tile` that share `overlap` pixels: half of it is each one's pad."""
-        if not 0 <= overlap < tile or overlap % 2:
-            raise GridError(
-                f"an overlap of {overlap} does not fit tiles of {tile}: it must be even, at least "
-                "0 and less than the tile"
-            )
-        return cls(height, width, tile - overlap, overlap // 2, scale, edges)
+        if self.edges not in get_args(Edges):
+            raise GridError(f"edges are {choices(Edges)}, not {self.edges!r}")
 
     @property
     def tile_size(self) -> int:
@@ -155,12 +153,12 @@ class TileGrid(Sequence[Tile]):
 
     @property
     def rows(self) -> int:
-        """How many rows of tiles there are."""
+        """The number of rows of tiles."""
         return len(self._row_spans)
 
     @property
     def columns(self) -> int:
-        """How many tiles a row has."""
+        """The number of tiles per row."""
         return len(self._column_spans)
 
     @property
@@ -169,41 +167,6 @@ class TileGrid(Sequence[Tile]):
         top, left = self[0].read.row, self[0].read.col
         last = self[-1].read
         return Window(top, left, last.bottom - top, last.right - left)
-
-    def band(self, row: int) -> range:
-        """Return the indices of the tiles in one row of tiles."""
-        if not 0 <= row < self.rows:
-            raise IndexError(f"row {row} of a grid of {self.rows} rows of tiles")
-        return range(row * self.columns, (row + 1) * self.columns)
-
-    def bands(self) -> Iterator[range]:
-        """Iterate over the rows of tiles, each as the indices of its tiles."""
-        return map(self.band, range(self.rows))
-
-    def tiles_for_rows(self, start: int, stop: int) -> range:
-        """Return the indices of the tiles whose read windows touch image rows [start, stop)."""
-        touching = [
-            row
-            for row, span in enumerate(self._row_spans)
-            if span.read < stop and start < span.read + self.tile_size
-        ]
-        if not touching or start >= stop:
-            return range(0)
-        return range(self.band(touching[0]).start, self.band(touching[-1]).stop)
-
-    def finished_rows(self, index: int, of: Literal["read", "core"] = "read") -> int:
-        """Return how many rows at the top of the image are finished once tile `index` is done.
-
-        No later tile's read window (`of="read"`, for blending) or core (`of="core"`, for pasting)
-        touches them, given that the tiles come in order. `index` -1 means that none is done.
-        """
-        if not -1 <= index < len(self):
-            raise IndexError(f"tile {index} of a grid of {len(self)}")
-        row = (index + 1) // self.columns
-        if row == self.rows:
-            return self.height
-        span = self._row_spans[row]
-        return max(0, span.read if of == "read" else span.core)
 
     def __len__(self) -> int:
         return self.rows * self.columns
@@ -241,8 +204,8 @@ class TileGrid(Sequence[Tile]):
                 _Span(start - self.pad, start, min(self.core, length - start))
                 for start in range(0, length, self.core)
             ]
-        # the last tile ends at the image's end, or up to scale - 1 pixels beyond: its pixels at the
-        # network's scale must lie on the same lattice as everyone's
+        # The last tile ends at the image's end, or up to scale - 1 pixels beyond. Its pixels at
+        # the network's scale must lie on the same lattice as those of all others.
         last = -(-max(0, length - self.tile_size) // self.scale) * self.scale
         reads = [*range(0, last, self.core), last]
         cores = [0, *(read + self.pad for read in range(self.core, last, self.core))]

@@ -1,9 +1,11 @@
 """The words that recipes and functions share. Each list of choices is written down here, once.
 
-`get_args(Edges)` gives the choices as a tuple, for checks and messages.
+`typing.get_args(Edges)` gives the choices as a tuple, for checks. `choices(Edges)` gives them as
+text, for messages.
 """
 
-from typing import Literal
+import json
+from typing import Any, Literal, get_args
 
 __all__ = [
     "Activation",
@@ -18,6 +20,7 @@ __all__ = [
     "Precision",
     "Prefer",
     "Upsample",
+    "choices",
 ]
 
 # Where tiles at the image's border lie: reaching outside of it, or moved inward.
@@ -44,3 +47,15 @@ Order = Literal["column", "row"]
 Connectivity = Literal[4, 8]
 # Whether a component of exactly the minimum area stays (">=") or goes (">").
 Keep = Literal[">", ">="]
+
+
+def choices(words: Any) -> str:
+    """Return one of the lists above as text for a message.
+
+    >>> choices(Edges)
+    '"pad" or "shift"'
+    >>> choices(Connectivity)
+    '4 or 8'
+    """
+    *others, last = (json.dumps(word) for word in get_args(words))
+    return f"{', '.join(others)} or {last}"
