@@ -1,4 +1,4 @@
-"""Files: their hash, and writing that never leaves half of one behind."""
+"""The hash of a file, and writing that never leaves half a file behind."""
 
 import hashlib
 import os
@@ -19,10 +19,10 @@ def file_sha256(path: str | Path) -> str:
 
 @contextmanager
 def replace_atomically(path: str | Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to. At the end of the block it takes the place of `path`.
+    """Give a path beside `path` to write to. After the block it takes the place of `path`.
 
-    If the block raises, what was written vanishes and `path` stays as it was. The folder is made
-    if it is missing.
+    If the block raises, what was written vanishes, and `path` stays as it was. If the folder is
+    missing, it is made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

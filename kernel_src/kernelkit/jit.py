@@ -1,9 +1,7 @@
-"""Compiled functions that start anywhere: numba's decorator with a cache that cannot fail, bit
-instructions, and threads.
+"""Numba's decorator with a cache that cannot fail, bit instructions, and threads.
 
-Numba refuses to decorate at all ("no locator available") when it may write neither beside the
-source nor in the user's home. Kaggle mounts datasets read-only, so `compiled` then goes without a
-cache rather than without the module.
+Kaggle mounts datasets read-only. If numba may write neither beside the source nor in the user's
+home, it refuses to decorate ("no locator available"). `compiled` then goes without a cache.
 """
 
 import os
@@ -18,14 +16,15 @@ from numba.extending import intrinsic
 
 __all__ = ["compiled", "count_ones", "in_threads", "prefetch", "store_word", "trailing_zeros"]
 
+# Pixels. Fewer are done before threads have started.
 _WORTH_A_THREAD = 1 << 25
-"""Pixels; fewer are done sooner than threads start."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function` at its first call, without the GIL, cached on disk where that works.
+    """Compile `function` at its first call, without the GIL, and cache it on disk if that works.
 
-    The cache knows when a function's own file changes, not when one that it calls in another does.
+    The cache notices a change in the function's own file. It does not notice one in another file
+    whose functions it calls.
     """
     try:
         return njit(nogil=True, error_model="numpy", cache=True)(function)
@@ -34,30 +33,30 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @intrinsic
-def trailing_zeros(typing_context: Any, word: Any) -> Any:
-    """Index (int64) of the lowest set bit of a uint64 word that is not 0."""
+def trailing_zeros(_typing: Any, _word: Any) -> Any:
+    """The index (int64) of the lowest set bit of a uint64 word that is not 0."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.uint64), generate
 
 
 @intrinsic
-def count_ones(typing_context: Any, word: Any) -> Any:
-    """Number (int64) of set bits in a uint64 word."""
+def count_ones(_typing: Any, _word: Any) -> Any:
+    """The number (int64) of set bits in a uint64 word."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
 
     return types.int64(types.uint64), generate
 
 
 @intrinsic
-def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
+def prefetch(_typing: Any, array: Any, _row: Any, _column: Any) -> Any:
     """Ask for the cache line of `array[row, column]`, which is read some hundred cycles later."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         struct = context.make_array(array)(context, builder, args[0])
         item = cgutils.get_item_pointer(context, builder, array, struct, list(args[1:]))
         flag, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
@@ -74,10 +73,10 @@ def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
 
 
 @intrinsic
-def store_word(typing_context: Any, array: Any, index: Any, word: Any) -> Any:
+def store_word(_typing: Any, array: Any, _index: Any, _word: Any) -> Any:
     """Store the 8 bytes of a uint64 word in an array of bytes from `index` on, aligned or not."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         struct = context.make_array(array)(context, builder, args[0])
         item = builder.gep(struct.data, [args[1]])
         builder.store(args[2], builder.bitcast(item, ir.IntType(64).as_pointer()), align=1)
@@ -89,11 +88,24 @@ def store_word(typing_context: Any, array: Any, index: Any, word: Any) -> Any:
 def in_threads[Item, Result](
     function: Callable[[Item], Result], items: Sequence[Item], pixels: int
 ) -> list[Result]:
-    """Results of `function` for each item, in order, on all cores that this process may use.
+    """Call `function` with each item, on all cores that this process may use.
 
-    `pixels` is how much work there is in all: little is done at once, without threads. The threads
-    live for this call only: a pool kept in the module would be a pool of dead threads in a forked
-    reader process.
+    The threads live for this call only. In a forked reader process, a pool that the module kept
+    would be one of dead threads.
+
+    Parameters
+    ----------
+    function
+        It should release the GIL.
+    items
+        Its arguments.
+    pixels
+        How much work there is in all. A little is done at once, without threads.
+
+    Returns
+    -------
+    list
+        The results, in the order of the items.
     """
     threads = min(len(items), _usable_cores())
     if threads <= 1 or pixels < _WORTH_A_THREAD:

@@ -83,7 +83,7 @@ def test_the_count_of_the_public_test_images() -> None:
 
 
 def test_tiles_are_cores_with_their_context() -> None:
-    """A core of 1536 with a pad of 384 is read as 2304 pixels, and seen as 768 at scale 3."""
+    """A core of 1536 with a pad of 384 is read as 2304 pixels. At scale 3 that is 768."""
     grid = TileGrid(5000, 6000, core=1536, pad=384, scale=3)
     assert (grid.tile_size, grid.net_size) == (2304, 768)
 

@@ -1,8 +1,7 @@
 """The mask of a whole image in packed bits, and its run-length encodings.
 
-`bitmask` has the class; `bits` and `runs` are the two forms in which it works, words and runs;
-`rle` and `coco` what runs look like as text; `components` finds what touches, `morphology` grows
-and shrinks it.
+`bitmask` has the class. It works on words (`bits`) and on runs (`runs`). `rle` and `coco` turn runs
+into text and back. `components` finds pixels that touch. `morphology` grows and shrinks masks.
 """
 
 from kernelkit.mask.bitmask import (

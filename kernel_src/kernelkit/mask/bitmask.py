@@ -1,13 +1,13 @@
-"""`BitMask`: the mask of a whole image in packed bits, 64 pixels a word, rows first.
+"""`BitMask`: the mask of a whole image in packed bits, 64 pixels per word, rows first.
 
-A 2-gigapixel mask takes 250 MB, and everything done to it here (set operations, run-length
-encoding, components) is done on the packed words: no path makes an array of a byte a pixel.
+A mask of 2 gigapixels takes 250 MB. Set operations, run-length encoding and components work on the
+packed words. Only `to_array` makes an array of one byte per pixel.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from kernelkit.errors import MaskError
 from kernelkit.mask import bits, coco, mask_file, rle
 from kernelkit.mask.components import Components, Labels, label, measure, toggle
-from kernelkit.mask.runs import edges_of, fill_edges, map_pieces
-from kernelkit.vocabulary import Connectivity, Keep, Order
+from kernelkit.mask.runs import fill_runs, map_pieces, runs_of
+from kernelkit.vocabulary import Connectivity, Keep, Order, choices
 
 __all__ = ["BitMask", "Components", "rle_decode", "rle_encode"]
 
@@ -24,9 +24,36 @@ __all__ = ["BitMask", "Components", "rle_decode", "rle_encode"]
 class BitMask:
     """A binary mask of `height` x `width` pixels.
 
-    `words` is uint64, (height, ceil(width / 64)); pixel `c` of a row is bit `c % 64` of word
-    `c // 64`, and the bits past the last column must be 0. Masks are made with `zeros`,
-    `from_array`, `from_rle` or `load`.
+    Masks are made with `zeros`, `from_array`, `from_rle`, `from_coco` or `load`.
+
+    Parameters
+    ----------
+    words
+        uint64 (height, ceil(width / 64)). Pixel `c` of a row is bit `c % 64` of word `c // 64`.
+        The bits past the last column must be 0.
+    width
+        Pixels per row.
+
+    Attributes
+    ----------
+    words
+        The packed pixels, as above. What is written to them is written to the mask.
+    height, width
+        The size in pixels.
+
+    Raises
+    ------
+    MaskError
+        The words are of another type or shape, or there is no pixel.
+
+    Examples
+    --------
+    >>> mask = BitMask.from_rle("1 2 5 1", shape=(2, 3))
+    >>> mask.to_array()
+    array([[1, 0, 1],
+           [1, 0, 0]], dtype=uint8)
+    >>> mask.to_rle(order="row", base=0)
+    '0 1 2 2'
     """
 
     __slots__ = ("height", "width", "words")
@@ -35,13 +62,13 @@ class BitMask:
     def __init__(self, words: bits.Words, width: int) -> None:
         if words.dtype != np.uint64 or words.ndim != 2 or width < 1 or not len(words):
             raise MaskError(
-                f"a mask of width {width} was given {words.dtype} words of shape {words.shape};"
-                " it needs uint64 words (height, ceil(width / 64)) and at least one pixel."
+                f"a mask of width {width} was given {words.dtype} words of shape {words.shape}."
+                " It needs uint64 words (height, ceil(width / 64)) and at least one pixel"
             )
         if words.shape[1] != bits.words_per_row(width):
             raise MaskError(
-                f"a mask of width {width} was given {words.shape[1]} words a row;"
-                f" it needs {bits.words_per_row(width)}."
+                f"a mask of width {width} was given {words.shape[1]} words per row."
+                f" It needs {bits.words_per_row(width)}"
             )
         self.words = words
         self.height = len(words)
@@ -49,35 +76,45 @@ class BitMask:
 
     @classmethod
     def zeros(cls, height: int, width: int) -> Self:
-        """An empty mask. Its memory is taken as it is written to."""
+        """An empty mask. It takes memory only as it is written to."""
         _check_size(height, width)
         return cls(np.zeros((height, bits.words_per_row(width)), np.uint64), width)
 
     @classmethod
     def _unfilled(cls, height: int, width: int) -> Self:
-        """A mask of anything, to be overwritten: several times faster to write to than zeros."""
+        """A mask of any pixels, to be overwritten. That is several times faster than zeros."""
         _check_size(height, width)
         return cls(np.empty((height, bits.words_per_row(width)), np.uint64), width)
 
     @classmethod
     def from_array(cls, array: ArrayLike, threshold: float | None = None) -> Self:
-        """A mask of the pixels that are not 0, or, with a threshold, those above it.
+        """A mask of the pixels of an array that are not 0, or that are above a threshold.
 
-        `array` is (height, width), any strides, of bool, integers or floats; the threshold is on
-        the array's own scale (0-255 for uint8 probabilities). NaN is never above a threshold.
+        Parameters
+        ----------
+        array
+            Bool, integers or floats, (height, width), of any strides.
+        threshold
+            On the array's own scale, so 0 to 255 for uint8 probabilities. NaN is never above it.
+            If None, the pixels that are not 0 are on.
+
+        Raises
+        ------
+        MaskError
+            The array is not 2-dimensional, or has no pixel.
         """
         array = np.asarray(array)
         if array.ndim != 2:
             raise MaskError(
-                f"a mask was to be made from an array of shape {array.shape};"
-                " it needs two dimensions, (height, width)."
+                f"a mask was to be made from an array of shape {array.shape}."
+                " It needs two dimensions, (height, width)"
             )
         mask = cls._unfilled(*array.shape)
         bits.pack(array, threshold, mask.words)
         return mask
 
     def to_array(self) -> NDArray[np.uint8]:
-        """The mask as uint8 (height, width), 0 or 1. It takes a byte a pixel."""
+        """The mask as uint8 (height, width), 0 or 1. It takes one byte per pixel."""
         return bits.unpack(self.words, self.width)
 
     @property
@@ -93,9 +130,21 @@ class BitMask:
     def paste(
         self, row: int, col: int, patch: "ArrayLike | BitMask", threshold: float | None = None
     ) -> None:
-        """Overwrite the pixels from (row, col) on with `patch`, an array or a mask.
+        """Overwrite the pixels from (row, col) on.
 
-        Arrays are taken as by `from_array`. The patch must lie inside the mask.
+        Parameters
+        ----------
+        row, col
+            The patch's upper left corner.
+        patch
+            A mask, or an array as `from_array` takes it. It must lie inside this mask.
+        threshold
+            As for `from_array`.
+
+        Raises
+        ------
+        MaskError
+            The patch reaches outside of the mask, or is no mask.
         """
         other = patch if isinstance(patch, BitMask) else BitMask.from_array(patch, threshold)
         self._check_inside(row, col, other.height, other.width)
@@ -107,12 +156,12 @@ class BitMask:
         return type(self)(bits.cut(self.words[row : row + height], col, width), width)
 
     def rows(self, start: int, stop: int) -> Self:
-        """The band of rows [start, stop) as a view: what is written to it is written here."""
+        """The band of rows [start, stop) as a view. What is written to it is written here."""
         self._check_inside(start, 0, stop - start, self.width)
         return type(self)(self.words[start:stop], self.width)
 
     def copy(self) -> Self:
-        """A mask of its own with the same pixels."""
+        """A mask with the same pixels and memory of its own."""
         return type(self)(self.words.copy(), self.width)
 
     def __or__(self, other: "BitMask") -> Self:
@@ -141,38 +190,54 @@ class BitMask:
         return type(self), (self.words, self.width)
 
     def dice(self, other: "BitMask") -> float:
-        """2 |A and B| / (|A| + |B|); 1 when both are empty."""
+        """The Dice coefficient, 2 |A and B| / (|A| + |B|). Two empty masks have 1."""
         both = bits.count_common(self.words, self._same_size(other))
         total = self.area + other.area
         return 2 * both / total if total else 1.0
 
     def iou(self, other: "BitMask") -> float:
-        """|A and B| / |A or B|; 1 when both are empty."""
+        """Intersection over union, |A and B| / |A or B|. Two empty masks have 1."""
         both = bits.count_common(self.words, self._same_size(other))
         either = self.area + other.area - both
         return both / either if either else 1.0
 
     def thumbnail(self, scale: int) -> NDArray[np.float32]:
-        """Mean coverage (0 to 1) of each scale x scale block: (ceil(h / scale), ceil(w / scale)).
+        """The share of each scale x scale block that is on.
 
-        Blocks at the right and bottom border are averaged over the pixels they have.
+        Returns
+        -------
+        NDArray
+            float32 (ceil(height / scale), ceil(width / scale)), 0 to 1. Blocks at the right and
+            bottom border are averaged over the pixels that they have.
         """
         if scale < 1:
-            raise MaskError(f"a thumbnail at scale {scale} was asked for; it needs at least 1.")
+            raise MaskError(f"a thumbnail at scale {scale} was requested. It needs at least 1")
         return bits.coverage(self.words, self.width, scale)
 
     def to_rle(self, order: Order = "column", base: int = 1, empty: str = "") -> str:
-        """The mask as "start length start length ...".
+        """The run-length encoding, "start length start length ...".
 
-        `order` says whether pixels are numbered down the columns (most competitions) or along the
-        rows, `base` is the first pixel's number, `empty` is what an empty mask is written as.
+        Parameters
+        ----------
+        order
+            "column" numbers the pixels down the columns, as most competitions do. "row" numbers
+            them along the rows.
+        base
+            The first pixel's number, 0 or 1.
+        empty
+            The text for an empty mask.
+
+        Raises
+        ------
+        MaskError
+            There is no such order or base.
         """
         rle.check_convention(order, base)
         pieces = map_pieces(
             self.words,
             self.width,
             order,
-            lambda edges, is_on: rle.format_piece(edges, is_on, base),
+            lambda runs, is_on: rle.format_piece(runs, is_on, base),
         )
         return rle.join_pieces(pieces, self.height * self.width, base) or empty
 
@@ -185,67 +250,109 @@ class BitMask:
         base: int = 1,
         empty: str = "",
     ) -> Self:
-        """The mask of (height, width) that `to_rle` with these settings wrote as `text`.
+        """The mask that `to_rle` wrote as `text`.
 
-        Raises `MaskError`, with the place in the text, for anything that is not ascending,
-        separate runs of positive length inside the image.
+        Parameters
+        ----------
+        text
+            The run-length encoding.
+        shape
+            (height, width) of the mask.
+        order, base, empty
+            As for `to_rle`.
+
+        Raises
+        ------
+        MaskError
+            The text is anything but ascending, separate runs of positive length inside the image.
+            The message names the place in the text.
         """
         rle.check_convention(order, base)
         if not isinstance(text, str):
             raise MaskError(
-                f"a run-length encoding must be a string, not {text!r};"
-                " read the table with keep_default_na=False to keep empty masks as text."
+                f"a run-length encoding must be a string, not {text!r}."
+                " Read the table with keep_default_na=False to keep empty masks as text"
             )
         if text.strip() in ("", empty):
             return cls.zeros(*shape)
         mask = cls._unfilled(*shape)
-        edges = rle.parse_runs(text, mask.height * mask.width, base)
-        fill_edges(edges, mask.width, order, mask.words)
+        runs = rle.parse_runs(text, mask.height * mask.width, base)
+        fill_runs(runs, mask.width, order, mask.words)
         return mask
 
     def to_coco(self) -> dict[str, list[int] | bytes]:
-        """The mask as pycocotools writes it: {"size": [height, width], "counts": bytes}."""
-        edges = edges_of(self.words, self.width, "column")
-        counts = coco.format_counts(edges, self.height * self.width)
+        """The mask as pycocotools writes it, {"size": [height, width], "counts": bytes}."""
+        runs = runs_of(self.words, self.width, "column")
+        counts = coco.format_counts(runs, self.height * self.width)
         return {"size": [self.height, self.width], "counts": counts}
 
     @classmethod
     def from_coco(cls, encoded: Mapping[str, Any]) -> Self:
-        """The mask of COCO's {"size": [height, width], "counts": bytes or str}, compressed."""
+        """The mask of COCO's compressed {"size": [height, width], "counts": bytes or str}.
+
+        Raises
+        ------
+        MaskError
+            The counts are not compressed, are damaged, or do not fit the size.
+        """
         mask = cls._unfilled(*encoded["size"])
-        edges = coco.parse_counts(encoded["counts"], mask.height * mask.width)
-        fill_edges(edges, mask.width, "column", mask.words)
+        runs = coco.parse_counts(encoded["counts"], mask.height * mask.width)
+        fill_runs(runs, mask.width, "column", mask.words)
         return mask
 
     def components(self, connectivity: Connectivity = 8) -> Components:
         """Areas, boxes and centroids of the connected components.
 
-        `connectivity` 8 joins pixels that touch at a corner, 4 does not.
+        Parameters
+        ----------
+        connectivity
+            8 joins pixels that touch at a corner, 4 does not.
         """
         return measure(self.words, self.width, self._labels(connectivity))
 
     def keep_components(self, keep: NDArray[np.bool_], connectivity: Connectivity = 8) -> Self:
-        """A mask of those components, numbered as by `components`, for which `keep` is true."""
+        """A mask of the chosen components.
+
+        Parameters
+        ----------
+        keep
+            bool (n,): whether a component stays. They are in the order of `components`.
+        connectivity
+            As for `components`.
+        """
         labels = self._labels(connectivity)
         if np.shape(keep) != labels.areas.shape:
             raise MaskError(
-                f"{np.size(keep)} choices were given for {len(labels.areas)} components;"
-                " give one for each, in the order of `components` at the same connectivity."
+                f"{np.size(keep)} choices were given for {len(labels.areas)} components."
+                " Give one per component, in the order of `components` at the same connectivity"
             )
         return self._toggled(labels, ~np.asarray(keep, bool))
 
     def remove_small(
         self, min_area: int, keep: Keep = ">=", connectivity: Connectivity = 8
     ) -> Self:
-        """A mask of the components of at least, or with `keep=">"` of more than, `min_area`."""
-        if keep not in (">", ">="):
-            raise MaskError(f'components with area {keep!r} were asked for; it is ">" or ">=".')
+        """A mask of the components that are large enough.
+
+        Parameters
+        ----------
+        min_area
+            In pixels.
+        keep
+            With ">=" components of at least `min_area` stay, with ">" those of more.
+        connectivity
+            As for `components`.
+        """
+        if keep not in get_args(Keep):
+            raise MaskError(
+                f"components of an area {keep!r} the minimum were requested. "
+                f"`keep` is {choices(Keep)}"
+            )
         labels = self._labels(connectivity)
         small = labels.areas < min_area if keep == ">=" else labels.areas <= min_area
         return self._toggled(labels, small)
 
     def keep_largest(self, n: int = 1, connectivity: Connectivity = 8) -> Self:
-        """A mask of the `n` largest components; of equal ones, those that come first by rows."""
+        """A mask of the `n` largest components. Of equal ones, those first by rows stay."""
         labels = self._labels(connectivity)
         others = np.ones(len(labels.areas), bool)
         others[np.argsort(-labels.areas, kind="stable")[:n]] = False
@@ -257,10 +364,15 @@ class BitMask:
         return self._toggled(labels, labels.touching_border)
 
     def fill_holes(self, max_area: int | None = None, connectivity: Connectivity = 8) -> Self:
-        """A mask whose holes of at most `max_area` pixels (all if None) are filled.
+        """A mask without holes. A hole is background that does not reach the border.
 
-        A hole is background that does not reach the border. `connectivity` is that of the objects:
-        the background around 8-connected objects is 4-connected, and the other way round.
+        Parameters
+        ----------
+        max_area
+            Holes of at most so many pixels are filled. If None, all are.
+        connectivity
+            That of the objects. The background around 8-connected objects is 4-connected, and the
+            other way round.
         """
         labels = self._labels(connectivity, of_background=True)
         holes = ~labels.touching_border
@@ -269,17 +381,25 @@ class BitMask:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the mask to a compressed .npz file (`words`, `width`), whole or not at all."""
+        """Write a compressed .npz file (`words`, `width`). It appears once it is complete."""
         mask_file.write(Path(path), self.words, self.width)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The mask that `save` wrote; `MaskError` if the file is missing or damaged."""
+        """The mask that `save` wrote.
+
+        Raises
+        ------
+        MaskError
+            The file is missing, damaged or something else.
+        """
         return cls(*mask_file.read(Path(path)))
 
     def _labels(self, connectivity: int, of_background: bool = False) -> Labels:
-        if connectivity not in (4, 8):
-            raise MaskError(f"connectivity {connectivity} was asked for; it is 4 or 8.")
+        if connectivity not in get_args(Connectivity):
+            raise MaskError(
+                f"connectivity {connectivity} was requested. It is {choices(Connectivity)}"
+            )
         joined = 12 - connectivity if of_background else connectivity
         return label(self.words, self.width, joined, of_background)
 
@@ -290,7 +410,7 @@ class BitMask:
         if self.shape != other.shape:
             raise MaskError(
                 f"a mask of {self.height} x {self.width} pixels was combined with one of"
-                f" {other.height} x {other.width}; both must be of one size."
+                f" {other.height} x {other.width}. Both must be of one size"
             )
         return other.words
 
@@ -299,21 +419,27 @@ class BitMask:
         if not inside or height < 1 or width < 1:
             raise MaskError(
                 f"a window of {height} x {width} pixels at ({row}, {col}) does not lie inside"
-                f" the mask of {self.height} x {self.width}; cut it to the mask first."
+                f" the mask of {self.height} x {self.width}. Cut it to the mask first"
             )
 
 
 def _check_size(height: int, width: int) -> None:
     if height < 1 or width < 1:
         raise MaskError(
-            f"a mask of {height} x {width} pixels was asked for; it needs at least one pixel."
+            f"a mask of {height} x {width} pixels was requested. It needs at least one pixel"
         )
 
 
 def rle_encode(
     mask: ArrayLike | BitMask, order: Order = "column", base: int = 1, empty: str = ""
 ) -> str:
-    """Run-length encoding of a mask or of any 2-D array (pixels that are not 0), as `to_rle`."""
+    """The run-length encoding of a mask or of an array, as by `BitMask.to_rle`.
+
+    Pixels of an array that are not 0 are on.
+
+    >>> rle_encode(np.eye(3))
+    '1 1 5 1 9 1'
+    """
     mask = mask if isinstance(mask, BitMask) else BitMask.from_array(mask)
     return mask.to_rle(order, base, empty)
 
@@ -321,5 +447,5 @@ def rle_encode(
 def rle_decode(
     text: str, shape: tuple[int, int], order: Order = "column", base: int = 1, empty: str = ""
 ) -> NDArray[np.uint8]:
-    """A uint8 array (height, width) of 0 and 1 from its run-length encoding, as `from_rle`."""
+    """The uint8 array (height, width) of 0 and 1 of an encoding, as by `BitMask.from_rle`."""
     return BitMask.from_rle(text, shape, order, base, empty).to_array()

@@ -1,7 +1,7 @@
 """Packed bits: rows of uint64 words, pixel `c` of a row is bit `c % 64` of word `c // 64`.
 
 Bits past the last column are always 0. Everything here works on arrays of words
-(rows, ceil(columns / 64)); `kernelkit.mask.bitmask.BitMask` is the class around them.
+(rows, ceil(columns / 64)). `kernelkit.mask.bitmask.BitMask` is the class around them.
 """
 
 import math
@@ -27,15 +27,17 @@ __all__ = [
 
 type Words = NDArray[np.uint64]
 
-_ROWS_AT_ONCE = 64  # stay in the cache
-_BAND = 1024  # rows that a thread takes at once
+# Rows of pixels that stay in the cache.
+_ROWS_AT_ONCE = 64
+# Rows that a thread takes at once.
+_BAND = 1024
 
 _LARGEST_HALF, _INFINITE_HALF = 65504.0, 0x7C00
 _ONES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
 def words_per_row(width: int) -> int:
-    """Words that a row of `width` pixels takes."""
+    """The number of words that a row of `width` pixels takes."""
     return -(-width // 64)
 
 
@@ -45,9 +47,19 @@ def tail_mask(width: int) -> np.uint64:
 
 
 def pack(pixels: NDArray, threshold: float | None, out: Words) -> None:
-    """Set the bits of `out` where `pixels` (2-D, any strides) is not 0, or above `threshold`."""
+    """Pack an array of pixels.
+
+    Parameters
+    ----------
+    pixels
+        2-dimensional, of any strides.
+    threshold
+        Pixels above it are on. If None, those that are not 0.
+    out
+        The words to write to.
+    """
     height, width = pixels.shape
-    if abs(pixels.strides[0]) < abs(pixels.strides[1]):  # columns first: turn them as bits
+    if abs(pixels.strides[0]) < abs(pixels.strides[1]):  # columns first: turned as bits
         turned = np.empty((width, words_per_row(height)), np.uint64)
         pack(pixels.T, threshold, turned)
         rows = np.empty((turned.shape[1] * 64, out.shape[1]), np.uint64)
@@ -79,12 +91,12 @@ def _pack_rows(pixels: NDArray, threshold: float | None, out: Words) -> None:
 
 
 def _above(pixels: NDArray, threshold: float) -> NDArray[np.bool_]:
-    """Compare in the pixels' own type, which is several times faster than in another."""
+    """Compare in the pixels' own type. That is several times faster than in another."""
     if pixels.dtype.kind in "ui":
         return pixels > math.floor(threshold)
     if pixels.dtype == np.float16 and 0 <= threshold < _LARGEST_HALF:
-        # numpy compares half floats one at a time; as bits they are whole numbers in the same
-        # order up to infinity, and after it come NaN and the negative ones
+        # Numpy compares half floats one at a time. Their bits are whole numbers in the same order
+        # up to infinity. NaN and the negative ones come after it.
         lowest = int(np.float16(abs(threshold)).view(np.uint16)) + 1  # abs makes -0 to 0
         return pixels.view(np.uint16) - np.uint16(lowest) <= np.uint16(_INFINITE_HALF - lowest)
     return pixels > pixels.dtype.type(threshold)
@@ -118,7 +130,7 @@ def place(patch: Words, patch_width: int, column: int, out: Words) -> None:
 
 
 def cut(words: Words, column: int, width: int) -> Words:
-    """The `width` pixels of each row from `column` on, as packed rows of their own."""
+    """Return `width` pixels of each row from `column` on, as packed rows of their own."""
     first, shift = divmod(column, 64)
     count = words_per_row(width)
     source = words[:, first : (column + width - 1) // 64 + 1]
@@ -143,7 +155,7 @@ def count_common(words: Words, others: Words) -> int:
 
 
 def coverage(words: Words, width: int, scale: int) -> NDArray[np.float32]:
-    """The share of set pixels in each scale x scale block, border blocks over what they have."""
+    """The share of set pixels in each scale x scale block. Border blocks may be smaller."""
     height = len(words)
     counts = np.zeros((-(-height // scale), -(-width // scale)), np.int64)
     _count_blocks(words, width, scale, counts)

@@ -1,65 +1,72 @@
 """COCO's compressed run-length encoding, byte for byte that of pycocotools.
 
-The line (columns, one after the other) is a list of counts: pixels off, on, off, ... Each count
-from the fourth on is written as its difference to the count two before it, in characters of 5 bits,
-the lowest first, with a sixth bit that says that more follow, added to "0" (`rleToString` in
-pycocotools' maskApi.c).
+The line, one column after the other, is a list of counts: pixels off, on, off, ... From the fourth
+on, a count is written as its difference to the count two before it. The number is cut into parts of
+5 bits, the lowest first. A sixth bit says that more follow. Each part, added to "0", is a character
+(`rleToString` in pycocotools' maskApi.c).
 """
 
 import numpy as np
 
 from kernelkit.errors import MaskError
 from kernelkit.jit import compiled
-from kernelkit.mask.runs import Edges
+from kernelkit.mask.runs import Runs
 
 __all__ = ["format_counts", "parse_counts"]
 
 _BITS = 5
-_MOST_CHARACTERS = 13  # for 64 bits
+# What 64 bits take.
+_MOST_CHARACTERS = 13
 _TRUNCATED, _NOT_A_CHARACTER, _NEGATIVE, _TOO_LONG = range(1, 5)
 _PROBLEMS = {
     _TRUNCATED: "the last count is cut off",
     _NOT_A_CHARACTER: "there is a character that no count has",
     _NEGATIVE: "a count is negative",
-    _TOO_LONG: "the counts go past the last pixel; check the image's size",
+    _TOO_LONG: "the counts go past the last pixel. Check the image's size",
 }
 
 
-def format_counts(edges: Edges, size: int) -> bytes:
-    """The counts of a line of `size` pixels that changes at `edges`."""
-    text = np.empty((len(edges) + 1) * _MOST_CHARACTERS, np.uint8)
-    return text[: _write_counts(edges, size, text)].tobytes()
+def format_counts(runs: Runs, size: int) -> bytes:
+    """The counts of a line of `size` pixels with these runs."""
+    text = np.empty((len(runs) + 1) * _MOST_CHARACTERS, np.uint8)
+    return text[: _write_counts(runs, size, text)].tobytes()
 
 
-def parse_counts(text: bytes | str, size: int) -> Edges:
-    """The edges of a line of `size` pixels from its counts."""
+def parse_counts(text: bytes | str, size: int) -> Runs:
+    """The runs of a line of `size` pixels from its counts.
+
+    Raises
+    ------
+    MaskError
+        The counts are not compressed, are damaged, or do not sum to `size`.
+    """
     if not isinstance(text, bytes | str):
         raise MaskError(
-            f"COCO encoding: its counts are a {type(text).__name__}, not compressed bytes;"
-            " compress it with pycocotools.mask.frPyObjects first."
+            f"COCO encoding: its counts are a {type(text).__name__}, not compressed bytes."
+            " Compress it with pycocotools.mask.frPyObjects first"
         )
     text = text.encode() if isinstance(text, str) else text
-    edges = np.empty(len(text) + 1, np.int64)
-    count, end, problem, place = _read_counts(np.frombuffer(text, np.uint8), size, edges)
+    runs = np.empty(len(text) + 1, np.int64)
+    count, end, problem, place = _read_counts(np.frombuffer(text, np.uint8), size, runs)
     if problem:
-        raise MaskError(f"COCO encoding, character {place}: {_PROBLEMS[problem]}.")
+        raise MaskError(f"COCO encoding, character {place}: {_PROBLEMS[problem]}")
     if end != size:
         raise MaskError(
-            f"COCO encoding: its counts sum to {end} pixels, but the image has {size};"
-            " check the image's size."
+            f"COCO encoding: its counts sum to {end} pixels, but the image has {size}."
+            " Check the image's size"
         )
-    return edges[: count // 2 * 2]
+    return runs[: count // 2 * 2]
 
 
 @compiled
-def _write_counts(edges, size, text):  # type: ignore[no-untyped-def]
-    """Write all counts; the number of characters."""
+def _write_counts(runs, size, text):  # type: ignore[no-untyped-def]
+    """Write all counts. Return the number of characters."""
     n = 0
     start = 0
     last, last_but_one = 0, 0
-    for i in range(len(edges) + 1):
-        stop = edges[i] if i < len(edges) else size
-        if i == len(edges) and start == stop:
+    for i in range(len(runs) + 1):
+        stop = runs[i] if i < len(runs) else size
+        if i == len(runs) and start == stop:
             break
         rest = stop - start - (last_but_one if i > 2 else 0)
         last, last_but_one = stop - start, last
@@ -75,8 +82,11 @@ def _write_counts(edges, size, text):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _read_counts(text, size, edges):  # type: ignore[no-untyped-def]
-    """Fill `edges` with the ends of the counts: (how many, the last, problem or 0, its place)."""
+def _read_counts(text, size, runs):  # type: ignore[no-untyped-def]
+    """Fill `runs` with the ends of the counts.
+
+    Returns how many there are, the last one, the problem or 0, and the problem's place.
+    """
     count = 0
     end = 0
     i = 0
@@ -97,13 +107,13 @@ def _read_counts(text, size, edges):  # type: ignore[no-untyped-def]
             i += 1
             if not more and bits & 16 and shift < 64:
                 value |= -1 << shift
-        if count > 2:  # the count two before this one is the distance of two ends
-            value += edges[count - 2] - edges[count - 3]
+        if count > 2:  # the count two before this one is the distance between two ends
+            value += runs[count - 2] - runs[count - 3]
         if value < 0:
             return count, end, _NEGATIVE, place
         if value > size - end:
             return count, end, _TOO_LONG, place
         end += value
-        edges[count] = end
+        runs[count] = end
         count += 1
     return count, end, 0, 0

@@ -1,39 +1,38 @@
 """The columns of packed masks: 64 x 64 pixels at a time, turned by moving bits.
 
-A row's words lie next to each other and a column's pixels kilobytes apart, so both functions here
-take a stripe of `STRIPE` words, a cache line, from top to bottom, and look at what they need only
-where pixels differ.
+A row's words lie next to each other, but a column's pixels lie kilobytes apart. So both functions
+here take a stripe of `STRIPE` words, which is one cache line, from top to bottom. They turn only
+blocks in which pixels differ.
 """
 
 import numpy as np
 
 from kernelkit.jit import compiled, count_ones, prefetch, trailing_zeros
 
-__all__ = ["STRIPE", "column_edges", "transpose"]
+__all__ = ["STRIPE", "column_runs", "transpose"]
 
+# Words of a row that are taken at once.
 STRIPE = 8
-"""Words of a row that are taken at once."""
-
+# How far to read ahead, since no processor foresees such steps.
 _ROWS_AHEAD = 24
-"""How far to read ahead, since no processor foresees such steps."""
 
 _ONES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
 @compiled
-def column_edges(words, width, first_word):  # type: ignore[no-untyped-def]
-    """Where pixels change in one stripe of a mask that is read down its columns.
+def column_runs(words, width, first_word):  # type: ignore[no-untyped-def]
+    """The runs of one stripe of a mask that is read down its columns.
 
-    The stripe begins with column 64 * `first_word`. Positions (int64, ascending) are those of the
-    whole mask's pixels; the pixel before a column's first is the last of the column before it. A
-    change at the end of the mask, after its last pixel, has no edge.
+    The stripe begins with column 64 * `first_word`. Positions (int64, ascending) count the whole
+    mask's pixels. The last pixel of a column comes before the first of the next one. A run that
+    lasts to the stripe's end has no stop.
     """
     height = words.shape[0]
     lanes = min(STRIPE, words.shape[1] - first_word)
     before_top = _pixels_before(words, width, first_word, lanes)
     above = before_top.copy()
     changed = np.empty(STRIPE, np.uint64)
-    # what changes in blocks of 64 x 64 pixels, turned: a word a column, a bit a row
+    # what changes in blocks of 64 x 64 pixels, turned: one word per column, one bit per row
     blocks = np.empty((STRIPE, (height + 63) // 64, 64), np.uint64)
     tops = np.empty((STRIPE, (height + 63) // 64), np.int64)
     lengths = np.zeros(STRIPE, np.int64)
@@ -60,7 +59,7 @@ def column_edges(words, width, first_word):  # type: ignore[no-untyped-def]
                 _turn(block)
                 tops[lane, lengths[lane]] = top
                 lengths[lane] += 1
-    edges = np.empty(count, np.int64)
+    runs = np.empty(count, np.int64)
     n = 0
     for lane in range(lanes):
         for column in range(64):
@@ -68,15 +67,15 @@ def column_edges(words, width, first_word):  # type: ignore[no-untyped-def]
             for i in range(lengths[lane]):
                 changes = blocks[lane, i, column]
                 while changes:
-                    edges[n] = start + tops[lane, i] + trailing_zeros(changes)
+                    runs[n] = start + tops[lane, i] + trailing_zeros(changes)
                     changes &= changes - np.uint64(1)
                     n += 1
-    return edges
+    return runs
 
 
 @compiled
 def _pixels_before(words, width, first_word, lanes):  # type: ignore[no-untyped-def]
-    """For each column of a stripe, as a bit, the last pixel of the column before it."""
+    """The last pixel of the column before, as one bit per column of a stripe."""
     last_row = words[-1]
     pixels = np.zeros(STRIPE, np.uint64)
     for lane in range(lanes):
@@ -91,9 +90,16 @@ def _pixels_before(words, width, first_word, lanes):  # type: ignore[no-untyped-
 
 @compiled
 def transpose(words, first_word, out):  # type: ignore[no-untyped-def]
-    """Make rows of `out` from the columns of `words`, those of `first_word` and on.
+    """Make rows of `out` from the columns of `words`.
 
-    `words` is (height, any), `out` (64 * n, ceil(height / 64)): as many words' columns as fit.
+    Parameters
+    ----------
+    words
+        uint64 (height, any).
+    first_word
+        Where the columns begin.
+    out
+        uint64 (64 * n, ceil(height / 64)), for the columns of n words.
     """
     height = words.shape[0]
     any_set = np.empty(STRIPE, np.uint64)
@@ -128,7 +134,10 @@ def transpose(words, first_word, out):  # type: ignore[no-untyped-def]
 
 @compiled
 def _turn(block):  # type: ignore[no-untyped-def]
-    """Transpose 64 words of 64 bits in place: swap ever smaller squares (Hacker's Delight 7-3)."""
+    """Transpose 64 words of 64 bits in place.
+
+    Ever smaller squares are swapped (Hacker's Delight 7-3).
+    """
     step = 32
     low = np.uint64(0x0000_0000_FFFF_FFFF)
     while step:

@@ -1,12 +1,12 @@
 """Connected components of packed masks, found on runs and never on pixels.
 
 Rows are read once from top to bottom. Each run of a row takes the label of a run above that it
-touches, or a new label, and labels that meet are united. Of the image only two rows of runs are
-held, and of each label its parent and its area. What is then done with the components, measuring
-them or removing some, reads the rows again: the same runs meet the same labels in the same order.
+touches, or a new label. Labels that meet are united. In memory are two rows of runs, and each
+label's parent and area. To measure or remove components, the rows are read again. Then the same
+runs meet the same labels in the same order.
 
-Bands of rows are read on all cores at once and united where they meet. A component's number is the
-place of its first pixel in reading order, as in scipy.ndimage.label, whatever the number of cores.
+Bands of rows are read on all cores at once and united at their borders. Components are numbered by
+their first pixels in reading order, as in scipy.ndimage.label. The number of cores changes nothing.
 """
 
 from dataclasses import dataclass
@@ -29,9 +29,16 @@ _NO_FLIP, _ALL_ONES = np.uint64(0), np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 class Components:
     """The connected components of a mask, in the order of their first pixels, row by row.
 
-    `areas` int64 (n,), pixels. `boxes` int64 (n, 4): top, left, bottom, right, the last two
-    exclusive. `centroids` float64 (n, 2): the mean row and column of the pixels' indices.
-    `touching_border` bool (n,): whether a pixel lies in the mask's first or last row or column.
+    Attributes
+    ----------
+    areas
+        int64 (n,), in pixels.
+    boxes
+        int64 (n, 4): top, left, bottom, right. The last two are exclusive.
+    centroids
+        float64 (n, 2): the mean row and column of the pixels' indices.
+    touching_border
+        bool (n,): whether a pixel lies in the mask's first or last row or column.
     """
 
     areas: NDArray[np.int64]
@@ -45,10 +52,19 @@ class Components:
 
 @dataclass(frozen=True)
 class Labels:
-    """What a first reading of a mask found: each component's area and whether it touches a border.
+    """What a first reading of a mask found.
 
-    `component_of` maps, for each band of rows, the provisional labels to components, in the order
-    in which another reading of the band, with the same `reach` and `flip`, meets them.
+    Attributes
+    ----------
+    areas
+        int64 (n,), each component's pixels.
+    touching_border
+        bool (n,), whether a component touches the mask's border.
+    component_of
+        One array per band of rows: each provisional label's component. Another reading of the band
+        meets the labels in this order, if `reach` and `flip` are the same.
+    reach, flip
+        What the mask was read with, see `kernelkit.mask.sweeps`.
     """
 
     areas: NDArray[np.int64]
@@ -59,7 +75,7 @@ class Labels:
 
 
 class _BandLabels(NamedTuple):
-    """What `sweeps.label_band` returns."""
+    """The results of `sweeps.label_band`, by name."""
 
     parents: NDArray[np.int64]
     areas: NDArray[np.int64]
@@ -113,7 +129,7 @@ def measure(words: Words, width: int, labels: Labels) -> Components:
 
 
 def toggle(words: Words, width: int, labels: Labels, chosen: NDArray[np.bool_]) -> Words:
-    """The words with all pixels of the chosen components turned off, or on in the background."""
+    """The words with the chosen components turned off. Those of the background are turned on."""
     out = words.copy()
     if chosen.any():
         in_threads(

@@ -1,73 +1,94 @@
-"""Run-length encodings as text: the field's "start length start length ...", and COCO's.
+"""Run-length encodings as the field's text, "start length start length ...".
 
-Text is made from edges and turned into them (see `kernelkit.mask.runs`) by compiled code, with
-int64 positions. Nothing here knows of images, only of a line of `size` pixels.
+Compiled code turns runs (see `kernelkit.mask.runs`) into text and back, with int64 positions.
+Nothing here knows of images, only of a line of `size` pixels.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernelkit.errors import MaskError
 from kernelkit.jit import compiled, store_word
-from kernelkit.mask.runs import Edges
+from kernelkit.mask.runs import Runs
+from kernelkit.vocabulary import Order, choices
 
 __all__ = ["Piece", "check_convention", "format_piece", "join_pieces", "parse_runs"]
 
 _PROBLEMS = {
-    1: "'{token}' is not a whole number of 1 to 18 digits; write digits and spaces only",
-    2: "there is a start without a length (an odd count of numbers); every run takes two numbers",
-    3: "the length {token} is not positive; leave empty runs out",
-    4: "the start {token} lies before the first pixel, {base}",
-    5: "the start {token} lies before the end of the run before it; runs must ascend"
+    1: "'{token}' is not a whole number of 1 to 18 digits. Write digits and spaces only",
+    2: "there is a start without a length (an odd count of numbers). Every run takes two numbers",
+    3: "the length {token} is not positive. Leave empty runs out",
+    4: "the start {token} lies before the first pixel, {base}. Check the base",
+    5: "the start {token} lies before the end of the run before it. Runs must ascend"
     " and not overlap",
-    6: "the run that starts here ends past the last pixel, {last};"
-    " check the image's size, order and base",
+    6: "the run that starts here ends past the last pixel, {last}."
+    " Check the image's size, order and base",
 }
 
 
 def check_convention(order: str, base: int) -> None:
-    """Refuse an order or a base that there is not."""
-    if order not in ("column", "row") or base not in (0, 1):
+    """Refuse an order or a base that does not exist."""
+    if order not in get_args(Order) or base not in (0, 1):
         raise MaskError(
-            f"a run-length encoding in {order!r} order from base {base!r} was asked for;"
-            ' the order is "column" or "row" and the base 0 or 1.'
+            f"a run-length encoding in {order!r} order from base {base!r} was requested."
+            f" The order is {choices(Order)}, and the base is 0 or 1"
         )
 
 
 class Piece(NamedTuple):
-    """The text of a part of the line, and the edges at its ends whose other halves lie outside."""
+    """The text of one part of the line, and the halves of runs at its ends.
+
+    Attributes
+    ----------
+    closing
+        The stop of a run that began in an earlier part, if there is one.
+    text
+        The runs that lie whole in this part.
+    opening
+        The start of a run that ends in a later part, if there is one.
+    """
 
     closing: list[int]
     text: str
     opening: list[int]
 
 
-def format_piece(edges: Edges, is_on: bool, base: int) -> Piece:
-    """Write the runs that lie whole between `edges`; `is_on` if the first edge closes a run."""
-    first = int(is_on and len(edges) > 0)
-    last = len(edges) - (len(edges) - first) % 2
-    whole = edges[first:last]
-    digits = len(str(int(edges[-1]) + base)) if len(edges) else 0
+def format_piece(runs: Runs, is_on: bool, base: int) -> Piece:
+    """Write one part of the line.
+
+    Parameters
+    ----------
+    runs
+        The runs of the part. The first may lack its start, the last its stop.
+    is_on
+        Whether the pixel before the part is on. If it is, `runs` begins with a stop.
+    base
+        The first pixel's number.
+    """
+    first = int(is_on and len(runs) > 0)
+    last = len(runs) - (len(runs) - first) % 2
+    whole = runs[first:last]
+    digits = len(str(int(runs[-1]) + base)) if len(runs) else 0
     text = np.empty(len(whole) * (digits + 1) + _SLACK, np.uint8)
     text = text[: _write_runs(whole, base, *_DIGITS, text)]
-    return Piece(edges[:first].tolist(), str(text.data, "ascii"), edges[last:].tolist())
+    return Piece(runs[:first].tolist(), str(text.data, "ascii"), runs[last:].tolist())
 
 
 def join_pieces(pieces: Iterable[Piece], size: int, base: int) -> str:
-    """The text of a line of `size` pixels from that of its pieces, "" if nothing is on."""
+    """The text of a line of `size` pixels from its pieces. If nothing is on, it is ""."""
     parts: list[str] = []
     open_run: list[int] = []
 
-    def close(edge: int) -> None:
+    def close(stop: int) -> None:
         start = open_run.pop()
-        parts.append(f"{start + base} {edge - start} ")
+        parts.append(f"{start + base} {stop - start} ")
 
     for piece in pieces:
-        for edge in piece.closing:
-            close(edge)
+        for stop in piece.closing:
+            close(stop)
         parts.append(piece.text)
         open_run += piece.opening
     if open_run:
@@ -79,32 +100,35 @@ def join_pieces(pieces: Iterable[Piece], size: int, base: int) -> str:
     return "".join(parts)
 
 
-def parse_runs(text: str, size: int, base: int) -> Edges:
-    """The edges that a text was made from; everything about the text is checked.
+def parse_runs(text: str, size: int, base: int) -> Runs:
+    """The runs that a text was made from.
 
-    Raises `MaskError` with the place in the text of the first thing wrong.
+    Raises
+    ------
+    MaskError
+        The text is malformed, or does not fit the line. The message names the first place.
     """
     try:
         data = np.frombuffer(f"{text} ".encode("ascii"), np.uint8)
     except UnicodeEncodeError as error:
         raise _problem(text, 1, error.start, size, base) from None
-    edges = np.empty(len(text) // 2 + 1, np.int64)
-    count, problem, place = _read_runs(data, size, base, edges)
+    runs = np.empty(len(text) // 2 + 1, np.int64)
+    count, problem, place = _read_runs(data, size, base, runs)
     if problem:
         raise _problem(text, problem, place, size, base)
-    return edges[:count]
+    return runs[:count]
 
 
 def _problem(text: str, problem: int, place: int, size: int, base: int) -> MaskError:
     token = text[place : place + 24].partition(" ")[0]
     what = _PROBLEMS[problem].format(token=token, base=base, last=size - 1 + base)
-    return MaskError(f"run-length encoding, character {place}: {what}.")
+    return MaskError(f"run-length encoding, character {place}: {what}")
 
 
 def _digit_tables() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The numbers below 10000 as text: 4 digits and a space in the low bytes of a word.
+    """The numbers below 10000 as text, 4 digits and a space in the low bytes of a word.
 
-    The first table has no leading zeros, and the count of its characters in the highest byte.
+    The first table has no leading zeros. Its highest byte is the count of its characters.
     """
     number = np.arange(10000, dtype=np.uint64)
     padded = np.full(10000, ord(" ") << 32, np.uint64)
@@ -117,24 +141,25 @@ def _digit_tables() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 
 _DIGITS = _digit_tables()
-_MOST_DIGITS = 18  # what an int64 holds for certain
+# What an int64 holds for certain.
+_MOST_DIGITS = 18
+# Bytes past its end that `_write_number` may touch.
 _SLACK = 16
-"""Bytes past its end that `_write_number` may touch."""
 
 
 @compiled
-def _write_runs(edges, base, short, padded, text):  # type: ignore[no-untyped-def]
-    """Write all runs, each number followed by a space; the number of characters."""
+def _write_runs(runs, base, short, padded, text):  # type: ignore[no-untyped-def]
+    """Write all runs, each number with a space after it. Return the number of characters."""
     n = 0
-    for i in range(0, len(edges), 2):
-        n = _write_number(edges[i] + base, short, padded, text, n)
-        n = _write_number(edges[i + 1] - edges[i], short, padded, text, n)
+    for i in range(0, len(runs), 2):
+        n = _write_number(runs[i] + base, short, padded, text, n)
+        n = _write_number(runs[i + 1] - runs[i], short, padded, text, n)
     return n
 
 
 @compiled
 def _write_number(number, short, padded, text, n):  # type: ignore[no-untyped-def]
-    """Write a number below 10^16 and a space at `text[n]`; the index after them."""
+    """Write a number below 10^16 and a space at `text[n]`. Return the index after them."""
     if number >= 100_000_000:
         high = number // 100_000_000
         number -= high * 100_000_000
@@ -148,7 +173,7 @@ def _write_number(number, short, padded, text, n):  # type: ignore[no-untyped-de
 
 @compiled
 def _write_short(number, short, padded, text, n):  # type: ignore[no-untyped-def]
-    """Write a number below 10^8 and a space at `text[n]`; the index after them."""
+    """Write a number below 10^8 and a space at `text[n]`. Return the index after them."""
     if number < 10_000:
         store_word(text, n, short[number])
         return n + np.int64(short[number] >> np.uint64(56))
@@ -165,10 +190,10 @@ def _is_space(character):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _read_runs(data, size, base, edges):  # type: ignore[no-untyped-def]
-    """Fill `edges`: (how many, the problem's number or 0, the problem's place).
+def _read_runs(data, size, base, runs):  # type: ignore[no-untyped-def]
+    """Fill `runs` from the text `data`, which ends with a space so that every number does.
 
-    `data` ends with a space, so that every number does.
+    Returns how many numbers there are, the problem or 0, and the problem's place.
     """
     count = 0
     end = 0
@@ -200,14 +225,14 @@ def _read_runs(data, size, base, edges):  # type: ignore[no-untyped-def]
                 return count, 4, place
             if number - base < end:
                 return count, 5, place
-            edges[count] = number - base
+            runs[count] = number - base
         else:
             if number <= 0:
                 return count, 3, place
-            end = edges[count - 1] + number
+            end = runs[count - 1] + number
             if end > size:
                 return count, 6, run_place
-            edges[count] = end
+            runs[count] = end
         count += 1
     if count % 2:
         return count, 2, run_place

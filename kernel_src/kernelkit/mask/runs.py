@@ -1,9 +1,8 @@
-"""Runs of packed masks: where a mask, read as one line of pixels, changes its value.
+"""Runs of packed masks: where a mask, read as one line of pixels, turns on and off.
 
-A mask's `edges` are the positions (int64, ascending, an even number of them) at which the line
-turns on, off, on, ...: its runs are `edges[0::2]` to `edges[1::2]`. The line is the rows one after
-the other ("row") or the columns ("column"). It is read in pieces, bands of rows or stripes of
-columns, on all cores, and nothing of the mask's size is made.
+The line is the rows one after the other ("row"), or the columns ("column"). `Runs` are positions in
+it, int64 and ascending: start, stop, start, stop, ... The line is read in pieces on all cores:
+bands of rows, or stripes of columns. No array of the mask's size is made.
 """
 
 from collections.abc import Callable
@@ -13,24 +12,37 @@ from numpy.typing import NDArray
 
 from kernelkit.jit import compiled, count_ones, in_threads, trailing_zeros
 from kernelkit.mask.bits import Words
-from kernelkit.mask.columns import STRIPE, column_edges
+from kernelkit.mask.columns import STRIPE, column_runs
 from kernelkit.vocabulary import Order
 
-__all__ = ["Edges", "edges_of", "fill_edges", "map_pieces"]
+__all__ = ["Runs", "fill_runs", "map_pieces", "runs_of"]
 
-type Edges = NDArray[np.int64]
+# start, stop, start, stop, ...
+type Runs = NDArray[np.int64]
 
 _ROWS_AT_ONCE = 512
 _WORDS_AT_ONCE = 16
 
 
 def map_pieces[Result](
-    words: Words, width: int, order: Order, function: Callable[[Edges, bool], Result]
+    words: Words, width: int, order: Order, function: Callable[[Runs, bool], Result]
 ) -> list[Result]:
-    """`function(edges, is_on)` of each piece of the line, in the line's order.
+    """Call a function with the runs of each piece of the line, in the line's order.
 
-    `edges` are the changes within the piece, `is_on` the pixel before it: a run is open that began
-    in an earlier piece. A run that lasts to the mask's end has no edge there.
+    Parameters
+    ----------
+    words, width
+        The mask.
+    order
+        What the line is.
+    function
+        Takes the piece's `runs`, and `is_on`, whether the pixel before the piece is on. If it is,
+        `runs` begins with the stop of an earlier piece's run. A run that goes on has no stop yet.
+
+    Returns
+    -------
+    list
+        The function's results.
     """
     height = words.shape[0]
     by_row = order == "row"
@@ -42,58 +54,58 @@ def map_pieces[Result](
     )
 
 
-def edges_of(words: Words, width: int, order: Order) -> Edges:
-    """The edges of a mask, read in `order`."""
-    pieces = map_pieces(words, width, order, lambda edges, is_on: edges)
+def runs_of(words: Words, width: int, order: Order) -> Runs:
+    """The runs of a mask that is read in `order`."""
+    pieces = map_pieces(words, width, order, lambda runs, _: runs)
     if sum(map(len, pieces)) % 2:
         pieces.append(np.array([words.shape[0] * width], np.int64))
     return np.concatenate(pieces)
 
 
-def fill_edges(edges: Edges, width: int, order: Order, out: Words) -> None:
-    """Make `out` the mask whose runs `edges` are; what it held before does not matter."""
+def fill_runs(runs: Runs, width: int, order: Order, out: Words) -> None:
+    """Make `out` the mask with these runs. What it held before does not matter."""
     height = out.shape[0]
     by_row = order == "row"
     fill = _fill_band if by_row else _fill_stripe
     in_threads(
-        lambda start: fill(edges, width, start, out),
+        lambda start: fill(runs, width, start, out),
         range(0, height, _ROWS_AT_ONCE) if by_row else range(0, out.shape[1], _WORDS_AT_ONCE),
         pixels=height * width,
     )
 
 
-def _read_band(words: Words, width: int, row: int) -> tuple[Edges, bool]:
+def _read_band(words: Words, width: int, row: int) -> tuple[Runs, bool]:
     is_on = bool(row and words[row - 1, -1] >> np.uint64((width - 1) % 64))
     band = words[row : row + _ROWS_AT_ONCE]
-    edges = np.empty(_count_edges(band, width, is_on), np.int64)
-    _find_edges(band, width, is_on, row * width, edges)
-    return edges, is_on
+    runs = np.empty(_count_changes(band, width, is_on), np.int64)
+    _find_changes(band, width, is_on, row * width, runs)
+    return runs, is_on
 
 
-def _read_stripe(words: Words, width: int, word: int) -> tuple[Edges, bool]:
+def _read_stripe(words: Words, width: int, word: int) -> tuple[Runs, bool]:
     is_on = bool(word and words[-1, word - 1] >> np.uint64(63))
-    return column_edges(words, width, word), is_on
+    return column_runs(words, width, word), is_on
 
 
-def _fill_band(edges: Edges, width: int, row: int, out: Words) -> None:
+def _fill_band(runs: Runs, width: int, row: int, out: Words) -> None:
     band = out[row : row + _ROWS_AT_ONCE]
     band[:] = 0
     start, stop = row * width, (row + len(band)) * width
-    _fill(_runs_between(edges, start, stop), start, width, band)
+    _fill(_runs_between(runs, start, stop), start, width, band)
 
 
-def _fill_stripe(edges: Edges, width: int, word: int, out: Words) -> None:
+def _fill_stripe(runs: Runs, width: int, word: int, out: Words) -> None:
     height = out.shape[0]
     last = min(word + _WORDS_AT_ONCE, out.shape[1])
     start, stop = word * 64 * height, min(last * 64, width) * height
-    _fill_columns(_runs_between(edges, start, stop), start, word, last, out)
+    _fill_columns(_runs_between(runs, start, stop), start, word, last, out)
 
 
-def _runs_between(edges: Edges, start: int, stop: int) -> Edges:
-    """The runs of which a part lies in [start, stop), cut to it."""
-    low = int(np.searchsorted(edges[1::2], start, "right"))
-    high = int(np.searchsorted(edges[0::2], stop, "left"))
-    return np.clip(edges[2 * low : 2 * high], start, stop)
+def _runs_between(runs: Runs, start: int, stop: int) -> Runs:
+    """The runs with a part in [start, stop), cut to it."""
+    low = int(np.searchsorted(runs[1::2], start, "right"))
+    high = int(np.searchsorted(runs[0::2], stop, "left"))
+    return np.clip(runs[2 * low : 2 * high], start, stop)
 
 
 @compiled
@@ -103,8 +115,8 @@ def _tail(width):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _count_edges(rows, width, is_on):  # type: ignore[no-untyped-def]
-    """Changes along rows of packed bits, read as one line; `is_on` is the pixel ahead of it."""
+def _count_changes(rows, width, is_on):  # type: ignore[no-untyped-def]
+    """The number of changes along rows, read as one line. `is_on` is the pixel before it."""
     total = 0
     last = rows.shape[1] - 1
     before = np.uint64(is_on)
@@ -120,8 +132,8 @@ def _count_edges(rows, width, is_on):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _find_edges(rows, width, is_on, position, out):  # type: ignore[no-untyped-def]
-    """Write where the changes lie that `_count_edges` counts; the line begins at `position`."""
+def _find_changes(rows, width, is_on, position, out):  # type: ignore[no-untyped-def]
+    """Write where the changes lie that `_count_changes` counts. The line begins at `position`."""
     n = 0
     last = rows.shape[1] - 1
     before = np.uint64(is_on)
@@ -141,18 +153,18 @@ def _find_edges(rows, width, is_on, position, out):  # type: ignore[no-untyped-d
 
 
 @compiled
-def _fill(edges, position, width, out):  # type: ignore[no-untyped-def]
+def _fill(runs, position, width, out):  # type: ignore[no-untyped-def]
     """Set runs in packed rows, read as one line whose first pixel is `position`."""
     ones = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
     row = 0
     row_start = position
-    for i in range(0, len(edges), 2):
-        start = edges[i]
-        while start < edges[i + 1]:  # a part of the run in each row
+    for i in range(0, len(runs), 2):
+        start = runs[i]
+        while start < runs[i + 1]:  # a part of the run in each row
             rows_down = (start - row_start) // width
             row += rows_down
             row_start += rows_down * width
-            stop = min(edges[i + 1], row_start + width)
+            stop = min(runs[i + 1], row_start + width)
             first = (start - row_start) >> 6
             last = (stop - 1 - row_start) >> 6
             head = ones << np.uint64((start - row_start) & 63)
@@ -167,25 +179,25 @@ def _fill(edges, position, width, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _fill_columns(edges, position, word, last_word, out):  # type: ignore[no-untyped-def]
-    """Make words `word` to `last_word` of the rows those of runs down the columns.
+def _fill_columns(runs, position, word, last_word, out):  # type: ignore[no-untyped-def]
+    """Fill the columns of words `word` to `last_word` with runs that go down the columns.
 
-    `position` is that of the words' first pixel. Where a run begins and ends within a column a bit
-    is toggled, and each row is then what it differs by from the row above.
+    `position` is that of the words' first pixel. First a bit is toggled at each start and stop
+    within a column. Each row then holds its difference from the row above, and is toggled by it.
     """
     height = out.shape[0]
     for r in range(height):
         out[r, word:last_word] = np.uint64(0)
     column = word * 64
     top = position
-    for i in range(0, len(edges), 2):
-        start = edges[i]
-        while start < edges[i + 1]:  # a part of the run in each column
+    for i in range(0, len(runs), 2):
+        start = runs[i]
+        while start < runs[i + 1]:  # a part of the run in each column
             if start - top >= height:
                 columns_on = (start - top) // height
                 column += columns_on
                 top += columns_on * height
-            stop = min(edges[i + 1], top + height)
+            stop = min(runs[i + 1], top + height)
             bit = np.uint64(1) << np.uint64(column & 63)
             out[start - top, column >> 6] ^= bit
             if stop - top < height:

@@ -1,7 +1,7 @@
 """The loops of `kernelkit.mask.components`: rows of packed bits, read from top to bottom as runs.
 
-A row's runs are its edges, start stop start stop ..., in int64 columns. `flip` is 0, or all ones to
-read the background. `reach` is how many columns further a run touches those above: 0 or 1.
+A row's runs are int64 columns: start, stop, start, stop, ... `flip` is 0, or all ones to read the
+background. `reach` is by how many columns a run may miss one above and still touch it: 0 or 1.
 """
 
 import numpy as np
@@ -17,31 +17,41 @@ _ONES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 def label_band(rows, width, reach, flip):  # type: ignore[no-untyped-def]
     """Label the runs of a band of rows.
 
-    Returns each provisional label's parent (itself or a lower one), its runs' pixels and whether
-    they touch the left or right border; how many labels the first row has; the last row's labels.
+    Returns
+    -------
+    parents
+        Each provisional label's parent: itself or a lower one.
+    areas
+        The pixels of its runs.
+    at_side
+        Whether its runs touch the left or right border.
+    first_row
+        How many labels the first row has.
+    last_labels
+        The last row's labels.
     """
     parents = np.empty(1024, np.int64)
     areas = np.empty(1024, np.int64)
     at_side = np.empty(1024, np.bool_)
-    edges, edges_above = np.empty(width + 2, np.int64), np.empty(width + 2, np.int64)
+    runs, runs_above = np.empty(width + 2, np.int64), np.empty(width + 2, np.int64)
     labels, labels_above = np.empty(width, np.int64), np.empty(width, np.int64)
     count = 0
     first_row = 0
     length_above = 0
     for r in range(rows.shape[0]):
-        length = _row_edges(rows[r], width, flip, edges)
+        length = _row_runs(rows[r], width, flip, runs)
         if count + length // 2 > len(parents):
             room = 2 * (count + length // 2)
             parents, areas = _longer(parents, room), _longer(areas, room)
             at_side = _longer(at_side, room)
         first_above = 0
         for i in range(0, length, 2):
-            start, stop = edges[i] - reach, edges[i + 1] + reach
-            while first_above < length_above and edges_above[first_above + 1] <= start:
+            start, stop = runs[i] - reach, runs[i + 1] + reach
+            while first_above < length_above and runs_above[first_above + 1] <= start:
                 first_above += 2
             label = -1
             above = first_above
-            while above < length_above and edges_above[above] < stop:
+            while above < length_above and runs_above[above] < stop:
                 root = _root(parents, labels_above[above // 2])
                 label = root if label < 0 else _unite(parents, label, root)
                 above += 2
@@ -50,9 +60,9 @@ def label_band(rows, width, reach, flip):  # type: ignore[no-untyped-def]
                 parents[label], areas[label], at_side[label] = label, 0, False
                 count += 1
             labels[i // 2] = label
-            areas[label] += edges[i + 1] - edges[i]
-            at_side[label] |= edges[i] == 0 or edges[i + 1] == width
-        edges, edges_above = edges_above, edges
+            areas[label] += runs[i + 1] - runs[i]
+            at_side[label] |= runs[i] == 0 or runs[i + 1] == width
+        runs, runs_above = runs_above, runs
         labels, labels_above = labels_above, labels
         length_above = length
         if r == 0:
@@ -68,25 +78,25 @@ def label_band(rows, width, reach, flip):  # type: ignore[no-untyped-def]
 
 @compiled
 def unite_bands(last_row, labels, first_row, offset, width, reach, flip, parents):  # type: ignore[no-untyped-def]
-    """Unite the labels of a band's last row with those below: `offset`, `offset` + 1, ..."""
-    edges_above, edges = np.empty(width + 2, np.int64), np.empty(width + 2, np.int64)
-    length_above = _row_edges(last_row, width, flip, edges_above)
-    length = _row_edges(first_row, width, flip, edges)
+    """Unite the labels of a band's last row with those below, `offset`, `offset` + 1, ..."""
+    runs_above, runs = np.empty(width + 2, np.int64), np.empty(width + 2, np.int64)
+    length_above = _row_runs(last_row, width, flip, runs_above)
+    length = _row_runs(first_row, width, flip, runs)
     first_above = 0
     for i in range(0, length, 2):
-        while first_above < length_above and edges_above[first_above + 1] <= edges[i] - reach:
+        while first_above < length_above and runs_above[first_above + 1] <= runs[i] - reach:
             first_above += 2
         above = first_above
-        while above < length_above and edges_above[above] < edges[i + 1] + reach:
+        while above < length_above and runs_above[above] < runs[i + 1] + reach:
             _unite(parents, _root(parents, labels[above // 2]), _root(parents, offset + i // 2))
             above += 2
 
 
 @compiled
 def number_components(parents, areas, at_border):  # type: ignore[no-untyped-def]
-    """Turn labels into components, in place; how many there are.
+    """Turn labels into components in place. Return how many there are.
 
-    `parents` becomes each label's component, the head of `areas` and `at_border` the components'.
+    `parents` becomes each label's component. `areas` and `at_border` begin with the components'.
     """
     count = 0
     for label in range(len(parents)):
@@ -103,17 +113,17 @@ def number_components(parents, areas, at_border):  # type: ignore[no-untyped-def
 
 @compiled
 def measure_band(rows, width, reach, flip, top, component_of, boxes, sums):  # type: ignore[no-untyped-def]
-    """Widen the components' boxes and add to the sums of their pixels' rows and columns."""
-    edges, edges_above = np.empty(width + 2, np.int64), np.empty(width + 2, np.int64)
+    """Widen the components' boxes, and add to the sums of their pixels' rows and columns."""
+    runs, runs_above = np.empty(width + 2, np.int64), np.empty(width + 2, np.int64)
     components, components_above = np.empty(width, np.int64), np.empty(width, np.int64)
     seen = 0
     length_above = 0
     for r in range(rows.shape[0]):
         row = top + r
-        length = _row_edges(rows[r], width, flip, edges)
+        length = _row_runs(rows[r], width, flip, runs)
         seen = _find_again(
-            edges[:length],
-            edges_above[:length_above],
+            runs[:length],
+            runs_above[:length_above],
             reach,
             components_above,
             component_of,
@@ -121,14 +131,14 @@ def measure_band(rows, width, reach, flip, top, component_of, boxes, sums):  # t
             components,
         )
         for i in range(0, length, 2):
-            start, stop = edges[i], edges[i + 1]
+            start, stop = runs[i], runs[i + 1]
             component = components[i // 2]
             box = boxes[component]
             box[0], box[1] = min(box[0], row), min(box[1], start)
             box[2], box[3] = max(box[2], row + 1), max(box[3], stop)
             sums[component, 0] += row * (stop - start)
             sums[component, 1] += (start + stop - 1) * (stop - start) // 2
-        edges, edges_above = edges_above, edges
+        runs, runs_above = runs_above, runs
         components, components_above = components_above, components
         length_above = length
 
@@ -136,15 +146,15 @@ def measure_band(rows, width, reach, flip, top, component_of, boxes, sums):  # t
 @compiled
 def toggle_band(rows, width, reach, flip, component_of, chosen, out):  # type: ignore[no-untyped-def]
     """Toggle in `out` the pixels of the chosen components of `rows`."""
-    edges, edges_above = np.empty(width + 2, np.int64), np.empty(width + 2, np.int64)
+    runs, runs_above = np.empty(width + 2, np.int64), np.empty(width + 2, np.int64)
     components, components_above = np.empty(width, np.int64), np.empty(width, np.int64)
     seen = 0
     length_above = 0
     for r in range(rows.shape[0]):
-        length = _row_edges(rows[r], width, flip, edges)
+        length = _row_runs(rows[r], width, flip, runs)
         seen = _find_again(
-            edges[:length],
-            edges_above[:length_above],
+            runs[:length],
+            runs_above[:length_above],
             reach,
             components_above,
             component_of,
@@ -153,15 +163,15 @@ def toggle_band(rows, width, reach, flip, component_of, chosen, out):  # type: i
         )
         for i in range(0, length, 2):
             if chosen[components[i // 2]]:
-                _toggle(out[r], edges[i], edges[i + 1])
-        edges, edges_above = edges_above, edges
+                _toggle(out[r], runs[i], runs[i + 1])
+        runs, runs_above = runs_above, runs
         components, components_above = components_above, components
         length_above = length
 
 
 @compiled
-def _row_edges(row, width, flip, edges):  # type: ignore[no-untyped-def]
-    """Write where the runs of a row start and stop; how many numbers that makes."""
+def _row_runs(row, width, flip, runs):  # type: ignore[no-untyped-def]
+    """Write where the runs of a row start and stop. Return how many numbers that makes."""
     n = 0
     last = len(row) - 1
     before = np.uint64(0)
@@ -171,24 +181,27 @@ def _row_edges(row, width, flip, edges):  # type: ignore[no-untyped-def]
             word &= _ONES >> np.uint64((64 - width % 64) % 64)
         changes = word ^ (word << np.uint64(1) | before)
         while changes:
-            edges[n] = k * 64 + trailing_zeros(changes)
+            runs[n] = k * 64 + trailing_zeros(changes)
             changes &= changes - np.uint64(1)
             n += 1
         before = word >> np.uint64(63)
     if n % 2:  # the row fills its last word, and its last pixel is on
-        edges[n] = width
+        runs[n] = width
         n += 1
     return n
 
 
 @compiled
-def _find_again(edges, edges_above, reach, components_above, component_of, seen, components):  # type: ignore[no-untyped-def]
-    """The components of a row's runs, given those above; `seen` provisional labels so far."""
+def _find_again(runs, runs_above, reach, components_above, component_of, seen, components):  # type: ignore[no-untyped-def]
+    """Write the components of a row's runs, given those of the row above.
+
+    `seen` is how many provisional labels the rows above have. Returns it with this row's.
+    """
     first_above = 0
-    for i in range(0, len(edges), 2):
-        while first_above < len(edges_above) and edges_above[first_above + 1] <= edges[i] - reach:
+    for i in range(0, len(runs), 2):
+        while first_above < len(runs_above) and runs_above[first_above + 1] <= runs[i] - reach:
             first_above += 2
-        if first_above < len(edges_above) and edges_above[first_above] < edges[i + 1] + reach:
+        if first_above < len(runs_above) and runs_above[first_above] < runs[i + 1] + reach:
             components[i // 2] = components_above[first_above // 2]
         else:
             components[i // 2] = component_of[seen]

@@ -26,7 +26,7 @@ def assert_tail_is_clear(mask: BitMask) -> None:
 
 @given(binary_images())
 def test_an_array_comes_back_from_its_mask(image: np.ndarray) -> None:
-    """Packing and unpacking is the identity, and bits past the last column are 0."""
+    """Packing and unpacking changes nothing, and bits past the last column are 0."""
     mask = BitMask.from_array(image)
     assert np.array_equal(mask.to_array(), image)
     assert mask.shape == image.shape
@@ -55,7 +55,7 @@ def test_what_is_not_zero_is_on(dtype: str) -> None:
 def test_a_threshold_is_compared_in_the_arrays_own_type(
     dtype: str, threshold: float, seed: int
 ) -> None:
-    """Pixels above the threshold are on; NaN is not, and infinity is."""
+    """Pixels above the threshold are on. Infinity is, NaN is not."""
     rng = np.random.default_rng(seed)
     values = (rng.random((5, 70)) * 300 - (0 if dtype == "uint8" else 20)).astype(dtype)
     if values.dtype.kind == "f":
@@ -85,13 +85,13 @@ def test_a_patch_overwrites_its_window_only(
 
 @pytest.mark.parametrize("window", [(-1, 0, 2, 2), (0, 9, 2, 2), (9, 0, 2, 2), (0, 0, 0, 5)])
 def test_a_window_outside_the_mask_is_refused(window: tuple[int, ...]) -> None:
-    """A crop that leaves the mask, or is empty, says where it lies and how large the mask is."""
+    """A crop outside of the mask, or an empty one, is refused with both places and sizes."""
     with pytest.raises(MaskError, match=r"does not lie inside the mask of 10 x 10"):
         BitMask.zeros(10, 10).crop(*window)
 
 
 def test_a_band_of_rows_is_a_view() -> None:
-    """What is pasted into a band of rows is in the mask that the band is of."""
+    """What is pasted into a band of rows is in its mask too."""
     mask = BitMask.zeros(10, 70)
     mask.rows(4, 6).paste(1, 65, np.ones((1, 5)))
     assert np.argwhere(mask.to_array()).tolist() == [[5, column] for column in range(65, 70)]
@@ -129,7 +129,7 @@ def test_masks_of_different_sizes_do_not_combine() -> None:
 
 
 def test_equality_is_of_pixels_and_size() -> None:
-    """Masks are equal if all pixels and the size are; a width within one word counts too."""
+    """Masks are equal if all pixels and the size are. A width within one word counts too."""
     image = np.eye(5)
     assert BitMask.from_array(image) == BitMask.from_array(image)
     assert BitMask.from_array(image) != BitMask.zeros(5, 5)
@@ -139,7 +139,7 @@ def test_equality_is_of_pixels_and_size() -> None:
 
 @given(binary_images(), st.integers(1, 130))
 def test_a_thumbnail_is_the_mean_coverage(image: np.ndarray, scale: int) -> None:
-    """Each pixel of a thumbnail is the mean of its block; border blocks count what they have."""
+    """Each pixel of a thumbnail is the mean of its block. Border blocks may be smaller."""
     blocks = [np.arange(0, side, scale) for side in image.shape]
     ons, ones = (
         np.add.reduceat(np.add.reduceat(counted, blocks[0], axis=0), blocks[1], axis=1)
@@ -172,7 +172,7 @@ def test_a_saved_mask_opens_in_plain_numpy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "text", "cut off", "other array", "tail"])
 def test_a_damaged_file_is_named(damage: str, tmp_path: Path) -> None:
-    """Loading what is not a whole saved mask raises one error with the file's name."""
+    """Loading anything but a whole saved mask raises one error with the file's name."""
     path = tmp_path / "broken.npz"
     BitMask.from_array(np.random.default_rng(0).random((99, 99)) < 0.5).save(path)
     if damage == "missing":
@@ -202,7 +202,7 @@ def test_words_must_fit_the_width() -> None:
     """Words of another type or number than the width needs are refused."""
     with pytest.raises(MaskError, match="uint64"):
         BitMask(np.zeros((3, 2)), 100)
-    with pytest.raises(MaskError, match="it needs 2"):
+    with pytest.raises(MaskError, match="It needs 2"):
         BitMask(np.zeros((3, 3), np.uint64), 100)
 
 
@@ -212,6 +212,7 @@ def test_an_array_of_three_dimensions_is_refused() -> None:
         BitMask.from_array(np.zeros((4, 4, 3)))
 
 
+# Everything that is done to masks, on a large one, and by how many megabytes memory grew.
 LARGE = """
 import re
 import numpy as np
@@ -242,6 +243,7 @@ print((kilobytes("VmHWM") - before) / 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 def test_no_path_makes_a_byte_a_pixel() -> None:
@@ -282,7 +284,7 @@ def run_copy(package: Path, home: Path) -> str:
 
 @pytest.fixture
 def unwritable_package(tmp_path: Path) -> Path:
-    """A copy of the package beside which no cache can be written, by root either."""
+    """A copy of the package beside which no cache can be written, not even by root."""
     package = tmp_path / "kernelkit"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     for folder in (package, package / "mask"):
@@ -290,23 +292,26 @@ def unwritable_package(tmp_path: Path) -> Path:
     return package
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_read_only_package_keeps_its_cache_in_the_home(
     unwritable_package: Path, tmp_path: Path
 ) -> None:
-    """Where nothing can be written beside the source, as on Kaggle, the user's cache serves."""
+    """If nothing can be written beside the source, as on Kaggle, the user's cache serves."""
     home = tmp_path / "home"
     home.mkdir()
     assert run_copy(unwritable_package, home).startswith(str(home))
     assert list(home.rglob("*.nbi"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_package_works_without_any_cache(unwritable_package: Path) -> None:
-    """Where no cache can be written at all, functions are compiled in each process."""
+    """If no cache can be written at all, functions are compiled in each process."""
     assert run_copy(unwritable_package, Path("/dev/null")) == "None"
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(st.integers(0, 2**32 - 1))
 def test_threads_change_nothing(seed: int) -> None:

@@ -53,7 +53,7 @@ def test_a_small_mask_by_hand() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 4), (64, 64), (65, 512), (130, 513)])
 def test_first_and_last_pixel_survive(shape: tuple[int, int]) -> None:
-    """A mask that touches both ends of the line keeps them; the usual function lost them."""
+    """A mask that touches both ends of the line keeps them. The usual function loses them."""
     image = np.zeros(shape, np.uint8)
     image[0, 0] = image[-1, -1] = 1
     for order in ("column", "row"):
@@ -97,7 +97,7 @@ def test_an_empty_mask_is_written_as_the_competition_says(empty: str) -> None:
     ],
 )
 def test_malformed_text_is_refused_at_its_place(text: str, place: int, complaint: str) -> None:
-    """Each mistake is one sentence with the position in the string at which it lies."""
+    """Each mistake is named, with the position in the string at which it lies."""
     with pytest.raises(MaskError) as caught:
         rle_decode(text, (10, 10))
     assert str(caught.value).startswith(f"run-length encoding, character {place}: ")
@@ -152,7 +152,7 @@ def test_a_mask_of_more_than_2_to_the_32_pixels() -> None:
 def test_the_line_can_be_cut_anywhere(
     image: np.ndarray, extra: int, base: int, cuts: list[int]
 ) -> None:
-    """Text joined from pieces is the same wherever runs are cut between them."""
+    """Text joined from pieces is the same, wherever runs are cut between them."""
     line = np.concatenate([[0], image.ravel()[: 600 - extra], [0]])
     edges = np.flatnonzero(line[1:] != line[:-1])
     size = len(line) - 2
@@ -196,6 +196,6 @@ def test_coco_encodings_with_empty_runs_are_read() -> None:
     ],
 )
 def test_malformed_coco_encodings_are_refused(counts: object, complaint: str) -> None:
-    """A COCO encoding that does not fit its image, or is none, is one sentence."""
+    """A COCO encoding that does not fit its image, or is none, is refused with the reason."""
     with pytest.raises(MaskError, match=complaint):
         BitMask.from_coco({"size": [4, 4], "counts": counts})
