@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-# two test processes share two cores: torch and the numeric libraries take one each
+# Two test processes share two cores. So torch and the numeric libraries take one each.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -12,7 +12,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Two runs: three folds of a U-Net and one of an FPN; their networks by run."""
+    """Two runs, three folds of a U-Net and one of an FPN, and their networks by run."""
     from tests.made.networks import FPN, UNET, write_run  # torch reads what is set above
 
     folder = tmp_path_factory.mktemp("models")

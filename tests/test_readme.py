@@ -1,5 +1,7 @@
-"""What the README shows in Python runs as it stands there."""
+"""What the pages show runs, and what they name is there."""
 
+import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -12,6 +14,65 @@ from devkit.demo.layouts import write
 from tests.made.competition import write_models
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
+# Made by commands, so not in a fresh clone.
+MADE = ("build/", "wheels/downloads/", "wheels/local/")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def code_in(page: Path) -> list[str]:
+    """The pieces of code in a page's text, and the lines of its blocks of shell."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", text, re.S | re.M)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    rest = re.sub(r"^ *```.*?^ *```", "", text, flags=re.S | re.M)
+    return [*lines, *(" ".join(code.split()) for code in re.findall(r"`([^`]+)`", rest))]
+
+
+@each_page
+def test_targets_exist(page: Path) -> None:
+    """Each `make` command that a page names is a target of the Makefile."""
+    targets = re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), re.M)
+    for code in code_in(page):
+        for named in re.findall(r"\bmake ([a-z][a-z0-9-]*)(?!\w*=)", code):
+            assert named in targets, code
+
+
+@each_page
+def test_programs_exist(page: Path) -> None:
+    """Each module, script and tool of the environment that a page's commands start is there."""
+    for code in code_in(page):
+        for module in re.findall(r"python -m ([\w.]+)", code):
+            assert importlib.util.find_spec(module), code
+        for script in re.findall(r"python ([\w/]+\.py)", code):
+            assert (REPOSITORY / script).is_file(), code
+        for tool in re.findall(r"^\.venv/bin/([\w-]+)", code):
+            assert Path(sys.executable).with_name(tool).exists(), code
+
+
+@each_page
+def test_files_exist(page: Path) -> None:
+    """Each file and folder of the repository that a page names or links to is there."""
+    tops = {path.name for path in REPOSITORY.iterdir()}
+    for code in code_in(page):
+        for word in code.split():
+            is_path = re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", word) and word.split("/")[0] in tops
+            if is_path and not word.startswith(MADE) and not word.startswith("."):
+                assert (REPOSITORY / word).exists(), code
+    for link in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link
+
+
+@each_page
+def test_names_exist(page: Path) -> None:
+    """Each dotted name of kernelkit or devkit that a page names can be imported."""
+    for code in code_in(page):
+        if not re.fullmatch(r"(kernelkit|devkit)(\.\w+)+", code):
+            continue
+        module, _, name = code.rpartition(".")
+        found = getattr(importlib.import_module(module), name, None)
+        assert found is not None or importlib.util.find_spec(code), code
 
 
 @pytest.mark.timeout(120)

@@ -18,8 +18,17 @@ from pathlib import Path
 __all__ = ["REPOSITORY", "Folder", "Sentence", "by_folder", "files", "sentences"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FOLDERS = ("kernel_src", "devkit", "tests", "benchmarks", "docs", "notebooks", "wheels")
-SUFFIXES = (".py", ".md", ".ipynb", ".yaml", ".toml")
+FOLDERS = (
+    "kernel_src",
+    "devkit",
+    "tests",
+    "benchmarks",
+    "docs",
+    "notebooks",
+    "requirements",
+    "wheels",
+)
+SUFFIXES = (".py", ".md", ".ipynb", ".yaml", ".toml", ".in")
 # in words
 LONGEST = 20
 
@@ -33,12 +42,14 @@ _ENTRIES = re.compile(
     r"(?:(?!^ *[A-Z][A-Za-z ]+\n *-{3,}$).*\n?)*",
     re.MULTILINE,
 )
-_BULLET = re.compile(r"^\s*(?:[-*#>]+|\d+\.)\s", re.MULTILINE)
+_BULLET = re.compile(r"^ *(?:[-*#>]+|\d+\.) ", re.MULTILINE)
 _CODE = re.compile(r"``[^`]+``|`[^`]+`|https?://\S+")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 # 12 000 is one number, and one word
 _NUMBER = re.compile(r"(?<=\d) (?=\d{3}\b)")
-_END = re.compile(r"(?<=[.!?])[\"')*_]*\s+|\n\s*\n|:\s*\n")
+# What parts sentences, a mark before each item of a list among it.
+_ITEM = "\0"
+_END = re.compile(rf"(?<=[.!?])[\"')*_]*\s+|\n\s*\n|:\s*\n|{_ITEM}")
 _COMMENT = re.compile(r"(?:^|\s)#+\s(.*)$")
 # Calls whose text somebody reads, and the arguments of argparse that are text.
 _SPEAKING = {"print", "warn", "warning", "info", "error", "exception", "debug"}
@@ -86,9 +97,7 @@ def files() -> list[Path]:
     """Every file of the project with prose in it."""
     found = [path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*")]
     found += REPOSITORY.glob("*")
-    return sorted(
-        path for path in found if path.suffix in SUFFIXES or path.name in ("Makefile", "dev.in")
-    )
+    return sorted(path for path in found if path.suffix in SUFFIXES or path.name == "Makefile")
 
 
 def sentences(path: Path) -> Iterator[Sentence]:
@@ -118,8 +127,8 @@ def by_folder() -> list[Folder]:
 
 
 def _plain(block: str) -> str:
-    """A block with a word in place of each piece of code, and a gap before each item of a list."""
-    block = _BULLET.sub("\n\n", _LINK.sub(r"\1", block))
+    """A block with one word per piece of code, and a mark before each item of a list."""
+    block = _BULLET.sub(_ITEM, _LINK.sub(r"\1", block))
     return _NUMBER.sub("", _CODE.sub(lambda code: "code" + "\n" * code[0].count("\n"), block))
 
 
