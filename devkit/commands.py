@@ -1,12 +1,14 @@
 """How every command ends: with its result or one line that says why not, and a true exit code."""
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 
 from kernelkit.errors import KernelKitError
 
-__all__ = ["command"]
+__all__ = ["command", "starting_children"]
 
 _INTERRUPTED = 130
 
@@ -16,6 +18,9 @@ def command[**Arguments](
 ) -> Callable[[Callable[Arguments, int]], Callable[Arguments, int]]:
     """Make the exit code of a command's main function true, whatever happens in it.
 
+    A `KernelKitError` ends the function with the line "NAME failed: SENTENCE" and exit code 1.
+    Ctrl-C ends it with one line and exit code 130, as a shell expects. Both lines go to stderr.
+
     Parameters
     ----------
     name
@@ -23,8 +28,7 @@ def command[**Arguments](
 
     Returns
     -------
-    A decorator. A `KernelKitError` ends the function with the line "NAME failed: SENTENCE" on
-    stderr and 1. Ctrl-C ends it with one line and 130, as a shell expects.
+    A decorator.
     """
 
     def decorate(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
@@ -42,3 +46,18 @@ def command[**Arguments](
         return ended
 
     return decorate
+
+
+@contextmanager
+def starting_children() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach.
+
+    A terminal sends Ctrl-C to all processes of a command. Each would print a traceback of its own.
+    Processes that are started in this block never get it. The command itself gets it at the end
+    of the block, and must end its processes then.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -9,10 +9,12 @@ from kernelkit.errors import KernelKitError
 __all__ = [
     "BusyError",
     "DatasetError",
+    "DryRunError",
     "KaggleError",
     "LedgerError",
     "ProfileError",
     "ResolveError",
+    "SandboxError",
     "SettingsError",
     "ToolError",
     "TwinError",
@@ -26,6 +28,10 @@ class BusyError(KernelKitError, RuntimeError):
 
 class DatasetError(KernelKitError, ValueError):
     """A dataset that is not what its manifest says, or that Kaggle would refuse or mangle."""
+
+
+class DryRunError(KernelKitError, RuntimeError):
+    """A dry-run that did not reach its end, or whose second run is unlike its first."""
 
 
 class KaggleError(KernelKitError, RuntimeError):
@@ -42,6 +48,10 @@ class ProfileError(KernelKitError, ValueError):
 
 class ResolveError(KernelKitError, ValueError):
     """A request for packages that cannot be met on the image."""
+
+
+class SandboxError(KernelKitError, RuntimeError):
+    """A sandbox that cannot be set up."""
 
 
 class SettingsError(KernelKitError, ValueError):

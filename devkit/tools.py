@@ -1,4 +1,4 @@
-"""The tools the builder runs: where uv is, and a run whose failure is an error with its output."""
+"""The tools that commands run: where uv is, and a run whose failure is an error with its output."""
 
 import os
 import shutil
@@ -16,12 +16,12 @@ _OWN_UV = REPOSITORY / ".tools" / "uv" / "bin" / "uv"
 
 
 def find_uv() -> Path:
-    """The uv on PATH, or the one that the Makefile fetched into the project's own tools folder.
+    """Find uv on PATH, or the one that the Makefile fetched into the project's own tools folder.
 
     Raises
     ------
     ToolError
-        When there is neither.
+        If there is neither.
     """
     on_path = shutil.which("uv")
     if on_path:
@@ -29,21 +29,26 @@ def find_uv() -> Path:
     if os.access(_OWN_UV, os.X_OK):
         return _OWN_UV
     raise ToolError(
-        f"uv is neither on PATH nor at {_OWN_UV}; run any of the Makefile's targets once, "
-        "they fetch it"
+        f"{_OWN_UV}: uv is neither there nor on PATH. Run `make lint` once, it fetches uv"
     )
 
 
 def run_tool(command: Sequence[str | Path], timeout: float = 3600) -> str:
-    """Run `command` in the repository's folder and return what it wrote to its standard output.
+    """Run a command in the repository's folder and return what it wrote to its standard output.
 
     The folder matters: `.python-version` there names the interpreters that uv may pick.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments.
+    timeout
+        Seconds until the command is ended.
 
     Raises
     ------
     ToolError
-        With the command's own words, when it cannot be started, fails or takes longer than
-        `timeout` seconds.
+        If the command cannot be started, fails or takes too long. It holds the command's own words.
     """
     words = [str(word) for word in command]
     try:
@@ -56,9 +61,11 @@ def run_tool(command: Sequence[str | Path], timeout: float = 3600) -> str:
             check=False,
         )
     except FileNotFoundError:
-        raise ToolError(f"{words[0]} is not there to be run") from None
+        raise ToolError(
+            f"{words[0]}: there is no such program. Install it, or check the path"
+        ) from None
     except subprocess.TimeoutExpired:
-        raise ToolError(f"{_name(words)} took longer than {timeout:.0f} s") from None
+        raise ToolError(f"{_name(words)} took longer than {timeout:.0f} s and was ended") from None
     if result.returncode != 0:
         output = (result.stderr + result.stdout).strip()
         raise ToolError(

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from devkit.dryrun.notebook import Scenario
+from devkit.dryrun.scenario import Scenario
 from devkit.dryrun.scoring import score
 from kernelkit.competition import CompetitionFolder, check_submission
 from kernelkit.mask import BitMask
@@ -26,10 +26,10 @@ def read_checked(scenario: Scenario) -> dict[str, BitMask]:
     SubmissionError
         Anything that the competition would refuse.
     """
-    settings = Recipe.load(scenario.recipe).competition
-    test_set = CompetitionFolder.read(scenario.competition, settings)
+    competition = Recipe.load(scenario.recipe).competition
+    test_set = CompetitionFolder.read(scenario.competition, competition)
     sizes = {image_id: _size(path) for image_id, path in test_set.files.items()}
-    return check_submission(scenario.submission, test_set.ids, sizes, settings)
+    return check_submission(scenario.submission, test_set.ids, sizes, competition)
 
 
 def image_reports(scenario: Scenario) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def image_reports(scenario: Scenario) -> list[dict[str, Any]]:
 
 
 def results_table(scenario: Scenario, masks: dict[str, BitMask]) -> pd.DataFrame:
-    """One row an image: layout, size, seconds, speed, and Dice where its label is known."""
+    """One row per image: layout, size, seconds, speed, and Dice if its label is known."""
     dice = score(masks, scenario.solution) if scenario.solution else {}
     rows = []
     for image in image_reports(scenario):
@@ -63,9 +63,9 @@ def results_table(scenario: Scenario, masks: dict[str, BitMask]) -> pd.DataFrame
 
 
 def draw_overlay(scenario: Scenario, masks: dict[str, BitMask]) -> Path:
-    """Write the largest prediction, drawn over its image, as a PNG file."""
-    settings = Recipe.load(scenario.recipe).competition
-    test_set = CompetitionFolder.read(scenario.competition, settings)
+    """Draw the largest mask over its image, and return the PNG file."""
+    competition = Recipe.load(scenario.recipe).competition
+    test_set = CompetitionFolder.read(scenario.competition, competition)
     image_id = max(masks, key=lambda name: masks[name].height * masks[name].width)
     path = scenario.working / "overlay.png"
     with Slide(test_set.files[image_id]) as slide:

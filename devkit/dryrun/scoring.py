@@ -15,13 +15,15 @@ def score(masks: Mapping[str, BitMask], solution: Path) -> dict[str, float]:
 
     Parameters
     ----------
+    masks
+        The predicted masks by id.
     solution
         CSV file of `id,encoding`, column-major RLE from 1, as HuBMAP's `train.csv`.
 
     Raises
     ------
     CompetitionError
-        An id has no label.
+        If an id has no label.
     """
     limit = csv.field_size_limit(2**31 - 1)
     try:
@@ -31,7 +33,9 @@ def score(masks: Mapping[str, BitMask], solution: Path) -> dict[str, float]:
         csv.field_size_limit(limit)
     unknown = sorted(set(masks) - set(labels))
     if unknown:
-        raise CompetitionError(f"{solution}: the label of {unknown[0]!r} is missing.")
+        raise CompetitionError(
+            f"{solution}: there is no label of {unknown[0]!r}. Add a row for each test image"
+        )
     return {
         image_id: mask.dice(BitMask.from_rle(labels[image_id], mask.shape))
         for image_id, mask in masks.items()

@@ -5,27 +5,31 @@ from dataclasses import dataclass
 import numpy as np
 import torch.nn.functional as F
 
+from devkit.dryrun.scenario import Scenario
+from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.grid import Window
 from kernelkit.mask import BitMask
+from kernelkit.predict import load_models
 from kernelkit.recipe import EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
 
-__all__ = ["SeamReport", "compare_seams"]
+__all__ = ["SEAM_HALF_WIDTH", "SeamDice", "compare_seams", "measure_seams"]
 
-_SEAM_HALF_WIDTH = 48
+# In pixels. Pixels this close to a seam count as at the seam.
+SEAM_HALF_WIDTH = 48
 
 
 @dataclass(frozen=True, slots=True)
-class SeamReport:
+class SeamDice:
     """Dice of the stitched mask with the mask predicted in one piece.
 
     Attributes
     ----------
     crop
-        The crop compared: two by two cores, so that a seam runs down and one across its middle.
+        The crop compared: two by two cores. One seam runs down its middle, and one across.
     at_seams, elsewhere
-        Dice of the pixels within 48 px of a seam, and of all others.
+        Dice of the pixels within `SEAM_HALF_WIDTH` of a seam, and of all others.
     """
 
     crop: Window
@@ -33,9 +37,23 @@ class SeamReport:
     elsewhere: float
 
 
+def measure_seams(scenario: Scenario, masks: dict[str, BitMask]) -> SeamDice:
+    """Compare the first image's stitched mask with a crop of it predicted in one piece.
+
+    The crop is predicted on the CPU.
+    """
+    recipe = Recipe.load(scenario.recipe)
+    test_set = CompetitionFolder.read(scenario.competition, recipe.competition)
+    image_id = test_set.ids[0]
+    models = load_models(recipe, scenario.models, device="cpu")
+    with Slide(test_set.files[image_id]) as slide:
+        ensemble = recipe.ensemble_for(slide.bands, str(slide.dtype))
+        return compare_seams(slide, masks[image_id], recipe, ensemble, models[ensemble.name])
+
+
 def compare_seams(
     slide: Slide, mask: BitMask, recipe: Recipe, ensemble: EnsembleRecipe, model: MegaModel
-) -> SeamReport:
+) -> SeamDice:
     """Predict two by two tiles of `slide` in one piece, and compare with the stitched `mask`.
 
     The crop lies on the tile grid, in the middle of the slide, with the recipe's pad around it.
@@ -48,21 +66,17 @@ def compare_seams(
     pixels = slide.read(read, scale=scale, fill=recipe.tiles.fill)
     probabilities = model.predict(pixels[None])
     enlarged = F.interpolate(probabilities, scale_factor=scale, mode="bilinear")[0, 0]
-    whole = (enlarged > ensemble.thresholds[0]).cpu().numpy()[pad : pad + side, pad : pad + side]
+    above = (enlarged > ensemble.thresholds[0]).cpu().numpy()
 
     height, width = min(side, slide.height - row), min(side, slide.width - col)
-    stitched = mask.crop(row, col, height, width).to_array().astype(bool)
-    whole = whole[:height, :width]
-    near = np.zeros((height, width), dtype=bool)
-    near[core - _SEAM_HALF_WIDTH : core + _SEAM_HALF_WIDTH] = True
-    near[:, core - _SEAM_HALF_WIDTH : core + _SEAM_HALF_WIDTH] = True
-    return SeamReport(
+    whole = BitMask.from_array(above[pad : pad + height, pad : pad + width])
+    stitched = mask.crop(row, col, height, width)
+    near_seam = np.zeros((height, width), dtype=bool)
+    near_seam[core - SEAM_HALF_WIDTH : core + SEAM_HALF_WIDTH] = True
+    near_seam[:, core - SEAM_HALF_WIDTH : core + SEAM_HALF_WIDTH] = True
+    near = BitMask.from_array(near_seam)
+    return SeamDice(
         crop=Window(row, col, height, width),
-        at_seams=_dice(stitched & near, whole & near),
-        elsewhere=_dice(stitched & ~near, whole & ~near),
+        at_seams=(stitched & near).dice(whole & near),
+        elsewhere=(stitched & ~near).dice(whole & ~near),
     )
-
-
-def _dice(a: np.ndarray, b: np.ndarray) -> float:
-    total = int(a.sum()) + int(b.sum())
-    return 2 * int((a & b).sum()) / total if total else 1.0

@@ -1,0 +1,1 @@
+"""A Kaggle session at home: a command without a network, its inputs read-only below `/kaggle`."""

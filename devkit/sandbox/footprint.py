@@ -1,4 +1,4 @@
-"""The memory of a process and of all below it, pages that they share counted once (PSS)."""
+"""The memory of a process and of all below it. Pages that they share count once (PSS)."""
 
 import psutil
 
@@ -6,7 +6,7 @@ __all__ = ["process_tree", "tree_bytes"]
 
 
 def process_tree(pid: int) -> list[psutil.Process]:
-    """The process of this number and all below it; none where it is gone."""
+    """List the process of this number and all below it, or nothing if it is gone."""
     try:
         parent = psutil.Process(pid)
         return [parent, *parent.children(recursive=True)]
@@ -15,7 +15,7 @@ def process_tree(pid: int) -> list[psutil.Process]:
 
 
 def tree_bytes(tree: list[psutil.Process]) -> int:
-    """What the processes of a tree hold together, PSS in bytes; who is gone holds nothing."""
+    """What the processes of a tree hold together, PSS in bytes. One that is gone holds nothing."""
     return sum(map(_pss, tree))
 
 

@@ -1,12 +1,14 @@
-"""Run a command as Kaggle will: without a network, with the inputs read-only under `/kaggle`.
+"""Run a command as Kaggle will: without a network, with the inputs read-only below `/kaggle`.
 
 `python -m devkit.sandbox.isolate SPEC -- COMMAND...` makes a user, a network and a mount namespace.
 It builds a root folder in which `/kaggle` holds what the spec says, and becomes the command. It
-needs no root. Where the system forbids such namespaces it exits with `FORBIDDEN` before running
-anything.
+needs no root. If the system forbids such namespaces, it runs nothing and exits with `FORBIDDEN`.
 
-The spec is a JSON file: `root`, an empty folder to build the root in; `folder`, the command's own
-working folder; `mounts`, a list of [source, target, writable], targets being paths below `/kaggle`.
+The spec is a JSON file with three keys:
+
+- `root`: an empty folder to build the root in
+- `folder`: the command's own working folder
+- `mounts`: a list of [source, target, writable], where each target is a path below `/kaggle`
 """
 
 import ctypes
@@ -20,6 +22,7 @@ from pathlib import Path
 
 __all__ = ["FORBIDDEN", "main"]
 
+# The exit code on a system that forbids namespaces.
 FORBIDDEN = 97
 
 # from <sys/mount.h> and <linux/if.h>
@@ -31,7 +34,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(arguments: list[str]) -> int:
-    """Enter the namespaces and become the command; returns only where that is not possible."""
+    """Enter the namespaces and become the command. It returns only if that is not possible."""
     spec_path, separator, *command = arguments
     if separator != "--" or not command:
         print("usage: python -m devkit.sandbox.isolate SPEC -- COMMAND...", file=sys.stderr)
@@ -57,7 +60,7 @@ def _enter_namespaces() -> None:
 
 
 def _raise_loopback() -> None:
-    """A new network namespace has `lo` down, and a notebook talks to its kernel over it."""
+    """Raise `lo`, which is down in a new network namespace: Jupyter needs it for its kernel."""
     request = struct.pack("16sH14x", b"lo", 0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
         answer = fcntl.ioctl(channel, _SIOCGIFFLAGS, request)
@@ -66,7 +69,7 @@ def _raise_loopback() -> None:
 
 
 def _change_root(root: Path, mounts: list[tuple[str, str, bool]]) -> None:
-    """A root that holds all that the present one does, and `/kaggle` with the mounts."""
+    """Enter a root that holds all that the present one does, and `/kaggle` with the mounts."""
     _mount(None, "/", flags=_MS_REC | _MS_PRIVATE)
     _mount("tmpfs", root, kind="tmpfs")
     for entry in Path("/").iterdir():
@@ -85,7 +88,7 @@ def _change_root(root: Path, mounts: list[tuple[str, str, bool]]) -> None:
 
 
 def _repeat(entry: Path, place: Path) -> None:
-    """Show an entry of the present root folder in the new one; `/kaggle` begins empty."""
+    """Show an entry of the present root folder in the new one. `/kaggle` begins empty."""
     if entry.is_symlink():
         place.symlink_to(entry.readlink())
     elif entry.is_dir():
@@ -95,7 +98,7 @@ def _repeat(entry: Path, place: Path) -> None:
 
 
 def _make_read_only(place: Path) -> None:
-    # a user namespace may not take away flags that the mount came with, so they are said again
+    # a user namespace may not take away flags that the mount came with, so they are repeated
     kept = os.statvfs(place).f_flag & _LOCKED_FLAGS
     _mount(None, place, flags=_MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
 

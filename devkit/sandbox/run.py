@@ -1,8 +1,8 @@
-"""The offline twin of a Kaggle session: a command run apart from the network, its memory watched.
+"""The offline twin of a Kaggle session: a command run without a network, its memory watched.
 
-Where the system allows namespaces, the command sees its inputs read-only at the real `/kaggle`
-paths and no network but the loopback. Where it does not, that is said aloud, and the same folders
-stand below a folder that stands for `/kaggle`.
+If the system allows namespaces, the command sees its inputs read-only at the real `/kaggle` paths.
+It has no network but the loopback. If the system does not allow them, a printed line says so. Then
+the same folders stand below a folder that stands for `/kaggle`.
 """
 
 import contextlib
@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from devkit.commands import starting_children
+from devkit.errors import SandboxError
 from devkit.sandbox.footprint import process_tree, tree_bytes
 from devkit.sandbox.isolate import FORBIDDEN
 from devkit.tools import REPOSITORY
@@ -24,11 +26,23 @@ from devkit.tools import REPOSITORY
 __all__ = ["Mount", "Sandbox", "SandboxResult"]
 
 _SAMPLE_SECONDS = 0.3
+# a shell's exit code of a process that was killed
+_OVER_BUDGET = 137
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder of this machine, and where the command finds it, below `/kaggle` as a rule."""
+    """A folder of this machine, and where the command finds it.
+
+    Attributes
+    ----------
+    source
+        The folder.
+    target
+        Where the command finds it. As a rule this is below `/kaggle`.
+    writable
+        Whether the command may write to it.
+    """
 
     source: Path
     target: str
@@ -37,56 +51,60 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class SandboxResult:
-    """How the command ended, and the most memory its whole process tree held (PSS, bytes)."""
+    """How the command ended.
+
+    Attributes
+    ----------
+    exit_code
+        The command's exit code, or 137 if it was ended for its memory.
+    peak_bytes
+        The most memory that its whole process tree held (PSS).
+    seconds
+        How long it took.
+    is_over_budget
+        Whether it was ended for its memory.
+    """
 
     exit_code: int
     peak_bytes: int
     seconds: float
+    is_over_budget: bool = False
 
 
 @dataclass
 class Sandbox:
     """A place to run commands in as Kaggle would.
 
-    Parameters
+    Attributes
     ----------
     folder
-        Where the spec, the private home and, without namespaces, the stand-in folder lie.
+        Where the private home lies, and the stand-in folder if there are no namespaces.
     mounts
         What lies below `/kaggle`.
+    is_isolated
+        Whether the system allows namespaces.
+    home
+        The private home of the command.
     """
 
     folder: Path
     mounts: Sequence[Mount]
     is_isolated: bool = field(init=False)
+    home: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.home = self.folder / "home"
-        self.home.mkdir(exist_ok=True)
+        self.home.mkdir(parents=True, exist_ok=True)
         for mount in self.mounts:
             mount.source.mkdir(parents=True, exist_ok=True)
-        root = self.folder.resolve() / "root"
-        root.mkdir(exist_ok=True)
-        self._spec = self.folder / "isolation.json"
-        self._spec.write_text(
-            json.dumps(
-                {
-                    "root": str(root),
-                    "folder": "/",
-                    "mounts": [
-                        [str(m.source.resolve()), m.target, m.writable] for m in self.mounts
-                    ],
-                }
-            )
-        )
+        self._spec = self._write_spec()
         self.is_isolated = self._probe()
         if not self.is_isolated:
             self._stand_in()
 
     @property
     def root(self) -> str:
-        """Where `/kaggle` is for the command: there, or at the folder that stands for it."""
+        """The path of `/kaggle` for the command: itself, or the folder that stands for it."""
         return "/kaggle" if self.is_isolated else str((self.folder / "kaggle").resolve())
 
     def path(self, target: str) -> str:
@@ -100,52 +118,84 @@ class Sandbox:
         budget_bytes: int | None = None,
         on_sample: Callable[[list[psutil.Process]], None] | None = None,
     ) -> SandboxResult:
-        """Run a command to its end, sampling the memory of its process tree.
+        """Run a command to its end, and sample the memory of its process tree.
+
+        Nothing of the tree outlives this call, however it ends. Ctrl-C does not reach the tree.
 
         Parameters
         ----------
+        command
+            The program and its arguments.
         environment
-            All variables the command gets; `HOME` is set to the private home.
+            All variables that the command gets. `HOME` is set to the private home.
         budget_bytes
             The run is ended, with exit code 137, once the tree holds more (PSS).
         on_sample
-            Called with the live processes of the tree at each sample.
+            Called at each sample with the live processes of the tree.
         """
         start = time.monotonic()
-        process = subprocess.Popen(
-            [*self._prefix(), *command],
-            env={**environment, "HOME": str(self.home.resolve())},
-            cwd=REPOSITORY,
-        )
-        watcher = _MemoryWatcher(process.pid, budget_bytes, on_sample)
-        watcher.start()
+        watcher = _Watcher(budget_bytes, on_sample)
         try:
+            with starting_children():
+                process = subprocess.Popen(
+                    [*(self._isolate if self.is_isolated else []), *command],
+                    env={**environment, "HOME": str(self.home.resolve())},
+                    cwd=REPOSITORY,
+                )
+                watcher.watch(process.pid)
             exit_code = process.wait()
         finally:
             watcher.stop()
-        if watcher.is_over_budget:
-            exit_code = 137
-        return SandboxResult(exit_code, watcher.peak_bytes, time.monotonic() - start)
+        return SandboxResult(
+            exit_code=_OVER_BUDGET if watcher.is_over_budget else exit_code,
+            peak_bytes=watcher.peak_bytes,
+            seconds=time.monotonic() - start,
+            is_over_budget=watcher.is_over_budget,
+        )
 
-    def _prefix(self) -> list[str]:
-        if not self.is_isolated:
-            return []
+    def _write_spec(self) -> Path:
+        """Write what `devkit.sandbox.isolate` reads."""
+        root = self.folder.resolve() / "root"
+        root.mkdir(exist_ok=True)
+        spec = {
+            "root": str(root),
+            "folder": "/",
+            "mounts": [[str(m.source.resolve()), m.target, m.writable] for m in self.mounts],
+        }
+        path = self.folder / "isolation.json"
+        path.write_text(json.dumps(spec))
+        return path
+
+    @property
+    def _isolate(self) -> list[str]:
+        """What stands before a command that is to be isolated."""
         return [sys.executable, "-m", "devkit.sandbox.isolate", str(self._spec), "--"]
 
     def _probe(self) -> bool:
-        probe = [sys.executable, "-m", "devkit.sandbox.isolate", str(self._spec), "--", "true"]
-        done = subprocess.run(probe, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+        """Try whether the system allows namespaces."""
+        done = subprocess.run(
+            [*self._isolate, "true"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         if done.returncode == FORBIDDEN:
             print(
-                f"{done.stderr.strip()}; the run goes on WITHOUT isolation: the network is "
-                "reachable, and inputs lie in a folder that stands for /kaggle."
+                f"{done.stderr.strip()}. The run goes on WITHOUT isolation: the network can be "
+                f"reached, and the inputs lie in {(self.folder / 'kaggle').resolve()}"
             )
             return False
         if done.returncode != 0:
-            raise RuntimeError(f"the sandbox could not be set up: {done.stderr.strip()}")
+            raise SandboxError(
+                f"{self._spec}: the sandbox could not be set up, exit code {done.returncode}: "
+                f"{done.stderr.strip()}"
+            )
         return True
 
     def _stand_in(self) -> None:
+        """Link the mounts below the folder that stands for `/kaggle`."""
         for mount in self.mounts:
             if not mount.target.startswith("/kaggle/"):
                 continue  # it is there anyway, if not read-only
@@ -155,43 +205,61 @@ class Sandbox:
             place.symlink_to(mount.source.resolve())
 
 
-class _MemoryWatcher(threading.Thread):
-    """Samples the proportional set size of a process tree until stopped."""
+class _Watcher(threading.Thread):
+    """Samples the memory (PSS) of a process tree until it is stopped, and ends the tree then."""
 
     def __init__(
         self,
-        pid: int,
         budget_bytes: int | None,
         on_sample: Callable[[list[psutil.Process]], None] | None,
     ) -> None:
         super().__init__(daemon=True)
         self.peak_bytes = 0
         self.is_over_budget = False
-        self._pid = pid
         self._budget_bytes = budget_bytes
         self._on_sample = on_sample
         self._stopped = threading.Event()
-        self._seen: set[psutil.Process] = set()
+        self._seen: set[psutil.Process] = set()  # empty until there is something to watch
+
+    def watch(self, pid: int) -> None:
+        """Begin to sample the tree of this process."""
+        self._root = psutil.Process(pid)
+        self._seen.add(self._root)
+        self.start()
 
     def run(self) -> None:
         while not self._stopped.wait(_SAMPLE_SECONDS):
-            tree = process_tree(self._pid)
+            tree = process_tree(self._root.pid)
             self._seen.update(tree)
             self.peak_bytes = max(self.peak_bytes, tree_bytes(tree))
             if self._on_sample is not None:
                 self._on_sample(tree)
             if self._budget_bytes is not None and self.peak_bytes > self._budget_bytes:
                 self.is_over_budget = True
-                self._end_all()
+                _end(self._seen)
 
     def stop(self) -> None:
         """Stop sampling, and end what the command left running."""
-        self._stopped.set()
-        self.join()
-        self._end_all()
+        if self._seen:
+            self._stopped.set()
+            self.join()
+            _end(self._seen)
 
-    def _end_all(self) -> None:
-        # papermill's kernels are in sessions of their own, so ending a process group is not enough
-        for process in self._seen:
+
+def _end(processes: set[psutil.Process]) -> None:
+    """End processes and all below them, and wait until they are gone.
+
+    Each is stopped before its children are listed, so that none starts another one unseen. A
+    process group would not do: papermill starts the notebook in a session of its own.
+    """
+    stopped: set[psutil.Process] = set()
+    while found := processes - stopped:
+        for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+                process.suspend()
+                processes = processes.union(process.children(recursive=True))
+        stopped |= found
+    for process in stopped:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(list(stopped), timeout=10)

@@ -1,19 +1,29 @@
-import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
+from filelock import FileLock
 
-from devkit.dryrun import __main__ as dryrun
-from devkit.dryrun.notebook import Kernel, Scenario, make_kernel, render, run_notebook
+from devkit.dryrun.__main__ import main
+from devkit.dryrun.notebook import render, run_notebook
 from devkit.dryrun.results import draw_overlay, image_reports, read_checked, results_table
+from devkit.dryrun.runtime import Runtime, make_runtime
+from devkit.dryrun.scenario import Scenario
+from devkit.sandbox.footprint import process_tree
+from devkit.tools import REPOSITORY
 from tests.made.competition import RECIPE, write_competition, write_models
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("twin")]
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
-    return make_kernel("kaggle-py312", tmp_path_factory.mktemp("kernel") / "dataset")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    return make_runtime("kaggle-py312", tmp_path_factory.mktemp("kernel") / "dataset")
 
 
 @pytest.fixture(scope="module")
@@ -39,25 +49,71 @@ def scenario(inputs: Path, working: Path, is_rerun: bool = False) -> Scenario:
 
 
 def test_two_dry_runs_at_once_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The second says so in one sentence, and changes nothing: both would use one dataset."""
-    monkeypatch.setattr(dryrun, "_BUILD", tmp_path)
-    with (tmp_path / ".dry-run.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert dryrun.main([]) == 1
-    assert "another dry-run is at work in this folder" in capsys.readouterr().err
+    """The second says so in one line and changes nothing: both would use one dataset."""
+    with FileLock(tmp_path / ".dry-run.lock"):
+        assert main([], tmp_path) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(
+        f"dry-run failed: {tmp_path}: another dry-run is at work in this folder"
+    )
+    assert error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == [".dry-run.lock"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["process", "terminal"])
+def test_an_interrupted_dry_run_leaves_no_process_behind(
+    send: Callable[[int, int], None], inputs: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C while the notebook runs ends everything, in one line and with exit code 130."""
+    code = "import sys; from pathlib import Path; from devkit.dryrun.__main__ import main; "
+    code += "sys.exit(main(sys.argv[2:], Path(sys.argv[1])))"
+    command = [sys.executable, "-c", code, str(tmp_path / "build")]
+    command += ["--competition", str(inputs / "competition"), "--models", str(inputs / "models")]
+    command += ["--recipe", str(inputs / "recipe.yaml")]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # as a terminal does: one signal for the whole group
+        )
+        tree = wait_for_notebook(process)
+        send(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert error.splitlines()[-1] == "dry-run was interrupted"
+    assert "Traceback" not in error
+    _, alive = psutil.wait_procs(tree, timeout=5)
+    assert not alive
+
+
+def wait_for_notebook(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The process tree, once the notebook's own process is in it."""
+    while process.poll() is None:
+        tree = process_tree(process.pid)
+        for one in tree:
+            try:
+                if "ipykernel_launcher" in one.cmdline():
+                    return tree
+            except psutil.Error:
+                pass
+    raise AssertionError(process.communicate()[1])
+
+
+@pytest.mark.slow
 def test_both_ways_of_reading_give_one_submission(
-    inputs: Path, kernel: Kernel, tmp_path: Path
+    inputs: Path, runtime: Runtime, tmp_path: Path
 ) -> None:
     """The notebook writes the same bytes with two reader processes and with none."""
     texts = []
     for workers in (0, 2):
         run = scenario(inputs, tmp_path / str(workers))
-        assert run_notebook(run, kernel, workers).exit_code == 0
+        assert run_notebook(run, runtime, workers).exit_code == 0
         masks = read_checked(run)
         texts.append(run.submission.read_bytes())
     assert texts[0] == texts[1]
@@ -66,15 +122,16 @@ def test_both_ways_of_reading_give_one_submission(
     assert draw_overlay(run, masks).stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_the_hidden_rerun_predicts_all_images_and_is_never_strict(
-    inputs: Path, kernel: Kernel, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    inputs: Path, runtime: Runtime, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Other ids, other sizes and a corrupt image: a limit of 1 and strict=True are ignored."""
+    """With other ids, other sizes and a corrupt image, limit=1 and strict=True are ignored."""
     run = scenario(inputs, tmp_path, is_rerun=True)
     (inputs / "hidden/test/g.tiff").write_text("no image")
-    assert run_notebook(run, kernel, workers=2).exit_code == 0
+    assert run_notebook(run, runtime, workers=2).exit_code == 0
     log = capfd.readouterr().out
-    assert log.startswith("the notebook runs as on Kaggle")  # and is in its place in a file, too
+    assert log.startswith("the notebook runs as on Kaggle")  # in its place in a file, too
     assert "kernelkit: end of the run" in log
     statuses = {image["image"]: image["status"] for image in image_reports(run)}
     assert statuses == {

@@ -35,7 +35,7 @@ def needs_isolation(sandbox: Sandbox) -> None:
 def test_the_command_finds_its_inputs_and_keeps_its_outputs(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Inputs are readable at their Kaggle path, and what is written under working stays."""
+    """Inputs are at their Kaggle path, and what is written below working stays."""
     source = sandbox.path("/kaggle/input/competitions/c/a.txt")
     target = sandbox.path("/kaggle/working/b.txt")
     assert run(sandbox, f"open({target!r}, 'w').write(open({source!r}).read())") == 0
@@ -75,7 +75,7 @@ def test_the_exit_code_is_the_commands(sandbox: Sandbox) -> None:
 
 
 def test_memory_is_that_of_the_whole_tree(sandbox: Sandbox) -> None:
-    """A child's memory counts: 200 MiB held by a child for a second are seen."""
+    """200 MiB that a child holds for a second are counted."""
     child = "b = bytearray(200 << 20); import time; time.sleep(1.5)"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     result = sandbox.run([sys.executable, "-c", code], dict(os.environ))
@@ -87,6 +87,7 @@ def test_a_run_over_its_memory_budget_is_ended(sandbox: Sandbox) -> None:
     code = "b = bytearray(300 << 20); import time; time.sleep(50)"
     result = sandbox.run([sys.executable, "-c", code], dict(os.environ), budget_bytes=100 << 20)
     assert result.exit_code == 137
+    assert result.is_over_budget
     assert result.seconds < 40
 
 

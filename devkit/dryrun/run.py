@@ -1,0 +1,168 @@
+"""The three dry-runs: on the demo's competition, on one of your own, and on large slides.
+
+Each makes what it needs, runs the notebook, checks and scores its submission, and prints where
+everything lies.
+"""
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from devkit.demo import prepare, prepare_large
+from devkit.dryrun.killed_reader import rehearse_killed_reader
+from devkit.dryrun.notebook import render, run_notebook
+from devkit.dryrun.results import draw_overlay, read_checked, results_table
+from devkit.dryrun.runtime import Runtime, make_runtime
+from devkit.dryrun.scenario import Scenario
+from devkit.dryrun.seams import SEAM_HALF_WIDTH, measure_seams
+from devkit.dryrun.speed import SteadySpeed, steady_speed
+from devkit.errors import DryRunError
+from kernelkit.errors import CompetitionError
+from kernelkit.mask import BitMask
+from kernelkit.recipe import Recipe
+
+__all__ = ["DryRun"]
+
+_NO_SPEED = "for a projection to HuBMAP's test set, run: make dry-run SIZE=large"
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """How the notebook is run, whatever it is run on.
+
+    Attributes
+    ----------
+    build
+        The folder for all that is made.
+    profile
+        Name of the image's profile.
+    workers
+        Reader processes.
+    budget_bytes
+        What all processes together may hold (PSS).
+    is_rerun
+        Rehearse the hidden rerun.
+    """
+
+    build: Path
+    profile: str
+    workers: int
+    budget_bytes: int
+    is_rerun: bool = False
+
+    def on_demo(self) -> None:
+        """Run on the demo's test images, which have labels."""
+        demo = prepare(self.build / "demo")
+        scenario = Scenario(
+            recipe="nuclei",
+            competition=demo.hidden_competition if self.is_rerun else demo.competition,
+            models=demo.models,
+            working=self._working_folder("rerun" if self.is_rerun else "small"),
+            solution=demo.hidden_solution if self.is_rerun else demo.solution,
+            is_rerun=self.is_rerun,
+        )
+        self._run_and_report(scenario, self._runtime())
+        speed = SteadySpeed.load(self._speed_file)
+        print(speed.projection() if speed else _NO_SPEED)
+
+    def on_own(self, competition: Path, models: Path, recipe: str) -> None:
+        """Run on a competition of the user's own.
+
+        Parameters
+        ----------
+        competition, models
+            The folders of the competition and of its run folders.
+        recipe
+            Name of a recipe, or path of a YAML file.
+
+        Raises
+        ------
+        CompetitionError
+            If one of the folders is missing.
+        """
+        for folder in (competition, models):
+            if not folder.is_dir():
+                raise CompetitionError(f"{folder}: there is no such folder. Check the path")
+        Recipe.load(recipe)  # a misspelt key is found now, not in the notebook
+        scenario = Scenario(
+            recipe=str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe,
+            competition=competition,
+            models=models,
+            working=self._working_folder("own"),
+            is_rerun=self.is_rerun,
+        )
+        self._run_and_report(scenario, self._runtime())
+
+    def on_large_slides(self) -> None:
+        """Run the unchanged HuBMAP recipe on gigabytes of slides, which have no labels.
+
+        It measures what a small run cannot: the steady speed, the memory of all processes, and
+        whether seams show. It also kills a reader midway, which must not change the submission.
+        """
+        demo, large = prepare(self.build / "demo"), prepare_large(self.build / "large")
+        scenario = Scenario(
+            recipe="hubmap",
+            competition=large.competition,
+            models=demo.large_models,
+            working=self._working_folder("large"),
+        )
+        runtime = self._runtime()
+        masks = self._run_and_report(scenario, runtime)
+        speed = steady_speed(scenario, _device())
+        speed.save(self._speed_file)
+        print(f"steady speed {speed.megapixels_per_second:.2f} Mpx/s, {speed.waiting:.1%} waiting")
+        print(speed.projection())
+        seams = measure_seams(scenario, masks)
+        print(f"Dice with the crop {seams.crop} predicted in one piece:")
+        print(f"{seams.at_seams:.4f} within {SEAM_HALF_WIDTH} px of a seam")
+        print(f"{seams.elsewhere:.4f} elsewhere")
+        print("\nthe last image once more, and a reader process is killed midway")
+        rehearse_killed_reader(scenario, runtime, max(1, self.workers))
+        print("the submission is the same, byte for byte")
+
+    @property
+    def _speed_file(self) -> Path:
+        return self.build / "large-speed.json"
+
+    def _working_folder(self, name: str) -> Path:
+        return self.build / "dry-run" / name / "working"
+
+    def _runtime(self) -> Runtime:
+        return make_runtime(self.profile, self.build / f"kernel-{self.profile}")
+
+    def _run_and_report(self, scenario: Scenario, runtime: Runtime) -> dict[str, BitMask]:
+        """Run the notebook from a clean working folder, check what it wrote, print the table."""
+        shutil.rmtree(scenario.working, ignore_errors=True)
+        result = run_notebook(scenario, runtime, self.workers, self.budget_bytes)
+        if result.is_over_budget:
+            raise DryRunError(
+                f"the notebook held {_gigabytes(result.peak_bytes)} of memory, and "
+                f"{_gigabytes(self.budget_bytes)} is allowed. Use fewer workers, or raise --memory"
+            )
+        if result.exit_code != 0:
+            raise DryRunError(
+                f"{scenario.working / 'inference.ipynb'}: the notebook ended with exit code "
+                f"{result.exit_code}. Its last output is above"
+            )
+        masks = read_checked(scenario)
+        print(f"\n{results_table(scenario, masks).to_string(index=False)}\n")
+        print(f"submission   {_shown(scenario.submission)}: checked, {len(masks)} masks")
+        print(f"notebook     {_shown(render(scenario))}")
+        print(f"picture      {_shown(draw_overlay(scenario, masks))}")
+        print(f"peak memory  {_gigabytes(result.peak_bytes)} (PSS of all processes)")
+        return masks
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
+
+
+def _device() -> str:
+    """What the models ran on, in words."""
+    return f"CPU ({platform.machine()}, {len(os.sched_getaffinity(0))} cores)"

@@ -1,0 +1,37 @@
+"""What the notebook is run on, and where its output goes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Scenario"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A competition, models and a recipe for one run of the notebook.
+
+    Attributes
+    ----------
+    recipe
+        Name of a recipe of kernelkit, or path of a YAML file.
+    competition, models
+        The folders that Kaggle would mount.
+    working
+        The folder that stands for `/kaggle/working`.
+    solution
+        Held-out labels, or None if there are none.
+    is_rerun
+        Set what Kaggle sets in the hidden rerun. Also ask for limits, which the rerun must ignore.
+    """
+
+    recipe: str
+    competition: Path
+    models: Path
+    working: Path
+    solution: Path | None = None
+    is_rerun: bool = False
+
+    @property
+    def submission(self) -> Path:
+        """The submission that the notebook writes."""
+        return self.working / "submission.csv"
