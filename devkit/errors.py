@@ -12,6 +12,8 @@ __all__ = [
     "DryRunError",
     "KaggleError",
     "LedgerError",
+    "LintError",
+    "LockError",
     "ProfileError",
     "ResolveError",
     "SandboxError",
@@ -40,6 +42,14 @@ class KaggleError(KernelKitError, RuntimeError):
 
 class LedgerError(KernelKitError, ValueError):
     """A ledger of submissions that cannot be read."""
+
+
+class LintError(KernelKitError, ValueError):
+    """Code for Kaggle that cannot be read, or that would fail there."""
+
+
+class LockError(KernelKitError, ValueError):
+    """A lock of wheels that was edited or cannot be read."""
 
 
 class ProfileError(KernelKitError, ValueError):

@@ -111,7 +111,7 @@ class Builder:
     def wheels(self, lock: Lock) -> list[Wheel]:
         """The locked wheels, fetched where they are not there."""
         resolver = self.resolver
-        return fetch(lock.wheels, resolver.profile, resolver.source, resolver.downloads)
+        return fetch(lock.wheels, resolver.profile, resolver.source, resolver.downloads_folder)
 
     def lint(self, lock: Lock) -> None:
         """Lint what goes to Kaggle.
@@ -139,11 +139,10 @@ class Builder:
         if lock is None:
             steps.append(f"would resolve {asked} anew, since the lock does not answer it")
         else:
-            there = [w.file for w in lock.wheels if (resolver.downloads / w.file).is_file()]
+            there = [w.file for w in lock.wheels if (resolver.downloads_folder / w.file).is_file()]
             fetched = [w.file for w in lock.wheels if w.file not in there]
-            steps.append(
-                f"would take {', '.join(there) or 'nothing'} from {_shown(resolver.downloads)}"
-            )
+            taken = ", ".join(there) or "nothing"
+            steps.append(f"would take {taken} from {_shown(resolver.downloads_folder)}")
             steps += [f"would fetch {name}" for name in fetched]
         steps.append(f"would lint {len(self.files)} files")
         steps.append(f"would pack kernelkit and the wheels into {_shown(folder)}")

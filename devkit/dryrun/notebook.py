@@ -78,7 +78,9 @@ def run_notebook(
         parameters |= {"limit": 1, "strict": True}
     jupyter = sandbox.home.resolve() / "jupyter"
     command = _papermill(
-        f"{sandbox.path(_WORKING)}/inference.ipynb", runtime.twin.write_kernel(jupyter), parameters
+        f"{sandbox.path(_WORKING)}/inference.ipynb",
+        runtime.twin.write_kernelspec(jupyter),
+        parameters,
     )
     network = "without a network" if sandbox.is_isolated else "WITH the network"
     print(f"the notebook runs as on Kaggle, {network}. Its inputs are in {sandbox.root}/input")

@@ -1,8 +1,8 @@
 """Make a profile of your own: `python -m devkit.image.add_profile NAME --probe FILE`.
 
-The probe is what `notebooks/probe.ipynb` printed (and saved) on Kaggle; it knows everything. A
-freeze is what `pip freeze` printed in the image; it knows the packages only, so Python is to be
-told, and import names are looked up in the table that all profiles share.
+The probe is the file that `notebooks/probe.ipynb` saved on Kaggle. It knows everything. A freeze is
+what `pip freeze` printed in the image. It knows the packages only, so tell the Python as well.
+Import names then come from the table that all profiles share.
 """
 
 import argparse
@@ -11,9 +11,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from devkit.commands import command
 from devkit.errors import ProfileError
 from devkit.image.profiles import PROFILES, Profile, load_profile, read_probe
-from kernelkit.errors import KernelKitError
 
 __all__ = ["add_profile", "main"]
 
@@ -37,59 +37,64 @@ def add_profile(
     glibc: str = "2.35",
     folder: Path = PROFILES,
 ) -> Profile:
-    """Write the profile `name` from a probe (`.json`) or a freeze (anything else), and load it.
+    """Write the profile `name`, and load it.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    source
+        A probe if it ends in `.json`, else a freeze.
+    python, glibc
+        Of the image. A probe knows them itself.
+    folder
+        Where profiles lie.
 
     Raises
     ------
     ProfileError
-        When the source cannot be understood, the name is taken, or a freeze comes without `python`.
+        The source cannot be understood, the name is taken, or a freeze comes without `python`.
     """
-    home = folder / name
-    if home.exists():
-        raise ProfileError(f"{home} exists already; remove it or choose another name")
+    profile_folder = folder / name
+    if profile_folder.exists():
+        raise ProfileError(f"{profile_folder} exists already. Remove it or choose another name")
     if not source.is_file():
-        raise ProfileError(f"{source}: there is no such file")
+        raise ProfileError(f"there is no file {source}. Name the probe or the freeze")
     if source.suffix == ".json":
         probe = read_probe(source)
         facts = {key: str(probe[key]) for key in ("python", "glibc")}
         facts |= {"machine": str(probe.get("machine", "x86_64")), "file": "probe.json"}
         facts |= {"date": str(probe.get("taken", ""))[:10], "origin": "probed on Kaggle"}
     elif python is None:
-        raise ProfileError(f"{source}: a freeze does not say which Python it is of: add --python")
+        raise ProfileError(f"{source}: a freeze does not say its Python. Add --python")
     else:
         facts = {"python": python, "glibc": glibc, "machine": "x86_64", "file": "pip-freeze.txt"}
         facts |= {"date": "", "origin": "pip freeze"}
     facts["date"] = facts["date"] or datetime.date.today().isoformat()
-    home.mkdir(parents=True)
+    profile_folder.mkdir(parents=True)
     try:
-        shutil.copyfile(source, home / facts["file"])
-        (home / "profile.toml").write_text(_TEMPLATE.format(**facts), encoding="utf-8")
+        shutil.copyfile(source, profile_folder / facts["file"])
+        text = _TEMPLATE.format(**facts)
+        (profile_folder / "profile.toml").write_text(text, encoding="utf-8")
         return load_profile(name, folder)
-    except ProfileError:
-        shutil.rmtree(home)
+    except BaseException:
+        shutil.rmtree(profile_folder)
         raise
 
 
+@command("add_profile")
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns its exit code."""
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m devkit.image.add_profile", description=__doc__)
-    parser.add_argument("name", help="what to call the profile, kaggle-mine say")
+    parser.add_argument("name", help="what to call the profile, for example kaggle-mine")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--probe", type=Path, help="the profile.json that the probe notebook wrote")
     source.add_argument("--freeze", type=Path, help="what pip freeze printed in the image")
     parser.add_argument("--python", help="of the image, with --freeze: 3.12.13")
     parser.add_argument("--glibc", default="2.35", help="of the image, with --freeze (%(default)s)")
     options = parser.parse_args(arguments)
-    try:
-        profile = add_profile(
-            options.name,
-            options.probe or options.freeze,
-            python=options.python,
-            glibc=options.glibc,
-        )
-    except KernelKitError as error:
-        print(f"no profile made: {error}", file=sys.stderr)
-        return 1
+    source_path = options.probe or options.freeze
+    profile = add_profile(options.name, source_path, python=options.python, glibc=options.glibc)
     print(f"{profile.folder}: Python {profile.python}, {len(profile.packages)} packages")
     return 0
 

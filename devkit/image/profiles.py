@@ -1,10 +1,12 @@
-"""Profiles: what an image of Kaggle has, so that a dataset can be made for it on another machine.
+"""Profiles: what an image of Kaggle has, so that another machine can make a dataset for it.
 
-A profile is a folder `wheels/profiles/<name>/`: `profile.toml` says the Python, the glibc and the
-machine, and lists the sources of its packages with their dates. A source is a list of requirements
-(what `pip freeze` prints, or what a Dockerfile adds) or what `notebooks/probe.ipynb` printed on
-Kaggle. Later sources lie over earlier ones: an exact pin replaces the version, a mere name that was
-not there yet is recorded as installed at a version that nobody knows.
+A profile is a folder `wheels/profiles/<name>/`. Its `profile.toml` says the Python, the glibc and
+the machine. It also lists the sources of the packages, with their dates. A source is a list of
+requirements, or what `notebooks/probe.ipynb` printed on Kaggle. Such a list comes from `pip freeze`
+or from a Dockerfile.
+
+Later sources lie over earlier ones. An exact pin replaces the version. A new name without a pin is
+recorded as installed, at an unknown version.
 """
 
 import hashlib
@@ -17,9 +19,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from packaging import tags
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -30,15 +32,29 @@ __all__ = ["PROFILES", "Installed", "Profile", "load_profile", "profile_names", 
 
 PROFILES = REPOSITORY / "wheels" / "profiles"
 
-_PYTHON = re.compile(r"3\.\d+(\.\d+)?")
-_GLIBC = re.compile(r"2\.\d+")
-# the glibc versions that uv resolves for; any other is resolved for the next older one
+_FORMS = {
+    "python": (re.compile(r"3\.\d+(\.\d+)?"), "3.12.13"),
+    "glibc": (re.compile(r"2\.\d+"), "2.35"),
+}
+# The glibc versions that uv resolves for. Any other is resolved for the next older one.
 _UV_GLIBC = (17, 28, *range(31, 41))
+# a line of `pip freeze` for what was installed from a repository: only its name is known
+_FROM_GIT = re.compile(r"(?:-e )?git\+.*?/([\w.-]+?)(?:\.git)?(?:[@#].*)?")
+# the older names of three of the manylinux platforms
+_LEGACY_PLATFORMS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A distribution of the image: its name as written, its version or None where unknown."""
+    """A distribution of the image.
+
+    Attributes
+    ----------
+    name
+        As its source writes it.
+    version
+        None if it is unknown.
+    """
 
     name: str
     version: Version | None
@@ -56,7 +72,7 @@ class Profile:
     Attributes
     ----------
     name, folder
-        `kaggle-py312`, and where it is written down.
+        `kaggle-py312`, and where its files lie.
     python
         In full, `3.12.13`.
     glibc
@@ -80,47 +96,52 @@ class Profile:
     @property
     def python_minor(self) -> tuple[int, int]:
         """`(3, 12)`."""
-        major, minor = self.python.split(".")[:2]
-        return int(major), int(minor)
+        version = Version(self.python)
+        return version.major, version.minor
 
     @property
     def glibc_minor(self) -> int:
         """The 35 of `2.35`."""
-        return int(self.glibc.split(".")[1])
+        return Version(self.glibc).minor
 
     @property
     def uv_platform(self) -> str:
-        """The platform to give to uv: the newest it knows that is no newer than the image."""
+        """The platform to give to uv: the newest that it knows and that the image can run."""
         known = [minor for minor in _UV_GLIBC if minor <= self.glibc_minor]
         if not known:
-            raise ProfileError(f"{self.folder}: a glibc of {self.glibc} is older than any wheel's")
+            raise ProfileError(
+                f"{self.folder / 'profile.toml'}: no wheel is for a glibc as old as {self.glibc}. "
+                f"Write 2.{min(_UV_GLIBC)} or newer"
+            )
         return f"{self.machine}-manylinux_2_{max(known)}"
 
     @property
     def platforms(self) -> list[str]:
         """The platform tags that the image accepts, the best first."""
-        legacy = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
         found = []
         for minor in range(self.glibc_minor, 4, -1):
             found.append(f"manylinux_2_{minor}_{self.machine}")
-            if minor in legacy:
-                found.append(f"{legacy[minor]}_{self.machine}")
+            if minor in _LEGACY_PLATFORMS:
+                found.append(f"{_LEGACY_PLATFORMS[minor]}_{self.machine}")
         return [*found, f"linux_{self.machine}"]
 
     @cached_property
-    def tag_ranks(self) -> dict[tags.Tag, int]:
-        """The tags of wheels that the image's Python accepts; the lower the rank, the better."""
+    def tags(self) -> tuple[Tag, ...]:
+        """The tags of wheels that the image's Python accepts, the best first."""
         version, platforms = self.python_minor, self.platforms
         interpreter = f"cp{version[0]}{version[1]}"
-        accepted = (
-            *tags.cpython_tags(version, abis=[interpreter], platforms=platforms),
-            *tags.compatible_tags(version, interpreter=interpreter, platforms=platforms),
+        return (
+            *cpython_tags(version, abis=[interpreter], platforms=platforms),
+            *compatible_tags(version, interpreter=interpreter, platforms=platforms),
         )
-        return {tag: rank for rank, tag in reversed(list(enumerate(accepted)))}
 
-    def wheel_rank(self, wheel: Iterable[tags.Tag]) -> int | None:
-        """How well a wheel with these tags fits, the lower the better; None: not at all."""
-        return min((self.tag_ranks[tag] for tag in wheel if tag in self.tag_ranks), default=None)
+    def accepts(self, wheel_tags: Iterable[Tag]) -> bool:
+        """Whether the image's Python installs a wheel with these tags."""
+        return not self._tag_set.isdisjoint(wheel_tags)
+
+    @cached_property
+    def _tag_set(self) -> frozenset[Tag]:
+        return frozenset(self.tags)
 
     @property
     def markers(self) -> dict[str, str]:
@@ -139,7 +160,7 @@ class Profile:
 
     @property
     def digest(self) -> str:
-        """A sha256 of all that a resolution depends on."""
+        """A SHA-256 of all that a resolution depends on."""
         facts = [
             self.python,
             self.glibc,
@@ -151,8 +172,8 @@ class Profile:
     def distributions_of(self, module: str) -> tuple[str, ...]:
         """Canonical names of the distributions that may provide `import module`.
 
-        The longest known part of a dotted name counts, and a name that no table lists is taken
-        for its distribution's own: `scipy.sparse` is `scipy`. They need not be in the image.
+        The longest known part of a dotted name counts. A name that no table lists is its
+        distribution's own: `scipy.sparse` is `scipy`. The image need not have them.
         """
         parts = module.split(".")
         for length in range(len(parts), 0, -1):
@@ -164,7 +185,7 @@ class Profile:
         return (canonicalize_name(parts[0]),)
 
     def is_pinned(self, name: str) -> bool:
-        """Whether the image has the package of this canonical name at a version that is known."""
+        """Whether the image has the package of this canonical name at a known version."""
         return name in self.packages and self.packages[name].pin is not None
 
     def provides(self, module: str) -> bool:
@@ -173,7 +194,7 @@ class Profile:
 
 
 def profile_names(folder: Path = PROFILES) -> list[str]:
-    """The profiles there are."""
+    """Return the names of all profiles."""
     return sorted(path.parent.name for path in folder.glob("*/profile.toml"))
 
 
@@ -183,19 +204,20 @@ def load_profile(name: str, folder: Path = PROFILES) -> Profile:
     Raises
     ------
     ProfileError
-        When there is no such profile, or a file of it cannot be understood.
+        There is no such profile, or a file of it cannot be understood.
     """
-    home = folder / name
-    if not (home / "profile.toml").is_file():
+    profile_folder = folder / name
+    facts_path = profile_folder / "profile.toml"
+    if not facts_path.is_file():
         raise ProfileError(
-            f"there is no profile '{name}' in {folder}, only {', '.join(profile_names(folder))}; "
-            "make one with `python -m devkit.image.add_profile`"
+            f"there is no profile '{name}' in {folder}, only {', '.join(profile_names(folder))}. "
+            "Make one with `python -m devkit.image.add_profile`"
         )
-    facts = _read_toml(home / "profile.toml")
+    facts = _read_toml(facts_path)
     packages: dict[str, Installed] = {}
     import_names = _import_table(folder / "import-names.toml")
     for source in facts.get("sources", []):
-        path = home / str(source.get("file"))
+        path = profile_folder / str(source.get("file"))
         if path.suffix == ".json":
             probe = read_probe(path)
             packages |= {
@@ -206,29 +228,46 @@ def load_profile(name: str, folder: Path = PROFILES) -> Profile:
         else:
             _overlay(packages, path)
     if not packages:
-        raise ProfileError(f"{home / 'profile.toml'}: its sources list no package at all")
+        raise ProfileError(f"{facts_path}: its sources list no package at all. Add a source")
+    python = _checked(facts, "python", facts_path)
     return Profile(
         name=name,
-        folder=home,
-        python=_full_python(_checked(facts, "python", _PYTHON, home)),
-        glibc=_checked(facts, "glibc", _GLIBC, home),
+        folder=profile_folder,
+        python=python if python.count(".") == 2 else f"{python}.0",
+        glibc=_checked(facts, "glibc", facts_path),
         machine=str(facts.get("machine", "x86_64")),
         packages=packages,
         import_names=import_names,
     )
 
 
-def _full_python(text: str) -> str:
-    return text if text.count(".") == 2 else f"{text}.0"
+def read_probe(path: Path) -> dict[str, Any]:
+    """Read what `notebooks/probe.ipynb` saved: `packages`, `imports`, `python`, `glibc` and more.
 
-
-def _checked(facts: Mapping[str, Any], key: str, form: re.Pattern[str], home: Path) -> str:
-    value = facts.get(key)
-    if not isinstance(value, str) or not form.fullmatch(value):
+    Raises
+    ------
+    ProfileError
+        It is something else.
+    """
+    try:
+        probe = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ProfileError(
-            f"{home / 'profile.toml'}: {key} is {value!r}, but should look like "
-            f"{'3.12.13' if key == 'python' else '2.35'!r}"
+            f"{path} is not what the probe prints: {error}. Run notebooks/probe.ipynb again"
+        ) from None
+    if not isinstance(probe, dict) or not {"packages", "imports", "python", "glibc"} <= set(probe):
+        raise ProfileError(
+            f"{path} is not what the probe prints: it lacks packages, imports, python or glibc. "
+            "Run notebooks/probe.ipynb again"
         )
+    return probe
+
+
+def _checked(facts: Mapping[str, Any], key: str, path: Path) -> str:
+    value = facts.get(key)
+    form, example = _FORMS[key]
+    if not isinstance(value, str) or not form.fullmatch(value):
+        raise ProfileError(f"{path}: {key} is {value!r}. Write it like {example!r}")
     return value
 
 
@@ -236,26 +275,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: not TOML: {error}") from None
-
-
-def read_probe(path: Path) -> dict[str, Any]:
-    """What `notebooks/probe.ipynb` saved: its `packages`, `imports`, `python`, `glibc` and more.
-
-    Raises
-    ------
-    ProfileError
-        When it is not that.
-    """
-    try:
-        probe = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ProfileError(f"{path}: not what the probe prints: {error}") from None
-    if not isinstance(probe, dict) or not {"packages", "imports", "python", "glibc"} <= set(probe):
-        raise ProfileError(
-            f"{path}: not what the probe prints: it has no packages, imports, python and glibc"
-        )
-    return probe
+        raise ProfileError(f"{path} is not TOML: {error}") from None
 
 
 def _import_table(path: Path) -> dict[str, tuple[str, ...]]:
@@ -269,7 +289,10 @@ def _canonical(table: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]
 def _overlay(packages: dict[str, Installed], path: Path) -> None:
     """Lay the requirements of the list `path` over `packages`."""
     if not path.is_file():
-        raise ProfileError(f"{path.parent / 'profile.toml'}: its source {path.name} is missing")
+        raise ProfileError(
+            f"{path.parent / 'profile.toml'}: its source {path.name} is missing. "
+            "Put it beside that file"
+        )
     for requirement in _requirements(path):
         key = canonicalize_name(requirement.name)
         pins = [spec.version for spec in requirement.specifier if spec.operator in ("==", "===")]
@@ -289,13 +312,12 @@ def _requirements(path: Path) -> Iterator[Requirement]:
         text = line.split(" #")[0].strip()
         if not text or text.startswith("#"):
             continue
-        # installed from a repository: only the repository's name is known
-        from_git = re.fullmatch(r"(?:-e )?git\+.*?/([\w.-]+?)(?:\.git)?(?:[@#].*)?", text)
+        from_git = _FROM_GIT.fullmatch(text)
         try:
             yield Requirement(from_git[1] if from_git else text)
         except InvalidRequirement:
             raise ProfileError(
-                f"{path}:{number}: '{text}' is no requirement such as 'numpy==2.0.2'"
+                f"{path}:{number}: '{text}' is no requirement. Write it like 'numpy==2.0.2'"
             ) from None
 
 

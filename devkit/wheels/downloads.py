@@ -1,4 +1,4 @@
-"""Fetch locked wheels for the image: by pip, for its tags, checked against the lock, and kept."""
+"""Fetch locked wheels for the image. pip finds them, the lock's hashes check them, we keep them."""
 
 import sys
 import tempfile
@@ -21,7 +21,15 @@ LOCAL_WHEELS = REPOSITORY / "wheels" / "local"
 
 @dataclass(frozen=True)
 class WheelSource:
-    """Where wheels come from: the registry, unless `no_index`, and folders of one's own."""
+    """Where wheels come from.
+
+    Attributes
+    ----------
+    folders
+        Folders with wheels of one's own.
+    no_index
+        Look into the folders only, and never ask the registry.
+    """
 
     folders: tuple[Path, ...] = ()
     no_index: bool = False
@@ -29,11 +37,11 @@ class WheelSource:
     def __post_init__(self) -> None:
         for folder in self.folders:
             if not folder.is_dir():
-                raise WheelError(f"{folder}: there is no such folder of wheels")
+                raise WheelError(f"there is no folder {folder} with wheels. Name one that exists")
 
     @classmethod
     def default(cls) -> "WheelSource":
-        """The registry, and `wheels/local/` where it exists."""
+        """Return the registry, and `wheels/local/` if it exists."""
         return cls(folders=(LOCAL_WHEELS,) if LOCAL_WHEELS.is_dir() else ())
 
     @property
@@ -43,7 +51,7 @@ class WheelSource:
         return [*found, "--no-index"] if self.no_index else found
 
     def local_wheels(self) -> list[Path]:
-        """The wheels in the folders, sorted by name."""
+        """Return the wheels in the folders, sorted by name."""
         return sorted(wheel for folder in self.folders for wheel in folder.glob("*.whl"))
 
 
@@ -51,38 +59,39 @@ def fetch(
     locked: Sequence[LockedWheel],
     profile: Profile,
     source: WheelSource,
-    downloads: Path = DOWNLOADS,
+    downloads_folder: Path = DOWNLOADS,
 ) -> list[Wheel]:
-    """The locked wheels, from `downloads` where their hashes fit, else fetched into it.
+    """Fetch the locked wheels into `downloads_folder`, but for those that are there already.
 
     Raises
     ------
     WheelError
-        A wheel is not one that the image can install, or none was found with the locked hash.
+        The image cannot install a wheel, or none was found with the locked hash.
     ToolError
-        When pip fails.
+        pip failed.
     """
-    downloads.mkdir(parents=True, exist_ok=True)
-    missing = [wheel for wheel in locked if not _is_there(wheel, downloads)]
+    downloads_folder.mkdir(parents=True, exist_ok=True)
+    missing = [wheel for wheel in locked if not _is_there(wheel, downloads_folder)]
     if missing:
-        _download(missing, profile, source, downloads)
-    wheels = [read_wheel(downloads / wheel.file) for wheel in locked]
+        _download(missing, profile, source, downloads_folder)
+    wheels = [read_wheel(downloads_folder / wheel.file) for wheel in locked]
     for wheel in wheels:
         check_wheel(wheel, profile)
     return wheels
 
 
-def _is_there(wheel: LockedWheel, downloads: Path) -> bool:
-    path = downloads / wheel.file
+def _is_there(wheel: LockedWheel, downloads_folder: Path) -> bool:
+    path = downloads_folder / wheel.file
     return path.is_file() and file_sha256(path) == wheel.sha256
 
 
 def _download(
-    missing: Sequence[LockedWheel], profile: Profile, source: WheelSource, downloads: Path
+    missing: Sequence[LockedWheel], profile: Profile, source: WheelSource, downloads_folder: Path
 ) -> None:
-    with tempfile.TemporaryDirectory(dir=downloads, prefix=".fetching-") as folder:
-        wanted = Path(folder) / "wanted.txt"
-        wanted.write_text("".join(f"{wheel.requirement}\n" for wheel in missing))
+    with tempfile.TemporaryDirectory(dir=downloads_folder, prefix=".fetching-") as name:
+        folder = Path(name)
+        wanted = folder / "wanted.txt"
+        wanted.write_text("".join(f"{wheel.requirement}\n" for wheel in missing), encoding="utf-8")
         run_tool(
             [
                 *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check"),
@@ -94,7 +103,10 @@ def _download(
             ]
         )
         for wheel in missing:
-            fetched = Path(folder) / wheel.file
+            fetched = folder / wheel.file
             if not fetched.is_file():
-                raise WheelError(f"{wheel.file} was locked, but pip fetched another file for it")
-            fetched.replace(downloads / wheel.file)
+                raise WheelError(
+                    f"{wheel.file} was locked, but pip fetched another file for it. "
+                    "Build again with --upgrade"
+                )
+            fetched.replace(downloads_folder / wheel.file)

@@ -1,22 +1,27 @@
 """Locks: which wheel, to the byte, stands for each package, and why it is there.
 
-A lock is a requirements file that pip understands, one hash a package, so that what is fetched is
-what was reviewed; the comments below each line carry what a build without a network wants to know.
-It records no address.
+A lock is a `pylock.toml` (PEP 751) with one wheel and one hash per package. What is fetched is
+therefore what was reviewed. No address is recorded: the path of a wheel is its file name. The
+tables `tool.kernelkit` hold what a build without a network wants to know beside that.
 """
 
-import re
-from collections.abc import Iterable
+import json
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from devkit.errors import ResolveError
+from packaging.pylock import Package, PackageWheel, Pylock, PylockValidationError
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from devkit.errors import LockError
+from kernelkit.files import open_atomically
 
 __all__ = ["Lock", "LockedWheel", "read_lock", "write_lock"]
 
-_LINE = re.compile(r"(?P<name>[\w.-]+)==(?P<version>\S+) --hash=sha256:(?P<sha256>[0-9a-f]{64})")
-_COMMENT = re.compile(r"\s+# (file|imports|why|note): (.*)")
-_INPUTS = "# resolved from: "
+_TOOL = "kernelkit"
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class LockedWheel:
     Attributes
     ----------
     name, version
-        Of the distribution; the name is canonical.
+        Of the distribution. The name is canonical.
     file
         The wheel's own name.
     sha256
@@ -49,13 +54,21 @@ class LockedWheel:
 
     @property
     def requirement(self) -> str:
-        """As pip's hash-checking mode reads it."""
+        """The line of a requirements file that makes pip and uv check the hash."""
         return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
 
 
 @dataclass(frozen=True)
 class Lock:
-    """The wheels of a profile, and a digest of what they were resolved from."""
+    """The wheels that were resolved for a profile.
+
+    Attributes
+    ----------
+    inputs
+        A digest of what they were resolved from.
+    wheels
+        One per package.
+    """
 
     inputs: str
     wheels: tuple[LockedWheel, ...]
@@ -65,48 +78,94 @@ class Lock:
         """Canonical names of what is locked."""
         return frozenset(wheel.name for wheel in self.wheels)
 
+    @property
+    def modules(self) -> frozenset[str]:
+        """What one may import from all the wheels."""
+        return frozenset(module for wheel in self.wheels for module in wheel.modules)
+
+    @property
+    def requirements(self) -> str:
+        """A requirements file that makes pip and uv install exactly these wheels."""
+        return "".join(f"{wheel.requirement}\n" for wheel in self.wheels)
+
 
 def write_lock(path: Path, lock: Lock, title: Iterable[str]) -> None:
-    """Write `lock` to `path`, `title` at its head."""
-    lines = [*(f"# {line}" for line in title), f"{_INPUTS}{lock.inputs}"]
-    for wheel in sorted(lock.wheels, key=lambda wheel: wheel.name):
-        lines.append(wheel.requirement)
-        comments = {
-            "file": wheel.file,
-            "imports": " ".join(wheel.modules),
-            "why": wheel.why,
-            "note": wheel.note,
-        }
-        lines += [f"    # {key}: {value}" for key, value in comments.items() if value]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """Write `lock` to `path`, with the lines of `title` as comments at its head."""
+    pylock = Pylock(
+        lock_version=Version("1.0"),
+        created_by=_TOOL,
+        packages=[_package(wheel) for wheel in sorted(lock.wheels, key=lambda wheel: wheel.name)],
+        tool={_TOOL: {"inputs": lock.inputs}},
+    )
+    pylock.validate()
+    lines = [*(f"# {line}" for line in title), *_toml(pylock.to_dict())]
+    with open_atomically(path) as file:
+        file.write("\n".join(lines) + "\n")
 
 
 def read_lock(path: Path) -> Lock | None:
-    """The lock that lies at `path`, or None where there is none.
+    """Read the lock at `path`. The answer is None if there is none.
 
     Raises
     ------
-    ResolveError
-        When a line of it was edited into something else.
+    LockError
+        It is no lock, or was edited into something that `write_lock` never writes.
     """
     if not path.is_file():
         return None
-    inputs = ""
-    entries: list[dict[str, str]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.startswith(_INPUTS):
-            inputs = line.removeprefix(_INPUTS)
-        elif comment := _COMMENT.fullmatch(line):
-            entries[-1][comment[1]] = comment[2]
-        elif entry := _LINE.fullmatch(line):
-            entries.append(entry.groupdict())
-        elif line and not line.startswith("#"):
-            raise ResolveError(
-                f"{path}:{number}: '{line}' is no line of a lock; remove the file and build again"
-            )
-    return Lock(inputs, tuple(_wheel(entry) for entry in entries))
+    try:
+        pylock = Pylock.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        inputs = (pylock.tool or {})[_TOOL]["inputs"]
+        return Lock(str(inputs), tuple(map(_locked_wheel, pylock.packages)))
+    except (PylockValidationError, ValueError, KeyError, TypeError) as error:
+        raise LockError(
+            f"{path} is not a lock as build_dataset.py writes it: {error}. "
+            "Remove the file and build again"
+        ) from None
 
 
-def _wheel(entry: dict[str, str]) -> LockedWheel:
-    modules = tuple(entry.pop("imports", "").split())
-    return LockedWheel(file=entry.pop("file", ""), modules=modules, **entry)
+def _package(wheel: LockedWheel) -> Package:
+    facts = {"imports": list(wheel.modules), "why": wheel.why, "note": wheel.note}
+    facts = {key: fact for key, fact in facts.items() if fact}
+    return Package(
+        name=canonicalize_name(wheel.name),
+        version=Version(wheel.version),
+        wheels=[PackageWheel(path=wheel.file, hashes={"sha256": wheel.sha256})],
+        tool={_TOOL: facts} if facts else None,
+    )
+
+
+def _locked_wheel(package: Package) -> LockedWheel:
+    if package.version is None or len(package.wheels or ()) != 1:
+        raise ValueError(f"{package.name} does not have one version and one wheel")
+    (wheel,) = package.wheels or ()
+    facts = (package.tool or {}).get(_TOOL, {})
+    return LockedWheel(
+        name=package.name,
+        version=str(package.version),
+        file=wheel.filename,
+        sha256=wheel.hashes["sha256"],
+        modules=tuple(facts.get("imports", ())),
+        why=str(facts.get("why", "")),
+        note=str(facts.get("note", "")),
+    )
+
+
+def _toml(content: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Iterate over the lines of a lock: plain values, then the tables `tool` and `packages`."""
+    for key, value in content.items():
+        if key not in ("tool", "packages"):
+            yield f"{key} = {_inline(value)}"
+    for tool, facts in content.get("tool", {}).items():
+        yield from ("", f"[{above}tool.{tool}]", *_toml(facts))
+    for package in content.get("packages", ()):
+        yield from ("", "[[packages]]", *_toml(package, "packages."))
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{key} = {_inline(inner)}' for key, inner in value.items())} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
+    # a string of JSON is one of TOML
+    return json.dumps(value, ensure_ascii=False)

@@ -1,7 +1,7 @@
 """What a dataset must never ship, and the chain of requirements that asked for it.
 
-A wheel that brings its own torch, numpy or CUDA replaces the image's; one that carries a module
-which the image has comes before it on the path. Both work at home and break there.
+A wheel with its own torch, numpy or CUDA replaces the image's. A wheel with a module that the image
+has comes before it on the path. Both work at home and break on Kaggle.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ _PROTECTED_FAMILIES = ("nvidia-", "cuda-")
 def active_requirements(
     wheel: Wheel, profile: Profile, extras: Iterable[str] = ()
 ) -> list[Requirement]:
-    """What a wheel requires on this image when installed with `extras`."""
+    """Return what a wheel requires on this image if it is installed with `extras`."""
     environments = [{**profile.markers, "extra": extra} for extra in ("", *extras)]
     return [
         requirement
@@ -34,6 +34,17 @@ def active_requirements(
 
 class Chains:
     """Who wanted what: `chains[name]` is `requirements.in > a > name`, the shortest there is.
+
+    Parameters
+    ----------
+    origin
+        What to call the place of the requirements that were asked for.
+    asked
+        These requirements.
+    wheels
+        The vendored ones.
+    profile
+        The image.
 
     Attributes
     ----------
@@ -63,7 +74,10 @@ class Chains:
                 queue += [(r, name) for r in required]
 
     def path(self, name: str) -> list[str]:
-        """From the file of requirements to `name`; only `name` where no wheel asks for it."""
+        """Return the names from the file of requirements to `name`.
+
+        It is `name` alone if no wheel asks for it.
+        """
         words = [name]
         while words[0] in self._parents:
             words.insert(0, self._parents[words[0]])
@@ -84,13 +98,14 @@ def refuse_protected(locked: Iterable[LockedWheel], chains: Chains, profile: Pro
     Raises
     ------
     ResolveError
-        Naming them all, and for each the chain that wants it.
+        It names them all, and for each the chain that wants it.
     """
     found = [f"{w.name} {w.version} ({chains[w.name]})" for w in locked if is_protected(w.name)]
     if found:
         raise ResolveError(
-            f"a dataset must never ship torch, numpy or CUDA packages, but the request wants "
-            f"{'; '.join(found)}: ask for a version that uses what {profile.name} has"
+            "a dataset must never ship torch, numpy or CUDA packages. "
+            f"The request wants {', '.join(found)}. "
+            f"Ask for a version that uses what {profile.name} has"
         )
 
 
@@ -100,18 +115,19 @@ def refuse_hiding(wheels: Iterable[Wheel], chains: Chains, profile: Profile) -> 
     Raises
     ------
     ResolveError
-        Naming the module, the package of the image that has it, and the chain.
+        It names the module, the package of the image that has it, and the chain.
     """
     for wheel in wheels:
         for module in wheel.modules:
             if module == "google":
                 raise ResolveError(
-                    f"{wheel.name} ({chains[wheel.name]}) lies in the namespace google, which "
-                    "Kaggle imports before the notebook starts, so it could not be imported there"
+                    f"{wheel.name} ({chains[wheel.name]}) lies in the namespace google. Kaggle "
+                    "imports google before the notebook starts, so nothing can be added to it. "
+                    "Ask for a package without it"
                 )
             owners = [n for n in profile.distributions_of(module) if n in profile.packages]
             if owners and wheel.name not in owners:
                 raise ResolveError(
                     f"{wheel.name} ({chains[wheel.name]}) would hide the {module} of {owners[0]}, "
-                    f"which {profile.name} has: ask for a package without it"
+                    f"which {profile.name} has. Ask for a package without it"
                 )

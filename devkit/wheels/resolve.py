@@ -1,7 +1,7 @@
 """From `wheels/requirements.in` to the lock of a profile: what the image lacks, and why.
 
-Every package of the image stays as it is. What would replace or hide one of them is refused, with
-the chain of requirements that wants it.
+Every package of the image stays as it is. What would replace or hide one of them is refused. The
+error names the chain of requirements that wants it.
 """
 
 import hashlib
@@ -35,21 +35,21 @@ REQUIREMENTS = REPOSITORY / "wheels" / "requirements.in"
 
 
 def lock_path(profile: Profile) -> Path:
-    """Where the lock of a profile is committed."""
-    return profile.folder / "lock.txt"
+    """Return where the lock of a profile is committed."""
+    return profile.folder / "pylock.toml"
 
 
 def read_requirements(path: Path) -> list[Requirement]:
-    """The requirements that a user wrote, comments left out.
+    """Read the requirements that a user wrote, without comments.
 
     Raises
     ------
     ResolveError
-        For a line that is not the name of a package with an optional version: an option of pip, an
-        address, a path.
+        A line is not the name of a package with an optional version. It may be an option of pip,
+        an address or a path.
     """
     if not path.is_file():
-        raise ResolveError(f"{path}: there is no such file; it lists the packages to vendor")
+        raise ResolveError(f"there is no file {path}. Write it: it lists the packages to vendor")
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         text = line.split("#")[0].strip()
@@ -61,8 +61,8 @@ def read_requirements(path: Path) -> list[Requirement]:
             requirement = None
         if requirement is None or requirement.url:
             raise ResolveError(
-                f"{path}:{number}: '{text}' is not the name of a package, such as 'edt>=3'; "
-                "a wheel of your own goes into wheels/local/"
+                f"{path}:{number}: '{text}' is not the name of a package, such as 'edt>=3'. "
+                "Put a wheel of your own into wheels/local/"
             )
         found.append(requirement)
     return found
@@ -70,7 +70,7 @@ def read_requirements(path: Path) -> list[Requirement]:
 
 @dataclass(frozen=True)
 class Resolver:
-    """Resolves the requirements of one file for one profile.
+    """The requirements of one file, to be resolved for one profile.
 
     Attributes
     ----------
@@ -80,18 +80,18 @@ class Resolver:
         The file that lists what is asked for.
     source
         Where wheels are looked for.
-    downloads
+    downloads_folder
         Where fetched wheels are kept.
     """
 
     profile: Profile
     requirements: Path = REQUIREMENTS
     source: WheelSource = field(default_factory=WheelSource.default)
-    downloads: Path = DOWNLOADS
+    downloads_folder: Path = DOWNLOADS
 
     @property
     def inputs(self) -> str:
-        """A digest of all that decides the answer, but for what the registry has by now."""
+        """A digest of all that decides the answer, except what the registry has by now."""
         facts = [
             sorted(map(str, read_requirements(self.requirements))),
             self.profile.digest,
@@ -100,19 +100,24 @@ class Resolver:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def current_lock(self) -> Lock | None:
-        """The committed lock, if it still answers the requirements."""
+        """Return the committed lock, if it still answers the requirements."""
         lock = read_lock(lock_path(self.profile))
         return lock if lock is not None and lock.inputs == self.inputs else None
 
     def lock(self, *, upgrade: bool = False) -> Lock:
         """Resolve, fetch, check and write the lock.
 
-        Versions locked before are kept where they still fit, unless `upgrade`.
+        Parameters
+        ----------
+        upgrade
+            Take the newest versions that fit. Else versions stay as locked if they still fit.
 
         Raises
         ------
         ResolveError
             The request cannot be met, or would replace or hide a package of the image.
+        LockError
+            The lock that is there cannot be read.
         WheelError
             A wheel is not what its name says.
         """
@@ -123,7 +128,7 @@ class Resolver:
         while True:
             locked = self._solve(asked, opened, kept)
             fit = [wheel for wheel in locked if not is_protected(wheel.name)]
-            wheels = fetch(fit, self.profile, self.source, self.downloads)
+            wheels = fetch(fit, self.profile, self.source, self.downloads_folder)
             chains = Chains(self.requirements.name, asked, wheels, self.profile)
             refuse_protected(locked, chains, self.profile)
             more = self._extras(chains.requirements) - opened
@@ -147,7 +152,7 @@ class Resolver:
             return solve(replace(question, constraints=()), self.profile, self.source)
 
     def _extras(self, requirements: Iterable[Requirement]) -> set[str]:
-        """The image's packages that are asked for with an extra, which it may lack."""
+        """The image's packages that are asked for with an extra, which the image may lack."""
         names = {canonicalize_name(r.name) for r in requirements if r.extras}
         return {name for name in names if self.profile.is_pinned(name)}
 
@@ -167,11 +172,11 @@ class Resolver:
             else:
                 why = f"wanted by {' > '.join(path[1:-1])}" if len(path) > 2 else "asked for"
             is_there = entry.name in self.profile.packages
-            why += "; in the image at an unknown version" if is_there else "; not in the image"
+            why += ", in the image at an unknown version" if is_there else ", not in the image"
             yield replace(entry, modules=wheel.modules, why=why, note=notes.get(entry.name, ""))
 
     def _notes(self, locked: Sequence[LockedWheel], asked: Sequence[Requirement]) -> dict[str, str]:
-        """For what was asked for: what keeps it from being the newest that there is."""
+        """What keeps a package that was asked for from being the newest that there is."""
         versions = {wheel.name: wheel.version for wheel in locked}
         direct = {canonicalize_name(r.name): r for r in asked}
         notes: dict[str, str] = {}
@@ -186,7 +191,7 @@ class Resolver:
                 reason = str(error).split(". And because you require")[0]
                 notes[name] = f"not the newest: {reason}"
             else:
-                notes[name] = f"{newest} is out; build with --upgrade to take it"
+                notes[name] = f"{newest} is out. Build with --upgrade to take it"
         return notes
 
     def _newest(self, requirement: Requirement) -> str:

@@ -1,10 +1,11 @@
 """uv's resolver, asked on behalf of an image: its Python, glibc and platform, and what it has.
 
-What the image has is given to the resolver as wheels that claim nothing but their name and version.
-Its own requirements are thereby left alone: they are installed already, whatever they say (the
-registry's torch 2.11 wants other CUDA packages than the image's does, and the resolver, told of
-them, silently goes back to the first segmentation-models-pytorch ever). Their versions carry the
-local label `+image`, so that no wheel of the registry can be taken for one of them.
+The resolver gets a stub for each package of the image: a wheel with a name, a version and no
+requirements. The image's own requirements are thereby left alone, since its packages are installed
+already. This matters: the registry's torch 2.11 wants other CUDA packages than the image's torch.
+Told of that, the resolver silently goes back to the first segmentation-models-pytorch ever.
+
+The versions of stubs carry the local label `+image`. No wheel of the registry can be taken for one.
 """
 
 import re
@@ -12,12 +13,13 @@ import sys
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
+from typing import cast
 
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.markers import Environment
+from packaging.pylock import PackageWheel, Pylock, PylockSelectError, PylockValidationError
 
 from devkit.errors import ResolveError, ToolError
 from devkit.image.profiles import Profile
@@ -39,11 +41,11 @@ class Question:
     requirements
         As in a requirements file.
     constraints
-        Versions to keep to, where a package is needed at all.
+        Versions to keep to, if a package is needed at all.
     opened
-        Packages of the image whose extras are asked for: the registry is to say what those add.
+        Packages of the image with an extra that is asked for. The registry says what that adds.
     origin
-        What to call the requirements when they cannot be met.
+        What to call the requirements if they cannot be met.
     is_alone
         Leave out what the requirements themselves require.
     """
@@ -58,19 +60,25 @@ class Question:
 def solve(
     question: Question, profile: Profile, source: WheelSource, *, with_image: bool = True
 ) -> list[LockedWheel]:
-    """The wheels that meet the question on the image, the image's own packages left out.
+    """Find the wheels that meet the question on the image, but for the image's own packages.
 
     Parameters
     ----------
+    question
+        What to resolve.
+    profile
+        The image.
+    source
+        Where wheels are looked for.
     with_image
-        False resolves as if nothing were installed: for making an environment like the image.
+        False resolves as if nothing were installed. An environment like the image is made so.
 
     Raises
     ------
     ResolveError
-        When nothing meets it, in the resolver's words: which requirement disagrees with which.
+        Nothing meets it. The resolver's words say which requirement disagrees with which.
     ToolError
-        When uv fails in another way, such as without a network.
+        uv failed in another way, for example without a network.
     """
     with tempfile.TemporaryDirectory(prefix="kernelkit-") as name:
         folder = Path(name)
@@ -94,7 +102,7 @@ def solve(
             raise ResolveError(
                 f"{question.origin} cannot be met on {profile.name}: {_explain(error.output)}"
             ) from None
-    wheels = [_locked(package, profile) for package in tomllib.loads(answer).get("packages", [])]
+    wheels = _selected(answer, profile)
     opened = question.opened if with_image else ()
     return [w for w in wheels if not w.version.endswith(_LABEL) and w.name not in opened]
 
@@ -102,7 +110,7 @@ def solve(
 def _write_stubs(profile: Profile, folder: Path, opened: Collection[str]) -> list[str]:
     """Write a stub of each installed package and return the constraints that pin them.
 
-    A package whose version nobody knows has none: where it is needed, it is vendored.
+    A package at an unknown version has no stub. If it is needed, it is vendored.
     """
     folder.mkdir()
     pins = []
@@ -116,40 +124,39 @@ def _write_stubs(profile: Profile, folder: Path, opened: Collection[str]) -> lis
         pins.append(f"{key}=={version}")
         stem = f"{key.replace('-', '_')}-{version}"
         with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
-            home = f"{stem}.dist-info"
+            info_folder = f"{stem}.dist-info"
             wheel.writestr(
-                f"{home}/METADATA", f"Metadata-Version: 2.1\nName: {key}\nVersion: {version}\n"
+                f"{info_folder}/METADATA",
+                f"Metadata-Version: 2.1\nName: {key}\nVersion: {version}\n",
             )
             wheel.writestr(
-                f"{home}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+                f"{info_folder}/WHEEL",
+                "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
             )
-            wheel.writestr(f"{home}/RECORD", "")
+            wheel.writestr(f"{info_folder}/RECORD", "")
     return pins
 
 
-def _locked(package: dict[str, object], profile: Profile) -> LockedWheel:
-    """The best of the wheels that the resolver lists for a package."""
-    name, version = canonicalize_name(str(package["name"])), str(package["version"])
-    candidates = []
-    for wheel in _tables(package.get("wheels")):
-        file = _file_name(wheel)
-        rank = profile.wheel_rank(parse_wheel_filename(file)[3])
-        hashes = wheel.get("hashes")
-        if rank is not None and isinstance(hashes, dict):
-            candidates.append((rank, file, str(hashes["sha256"])))
-    if not candidates:
-        raise ResolveError(f"{name} {version} has no wheel that {profile.name} can install")
-    _, file, sha256 = min(candidates)
-    return LockedWheel(name, version, file, sha256)
-
-
-def _tables(value: object) -> Iterable[dict[str, object]]:
-    return value if isinstance(value, list) else []
-
-
-def _file_name(wheel: dict[str, object]) -> str:
-    address = str(wheel.get("name") or wheel.get("url") or wheel.get("path"))
-    return unquote(PurePosixPath(urlsplit(address).path).name)
+def _selected(answer: str, profile: Profile) -> list[LockedWheel]:
+    """The best wheel for the image of each package that the resolver answers with."""
+    try:
+        lock = Pylock.from_dict(tomllib.loads(answer))
+    except (tomllib.TOMLDecodeError, PylockValidationError) as error:
+        raise ToolError(f"uv's answer is not a pylock.toml: {error}", answer) from None
+    wheels = []
+    environment = cast(Environment, profile.markers)
+    try:
+        for package, wheel in lock.select(environment=environment, tags=profile.tags):
+            if not isinstance(wheel, PackageWheel):
+                raise PylockSelectError(f"{package.name} {package.version} has sources only")
+            wheels.append(
+                LockedWheel(
+                    package.name, str(package.version), wheel.filename, wheel.hashes["sha256"]
+                )
+            )
+    except PylockSelectError as error:
+        raise ResolveError(f"{profile.name} cannot install what uv found: {error}") from None
+    return wheels
 
 
 def _explain(output: str) -> str:
@@ -160,5 +167,5 @@ def _explain(output: str) -> str:
     text = re.sub(r"([\w.-]+)==([^\s,]+)\+image", r"the image has \1 \2", text)
     text = text.replace(_LABEL, "").rstrip(".")
     if "no usable wheels" in text:
-        text += ": there are only sources; build a wheel in the image, and put it in wheels/local/"
+        text += ". There are only sources. Build a wheel in the image and put it into wheels/local/"
     return text

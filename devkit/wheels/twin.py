@@ -1,21 +1,22 @@
 """A twin of an image: an environment with the packages of it that matter, at its versions.
 
 What matters is what the kernel-safe code imports, what the vendored wheels require, and what runs a
-notebook. None of the vendored packages is in it: those must come from the dataset. It is resolved
-once and locked with hashes beside the profile, then made from uv's cache by hard links, so that a
-second twin costs a second and no disk. Treat it as read-only: its files are the cache's own.
+notebook. None of the vendored packages is in it: those must come from the dataset.
+
+It is resolved once and locked with hashes beside the profile. It is then made from uv's cache by
+hard links, so a second twin costs a second and no disk. Treat it as read-only: its files are the
+cache's own.
 """
 
-import fcntl
 import hashlib
 import json
 import platform
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -27,6 +28,7 @@ from devkit.wheels.lock import Lock, LockedWheel, read_lock, write_lock
 from devkit.wheels.refusals import active_requirements
 from devkit.wheels.solver import Question, solve
 from devkit.wheels.wheelfile import Wheel
+from kernelkit.files import open_atomically
 
 __all__ = ["TWINS", "Twin", "make_twin", "needed_packages"]
 
@@ -51,7 +53,7 @@ class Twin:
     versions
         What is installed, by canonical name.
     differences
-        Where it is not like the image, a clause each.
+        How it is not like the image, one clause per difference.
     """
 
     profile: str
@@ -60,20 +62,21 @@ class Twin:
     versions: dict[str, str]
     differences: tuple[str, ...]
 
-    def write_kernel(self, folder: Path) -> str:
-        """Write a Jupyter kernel that runs in the twin below `folder`, and return its name.
+    def write_kernelspec(self, folder: Path) -> str:
+        """Let Jupyter run notebooks in the twin, and return the name to ask for.
 
-        A notebook runner outside finds it with `JUPYTER_PATH` set to `folder`.
+        Its description lies below `folder`. A notebook runner outside finds it if `JUPYTER_PATH`
+        is `folder`.
         """
-        home = folder / "kernels" / self.folder.name
-        home.mkdir(parents=True, exist_ok=True)
+        path = folder / "kernels" / self.folder.name / "kernel.json"
         command = [str(self.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        kernel = {"argv": command, "display_name": f"twin of {self.profile}", "language": "python"}
-        (home / "kernel.json").write_text(json.dumps(kernel), encoding="utf-8")
-        return home.name
+        spec = {"argv": command, "display_name": f"twin of {self.profile}", "language": "python"}
+        with open_atomically(path) as file:
+            json.dump(spec, file)
+        return self.folder.name
 
     def describe(self) -> str:
-        """What it is and where it differs, in a few lines."""
+        """Say what it is and how it differs, in a few lines."""
         head = f"twin of {self.profile}: {len(self.versions)} packages in {self.folder}"
         return "\n".join([head, *(f"  differs: {text}" for text in self.differences)])
 
@@ -81,7 +84,7 @@ class Twin:
 def needed_packages(
     profile: Profile, modules: Iterable[str], wheels: Sequence[Wheel] = ()
 ) -> list[str]:
-    """The image's packages that code importing `modules` and `wheels` needs, sorted."""
+    """Return the image's packages that `wheels` and code with these imports need, sorted."""
     needed = set(_RUNTIME)
     for module in modules:
         owners = [name for name in profile.distributions_of(module) if name in profile.packages]
@@ -99,30 +102,44 @@ def make_twin(
     needed: Sequence[str],
     vendored: Collection[str] = (),
     source: WheelSource | None = None,
-    root: Path = TWINS,
+    twins_folder: Path = TWINS,
 ) -> Twin:
-    """The twin with the packages `needed` and all that they require, made now if it is not there.
+    """Make the twin with the packages `needed` and all that they require, if it is not there yet.
+
+    Parameters
+    ----------
+    profile
+        The image.
+    needed
+        Canonical names of packages of the image.
+    vendored
+        Canonical names of what the dataset ships.
+    source
+        Where wheels are looked for.
+    twins_folder
+        Where twins lie.
 
     Raises
     ------
     TwinError
-        When a package that is to be vendored would be in it.
+        A package that the dataset ships would be in it.
     ResolveError, ToolError
-        When it cannot be resolved or installed.
+        It cannot be resolved or installed.
     """
     source = source or WheelSource.default()
     lock = _lock(profile, needed, source)
     unwanted = sorted(lock.names & set(vendored))
     if unwanted:
         raise TwinError(
-            f"the image's packages require {', '.join(unwanted)}, which the dataset ships: a twin "
-            "with it could not show that it installs"
+            f"the image's packages require {', '.join(unwanted)}, which the dataset ships. A twin "
+            "with it could not show that it installs. "
+            f"Take it out of wheels/requirements.in, or out of the profile {profile.name}"
         )
-    folder = (
-        root.resolve() / f"{profile.name}-{_digest(wheel.sha256 for wheel in lock.wheels)[:10]}"
-    )
+    content = _digest(wheel.sha256 for wheel in lock.wheels)[:10]
+    folder = twins_folder.resolve() / f"{profile.name}-{content}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder):
+    # one process at a time makes a twin, the others wait and then find it made
+    with FileLock(folder.with_suffix(".lock")):
         if not (folder / _DONE).is_file():
             _install(folder, profile, lock, source)
     facts = json.loads((folder / _DONE).read_text(encoding="utf-8"))
@@ -137,8 +154,8 @@ def make_twin(
 
 
 def _lock(profile: Profile, needed: Sequence[str], source: WheelSource) -> Lock:
-    """The committed lock of the twin, resolved anew where what is needed has changed."""
-    path = profile.folder / "twin.txt"
+    """The committed lock of the twin, resolved again if other packages are needed."""
+    path = profile.folder / "pylock.twin.toml"
     inputs = _digest([profile.digest, *sorted(needed)])
     lock = read_lock(path)
     if lock is not None and lock.inputs == inputs:
@@ -155,8 +172,8 @@ def _lock(profile: Profile, needed: Sequence[str], source: WheelSource) -> Lock:
 def _resolve(profile: Profile, needed: Sequence[str], source: WheelSource) -> list[LockedWheel]:
     """The image's versions of what is needed and of what that requires.
 
-    A list that was laid over another may contradict itself (Kaggle pins ipywidgets over Colab's,
-    whose widgetsnbextension is too old for it): then what is only required gives way.
+    A list that was laid over another may contradict itself. For example, Kaggle pins ipywidgets
+    over Colab's, whose widgetsnbextension is too old for it. What is only required then gives way.
     """
     pins = {
         name: f"{name}=={entry.pin}"
@@ -181,13 +198,14 @@ def _install(folder: Path, profile: Profile, lock: Lock, source: WheelSource) ->
     python = profile.markers["python_version"]
     run_tool([uv, "venv", "--quiet", "--no-project", "--clear", "--python", python, folder])
     wanted = folder / "wanted.txt"
-    wanted.write_text("".join(f"{wheel.requirement}\n" for wheel in lock.wheels))
+    wanted.write_text(lock.requirements, encoding="utf-8")
     interpreter = folder / "bin" / "python"
     install: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", interpreter]
     install += ["--require-hashes", "--no-deps", "--no-build", *source.options]
     run_tool([*install, "--requirement", wanted])
     version = run_tool([interpreter, "-c", "import platform; print(platform.python_version())"])
-    (folder / _DONE).write_text(json.dumps({"python": version.strip()}), encoding="utf-8")
+    with open_atomically(folder / _DONE) as file:
+        json.dump({"python": version.strip()}, file)
 
 
 def _differences(profile: Profile, versions: dict[str, str], python: str) -> Iterator[str]:
@@ -216,11 +234,3 @@ def _differences(profile: Profile, versions: dict[str, str], python: str) -> Ite
 
 def _digest(words: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Let one process at a time make a twin; the others wait and then find it made."""
-    with folder.with_suffix(".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

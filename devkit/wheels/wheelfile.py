@@ -1,6 +1,6 @@
 """What a wheel is: its tags, what it requires, what it lets one import, which glibc it needs.
 
-All of it is read from the archive, since a file's name can promise what its contents do not keep.
+All of it is read from the archive. A file's name can promise what its contents do not keep.
 """
 
 import hashlib
@@ -8,9 +8,9 @@ import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
 
+from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -36,16 +36,20 @@ class Wheel:
         Where it lies, under its original name.
     name
         Canonical: `segmentation-models-pytorch`.
+    version
+        As its name says.
     tags
-        Of its name: a wheel may carry several.
+        Of its name. A wheel may carry several.
     requires
-        What its metadata asks for, extras' requirements included.
+        What its metadata asks for, requirements of extras included.
     modules
         The names that can be imported at the top level, sorted.
     glibc_minor
-        The newest glibc that its compiled members link against, as the 35 of 2.35; 0 where none.
-    sha256, record_sha256
-        Of the file, and of the list of hashes within, which survives the archive being unpacked.
+        The newest glibc that its compiled members need, as the 35 of 2.35. 0 if it has none.
+    sha256
+        Of the file.
+    record_sha256
+        Of the list of hashes within. It survives that the archive is unpacked.
     """
 
     path: Path
@@ -75,32 +79,35 @@ def read_wheel(path: Path) -> Wheel:
     Raises
     ------
     WheelError
-        When it is not a wheel: a source distribution, a truncated archive, metadata missing.
+        It is not a wheel: a source distribution, a truncated archive, or without metadata.
     """
     if path.suffix != ".whl":
         raise WheelError(
-            f"{path.name} is not a wheel: Kaggle unpacks source archives, and nothing can be built "
-            "there offline; build a wheel of it in the image and put that into wheels/local/"
+            f"{path.name} is not a wheel. Kaggle unpacks source archives, and nothing can be built "
+            "there offline. Build a wheel of it in the image and put that into wheels/local/"
         )
     try:
         name, version, _, tags = parse_wheel_filename(path.name)
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
-            home = _metadata_folder(members, path)
-            metadata = HeaderParser().parsestr(archive.read(f"{home}/METADATA").decode())
+            info_folder = _info_folder(members, path)
+            # only what we read is checked: many a wheel has a field that is not quite valid
+            metadata = Metadata.from_email(archive.read(f"{info_folder}/METADATA"), validate=False)
             return Wheel(
                 path=path,
                 name=name,
                 version=version,
                 tags=tags,
-                requires=tuple(Requirement(r) for r in metadata.get_all("Requires-Dist", [])),
+                requires=tuple(metadata.requires_dist or ()),
                 modules=tuple(sorted(set(_modules(members)))),
                 glibc_minor=max(_glibc_minors(archive), default=0),
                 sha256=file_sha256(path),
-                record_sha256=hashlib.sha256(archive.read(f"{home}/RECORD")).hexdigest(),
+                record_sha256=hashlib.sha256(archive.read(f"{info_folder}/RECORD")).hexdigest(),
             )
     except (InvalidWheelFilename, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise WheelError(f"{path}: not a wheel that can be read: {error}; fetch it again") from None
+        raise WheelError(
+            f"{path} is not a wheel that can be read: {error}. Fetch it again"
+        ) from None
 
 
 def check_wheel(wheel: Wheel, profile: Profile) -> None:
@@ -116,20 +123,24 @@ def check_wheel(wheel: Wheel, profile: Profile) -> None:
     if needs > profile.glibc_minor:
         raise WheelError(
             f"{wheel.path.name} needs glibc 2.{needs}, but the image {profile.name} has "
-            f"{profile.glibc}; ask for a version with an older wheel, or build one in the image"
+            f"{profile.glibc}. Ask for a version with an older wheel, or build one in the image"
         )
-    if profile.wheel_rank(wheel.tags) is None:
+    if not profile.accepts(wheel.tags):
         raise WheelError(
             f"{wheel.path.name} is for {', '.join(wheel.tag_names)}, but the image {profile.name} "
-            f"is CPython {profile.python} on {profile.machine} with glibc {profile.glibc}"
+            f"is CPython {profile.python} on {profile.machine} with glibc {profile.glibc}. "
+            "Ask for a version with a wheel for it"
         )
 
 
-def _metadata_folder(members: list[str], path: Path) -> str:
-    homes = {member.split("/")[0] for member in members if member.count("/")}
-    found = [home for home in homes if home.endswith(".dist-info")]
+def _info_folder(members: list[str], path: Path) -> str:
+    """The folder within the archive that holds METADATA and RECORD."""
+    tops = {member.split("/")[0] for member in members if member.count("/")}
+    found = [top for top in tops if top.endswith(".dist-info")]
     if len(found) != 1:
-        raise WheelError(f"{path}: a wheel has one .dist-info folder, this file has {len(found)}")
+        raise WheelError(
+            f"{path} has {len(found)} .dist-info folders, but a wheel has one. Fetch it again"
+        )
     return found[0]
 
 

@@ -240,7 +240,7 @@ def command(tmp_path, *asked, requirements=()):
 
 def test_the_dry_mode_says_what_would_be_done_and_does_nothing(tmp_path, capsys):
     """`--dry` resolves, fetches and writes nothing."""
-    lock = Path(build_dataset.REPOSITORY / "wheels/profiles/kaggle-py312/lock.txt")
+    lock = Path(build_dataset.REPOSITORY / "wheels/profiles/kaggle-py312/pylock.toml")
     before = lock.read_bytes()
     assert command(tmp_path, "--dry", "--owner", "me", requirements=["new-thing"]) == 0
     said = capsys.readouterr().out
@@ -255,14 +255,14 @@ def test_what_fails_exits_non_zero_with_a_sentence(tmp_path, capsys):
     """No command of ours exits 0 when its goal was not reached."""
     assert command(tmp_path, "--profile", "kaggle-py399") == 1
     assert "no dataset built: there is no profile 'kaggle-py399'" in capsys.readouterr().err
-    lock = Path(build_dataset.REPOSITORY / "wheels/profiles/kaggle-py312/lock.txt")
+    lock = Path(build_dataset.REPOSITORY / "wheels/profiles/kaggle-py312/pylock.toml")
     before = lock.read_bytes()
     assert command(tmp_path, "--no-proof", requirements=["numpy>=3"]) == 1
     assert "numpy>=3 and the image has numpy 2.0.2" in capsys.readouterr().err
     assert lock.read_bytes() == before
     assert not (tmp_path / "out").exists()
     assert build_dataset.main(["--find-links", str(tmp_path / "nowhere")]) == 1
-    assert "there is no such folder of wheels" in capsys.readouterr().err
+    assert "nowhere with wheels. Name one that exists" in capsys.readouterr().err
 
 
 def test_each_option_is_explained(capsys):

@@ -150,7 +150,7 @@ def test_the_builder_goes_from_requirements_to_a_checked_dataset(here, tmp_path)
     assert [line.split()[0] for line in said] == ["resolve", "lint", "wheels", "pack", "verify"]
     table = "\n".join(builder.table(packed))
     assert "deeper-1.0-py3-none-any.whl" in table
-    assert "wanted by shapes; not in the image" in table
+    assert "wanted by shapes, not in the image" in table
     assert f"fingerprint {packed.fingerprint}" in table
     assert f"note: numpy: not shipped, here has {np.__version__}" in table
     said.clear()
@@ -178,8 +178,8 @@ def test_the_plan_reaches_for_nothing(here, tmp_path):
     assert "would resolve shapes anew" in "\n".join(builder.describe_plan(tmp_path / "dataset"))
     assert not lock_path(here).exists()
     resolver.lock()
-    shutil.rmtree(resolver.downloads)
+    shutil.rmtree(resolver.downloads_folder)
     plan = "\n".join(builder.describe_plan(tmp_path / "dataset"))
     assert "would fetch shapes-1.0-py3-none-any.whl" in plan
     assert "to be uploaded as someone/a-kernel" in plan
-    assert not resolver.downloads.exists()
+    assert not resolver.downloads_folder.exists()

@@ -22,7 +22,7 @@ from tests.made.wheels import make_profile
 
 def accepts(profile, tag):
     """Whether the profile's Python installs a wheel of this compressed tag."""
-    return profile.wheel_rank(parse_tag(tag)) is not None
+    return profile.accepts(parse_tag(tag))
 
 
 def test_two_profiles_are_there_from_the_start():
@@ -41,7 +41,7 @@ def test_two_profiles_are_there_from_the_start():
     ],
 )
 def test_local_labels_are_kept_and_stripped_for_resolving(name, python, torch, numpy):
-    """A version is compared with its local label, and asked of the registry without it."""
+    """Versions are compared with their local labels. The registry is asked without them."""
     profile = load_profile(name)
     assert profile.python == python
     assert profile.packages["torch"].version == Version(torch)
@@ -50,7 +50,7 @@ def test_local_labels_are_kept_and_stripped_for_resolving(name, python, torch, n
 
 
 def test_later_sources_lie_over_earlier_ones():
-    """Kaggle's pins replace Colab's versions; its unpinned names are there at no known version."""
+    """Kaggle's pins replace Colab's versions. Its unpinned names have no known version."""
     profile = load_profile("kaggle-py312")
     assert profile.packages["protobuf"].version == Version("5.29.5")
     assert profile.packages["nbconvert"].version == Version("6.4.5")
@@ -61,14 +61,14 @@ def test_later_sources_lie_over_earlier_ones():
 
 
 def test_a_bound_that_the_freeze_breaks_leaves_the_version_unknown(tmp_path):
-    """A requirement that the frozen version does not meet means that it was replaced."""
+    """A requirement that the frozen version does not meet shows that it was replaced."""
     profile = make_profile(tmp_path, "fastcore==2.1\nfastcore<2\nnumpy==2.0.2\nnumpy>=2\n")
     assert profile.packages["fastcore"].version is None
     assert profile.packages["numpy"].version == Version("2.0.2")
 
 
 def test_tags_are_those_of_the_image_not_of_this_machine():
-    """Wheels of the image's Python and of older glibc fit; newer glibc and other Pythons do not."""
+    """Wheels of the image's Python fit. Those of a newer glibc or another Python do not."""
     py312, py313 = load_profile("kaggle-py312"), load_profile("kaggle-py313")
     assert accepts(py312, "cp312-cp312-manylinux_2_35_x86_64")
     assert accepts(py312, "cp312-cp312-manylinux2014_x86_64")
@@ -82,18 +82,16 @@ def test_tags_are_those_of_the_image_not_of_this_machine():
     assert not accepts(py313, "cp312-cp312-manylinux_2_28_x86_64")
 
 
-def test_the_best_wheel_is_the_most_specific():
-    """Of several wheels that fit, the compiled one of the newest glibc ranks first."""
-    profile = load_profile("kaggle-py312")
-    tags = ["cp312-cp312-manylinux_2_28_x86_64", "cp312-cp312-manylinux_2_17_x86_64"]
-    tags += ["cp38-abi3-manylinux_2_17_x86_64", "py3-none-any"]
-    ranks = [profile.wheel_rank(parse_tag(tag)) for tag in tags]
-    assert None not in ranks
-    assert ranks == sorted(ranks)
+def test_the_best_tag_is_the_most_specific():
+    """The tags begin with those of compiled wheels for the newest glibc."""
+    ranks = list(map(str, load_profile("kaggle-py312").tags))
+    best_first = ["cp312-cp312-manylinux_2_28_x86_64", "cp312-cp312-manylinux_2_17_x86_64"]
+    best_first += ["cp38-abi3-manylinux_2_17_x86_64", "py3-none-any"]
+    assert sorted(best_first, key=ranks.index) == best_first
 
 
 def test_markers_are_those_of_the_image():
-    """A marker is judged by the image's Python, whichever runs the builder."""
+    """The image's Python decides about a marker, whichever Python runs the builder."""
     py313 = load_profile("kaggle-py313")
     assert Marker("python_version >= '3.13'").evaluate(py313.markers)
     assert not Marker("python_full_version < '3.13.10'").evaluate(py313.markers)
@@ -115,7 +113,7 @@ def test_markers_are_those_of_the_image():
     ],
 )
 def test_import_names_lead_to_distributions(module, distribution):
-    """An import name is looked up in the table, else taken for its distribution's own."""
+    """The table has an import name, or it is the name of its distribution."""
     profile = load_profile("kaggle-py312")
     assert distribution in profile.distributions_of(module)
     assert profile.provides(module)
@@ -162,9 +160,14 @@ def test_what_cannot_be_understood_is_named(tmp_path):
     """A missing profile, a broken line and a missing source each get a sentence."""
     with pytest.raises(ProfileError, match="no profile 'kaggle-py399'.*kaggle-py312"):
         load_profile("kaggle-py399")
-    with pytest.raises(ProfileError, match=r"freeze.txt:2: 'numpy 2.0' is no requirement"):
+    with pytest.raises(
+        ProfileError,
+        match=r"freeze.txt:2: 'numpy 2.0' is no requirement. Write it like 'numpy==2.0.2'$",
+    ):
         make_profile(tmp_path, "torch==2.0\nnumpy 2.0\n")
-    with pytest.raises(ProfileError, match="python is '3'"):
+    with pytest.raises(
+        ProfileError, match=r"profile.toml: python is '3'. Write it like '3.12.13'$"
+    ):
         make_profile(tmp_path, python="3")
     with pytest.raises(ProfileError, match="no package at all"):
         make_profile(tmp_path, "")
@@ -174,14 +177,16 @@ def test_what_cannot_be_understood_is_named(tmp_path):
 
 
 def test_a_profile_that_fails_leaves_nothing_behind(tmp_path, capsys):
-    """A broken source exits non-zero with one sentence, and the name stays free."""
+    """A broken source ends the command with one line and 1, and the name stays free."""
     probe = tmp_path / "profile.json"
     probe.write_text("{}")
     assert command.main(["broken-for-a-test", "--probe", str(probe)]) == 1
-    assert "not what the probe prints" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("add_profile failed: ")
+    assert "not what the probe prints" in said
     assert "broken-for-a-test" not in profile_names()
     freeze = tmp_path / "freeze.txt"
     freeze.write_text("numpy==2.0.2\n")
-    with pytest.raises(ProfileError, match="add --python"):
+    with pytest.raises(ProfileError, match="Add --python"):
         add_profile("mine", freeze, folder=tmp_path)
     assert not (tmp_path / "mine").exists()

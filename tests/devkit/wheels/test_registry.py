@@ -26,7 +26,7 @@ def make_resolver(tmp_path, profile, *asked):
     """A resolver that asks the registry."""
     requirements = tmp_path / "requirements.in"
     requirements.write_text("".join(f"{line}\n" for line in asked))
-    return Resolver(profile, requirements, downloads=tmp_path / "downloads")
+    return Resolver(profile, requirements, downloads_folder=tmp_path / "downloads")
 
 
 @pytest.mark.parametrize(

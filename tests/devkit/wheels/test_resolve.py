@@ -1,10 +1,12 @@
 """Resolving for an image, from folders of made wheels: what is vendored, why, what is refused."""
 
+import tomllib
 import zipfile
 
 import pytest
+from packaging.pylock import Pylock
 
-from devkit.errors import ResolveError, ToolError, WheelError
+from devkit.errors import LockError, ResolveError, ToolError, WheelError
 from devkit.wheels.downloads import WheelSource, fetch
 from devkit.wheels.lock import read_lock
 from devkit.wheels.resolve import lock_path, read_requirements
@@ -33,33 +35,45 @@ def resolve(tmp_path):
 
 
 def test_only_what_the_image_lacks_is_vendored_each_with_its_reason(resolve, registry):
-    """What the image has is left out; the rest says who wanted it."""
+    """What the image has is left out. The rest says who wanted it."""
     make_wheel(registry, "top", requires=["middle>=1", "numpy>=2", "torch==2.10.0"])
     make_wheel(registry, "middle", requires=["leaf; python_version >= '3.12'", "timm"])
     make_wheel(registry, "leaf", requires=["never; python_version < '3.12'", "no; extra == 'x'"])
     lock = resolve("top", "timm")
     assert {wheel.name: wheel.why for wheel in lock.wheels} == {
-        "top": "asked for; not in the image",
-        "middle": "wanted by top; not in the image",
-        "leaf": "wanted by top > middle; not in the image",
+        "top": "asked for, not in the image",
+        "middle": "wanted by top, not in the image",
+        "leaf": "wanted by top > middle, not in the image",
     }
 
 
 def test_the_lock_says_it_all_again(resolve, registry, tmp_path):
-    """What is written is what is read: hashes, import names, reasons; and no address."""
+    """What is written is what is read: hashes, import names and reasons, but no address."""
     path = make_wheel(registry, "with-modules", files={"a/x.py": b"", "b.py": b"", "c.txt": b""})
     lock = resolve("with-modules")
     (wheel,) = lock.wheels
     assert wheel.modules == ("a", "b")
     assert wheel.sha256 == file_sha256(path)
-    text = (tmp_path / "profiles/image/lock.txt").read_text()
-    assert read_lock(tmp_path / "profiles/image/lock.txt") == lock
-    assert "://" not in text
-    assert f"with-modules==1.0 --hash=sha256:{wheel.sha256}" in text
+    path = tmp_path / "profiles/image/pylock.toml"
+    assert read_lock(path) == lock
+    assert "://" not in path.read_text()
+
+
+def test_the_lock_is_a_valid_pylock(resolve, registry, tmp_path):
+    """Any tool that knows PEP 751 reads the lock, whatever its notes say."""
+    make_wheel(registry, "moving", "2.0", requires=["numpy>=3"])
+    make_wheel(registry, "moving", "1.0", files={"größe.py": b""})
+    (wheel,) = resolve("moving").wheels
+    pylock = Pylock.from_dict(tomllib.loads((tmp_path / "profiles/image/pylock.toml").read_text()))
+    (package,) = pylock.packages
+    assert (package.name, str(package.version)) == ("moving", "1.0")
+    assert [found.hashes for found in package.wheels] == [{"sha256": wheel.sha256}]
+    assert package.tool["kernelkit"]["imports"] == ["größe"]
+    assert package.tool["kernelkit"]["note"] == wheel.note
 
 
 def test_a_lock_answers_until_something_changes(registry, tmp_path):
-    """A lock is current for the same requirements, profile and own wheels, and for no others."""
+    """A lock serves the same requirements, profile and own wheels, and no others."""
     make_wheel(registry, "one")
     profile = make_profile(tmp_path / "profiles", FREEZE)
     resolver = make_resolver(tmp_path, profile, "one")
@@ -74,7 +88,7 @@ def test_a_lock_answers_until_something_changes(registry, tmp_path):
 
 
 def test_locked_versions_stay_until_an_upgrade(resolve, registry):
-    """Asking for one more package moves no other; `upgrade` does."""
+    """A request for one more package moves no other. An upgrade does."""
     make_wheel(registry, "one", "1.0")
     make_wheel(registry, "two", "1.0")
     resolve("one")
@@ -85,7 +99,7 @@ def test_locked_versions_stay_until_an_upgrade(resolve, registry):
 
 
 def test_a_version_held_back_by_the_image_is_told(resolve, registry):
-    """Falling back to an older release is never silent: the note names what disagrees."""
+    """If an older release is taken, the note names what disagrees."""
     make_wheel(registry, "moving", "2.0", requires=["numpy>=3"])
     make_wheel(registry, "moving", "1.0", requires=["numpy>=1"])
     (wheel,) = resolve("moving").wheels
@@ -218,7 +232,7 @@ def test_a_package_at_an_unknown_version_is_shipped_when_wanted(registry, tmp_pa
     profile = make_profile(tmp_path / "profiles", "numpy==2.0.2\nkornia\n")
     make_wheel(registry, "kornia", "0.8")
     (wheel,) = make_resolver(tmp_path, profile, "kornia").lock().wheels
-    assert wheel.why == "asked for; in the image at an unknown version"
+    assert wheel.why == "asked for, in the image at an unknown version"
 
 
 def test_nothing_asked_for_is_a_lock_of_nothing(resolve):
@@ -238,13 +252,23 @@ def test_requirements_are_names_only(tmp_path, line):
 
 
 def test_a_lock_edited_by_hand_is_refused(resolve, registry, tmp_path):
-    """A line that no build wrote is named."""
+    """What no build wrote is told, and what to do about it."""
     make_wheel(registry, "one")
     resolve("one")
-    path = tmp_path / "profiles/image/lock.txt"
-    path.write_text(path.read_text() + "two==1.0\n")
-    with pytest.raises(ResolveError, match=r"lock.txt:\d+: 'two==1.0' is no line of a lock"):
-        read_lock(path)
+    path = tmp_path / "profiles/image/pylock.toml"
+    written = path.read_text()
+    for edited, problem in [
+        (f'{written}\n[[packages]]\nname = "two"\n', "Exactly one of vcs, directory, archive"),
+        (written.replace("sha256", "md5"), "'sha256'"),
+        (written.replace('name = "one"', 'name = "two"'), "not consistent with package name 'two'"),
+        (written.replace("inputs", "outputs"), "'inputs'"),
+        (f"{written}two==1.0\n", "Invalid value"),
+    ]:
+        path.write_text(edited)
+        with pytest.raises(
+            LockError, match=rf"pylock.toml is not a lock .*{problem}.*build again$"
+        ):
+            read_lock(path)
 
 
 def test_downloads_are_cached_and_checked(registry, tmp_path):
@@ -254,12 +278,12 @@ def test_downloads_are_cached_and_checked(registry, tmp_path):
     resolver = make_resolver(tmp_path, profile, "one")
     lock = resolver.lock()
     nowhere = WheelSource((), no_index=True)
-    (wheel,) = fetch(lock.wheels, profile, nowhere, resolver.downloads)
+    (wheel,) = fetch(lock.wheels, profile, nowhere, resolver.downloads_folder)
     before = wheel.path.read_bytes()
     wheel.path.write_bytes(before + b"x")
     with pytest.raises(ToolError, match="pip download"):
-        fetch(lock.wheels, profile, nowhere, resolver.downloads)
-    (wheel,) = fetch(lock.wheels, profile, resolver.source, resolver.downloads)
+        fetch(lock.wheels, profile, nowhere, resolver.downloads_folder)
+    (wheel,) = fetch(lock.wheels, profile, resolver.source, resolver.downloads_folder)
     assert wheel.path.read_bytes() == before
 
 
@@ -269,16 +293,16 @@ def test_a_wheel_changed_at_its_source_is_refused(registry, tmp_path):
     profile = make_profile(tmp_path / "profiles", FREEZE)
     resolver = make_resolver(tmp_path, profile, "one")
     lock = resolver.lock()
-    (resolver.downloads / path.name).unlink()
+    (resolver.downloads_folder / path.name).unlink()
     make_wheel(registry, "one", files={"one/__init__.py": b"changed = True\n"})
     with pytest.raises(ToolError, match=r"(?is)hash|do not match"):
-        fetch(lock.wheels, profile, resolver.source, resolver.downloads)
+        fetch(lock.wheels, profile, resolver.source, resolver.downloads_folder)
 
 
 def test_a_file_that_is_no_wheel_is_named(tmp_path):
     """A source archive, a truncated file and a wheel without metadata each get a sentence."""
     profile = make_profile(tmp_path / "profiles", FREEZE)
-    with pytest.raises(WheelError, match=r"is not a wheel: Kaggle unpacks source archives"):
+    with pytest.raises(WheelError, match=r"is not a wheel. Kaggle unpacks source archives"):
         read_wheel(make_sdist(tmp_path, "unbuilt"))
     broken = tmp_path / "broken-1.0-py3-none-any.whl"
     broken.write_bytes(make_wheel(tmp_path, "whole").read_bytes()[:40])
@@ -286,7 +310,7 @@ def test_a_file_that_is_no_wheel_is_named(tmp_path):
         read_wheel(broken)
     with zipfile.ZipFile(tmp_path / "empty-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("empty.py", "")
-    with pytest.raises(WheelError, match=r"has one .dist-info folder, this file has 0"):
+    with pytest.raises(WheelError, match=r"has 0 .dist-info folders, but a wheel has one"):
         read_wheel(tmp_path / "empty-1.0-py3-none-any.whl")
     foreign = make_wheel(tmp_path, "foreign", tag="cp311-cp311-manylinux_2_17_x86_64")
     with pytest.raises(WheelError, match=r"foreign.*is for cp311.*CPython 3\.12\.13"):
@@ -296,4 +320,4 @@ def test_a_file_that_is_no_wheel_is_named(tmp_path):
 def test_the_lock_lies_beside_its_profile(tmp_path):
     """A profile's lock is committed with it."""
     profile = make_profile(tmp_path, FREEZE)
-    assert lock_path(profile) == tmp_path / "image/lock.txt"
+    assert lock_path(profile) == tmp_path / "image/pylock.toml"

@@ -46,7 +46,7 @@ def ask(twin, code):
 
 
 def test_it_has_the_images_versions_of_what_is_needed(make):
-    """What is needed and what that requires is there as in the image, and nothing else is."""
+    """What is needed is there, with all that it requires, and nothing else."""
     twin = make("other==1.0\nbelow==2.0\nwanted==1.0\n", "other")
     assert twin.versions == {"other": "1.0", "below": "2.0"}
     assert ask(twin, "import other, below; print(other.version, below.version)") == "1.0 2.0"
@@ -55,7 +55,7 @@ def test_it_has_the_images_versions_of_what_is_needed(make):
 
 
 def test_it_is_made_once(make):
-    """A second request finds the environment; another set of packages makes another."""
+    """A second request finds the environment. Other packages make another one."""
     first = make("other==1.0\nbelow==2.0\n", "other")
     mark = first.folder / "mark"
     mark.touch()
@@ -75,9 +75,9 @@ def test_an_interrupted_making_is_made_again(make):
 
 
 def test_the_lock_is_kept_beside_the_profile(make, tmp_path):
-    """Each package has one hash, and the lock answers until the image or the need changes."""
+    """Each package has one hash. The lock serves until the image or the need changes."""
     make("other==1.0\nbelow==2.0\n", "other")
-    path = tmp_path / "profiles/image/twin.txt"
+    path = tmp_path / "profiles/image/pylock.twin.toml"
     lock = read_lock(path)
     assert {wheel.name: wheel.version for wheel in lock.wheels} == {"other": "1.0", "below": "2.0"}
     before = path.read_bytes()
@@ -88,7 +88,7 @@ def test_the_lock_is_kept_beside_the_profile(make, tmp_path):
 
 
 def test_what_is_only_required_gives_way_where_the_list_contradicts_itself(make):
-    """Two lists laid over each other may not fit: the twin says what it took instead."""
+    """If two lists contradict each other, the twin says what it took instead."""
     twin = make("wanted==1.0\nbelow==1.0\n", "wanted")
     assert twin.versions["below"] == "3.0"
     assert "below 3.0, the image has 1.0" in twin.differences
@@ -97,7 +97,7 @@ def test_what_is_only_required_gives_way_where_the_list_contradicts_itself(make)
 
 
 def test_differences_are_told(make, tmp_path, registry):
-    """Another Python, a local label, a version nobody knows: each is a clause of its own."""
+    """Another Python, a local label and an unknown version are one clause each."""
     make_wheel(registry, "torch", "2.10.0", requires=["below"])
     twin = make("torch==2.10.0+cu128\nbelow\n", "torch")
     text = twin.describe()
@@ -119,7 +119,7 @@ def test_a_vendored_package_is_never_in_it(make):
 
 
 def test_it_needs_what_code_imports_and_wheels_require(tmp_path):
-    """The image's packages that matter, the headless opencv of several, none of the vendored."""
+    """It takes the image's packages that matter, one opencv of several, and no vendored one."""
     profile = make_profile(
         tmp_path / "profiles",
         "numpy==2.0.2\ntorch==2.10.0\ntimm==1.0.26\nopencv-python==4\nopencv-python-headless==4\n"
@@ -130,10 +130,10 @@ def test_it_needs_what_code_imports_and_wheels_require(tmp_path):
     assert needed == ["ipykernel", "numpy", "opencv-python-headless", "pip", "timm"]
 
 
-def test_its_kernel_runs_the_twins_python(make, tmp_path):
+def test_its_kernelspec_runs_the_twins_python(make, tmp_path):
     """A notebook runner outside finds a kernel that starts the twin's interpreter."""
     twin = make("other==1.0\nbelow==2.0\n", "other")
-    name = twin.write_kernel(tmp_path / "jupyter")
+    name = twin.write_kernelspec(tmp_path / "jupyter")
     kernel = json.loads((tmp_path / "jupyter/kernels" / name / "kernel.json").read_text())
     assert kernel["argv"][0] == str(twin.python)
     assert kernel["argv"][1:3] == ["-m", "ipykernel_launcher"]
