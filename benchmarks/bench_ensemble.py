@@ -1,17 +1,17 @@
-"""How fast MegaModel looks at tiles, and how busy it keeps the GPU: one table, within 8 minutes.
+"""How fast MegaModel predicts tiles, and how busy it keeps the GPU: one table, within 8 minutes.
 
     make bench ONLY=ensemble, or benchmarks/bench_ensemble.py
 
-Two ensembles of random weights: sixteen U-Nets of about 25 M parameters with 4 views, and one small
-U-Net alone. Tiles are HuBMAP's: 2304 px read at scale 3, 1536 px of them core, in batches of 8;
-what comes down are the cores' packed bits. The reference is the loop that everybody writes: each
-member after the other in eager float32, with TF32 off and on. Without a GPU it says so, and
-measures two small members on the CPU instead.
+There are two ensembles of random weights. One has sixteen U-Nets of about 25 M parameters, with 4
+views. The other is one small U-Net. Tiles are HuBMAP's: 2304 px read at scale 3, 1536 px of them
+core, in batches of 8. The cores come down as packed bits. The reference is the loop that everybody
+writes. It runs each member after the other in eager float32, with TF32 off and on. Without a GPU
+the benchmark says so, and measures two small members on the CPU.
 
-`busy` is the share of time in which the GPU computed or copied; `times` compares with the first
-line; `Dice` compares masks with the first line's, on parts of a photograph. Networks of random
-weights answer around one value and are cut at their median, which is harder than what trained ones
-meet. `h / 6.04 Gpx` is the time for HuBMAP's public test set at scale 3 on this device.
+`busy` is the share of time in which the GPU computed or copied. `times` compares with the first
+line. `Dice` compares masks with the first line's, on parts of a photograph. Networks of random
+weights answer around one value, so they are cut at their median. Trained ones are cut where it is
+easier. `h / 6.04 Gpx` is the time for HuBMAP's public test set at scale 3 on this device.
 """
 
 import argparse
@@ -60,7 +60,7 @@ class Case:
 
     @property
     def source_mpx(self) -> float:
-        """Source pixels, in millions, that a batch answers for."""
+        """Source pixels per batch, in millions."""
         return self.batch * self.core**2 / 1e6
 
 
@@ -87,7 +87,7 @@ def main() -> None:
     deadline = time.perf_counter() + 60 * options.minutes - 30
     gpu = torch.cuda.is_available()
     if not gpu:
-        print("There is no GPU here: what follows is the CPU, with small members.")
+        print("There is no GPU here. The figures are the CPU's, with small members.")
     print(
         f"device: {device_name(torch.device('cuda' if gpu else 'cpu'))}, torch {torch.__version__}"
     )
@@ -111,7 +111,7 @@ def write_members(folder: Path, case: Case) -> None:
 
 
 def measure(folder: Path, case: Case, gpu: bool, seconds: float, deadline: float) -> Iterator[Row]:
-    """The reference first, since the others are compared with it; then MegaModel's options."""
+    """Measure the reference, then MegaModel's options, which are compared with it."""
     batch = Batch.make(case)
     rows, threshold, expected = measure_reference(folder, case, batch, seconds, gpu)
     yield from rows
@@ -119,7 +119,7 @@ def measure(folder: Path, case: Case, gpu: bool, seconds: float, deadline: float
     recipe = EnsembleRecipe(name="bench", views=case.views, thresholds=(threshold,))
     for name, precision, execution in options_of(case, gpu):
         if time.perf_counter() > deadline:
-            print(f"  {name}: left out, for want of time")
+            print(f"  {name}: left out, since the time is over")
             continue
         model = MegaModel.from_recipe(
             folder, recipe, precision=precision, batch=case.batch, execution=execution
@@ -136,12 +136,12 @@ def measure(folder: Path, case: Case, gpu: bool, seconds: float, deadline: float
 def measure_reference(
     folder: Path, case: Case, batch: "Batch", seconds: float, gpu: bool
 ) -> tuple[list[Row], float, np.ndarray]:
-    """The eager loop's speed; and its masks, with the threshold that they were cut at."""
+    """The eager loop's speed, the threshold that cuts its answers, and its masks."""
     recipe = EnsembleRecipe(name="bench", views=case.views)
     loop = EagerLoop(folder, recipe, "cuda" if gpu else "cpu")
     allow_tf32(False)
     probabilities = loop(batch.pixels)
-    # networks of random weights answer around one value: cut there, where it is hardest
+    # Networks of random weights answer around one value. A cut there is the hardest.
     threshold = float(probabilities.median())
     rows = []
     for tf32 in (False, True) if gpu else (False,):
@@ -184,7 +184,7 @@ class Batch:
 
     @classmethod
     def make(cls, case: Case) -> "Batch":
-        """A batch of tiles inside a slide; their pixels are parts of a photograph."""
+        """A batch of tiles inside a slide. Their pixels are parts of a photograph."""
         side = 3 * case.core * case.batch
         grid = TileGrid(side, side, core=case.core, pad=case.pad, scale=SCALE)
         path = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
@@ -221,7 +221,7 @@ class EagerLoop:
 
 
 def in_bits(model: MegaModel) -> Callable[[Batch], object]:
-    """Ask for packed bits, and wait for those of the batch before only."""
+    """Ask for packed bits, and wait only for those of the batch before."""
     before = None
 
     def step(batch: Batch) -> object:
@@ -244,8 +244,8 @@ def timed(
 ) -> Row:
     """Speed over at least three batches and `seconds`, after one that does not count.
 
-    Of a GPU, which works on while the next batch is asked for, it is the mean; of a CPU, which
-    others use too, that of the fastest batch.
+    For a GPU it is the mean, since it works on while the next batch is asked for. For a CPU it is
+    that of the fastest batch, since others use the CPU too.
     """
     print(f"  {name} ...", file=sys.stderr, flush=True)
     step(batch)
@@ -270,7 +270,7 @@ def timed(
 
 
 def gpu_busy(step: Callable[[Batch], object], batch: Batch, batches: int = 4) -> float:
-    """The share of time in which the GPU computed or copied, from the first such moment on."""
+    """The share of time in which the GPU computed or copied, from its first moment on."""
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         for _ in range(batches):
             step(batch)

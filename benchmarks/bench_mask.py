@@ -2,14 +2,13 @@
 
     make bench ONLY=mask, or benchmarks/bench_mask.py [--quick]
 
-Each contestant of an operation runs in turn, several rounds; times are medians, and "x ours" is the
-median over the rounds of its time over ours in the same round, since machines drift. A contestant's
-answer is compared with ours before it is timed. Peak memory is measured in a process of its own, as
-what the resident set grows by beyond the operation's input. The limit beside each figure is the
-time in which one core reads the packed mask once, or the array where that is the input. Peers get
-our parser and our formatter of numbers, the fastest known, where they have none. Those that are not
-installed are left out and named (requirements/bench.in): rlemasklib, connected-components-3d,
-faster-coco-eval, pycocotools.
+Each contestant of an operation runs in turn, several rounds. Times are medians. "x ours" is its
+time over ours in the same round, since machines drift, and the median over the rounds. A
+contestant's answer is compared with ours before it is timed. Peak memory is measured in a process
+of its own: how much the resident set grows beyond the operation's input. The limit beside each
+figure is the time in which one core reads the input once. A peer without a parser or formatter of
+numbers gets ours, the fastest known. Peers that are not installed are left out and named
+(requirements/bench.in): rlemasklib, connected-components-3d, faster-coco-eval, pycocotools.
 """
 
 import argparse
@@ -33,8 +32,8 @@ from kernelkit.mask import BitMask, rle_encode
 from kernelkit.mask.coco import parse_counts
 from kernelkit.mask.rle import format_piece, join_pieces, parse_runs
 
+# For a contestant's rounds on a mask. The first is always run.
 MOST_SECONDS = 8.0
-"""For a contestant's rounds on a mask; the first is always run."""
 
 
 class Case:
@@ -72,7 +71,7 @@ def blobs(side: int) -> np.ndarray:
 
 
 def glomeruli(side: int) -> np.ndarray:
-    """A slide's: few, large, and ragged as networks draw them."""
+    """A mask as of a slide: few objects, large, and ragged as networks draw them."""
     array = ellipses(side, max(1, 120 * side**2 // 20000**2), 100, 250)
     coarse = np.random.default_rng(1).integers(30, 220, (side // 20, side // 20)).astype(np.uint8)
     return array & (cv2.blur(array * 255, (31, 31)) > cv2.resize(coarse, (side, side)))
@@ -91,7 +90,7 @@ def random_pixels(side: int, below: int) -> np.ndarray:
     return (values < below).view(np.uint8)
 
 
-# ---- contestants: each takes a case and gives what the operation's first one gives
+# ---- contestants: each takes a case, and all of an operation give the same
 
 
 def peer(name: str) -> ModuleType | None:
@@ -235,9 +234,9 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
 def run_rounds(
     contestants: dict[str, Callable[[Case], Any]], case: Case, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round; the slow ones run fewer.
+    """Seconds of each contestant in each round. The slow ones run fewer rounds.
 
-    The first contestant runs once before, and all others must give the same answer.
+    The first contestant runs once before. All others must give the same answer.
     """
     first, *_ = contestants
     expected = contestants[first](case)
@@ -279,7 +278,7 @@ def peak_megabytes(title: str, name: str, case: str, arguments: list[str]) -> fl
 
 
 def measure_memory(title: str, name: str, case: Case) -> float:
-    """Megabytes by which an operation's peak exceeds what its input takes; compiled before."""
+    """Megabytes by which an operation's peak exceeds its input. It is compiled before."""
     function = OPERATIONS[title].contestants[name]
     small = Case(case.name, 640)
     function(small)
@@ -290,7 +289,7 @@ def measure_memory(title: str, name: str, case: Case) -> float:
         _ = case.text
         del case.mask
     before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again here
     result = function(case)
     peak = resident("VmHWM")
     del result
@@ -322,9 +321,9 @@ def main() -> None:
         print(measure_memory(title, name, case))
         return
     missing = {n for op in OPERATIONS.values() for n, f in op.contestants.items() if f is None}
-    print(f"Masks of {side} x {side} pixels; pure noise (half) {side * 2 // 5} x {side * 2 // 5}.")
+    print(f"Masks of {side} x {side} pixels. Pure noise (half): {side * 2 // 5} x {side * 2 // 5}.")
     if missing:
-        print(f"Not installed, left out: {', '.join(sorted(missing))}.")
+        print(f"Left out, since not installed: {', '.join(sorted(missing))}.")
     for title, operation in OPERATIONS.items():
         if options.only not in title:
             continue

@@ -2,12 +2,12 @@
 
     make bench ONLY=reader, or benchmarks/bench_reader.py [--size 12000]
 
-An image of real pixels (photographs that matplotlib ships, enlarged twice as a slide is
-oversampled), written in seven layouts, is delivered as windows of 2304 with 384 of pad, all of
-them, in order. Files lie in the page cache. Each round runs every contestant once, and what is
-given is the median; ratios are medians of the rounds' ratios, so a machine that drifts drifts for
-all. Peers run in a process of their own, where they may crash, and their pixels are compared with
-ours. Workers, ours and the peers', are started before the clock.
+The image is made of photographs that matplotlib ships, enlarged twice, as a slide is oversampled.
+It is written in seven layouts. All windows of 2304 with 384 of pad are delivered, in order. Files
+lie in the page cache. Each round runs every contestant once, and medians are shown. Ratios are
+medians of the rounds' ratios, so a machine that drifts drifts for all. Peers run in a process of
+their own, where they may crash. Their pixels are compared with ours. All workers are started before
+the clock.
 
 `limit` is the time in which as many processes decode every block once.
 """
@@ -40,7 +40,8 @@ from kernelkit.slide import Slide
 
 LAYOUTS = ("tiled", "deflate", "jpeg", "none", "strips", "strips1", "subdatasets")
 CORE, PAD = 1536, 384
-CHECKED = 4  # the tile whose pixels are compared: the centre of nine, or another inner one
+# The tile whose pixels are compared: the centre of nine, or another inner one.
+CHECKED = 4
 
 
 def mosaic(size: int) -> np.ndarray:
@@ -66,12 +67,12 @@ def mosaic(size: int) -> np.ndarray:
 
 
 def consume(tiles: Iterator[tuple[object, np.ndarray]], wanted: np.ndarray | None) -> float:
-    """Take all tiles; return the seconds, or fail if the checked one is not what it should be."""
+    """Take all tiles and return the seconds. Fail if the checked tile has other pixels."""
     started = time.perf_counter()
     for place, (_, pixels) in enumerate(tiles):
         if place == CHECKED and wanted is not None:
             assert np.array_equal(pixels, wanted), "other pixels"
-        seconds = time.perf_counter() - started  # not what a contestant takes to end its workers
+        seconds = time.perf_counter() - started  # without the end of a contestant's workers
     return seconds
 
 
@@ -82,13 +83,13 @@ def run_peer(
 
 
 def withdraw() -> None:
-    """Let peers leave their log files, and their libraries' last words, where nobody minds."""
+    """Let peers leave log files in the temporary folder, and silence their libraries."""
     os.chdir(tempfile.gettempdir())
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 class PeerProcess:
-    """A process in which a peer is timed, and may crash without harm."""
+    """A process in which a peer is timed. It may crash without harm."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -96,7 +97,7 @@ class PeerProcess:
         self.verdict = ""
 
     def time(self, path: Path, grid: TileGrid, workers: int, wanted: np.ndarray | None) -> float:
-        """Return the seconds of one run; infinite, with a verdict, once it has failed."""
+        """Return the seconds of one run. They are infinite, with a verdict, once it has failed."""
         if not self.verdict:
             try:
                 return self.pool.submit(run_peer, self.name, path, grid, workers, wanted).result(
@@ -129,7 +130,7 @@ class Limit:
 
 def open_for_limit(path: Path, rows: int) -> None:
     global limit_slide, limit_memory
-    set_block_cache(16 << 20)  # or the second round would find blocks that the first one decoded
+    set_block_cache(16 << 20)  # or the second round would find the first one's blocks
     limit_slide = Slide(path)
     limit_memory = np.empty((limit_slide.bands, rows, limit_slide.width), limit_slide.dtype)
 
@@ -139,7 +140,7 @@ def decode_for_limit(band: Window) -> None:
 
 
 def speed(paths: dict[str, Path], grid: TileGrid, rounds: int, workers: int) -> dict[str, float]:
-    """Print the tables of speeds; return the plain loop's seconds a tile for each layout."""
+    """Print the tables of speeds. Return the plain loop's seconds per tile, for each layout."""
     megapixels = sum(tile.read.area for tile in grid) / 1e6
     names = ["limit", "ours, inline", "ours, threads", "ours, processes", *PEERS]
     print(f"\n## Mpx/s delivered, {workers} workers (times the plain loop)\n")
@@ -169,14 +170,14 @@ def speed(paths: dict[str, Path], grid: TileGrid, rounds: int, workers: int) -> 
 
 
 def ratio(times: dict[str, list[float]], name: str, other: str) -> float:
-    """Return how many times as fast one contestant is as another: the rounds' median."""
+    """How many times as fast one contestant is as another: the median of the rounds."""
     return statistics.median(b / a for a, b in zip(times[name], times[other], strict=True))
 
 
 def race(
     path: Path, grid: TileGrid, rounds: int, workers: int, pools: dict[str, int | ReaderPool]
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Run all contestants on one file; return their seconds, and what is to be said of some."""
+    """Run all contestants on one file. Return their seconds, and verdicts on some."""
     with Slide(path) as slide:
         wanted = slide.read(grid[CHECKED].read)
     limit = Limit(path, workers)
@@ -202,12 +203,12 @@ def race(
 
 
 def waiting(paths: dict[str, Path], grid: TileGrid, workers: int, tile: dict[str, float]) -> None:
-    """Print how long a consumer waits that takes twice as long for a tile as decoding it does.
+    """Print how long a consumer waits that takes twice as long per tile as decoding it does.
 
-    For two images, of which the second is begun while the first one's last tiles are consumed, as
-    `predict` does it: so only the first image waits for its first tile.
+    There are two images. The second is begun while the first one's last tiles are consumed, as in
+    `predict`. So only the first image waits for its first tile.
     """
-    print("\n## A consumer that takes twice the plain loop's time a tile, on two images\n")
+    print("\n## A consumer that takes twice the plain loop's time per tile, on two images\n")
     print("| layout | it waits, threads | it waits, processes |\n|---|---|---|")
     for layout, path in paths.items():
         shares = []
@@ -302,7 +303,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all contestants (3)")
     parser.add_argument("--layouts", nargs="+", default=LAYOUTS, choices=LAYOUTS)
     arguments = parser.parse_args()
-    # the plain loops want a cache that holds a row of windows: they get the whole image's
+    # The plain loops want a cache that holds a row of windows. They get one for the whole image.
     os.environ.setdefault("GDAL_CACHEMAX", "600")
     workers = min(2, len(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as name:

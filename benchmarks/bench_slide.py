@@ -2,12 +2,12 @@
 
     make bench ONLY=slide, or benchmarks/bench_slide.py [--quick] [--workers 2]
 
-What a real model's time is added to: reading, normalising, stitching and encoding. Each row runs in
-a process of its own, whose workers are started before the clock, while its parent adds up the PSS
-of that process and all its children, ten times a second; these hold what this script imports.
-"Reader alone" reads the same tiles and drops them; "x reader" is the time of the row as a multiple
-of it. The slides are made once and kept in build/bench: a wall of real H&E pixels, compressed, and
-one of the size of HuBMAP's largest image that is sparse on disk.
+It shows what a real model's time is added to: reading, normalising, stitching and encoding. Each
+row runs in a process of its own, and its workers are started before the clock. Its parent adds up
+the PSS of that process and all its children, ten times per second. They hold what this script
+imports. "Reader alone" reads the same tiles and drops them. "x reader" is the time of the row as a
+multiple of it. The slides are made once and kept in build/bench. One is a wall of real H&E pixels,
+compressed. One has the size of HuBMAP's largest image and is sparse on disk.
 """
 
 import argparse
@@ -41,7 +41,7 @@ DOWNLOADS, FOLDER = ROOT / "build/demo/downloads", ROOT / "build/bench"
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row of the table. `blend` None is the reader alone."""
+    """One row of the table. If `blend` is None, it is the reader alone."""
 
     name: str
     slide: str
@@ -88,7 +88,7 @@ def slide_file(name: str) -> Path:
 
 
 def write_sparse(path: Path, height: int, width: int) -> None:
-    """A slide with tissue in one corner and in its middle, 6144 x 6144 each, and nothing else."""
+    """Write a slide with tissue in one corner and in its middle, 6144 x 6144 each."""
     piece = LargeSlide("piece", 6144, 6144, "lzw")
     pixels = np.concatenate(list(bands_of_rows(read_he_texture(DOWNLOADS), piece)))
     options = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "lzw"}
@@ -102,14 +102,14 @@ def write_sparse(path: Path, height: int, width: int) -> None:
 
 
 def run(scenario: Scenario, workers: int) -> dict[str, float]:
-    """Run one row in this process; seconds in all and of its parts."""
+    """Run one row in this process. Return the seconds in all and of its parts."""
     path = slide_file(scenario.slide)
     torch.set_num_threads(1)  # the reader's workers have the other cores
     warm_up(scenario)
     with Slide(path) as slide, ReaderPool(workers) as pool:
         size = slide.height, slide.width
         grid = TileGrid(*size, core=scenario.core, pad=scenario.pad, scale=scenario.scale)
-        # workers import what this script imports, which takes longer than the slide
+        # Workers import what this script imports. That takes longer than the slide.
         deque(TileReader(slide, grid, pool, indices=[0, len(grid) - 1]), maxlen=0)
         before = core_seconds()
         start = time.perf_counter()
@@ -129,16 +129,16 @@ def run(scenario: Scenario, workers: int) -> dict[str, float]:
 
 
 def core_seconds() -> float:
-    """What this process and all below it have used."""
+    """Core seconds that this process and all below it have used."""
     return sum(sum(process.cpu_times()[:2]) for process in process_tree(os.getpid()))
 
 
 def stitch(reader: TileReader, canvas: Canvas) -> dict[str, float]:
-    """Normalise, ask the model that does nothing, and stitch; seconds of each."""
+    """Normalise, ask the model that does nothing, and stitch. Return the seconds of each."""
     settings = NetworkInput(mean=(0.6226, 0.4284, 0.6705), std=(0.1246, 0.1719, 0.0956))
     model = torch.nn.Identity()
     seconds = {"network": 0.0, "canvas": 0.0}
-    # one tile at a time: arrays of larger batches leave the caches, and are mapped anew each time
+    # One tile at a time: arrays of larger batches leave the caches, and are mapped again each time.
     for tile, pixels in reader:
         asked = time.perf_counter()
         with torch.inference_mode():
@@ -162,7 +162,7 @@ def warm_up(scenario: Scenario) -> None:
 
 
 def watched(command: list[str]) -> dict[str, float]:
-    """What a command answers, and its family's peak of PSS in bytes."""
+    """What a command prints, and the peak of PSS of its processes in bytes."""
     peak = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:

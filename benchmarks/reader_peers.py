@@ -1,7 +1,7 @@
-"""What the reader is compared with: each yields `(index, pixels)` of all tiles, (C, h, w), uint8.
+"""What the reader is compared with. Each yields `(index, pixels)` of all tiles, (C, h, w), uint8.
 
-A contestant is a function of a path, a grid and a number of workers. Windows that reach outside the
-image are filled with zeros by all of them alike.
+A contestant is a function of a path, a grid and a number of workers. All fill windows that reach
+outside the image with zeros.
 """
 
 import collections
@@ -27,7 +27,7 @@ Read = Callable[[Window], np.ndarray]
 
 
 def boundless(grid: TileGrid, index: int, read: Read, bands: int = 3) -> np.ndarray:
-    """Read what of a tile's window lies inside the image, and zeros around it."""
+    """Read the part of a tile's window inside the image, with zeros around it."""
     window = grid[index].read
     inside = window.intersection(Window(0, 0, grid.height, grid.width))
     if inside == window:
@@ -39,7 +39,7 @@ def boundless(grid: TileGrid, index: int, read: Read, bands: int = 3) -> np.ndar
 
 
 def rasterio_read(path: Path, **options: object) -> Read:
-    """The fastest plain read: handles kept, and GDAL's cache as large as it helps (environment)."""
+    """The fastest plain read: handles are kept, and GDAL's cache is large (environment)."""
     warnings.simplefilter("ignore")
     first = rasterio.open(path, **options)
     files = [rasterio.open(name, **options) for name in first.subdatasets] or [first]
@@ -56,7 +56,7 @@ def rasterio_read(path: Path, **options: object) -> Read:
     return read
 
 
-def plain(path: Path, grid: TileGrid, workers: int) -> Tiles:
+def plain(path: Path, grid: TileGrid, _workers: int) -> Tiles:
     read = rasterio_read(path)
     return ((index, boundless(grid, index, read)) for index in range(len(grid)))
 
@@ -78,7 +78,7 @@ def in_order(tiles: Iterator[tuple[int, np.ndarray]]) -> Tiles:
 
 
 class Halves(IterableDataset):
-    """Each worker reads its own columns, from the top: neighbours share what they decode."""
+    """Each worker reads its own columns from the top, so its tiles share decoded blocks."""
 
     def __init__(self, path: Path, grid: TileGrid) -> None:
         self.path, self.grid = path, grid
@@ -94,7 +94,7 @@ class Halves(IterableDataset):
 
 @functools.lru_cache(maxsize=1)
 def _loader(path: Path, grid: TileGrid, workers: int) -> DataLoader:
-    """Its workers stay, as ours do: starting them is not timed in any round but the first."""
+    """Its workers stay, as ours do. Only the first round would time their start."""
     halves = Halves(path, grid)
     return DataLoader(halves, batch_size=None, num_workers=workers, persistent_workers=True)
 
@@ -192,11 +192,11 @@ def tifffile_zarr(path: Path, grid: TileGrid, workers: int) -> Tiles:
         yield from enumerate(pool.map(lambda i: boundless(grid, i, read), range(len(grid))))
 
 
-def pyvips_crop(path: Path, grid: TileGrid, workers: int) -> Tiles:
-    """libvips decodes in as many threads as it finds cores, fastest into memory for all pixels."""
+def pyvips_crop(path: Path, grid: TileGrid, _workers: int) -> Tiles:
+    """libvips decodes in one thread per core, fastest into memory for all pixels."""
     import pyvips
 
-    pyvips.cache_set_max(0)  # or it finds the image as the round before has decoded it
+    pyvips.cache_set_max(0)  # or it finds what the round before decoded
     pages = [pyvips.Image.new_from_file(str(path), memory=True)]
     if pages[0].bands == 1:
         pages = [pyvips.Image.new_from_file(str(path), page=page, memory=True) for page in range(3)]

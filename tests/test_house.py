@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import functools
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,7 @@ def test_examples_run(path: Path) -> None:
     assert done.attempted == written, "an example stands where doctest does not look"
 
 
+@functools.cache
 def error_classes() -> set[str]:
     """The names of the errors that kernelkit, devkit and the first cell raise on purpose."""
     bases = {
