@@ -5,34 +5,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from devkit.commands import command
 from devkit.demo.prepare import prepare, prepare_large
-from kernelkit.errors import KernelKitError
+
+__all__ = ["main"]
 
 
+@command("demo")
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code is 0 only where everything was made."""
+    """Run the command line. The exit code is 0 only if everything was made."""
     parser = argparse.ArgumentParser(prog="python -m devkit.demo", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     small = commands.add_parser("prepare", help="a competition, its labels, trained models")
     small.add_argument("--out", type=Path, default=Path("build/demo"))
     large = commands.add_parser("large", help="slides of 12 000 x 12 000 and more, 1 GB in all")
     large.add_argument("--out", type=Path, default=Path("build/large"))
-    large.add_argument("--downloads", type=Path, help="folder of the wheels")
+    large.add_argument("--downloads", type=Path, help="folder of the wheels with the pictures")
     options = parser.parse_args(arguments)
-    try:
-        if options.command == "prepare":
-            _show_demo(options.out)
-        else:
-            _show_large(options.out, options.downloads)
-    except KernelKitError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
+    if options.command == "prepare":
+        _show_demo(options.out)
+    else:
+        _show_large(options.out, options.downloads)
     return 0
 
 
 def _show_demo(out: Path) -> None:
     demo = prepare(out)
-    print(_table(demo.report))
+    print(_table(demo.scores))
     print(f"competition {demo.competition}\nlabels      {demo.solution}\nmodels      {demo.models}")
 
 
@@ -42,20 +41,20 @@ def _show_large(out: Path, downloads: Path | None) -> None:
         print(f"{path.stat().st_size / 1e6:8.0f} MB  {path}")
 
 
-def _table(report: dict[str, Any]) -> str:
-    """A report as lines for people."""
+def _table(scores: dict[str, Any]) -> str:
+    """Scores as lines for people."""
     lines = [
         f"{'run':24}{'fold':8}{'best checkpoint':32}"
         f"{'validation':>10}{'held out':>10}{'ms/tile':>9}"
     ]
     lines += [
         f"{row['run']:24}{row['fold']:8}{row['checkpoint']:32}{row['validation_dice']:10.3f}"
-        f"{row['heldout_dice']:10.3f}{row['milliseconds_a_tile']:9.1f}"
-        for row in report["members"]
+        f"{row['heldout_dice']:10.3f}{row['milliseconds_per_tile']:9.1f}"
+        for row in scores["members"]
     ]
     lines += [
         f"{'mean of all ' + name:24}{'':50}{score:10.3f}"
-        for name, score in report["ensembles"].items()
+        for name, score in scores["ensembles"].items()
     ]
     return "\n".join(lines)
 

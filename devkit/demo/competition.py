@@ -1,8 +1,8 @@
 """The demo's competition, in Kaggle's layout, cut from two pictures and honestly split.
 
-The upper part of each picture is for training, the lower part is the test, and the rows between
-them belong to neither. The public test and the hidden one, which stands for the rerun that nobody
-sees, are cut from the lower parts; their labels lie outside the competition's folder.
+The upper part of each picture is for training, and the lower part is for tests. The rows between
+them belong to neither. Two tests are cut from the lower parts. One is public, and the hidden one
+stands for the rerun that nobody sees. Their labels lie outside the competition's folder.
 """
 
 import csv
@@ -30,13 +30,23 @@ __all__ = [
 
 SLUG = "kernelkit-nuclei"
 
+# So many rows at least lie between what trains and what tests, in each picture.
 GAP = 18
-"""So many rows at least lie between what trains and what tests, in each picture."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One image of the competition: which part of which picture, in which layout on disk."""
+    """One image of the competition.
+
+    Attributes
+    ----------
+    id
+        The image's id.
+    picture, window
+        The picture that it is cut from, and which part of it.
+    layout
+        Its layout on disk, one of `layouts.LAYOUTS`.
+    """
 
     id: str
     picture: str
@@ -57,7 +67,7 @@ TRAIN = (
     Cut("fluo_train_4", "fluo", Window(156, 256, 156, 256)),
 )
 
-# Sizes that no tile divides; `he_test_small` is smaller than a tile. The order is the sample's.
+# No tile divides these sizes. `he_test_small` is smaller than a tile. The order is the sample's.
 TEST = (
     Cut("he_test_tiled", "he", Window(900, 0, 397, 523), "tiled"),
     Cut("he_test_planar", "he", Window(900, 523, 311, 467), "planar"),
@@ -87,7 +97,17 @@ HIDDEN_TEST = (
 def write_competition(
     pictures: Mapping[str, Picture], competition: Path, test: Sequence[Cut] = TEST
 ) -> None:
-    """Write the competition's folder: train/, train.csv, test/ and sample_submission.csv."""
+    """Write the competition's folder: train/, train.csv, test/ and sample_submission.csv.
+
+    Parameters
+    ----------
+    pictures
+        The pictures by name.
+    competition
+        The folder. It must not hold a competition yet.
+    test
+        The test images.
+    """
     for part, cuts in (("train", TRAIN), ("test", test)):
         (competition / part).mkdir(parents=True)
         for cut in cuts:
@@ -102,7 +122,7 @@ def write_competition(
 def write_labels(
     pictures: Mapping[str, Picture], solution: Path, test: Sequence[Cut] = TEST
 ) -> None:
-    """Write the labels of the test images, a CSV of `id,encoding`."""
+    """Write the labels of the test images as a CSV file of `id,encoding`."""
     solution.parent.mkdir(parents=True, exist_ok=True)
     _write_rows(solution, ("id", "encoding"), _encoded(pictures, test))
 

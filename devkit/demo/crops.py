@@ -1,4 +1,4 @@
-"""Training images from a competition's folder, and random, turned and recoloured crops of them."""
+"""Training images from a competition's folder, and random crops of them, turned and recoloured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,21 +15,30 @@ from kernelkit.slide import Slide
 
 __all__ = ["Crops", "LabelledImage", "Tensors", "band_statistics", "read_labelled"]
 
-
+# Normalised pixels, (C, H, W) float32, and their mask, (1, H, W) float32 of 0 and 1.
 Tensors = tuple[Tensor, Tensor]
-"""Normalised pixels, (C, H, W) float32, and their mask, (1, H, W) float32 of 0 and 1."""
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image, (C, H, W) in its own dtype, and its mask, (H, W) bool."""
+    """An image and its mask.
+
+    Attributes
+    ----------
+    id
+        The image's id.
+    pixels
+        (C, H, W) in the image's own dtype.
+    mask
+        (H, W) bool.
+    """
 
     id: str
     pixels: np.ndarray
     mask: np.ndarray
 
     def tensors(self, divide: float, mean: Sequence[float], std: Sequence[float]) -> Tensors:
-        """`(pixels / divide - mean) / std`, and the mask, as a network learns from them."""
+        """`(pixels / divide - mean) / std` and the mask, as a network learns from them."""
         pixels = torch.from_numpy(self.pixels.astype(np.float32)) / divide
         pixels = (pixels - _by_band(mean)) / _by_band(std)
         return pixels, torch.from_numpy(self.mask[np.newaxis].astype(np.float32))
@@ -40,7 +49,17 @@ def _by_band(values: Sequence[float]) -> Tensor:
 
 
 def read_labelled(images: Path, encodings: Path, prefix: str) -> list[LabelledImage]:
-    """The images of a folder whose ids start with `prefix`, with their masks from a CSV of RLEs."""
+    """Read the images of a folder whose ids start with `prefix`, and their masks.
+
+    Parameters
+    ----------
+    images
+        The folder.
+    encodings
+        CSV file of `id,encoding` with the masks.
+    prefix
+        How the ids begin.
+    """
     rows = pd.read_csv(encodings, keep_default_na=False)
     labelled = []
     for name, encoding in zip(rows["id"], rows["encoding"], strict=True):
@@ -70,9 +89,9 @@ class Crops:
     images
         Normalised images and their masks.
     side
-        Side of a crop in pixels; a smaller image is mirrored at its edges up to that size.
+        Side of a crop in pixels. A smaller image is mirrored at its edges up to that size.
     generator
-        Where all the randomness comes from.
+        The source of all randomness.
     """
 
     def __init__(self, images: Sequence[Tensors], side: int, generator: torch.Generator) -> None:
@@ -82,7 +101,7 @@ class Crops:
         self._generator = generator
 
     def batch(self, count: int) -> Tensors:
-        """`count` crops, (count, C, side, side), and their masks, (count, 1, side, side)."""
+        """Cut crops, (count, C, side, side), and their masks, (count, 1, side, side)."""
         chosen = torch.multinomial(
             self._areas, count, replacement=True, generator=self._generator
         ).tolist()
@@ -97,7 +116,7 @@ class Crops:
         return crop.flip(2) if self._random_below(2) else crop
 
     def _recoloured(self, pixels: Tensor) -> Tensor:
-        """Another contrast and brightness: partly the same in all bands, partly not (stains)."""
+        """Change contrast and brightness, partly alike in all bands and partly not (stains)."""
         count, bands = pixels.shape[:2]
         gain = 0.2 * self._normal(count, 1, 1, 1) + 0.1 * self._normal(count, bands, 1, 1)
         shift = 0.2 * self._normal(count, 1, 1, 1) + 0.1 * self._normal(count, bands, 1, 1)

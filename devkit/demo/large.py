@@ -1,9 +1,11 @@
 """Slides of Kaggle's size, built from the real H&E pixels without ever holding one in memory.
 
-A slide is a wall of bricks: rows of pieces of random size, each from a random place in one of the
-two H&E pictures, turned, mirrored, a little lighter or darker. Around and between the tissue lies
-the near-white glass of a scanner's background. The bricks' pixels come from all of both pictures,
-the training part too: these slides are for speed, memory and seams, and have no labels.
+A slide is a wall of bricks. Each brick is a piece of random size from a random place in one of the
+two H&E pictures. It is turned, mirrored, and a little lighter or darker. Around and between the
+tissue lies the near-white glass of a scanner's background.
+
+The bricks come from all of both pictures, the training part too. So these slides have no labels.
+They are for speed, memory and seams.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,15 +23,32 @@ __all__ = ["SLIDES", "LargeSlide", "bands_of_rows", "write_large_competition", "
 
 _OUTLINE_SCALE = 64
 _GLASS = 243
-_BRICK = (280, 760)  # the least and the largest side of a brick, in pixels
+# the least and the largest side of a brick, in pixels
+_BRICK = (280, 760)
 
 
 @dataclass(frozen=True)
 class LargeSlide:
-    """One slide to build: its size, the share of it that is tissue, and its layout on disk.
+    """One slide to build.
 
-    `block` is the (height, width) of a tile, or the rows of an LZW strip and 0. With `by_page` the
-    three bands are three pages, which GDAL shows as subdatasets.
+    Attributes
+    ----------
+    id
+        The slide's id.
+    height, width
+        Its size in pixels.
+    compression
+        How its blocks are compressed.
+    block
+        The (height, width) of a tile, or (rows, 0) for LZW strips.
+    by_page
+        Whether the three bands are three pages, which GDAL shows as subdatasets.
+    bigtiff
+        Whether it is a BigTIFF.
+    tissue
+        The share of the slide that is tissue.
+    seed
+        Where its randomness begins.
     """
 
     id: str
@@ -43,7 +62,7 @@ class LargeSlide:
     seed: int = 0
 
 
-# No side is a multiple of a tile; about 1 GB on disk in all.
+# No side is a multiple of a tile. All together take about 1 GB on disk.
 SLIDES = (
     LargeSlide("large_tiled", 12345, 12789, "lzw", seed=1),
     LargeSlide("large_subdatasets", 13007, 12011, "deflate", by_page=True, seed=2),
@@ -55,7 +74,17 @@ SLIDES = (
 def write_large_competition(
     texture: Sequence[np.ndarray], competition: Path, slides: Sequence[LargeSlide] = SLIDES
 ) -> None:
-    """Write test/ and sample_submission.csv; `texture` are pictures (H, W, 3) uint8."""
+    """Write test/ and sample_submission.csv.
+
+    Parameters
+    ----------
+    texture
+        Pictures, (H, W, 3) uint8.
+    competition
+        The folder. It must not hold a competition yet.
+    slides
+        What is built.
+    """
     (competition / "test").mkdir(parents=True)
     for slide in slides:
         write_slide(texture, slide, competition / "test" / f"{slide.id}.tiff")
@@ -64,7 +93,7 @@ def write_large_competition(
 
 
 def write_slide(texture: Sequence[np.ndarray], slide: LargeSlide, path: Path) -> None:
-    """Write one slide, block by block; no more than a few hundred rows of it are in memory."""
+    """Write one slide block by block. No more than a few hundred rows of it are in memory."""
     options: dict[str, Any] = {"compression": slide.compression, "dtype": np.uint8}
     options |= {"metadata": None, "buffersize": 8 << 20}  # by default 512 MB of tiles are gathered
     if slide.block[1]:
@@ -87,7 +116,7 @@ def write_slide(texture: Sequence[np.ndarray], slide: LargeSlide, path: Path) ->
 
 
 def bands_of_rows(texture: Sequence[np.ndarray], slide: LargeSlide) -> Iterator[np.ndarray]:
-    """The slide from top to bottom in arrays (rows, width, 3): the same ones at every call."""
+    """Make a slide from top to bottom, in arrays (rows, width, 3): the same ones at each call."""
     random = np.random.default_rng(slide.seed)
     outline = _outline(slide, random)
     row = 0
@@ -107,7 +136,7 @@ def bands_of_rows(texture: Sequence[np.ndarray], slide: LargeSlide) -> Iterator[
 def _brick(
     texture: Sequence[np.ndarray], height: int, width: int, random: np.random.Generator
 ) -> np.ndarray:
-    """A piece of a picture, turned, mirrored, and of another brightness."""
+    """A piece of a picture: turned, mirrored, and of another brightness."""
     picture = texture[random.integers(len(texture))]
     turns = int(random.integers(4))
     rows, cols = (height, width) if turns % 2 == 0 else (width, height)
@@ -121,7 +150,10 @@ def _brick(
 
 
 def _outline(slide: LargeSlide, random: np.random.Generator) -> np.ndarray:
-    """Where tissue lies, at 1/64 of the size, uint8 0 or 255: smooth blobs away from the border."""
+    """Where tissue lies: smooth blobs away from the border.
+
+    The outline has 1/64 of the slide's size. It is uint8, 0 or 255.
+    """
     shape = (-(-slide.height // _OUTLINE_SCALE), -(-slide.width // _OUTLINE_SCALE))
     field = cv2.GaussianBlur(random.standard_normal(shape), (0, 0), 14)
     rows, cols = (np.linspace(-1, 1, side) for side in shape)
@@ -151,9 +183,9 @@ def _paint_glass(
 def _blocks(
     bands: Iterator[np.ndarray], block: tuple[int, int], chosen: int | slice
 ) -> Iterator[Any]:
-    """Cut bands of any height into blocks, in the order of a TIFF; tiles are filled up with 0.
+    """Cut bands of any height into blocks, in the order of a TIFF. Tiles are filled up with 0.
 
-    tifffile compresses tiles on the way, but takes strips one by one only if they already are.
+    tifffile compresses tiles itself. It takes strips one by one only if they are compressed.
     """
     height, width = block
     for rows in _restacked(bands, height):
@@ -167,7 +199,7 @@ def _blocks(
 
 
 def _restacked(bands: Iterator[np.ndarray], height: int) -> Iterator[np.ndarray]:
-    """The same rows in arrays of `height` rows; the last may have fewer."""
+    """The same rows in arrays of `height` rows. The last may have fewer."""
     rest: np.ndarray | None = None
     for band in bands:
         rest = band if rest is None else np.concatenate([rest, band])

@@ -1,11 +1,11 @@
 """Write one image in every layout of TIFF that competitions have been seen to ship.
 
-The same pixels come interleaved, planar, as one page a band, five-dimensional, tiled or in strips,
-compressed in several ways. A reader that is right on one of them may be wrong, or ten times slower,
-on the next, so the demo data and the tests are written in all of them.
+The same pixels come interleaved, planar, as one page per band, or five-dimensional. They come tiled
+or in strips, and compressed in several ways. A reader that is right on one layout may be wrong on
+the next, or ten times slower. So the demo's data and the tests are written in all of them.
 
-Every layout but `jpeg` is lossless. Written with tifffile, read back by nothing that this project
-ships: the second opinion stays independent.
+Every layout but `jpeg` is lossless. tifffile writes them, which nothing that this project ships
+uses. So the files are an independent opinion on what its readers read.
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,10 @@ __all__ = ["LAYOUTS", "LOSSLESS", "write"]
 _TILE = {"tile": (256, 256)}
 _LZW = {"compression": "lzw"}
 
-# What tifffile.imwrite is told, beside `arrangement`: how the bands lie in the file.
-#   "pixel"  interleaved, R G B R G B          "band"  one page that holds whole bands, one by one
-#   "pages"  one page a band; GDAL shows such a file as subdatasets GTIFF_DIR:n:
+# What tifffile is told, beside `arrangement`, which says how the bands lie in the file:
+# "pixel": interleaved, R G B R G B.
+# "band": one page that holds whole bands, one by one.
+# "pages": one page per band. GDAL shows such a file as subdatasets GTIFF_DIR:n:.
 LAYOUTS: Mapping[str, Mapping[str, Any]] = {
     "tiled": {"arrangement": "pixel", **_TILE, **_LZW},
     "deflate": {"arrangement": "pixel", **_TILE, "compression": "deflate"},
@@ -47,20 +48,33 @@ LAYOUTS: Mapping[str, Mapping[str, Any]] = {
     "pyramid": {"arrangement": "pixel", "levels": (2, 4, 8), **_TILE, **_LZW},
 }
 
+# The layouts that give back the very pixels that were written.
 LOSSLESS = tuple(name for name in LAYOUTS if name != "jpeg")
-"""The layouts that give back the very pixels that were written."""
 
 
 def write(path: str | Path, array: np.ndarray, layout: str = "tiled") -> Path:
-    """Write `array`, (C, H, W) of any dtype that TIFF holds, to `path` in one of `LAYOUTS`.
+    """Write an image as a TIFF file, and return its path.
 
-    Three bands of uint8 or uint16 are written as RGB, everything else as grey with extra samples.
-    `jpeg` takes uint8 of 1 or 3 bands only. Returns the path. An unknown layout is a ValueError.
+    Three bands of uint8 or uint16 are written as RGB, and all else as grey with extra samples.
+
+    Parameters
+    ----------
+    path
+        Where to write it.
+    array
+        (C, H, W) of any dtype that TIFF holds. `jpeg` takes uint8 of 1 or 3 bands only.
+    layout
+        One of `LAYOUTS`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layout, or if the array has another shape.
     """
     if layout not in LAYOUTS:
-        raise ValueError(f"no layout is called {layout!r}; there are {', '.join(LAYOUTS)}")
+        raise ValueError(f"no layout is called {layout!r}. Choose one of {', '.join(LAYOUTS)}")
     if array.ndim != 3:
-        raise ValueError(f"expected an array (C, H, W), got shape {array.shape}")
+        raise ValueError(f"an array of shape {array.shape} was given. It must be (C, H, W)")
     options = dict(LAYOUTS[layout])
     arrangement = options.pop("arrangement")
     levels = options.pop("levels", ())

@@ -1,13 +1,13 @@
-"""Prepare the demo: download, cut, train, score; each step once, until its inputs change."""
+"""Prepare the demo: download, cut, train, score. Each step is done again if its inputs change."""
 
-import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from devkit.demo.competition import HIDDEN_TEST, write_competition, write_labels
 from devkit.demo.large import SLIDES, write_large_competition
@@ -22,18 +22,24 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Demo:
-    """Where the parts of a prepared demo lie, below the folder `out`."""
+    """Where the parts of a prepared demo lie.
+
+    Attributes
+    ----------
+    out
+        The folder of the demo.
+    """
 
     out: Path
 
     @property
     def competition(self) -> Path:
-        """The competition's folder as Kaggle mounts it in a public run."""
+        """The competition's folder, as Kaggle mounts it in a public run."""
         return self.out / "competition"
 
     @property
     def hidden_competition(self) -> Path:
-        """The same as the hidden rerun sees it: other test images, and more of them."""
+        """The same, as the hidden rerun sees it: other test images, and more of them."""
         return self.out / "hidden" / "competition"
 
     @property
@@ -48,12 +54,12 @@ class Demo:
 
     @property
     def models(self) -> Path:
-        """Run folders as the training left them."""
+        """Run folders, as the training left them."""
         return self.out / "models"
 
     @property
     def pretrained(self) -> Path:
-        """The best network of each fold in the library's own saved form, a folder each."""
+        """The best network of each fold in the library's own saved form, one folder per fold."""
         return self.out / "pretrained"
 
     @property
@@ -62,55 +68,76 @@ class Demo:
         return self.out / "large_models"
 
     @property
-    def report(self) -> dict[str, Any]:
-        """Dice of every member and ensemble; see `score.report`."""
+    def scores(self) -> dict[str, Any]:
+        """Dice of every member and ensemble, as `score.held_out_scores` gives them."""
         return json.loads((self.out / "report.json").read_text())
 
 
 @dataclass(frozen=True)
 class Large:
-    """Where the large competition lies; it has no labels."""
+    """Where the large competition lies. It has no labels.
+
+    Attributes
+    ----------
+    competition
+        The competition's folder.
+    """
 
     competition: Path
 
 
 def prepare(out: str | Path, runs: Sequence[Run] = RUNS) -> Demo:
-    """Make the demo in the folder `out`, or find it there; the second time takes no time.
+    """Make the demo in a folder, or find it there. The second time takes no time.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    runs
+        What is trained.
 
     Raises
     ------
     ToolError
-        The pictures are not there yet and cannot be downloaded.
+        If the pictures are not there yet and cannot be downloaded.
     """
     out = Path(out)
     data = Stage(out, "data", data_key())
     models = Stage(out, "models", models_key(runs))
-    with _alone_in(out):
+    with _lock(out):
         if not data.is_done():
             print("demo: cutting the pictures into a competition", flush=True)
             with data.draft() as draft:
                 _write_data(out / "downloads", Demo(draft))
         if not models.is_done():
-            print("demo: training the networks, once, about 4 minutes on 2 cores", flush=True)
+            print(
+                "demo: training the networks once, which takes about 4 minutes on 2 cores",
+                flush=True,
+            )
             with models.draft() as draft:
                 _write_models(runs, Demo(out), Demo(draft))
     return Demo(out)
 
 
 def prepare_large(out: str | Path, downloads: str | Path | None = None) -> Large:
-    """Make the large slides in the folder `out`, or find them there.
+    """Make the large slides in a folder, or find them there.
 
-    `downloads` holds the wheels; by default it is that of the demo beside `out`.
+    Parameters
+    ----------
+    out
+        The folder.
+    downloads
+        The folder of the wheels with the pictures. By default it is that of the demo beside `out`.
 
     Raises
     ------
     ToolError
-        The pictures are not in `downloads` yet and cannot be downloaded.
+        If the pictures are not in `downloads` yet and cannot be downloaded.
     """
     out = Path(out)
     downloads = Path(downloads) if downloads else out.parent / "demo" / "downloads"
     stage = Stage(out, "large", large_key())
-    with _alone_in(out):
+    with _lock(out):
         if not stage.is_done():
             print("demo: building slides from the H&E pictures, about 1 GB", flush=True)
             with stage.draft() as draft:
@@ -125,7 +152,7 @@ def data_key() -> str:
 
 
 def models_key(runs: Sequence[Run] = RUNS) -> str:
-    """A hash of all that the trained models and their report depend on."""
+    """A hash of all that the trained models and their scores depend on."""
     sources = ("crops.py", "processes.py", "score.py", "train.py")
     return fingerprint([_HERE / name for name in sources], data_key(), runs)
 
@@ -144,8 +171,8 @@ def _write_data(downloads: Path, demo: Demo) -> None:
 
 
 def _write_models(runs: Sequence[Run], data: Demo, demo: Demo) -> None:
-    # Only here, where minutes go by anyway: these import torch and take seconds.
-    from devkit.demo.score import report
+    # torch takes seconds to import, and only this step of minutes needs it
+    from devkit.demo.score import held_out_scores
     from devkit.demo.train import export_pretrained, train
 
     train(runs, data.competition, demo.models)
@@ -154,14 +181,11 @@ def _write_models(runs: Sequence[Run], data: Demo, demo: Demo) -> None:
         if run.images == "he_":
             first = f"{run.name}_fold_0"
             shutil.copytree(demo.pretrained / first, demo.large_models / first)
-    scores = report(runs, data.competition, data.solution, demo.models)
+    scores = held_out_scores(runs, data.competition, data.solution, demo.models)
     (demo.out / "report.json").write_text(json.dumps(scores, indent=1))
 
 
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Let no other process prepare the same folder at the same time."""
+def _lock(out: Path) -> FileLock:
+    """Keep other processes from preparing the same folder at the same time: they wait."""
     out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return FileLock(out / ".lock")

@@ -3,32 +3,46 @@
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
 from tqdm import tqdm
 
+from devkit.commands import starting_children
+
 __all__ = ["in_processes"]
 
-_steps_done: "Synchronized[int]"  # of all tasks together; set in each process when it starts
+# The steps of all tasks together. Each process sets it when it starts.
+_steps_done: "Synchronized[int]"
 
 
 def in_processes(task: Callable[..., str], arguments: Sequence[tuple], steps: int) -> None:
     """Call `task(*arguments, advance)` for each of `arguments`, as many at once as there are cores.
 
-    The bar goes up to `steps`, one for every call of `advance()` in any task; the line that a task
-    returns is printed above it. The first exception stops the tasks that have not begun.
+    The line that a task returns is printed above the bar. The first exception ends all tasks, and
+    so does Ctrl-C.
+
+    Parameters
+    ----------
+    task
+        A function of a module, so that other processes find it.
+    arguments
+        The arguments of each call.
+    steps
+        How far the bar goes: one step for each call of `advance()` in any task.
     """
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
     workers = min(len(arguments), len(os.sched_getaffinity(0)))
+    others = set(multiprocessing.active_children())
     with (
         ProcessPoolExecutor(workers, context, _remember, (counter,)) as pool,
         tqdm(total=steps, unit="step", mininterval=2) as progress,
     ):
-        waiting: set[Future[str]] = {pool.submit(_call, task, one) for one in arguments}
         try:
+            with starting_children():
+                waiting = {pool.submit(_call, task, one) for one in arguments}
             while waiting:
                 done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
                 progress.update(counter.value - progress.n)
@@ -36,7 +50,8 @@ def in_processes(task: Callable[..., str], arguments: Sequence[tuple], steps: in
                     progress.write(future.result())
             progress.update(counter.value - progress.n)
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
             raise
 
 

@@ -1,7 +1,7 @@
 """The demo's training runs: which networks, on which images, for how long.
 
-A run's settings become its folder's cfg.yaml. Its MODEL section holds the arguments of
-`smp.create_model`, so that whoever finds the folder can build the network and load a checkpoint.
+What a run says becomes the cfg.yaml of its folder. The MODEL section there holds the arguments of
+`smp.create_model`. So everyone who finds the folder can build the network and load a checkpoint.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ __all__ = ["RUNS", "Run"]
 
 @dataclass(frozen=True)
 class Run:
-    """The settings of one training run.
+    """What one training run does.
 
     Attributes
     ----------
@@ -24,15 +24,21 @@ class Run:
     model
         Arguments of `smp.create_model`.
     validation
-        Ids of the images that validate, one tuple a fold; the fold trains on all others.
+        Ids of the images that validate, one tuple per fold. The fold trains on all others.
+    seed
+        Where the randomness of its folds begins.
     divide
         What pixels are divided by, before mean and standard deviation.
     tile
         Side of a training crop in pixels.
     batch, epochs, steps
-        Crops a step, epochs a fold, steps an epoch.
+        Crops per step, epochs per fold, steps per epoch.
+    learning_rate, weight_decay
+        For AdamW. The learning rate is the highest one of the schedule.
+    ema_decay
+        Decay of the averaged weights per step.
     worth_saving
-        Checkpoints whose validation Dice is not above this are not kept.
+        A checkpoint is kept only if its validation Dice is above this.
     """
 
     name: str
@@ -56,7 +62,7 @@ class Run:
         return len(self.validation) * self.epochs * self.steps
 
     def config(self, mean: list[float], std: list[float]) -> dict[str, Any]:
-        """What the run's cfg.yaml holds; `mean` and `std` are those of the training pixels."""
+        """The content of the run's cfg.yaml, given mean and std of the training pixels."""
         return {
             "MODEL": {key: _plain(value) for key, value in self.model.items()},
             "DATA": {
@@ -87,8 +93,8 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-# Small regnets, of the family of the HuBMAP runs and four times as fast on a CPU as a resnet18.
-# Nuclei are small, so the encoder's last stage, which sees far and holds most weights, is left out.
+# Small regnets: the family of the HuBMAP runs, and four times as fast on a CPU as a resnet18.
+# The encoder's last stage sees far and holds most weights. Nuclei are small, so it is left out.
 _HE_VALIDATION = (("he_train_1", "he_train_6"), ("he_train_3", "he_train_4"))
 _UNET = {
     "arch": "Unet",

@@ -1,18 +1,16 @@
 """The demo's pictures: downloaded once, inside two hash-pinned wheels, and read from there.
 
-- `histolytics` 0.3.0 (BSD-3): two H&E pictures of a high-grade serous carcinoma, 1500 x 1500, and
-  the nuclei of one of them. Its documentation calls these nuclei segmented, so they are reference
-  labels made by a model, not by a pathologist.
-- `stardist` 0.9.2 (BSD-3): one picture of fluorescent nuclei, 512 x 512 uint16, with its labels.
+- `histolytics` 0.3.0 (BSD-3) has two H&E pictures of a high-grade serous carcinoma, 1500 x 1500.
+  It has the nuclei of one of them. Its documentation calls these nuclei segmented, so a model made
+  these labels, not a pathologist.
+- `stardist` 0.9.2 (BSD-3) has one picture of fluorescent nuclei, 512 x 512 uint16, with its labels.
 
-The wheels are not installed. Their members are read by fixed names, straight out of the archive,
-so no name from outside ever becomes a path.
+The wheels are not installed. Their members are read by fixed names, straight out of the archive.
+So no name from outside ever becomes a path.
 """
 
-import hashlib
 import io
 import re
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -24,16 +22,17 @@ import tifffile
 from PIL import Image
 
 from devkit.errors import ToolError
-from devkit.tools import REPOSITORY
+from devkit.tools import REPOSITORY, run_tool
+from kernelkit.files import file_sha256
 
 __all__ = ["REQUIREMENTS", "Picture", "download", "read_he_texture", "read_pictures"]
 
+# The pinned wheels and their hashes, in pip's own format.
 REQUIREMENTS = REPOSITORY / "requirements" / "demo-data.txt"
-"""The pinned wheels and their hashes, in pip's own format."""
 
 _PIN = re.compile(r"^(?P<name>[\w-]+)==(?P<version>\S+) --hash=sha256:(?P<digest>[0-9a-f]{64})$")
 
-# stardist has one wheel a platform; all hold the same pictures, this is the one that is pinned
+# stardist has one wheel per platform. All hold the same pictures, and this one is pinned.
 _PLATFORM = ("--python-version", "3.12", "--platform", "manylinux_2_28_x86_64")
 
 _HE = "histolytics/data/hgsc_nest.jpg"
@@ -45,14 +44,22 @@ _FLUO_NUCLEI = "stardist/data/images/mask2d.tif"
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, (C, H, W), and where its nuclei are, (H, W) bool."""
+    """A picture and its labels.
+
+    Attributes
+    ----------
+    pixels
+        (C, H, W).
+    nuclei
+        Where its nuclei are, (H, W) bool.
+    """
 
     pixels: np.ndarray
     nuclei: np.ndarray
 
 
 def read_pictures(downloads: Path) -> dict[str, Picture]:
-    """The two labelled pictures: `he`, 3 bands of uint8, and `fluo`, 1 band of uint16."""
+    """Read the labelled pictures: `he` with 3 bands of uint8, and `fluo` with 1 of uint16."""
     histolytics, stardist = download(downloads)
     with np.load(io.BytesIO(_member(histolytics, _HE_NUCLEI))) as arrays:
         he_nuclei = arrays["nuc_raster"] > 0
@@ -65,21 +72,28 @@ def read_pictures(downloads: Path) -> dict[str, Picture]:
 
 
 def read_he_texture(downloads: Path) -> tuple[np.ndarray, ...]:
-    """Both H&E pictures, the labelled one and the one without labels, as (H, W, 3) uint8."""
+    """Read both H&E pictures, (H, W, 3) uint8. The first one has labels, the other has none."""
     histolytics, _ = download(downloads)
     return _rgb(_member(histolytics, _HE)), _rgb(_member(histolytics, _HE_STROMA))
 
 
 def download(downloads: Path, requirements: Path = REQUIREMENTS) -> list[Path]:
-    """The pinned wheels in the folder `downloads`, in the order of `requirements`.
+    """Find the pinned wheels, in the order of the requirements, and fetch what is missing.
 
-    What is missing there, or is not what its hash says, is fetched with pip from whatever index
-    the user has configured; what is there already needs no network.
+    A wheel that is not what its hash says counts as missing. pip fetches from the index that the
+    user has configured. Wheels that are there need no network.
+
+    Parameters
+    ----------
+    downloads
+        The folder of the wheels.
+    requirements
+        The pinned wheels and their hashes.
 
     Raises
     ------
     ToolError
-        pip could not fetch a wheel.
+        If pip cannot fetch a wheel.
     """
     pins = [pin for line in requirements.read_text().splitlines() if (pin := _PIN.match(line))]
     wheels = [_find(downloads, pin) for pin in pins]
@@ -90,37 +104,38 @@ def download(downloads: Path, requirements: Path = REQUIREMENTS) -> list[Path]:
         missing = pins[wheels.index(None)]
         raise ToolError(
             f"{downloads}: pip fetched no wheel of {missing['name']} {missing['version']} with the "
-            f"sha256 that {requirements.name} names; delete the folder and run again."
+            f"sha256 that {requirements.name} names. Delete the folder and run again"
         )
     return [wheel for wheel in wheels if wheel is not None]
 
 
 def _find(downloads: Path, pin: re.Match[str]) -> Path | None:
     for wheel in sorted(downloads.glob(f"{pin['name']}-{pin['version']}-*.whl")):
-        if hashlib.sha256(wheel.read_bytes()).hexdigest() == pin["digest"]:
+        if file_sha256(wheel) == pin["digest"]:
             return wheel
     return None
 
 
 def _fetch(downloads: Path, requirements: Path) -> None:
-    """Let pip fetch the wheels into a folder aside; they move over only when pip is content."""
+    """Let pip fetch the wheels into a folder aside. They move over only if all are fetched."""
     downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=downloads, prefix=".partial-") as aside:
+    with tempfile.TemporaryDirectory(dir=downloads.resolve(), prefix=".partial-") as aside:
         print("demo: downloading two wheels that hold the pictures, 42 MB", flush=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet"]
         command += ["--disable-pip-version-check", "--retries", "2", "--require-hashes"]
         command += ["--no-deps", "--only-binary=:all:", *_PLATFORM, "--dest", aside]
-        command += ["--requirement", str(requirements)]
-        finished = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-        if finished.returncode:
-            errors = [line for line in finished.stderr.splitlines() if line.startswith("ERROR")]
-            reason = (errors or finished.stderr.splitlines() or ["no reason"])[-1]
+        command += ["--requirement", str(requirements.resolve())]
+        try:
+            run_tool(command)
+        except ToolError as error:
+            errors = [line for line in error.output.splitlines() if line.startswith("ERROR")]
+            reason = (errors or str(error).splitlines())[-1]
             raise ToolError(
-                "the demo's pictures (two wheels, 42 MB) could not be downloaded; connect to the "
-                f"internet, or put the wheels that {requirements} names into {downloads}, and run "
-                f"again (pip said: {reason}).",
-                output=finished.stderr,
-            )
+                f"{downloads}: the demo's pictures (two wheels, 42 MB) could not be downloaded. "
+                f"pip says: {reason}. Connect to the internet, or put the wheels that "
+                f"{requirements} names there. Then run again",
+                output=error.output,
+            ) from None
         for wheel in Path(aside).glob("*.whl"):
             wheel.replace(downloads / wheel.name)
 

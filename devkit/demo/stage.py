@@ -7,16 +7,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kernelkit.files import file_sha256, open_atomically
+
 __all__ = ["Stage", "fingerprint"]
 
 
-def fingerprint(sources: Iterable[Path], *settings: object) -> str:
-    """A short hash of the bytes of source files and of the `repr` of settings."""
+def fingerprint(sources: Iterable[Path], *values: object) -> str:
+    """A short hash of the bytes of source files and of the `repr` of values."""
     digest = hashlib.sha256()
     for source in sources:
-        digest.update(hashlib.sha256(source.read_bytes()).digest())
-    for setting in settings:
-        digest.update(repr(setting).encode())
+        digest.update(bytes.fromhex(file_sha256(source)))
+    for value in values:
+        digest.update(repr(value).encode())
     return digest.hexdigest()[:16]
 
 
@@ -25,6 +27,15 @@ class Stage:
 
     The record of a finished step, its key and its files with their sizes, is written last. So an
     interrupted step, a changed key and a file that somebody deleted all mean: do it again.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    name
+        The step's name.
+    key
+        A hash of all that the step depends on.
     """
 
     def __init__(self, out: Path, name: str, key: str) -> None:
@@ -46,7 +57,10 @@ class Stage:
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
-        """An empty folder to fill; if nothing was raised, what is in it replaces what `out` had."""
+        """Give an empty folder to fill. If nothing was raised, its content replaces that of `out`.
+
+        Only what has the same name is replaced.
+        """
         shutil.rmtree(self._draft, ignore_errors=True)
         self._draft.mkdir(parents=True)
         yield self._draft
@@ -62,4 +76,5 @@ class Stage:
                 shutil.rmtree(target)
             entry.replace(target)
         self._draft.rmdir()
-        self._record.write_text(json.dumps({"key": self.key, "files": files}, indent=1))
+        with open_atomically(self._record) as record:
+            json.dump({"key": self.key, "files": files}, record, indent=1)

@@ -1,10 +1,15 @@
 """Really train the demo's networks, into the folders that a training code leaves behind.
 
-It is the training of HuBMAP's second place in small: binary cross-entropy plus Dice, AdamW without
-decay on biases and norms, a cosine up over the first fifth of the steps and down over the rest, and
-an exponential moving average (EMA) of the whole state. Every other epoch the raw and the averaged
-weights are validated, and those that beat the fold's best Dice so far are saved. So a folder may
-hold several checkpoints, and the one with the best Dice in its name counts:
+It is the training of HuBMAP's second place in small:
+
+- The loss is binary cross-entropy plus Dice.
+- AdamW has no decay on biases and norms.
+- The learning rate goes up a cosine over the first fifth of the steps, and down over the rest.
+- The whole state has an exponential moving average (EMA).
+
+Every other epoch the raw and the averaged weights are validated. They are saved if they beat the
+fold's best Dice so far. So a folder may hold several checkpoints. The one with the best Dice in its
+name counts:
 
     <run>/cfg.yaml
     <run>/fold_<i>/models/e<epoch>_t<epochs>_cmax_<val|ema>_<dice>.pth
@@ -35,16 +40,25 @@ __all__ = ["export_pretrained", "train", "train_fold", "write_config"]
 
 
 def train(runs: Sequence[Run], competition: Path, models: Path) -> None:
-    """Train every fold of every run on the competition's training images, into `models`.
+    """Train every fold of every run on the competition's training images.
 
-    Each fold has a process and a core of its own: two threads that share the work of one small
-    network wait for each other at every layer, and on a busy machine much longer than they work.
-    It also makes the weights independent of the number of cores.
+    Each fold has a process and a core of its own. Two threads that share the work of one small
+    network would wait for each other at every layer. On a busy machine they would wait much longer
+    than they work. One thread also makes the weights independent of the number of cores.
+
+    Parameters
+    ----------
+    runs
+        What is trained.
+    competition
+        The competition's folder.
+    models
+        The folder of the run folders.
 
     Raises
     ------
     CheckpointError
-        A fold never became better than its run's `worth_saving`.
+        If a fold never became better than its run's `worth_saving`.
     """
     for run in runs:
         write_config(run, competition, models)
@@ -57,12 +71,12 @@ def train(runs: Sequence[Run], competition: Path, models: Path) -> None:
 
 
 def write_config(run: Run, competition: Path, models: Path) -> None:
-    """Begin a run's folder with its cfg.yaml: settings, and statistics of its training images."""
+    """Begin a run's folder with its cfg.yaml, statistics of its training images included."""
     images = read_labelled(competition / "train", competition / "train.csv", run.images)
     config = {"COMPETITION": SLUG, **run.config(*band_statistics(images, run.divide))}
-    folder = models / run.name
-    folder.mkdir(parents=True)
-    (folder / "cfg.yaml").write_text(
+    run_folder = models / run.name
+    run_folder.mkdir(parents=True)
+    (run_folder / "cfg.yaml").write_text(
         yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
     )
 
@@ -70,9 +84,16 @@ def write_config(run: Run, competition: Path, models: Path) -> None:
 def train_fold(
     run: Run, index: int, competition: Path, models: Path, advance: Callable[[], None]
 ) -> str:
-    """Train one fold, into `models/<run>/fold_<index>/models/`; a line about it is returned.
+    """Train one fold into `models/<run>/fold_<index>/models/`, and return a line about it.
 
-    `advance` is called after every step.
+    Parameters
+    ----------
+    run, index
+        The run, and which of its folds.
+    competition, models
+        As for `train`.
+    advance
+        Called after every step.
     """
     torch.set_num_threads(1)
     images = read_labelled(competition / "train", competition / "train.csv", run.images)
@@ -88,7 +109,7 @@ def train_fold(
 def export_pretrained(models: Path, pretrained: Path) -> None:
     """Save each fold's best network in the library's own form: config.json, model.safetensors."""
     for member in load_members(models):
-        save: Any = member.module.save_pretrained  # which torch's type of a module does not know
+        save: Any = member.module.save_pretrained  # torch's type of a module does not know it
         save(pretrained / f"{member.run}_{member.fold}")
 
 
@@ -116,7 +137,7 @@ class _Fold:
         validation: Sequence[Tensors],
         advance: Callable[[], None],
     ) -> float:
-        """Train all epochs, save the checkpoints worth keeping, and return the best Dice."""
+        """Train all epochs, save the checkpoints worth it, and return the best Dice."""
         crops = Crops(training, self._run.tile, self._crops_from)
         for epoch in range(1, self._run.epochs + 1):
             self._network.train()
@@ -128,8 +149,8 @@ class _Fold:
                 self._validate(epoch, sum(losses) / len(losses), validation)
         if self._best == self._run.worth_saving:
             raise CheckpointError(
-                f"{self._folder}: no epoch's Dice was above {self._run.worth_saving}; "
-                "train longer, or lower the run's 'worth_saving'."
+                f"{self._folder}: no epoch's Dice was above {self._run.worth_saving}. "
+                "Train longer, or lower the run's worth_saving"
             )
         return self._best
 

@@ -1,19 +1,26 @@
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from devkit.demo.prepare import models_key
 from devkit.demo.processes import in_processes
 from devkit.demo.runs import RUNS
 from devkit.demo.stage import Stage, fingerprint
+from devkit.sandbox.footprint import process_tree
+from devkit.tools import REPOSITORY
 from kernelkit.errors import CheckpointError
 from tests.made import counting_task
 
 
 def test_tasks_run_in_processes_under_one_progress_bar(capfd: pytest.CaptureFixture[str]) -> None:
-    """Each task's line is printed, none of them by this process, and the bar counts all steps."""
+    """Each task's line comes from another process, and the bar counts all steps."""
     in_processes(counting_task.count_to, [(2,), (5,), (3,)], steps=10)
     shown = capfd.readouterr()
     lines = [line for line in shown.out.splitlines() if "counted to" in line]
@@ -26,6 +33,30 @@ def test_a_failed_task_ends_the_others_with_its_own_error() -> None:
     """What a task raises in its process is raised here."""
     with pytest.raises(CheckpointError, match="cannot count to -1"):
         in_processes(counting_task.count_to, [(-1,)], steps=1)
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["process", "terminal"])
+def test_interrupted_tasks_end_with_the_command(send: Callable[[int, int], None]) -> None:
+    """Ctrl-C ends the command and all its tasks at once, in one line and with exit code 130."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.made.counting_task"],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # as a terminal does: one signal for the whole group
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "counting\n"
+    tree = process_tree(process.pid)
+    send(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130, error
+    assert error.splitlines()[-1] == "count was interrupted"
+    assert "Traceback" not in error
+    assert len(tree) >= 2
+    _, alive = psutil.wait_procs(tree, timeout=5)
+    assert not alive
 
 
 def test_a_changed_setting_changes_the_key() -> None:
