@@ -14,7 +14,7 @@ _INTERRUPTED = 130
 
 
 def command[**Arguments](
-    name: str,
+    name: str, go_on: str = ""
 ) -> Callable[[Callable[Arguments, int]], Callable[Arguments, int]]:
     """Make the exit code of a command's main function true, whatever happens in it.
 
@@ -25,6 +25,8 @@ def command[**Arguments](
     ----------
     name
         What the command is called in its last line.
+    go_on
+        A sentence that the line after Ctrl-C adds, such as how to go on.
 
     Returns
     -------
@@ -40,7 +42,7 @@ def command[**Arguments](
                 print(f"{name} failed: {error}", file=sys.stderr)
                 return 1
             except KeyboardInterrupt:
-                print(f"{name} was interrupted", file=sys.stderr)
+                print(f"{name} was interrupted{go_on and f'. {go_on}'}", file=sys.stderr)
                 return _INTERRUPTED
 
         return ended

@@ -1,6 +1,6 @@
-"""Kaggle from the command line: push the datasets and the notebook, follow the run, submit, score.
+"""Kaggle from the command line: datasets, the notebook, submissions and their scores.
 
-`python -m devkit.kaggle --help` lists the commands. All calls go through the official `kaggle`
-client; this package reads what it answers, waits, resumes, and ends with an exit code that is 0
-only where the goal was reached.
+`python -m devkit.kaggle --help` lists the commands. Every call goes through the official `kaggle`
+client in `service`. `datasets` uploads what was built. `notebook` pushes it and follows its run.
+`submissions` submits and waits for the score. An exit code of 0 means that the goal was reached.
 """

@@ -1,77 +1,92 @@
-"""The command line of the Kaggle side; `make push`, `make submit` and the others call it.
-
-Its exit code is 0 only where the goal was reached. Interrupted, or out of time, it says so, and the
-same command goes on where it was.
-"""
+"""The command line of the Kaggle side. `make push`, `make submit` and the others call it."""
 
 import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from devkit.errors import ToolError
+from devkit.commands import command
+from devkit.errors import KaggleError
 from devkit.kaggle.doctor import examine
-from devkit.kaggle.notebook.folder import prepare_folder
-from devkit.kaggle.notebook.kernel import kernel_state
-from devkit.kaggle.notebook.push import newest, push, push_and_run
+from devkit.kaggle.notebook.kernel import run_state
+from devkit.kaggle.notebook.kernel_folder import prepare_folder
 from devkit.kaggle.notebook.run import check_log, fetch_submission, follow_run
+from devkit.kaggle.push import newest_version, push, push_and_run
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.settings import SETTINGS_FILE, Settings, load_settings
 from devkit.kaggle.submissions.ledger import Ledger
-from devkit.kaggle.submissions.listed import list_submissions
+from devkit.kaggle.submissions.listing import list_submissions
 from devkit.kaggle.submissions.submit import submit_files, submit_kernel
-from kernelkit.errors import KernelKitError
 
 __all__ = ["main"]
 
-Command = Callable[[Settings, argparse.Namespace], None]
+_DESCRIPTION = (
+    "Push the datasets and the notebook to Kaggle, follow the run, submit it, and wait for the "
+    "score. An exit code of 0 means that the goal was reached. If a command is interrupted or out "
+    "of time, the same command goes on where it was."
+)
+
+_Action = Callable[[Settings, argparse.Namespace], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command and return its exit code."""
     options = _parse(arguments)
-    try:
-        settings = load_settings(options.settings)
-        if getattr(options, "competition", None):
-            settings = settings.model_copy(update={"competition": options.competition})
-        command: Command = options.command
-        command(settings, options)
-    except KernelKitError as error:
-        print(f"{options.name} failed: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{options.name} interrupted: run the same command again to go on", file=sys.stderr)
-        return 130
+    run = command(options.name, go_on="Run the same command again to go on")(_run)
+    return run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = load_settings(options.settings)
+    if getattr(options, "competition", None):
+        settings = settings.model_copy(update={"competition": options.competition})
+    action: _Action = options.action
+    action(settings, options)
     return 0
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m devkit.kaggle", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m devkit.kaggle", description=_DESCRIPTION)
     parser.add_argument(
-        "--settings", type=Path, default=SETTINGS_FILE, help="the settings file (%(default)s)"
+        "--settings",
+        type=Path,
+        default=SETTINGS_FILE,
+        metavar="FILE",
+        help="the settings file (default: kaggle.toml)",
     )
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
-    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(command=command)
+    def add(name: str, action: _Action, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        sub.set_defaults(action=action)
         return sub
 
     add("doctor", _doctor, "say what is missing before a push can succeed")
-    add("prepare", _prepare, "write the kernel's folder, to be pushed by hand")
+    add("prepare", _prepare, "write the notebook's folder, to push it by hand")
     add("push", _push, "upload the datasets if they changed, then push the notebook")
-    add("status", _status, "say how the newest version of the notebook is doing")
-    add("logs", _logs, "follow its log to the end, check it, fetch and check its submission")
-    submit = add("submit", _submit, "push, wait for the run, submit it, wait for the score")
-    submit.add_argument("-f", "--file", type=Path, help="submit this CSV file instead")
+    add("status", _status, "show the state of the notebook's newest version")
+    add("logs", _logs, "follow the notebook's log to its end, then fetch and check its submission")
+    submit = add("submit", _submit, "push, wait for the run, submit its output, wait for the score")
+    submit.add_argument(
+        "-f", "--file", type=Path, metavar="CSV", help="submit this file, and push nothing"
+    )
     queue = add("queue", _queue, "submit several CSV files, as many as the day allows")
-    queue.add_argument("files", type=Path, nargs="+")
+    queue.add_argument("files", type=Path, nargs="+", metavar="CSV", help="the files, in order")
     for sub in (submit, queue):
-        sub.add_argument("-m", "--message", default="", help="what Kaggle's list is to say of it")
-        sub.add_argument("--again", action="store_true", help="also if it was submitted before")
-    listing = add("submissions", _submissions, "show the ledger beside what Kaggle lists")
+        sub.add_argument(
+            "-m", "--message", default="", metavar="TEXT", help="what Kaggle's list says about it"
+        )
+        sub.add_argument(
+            "--again", action="store_true", help="submit once more what was submitted before"
+        )
+    listing = add("submissions", _submissions, "show Kaggle's list of submissions and the ledger")
     for sub in (submit, queue, listing):
-        sub.add_argument("-c", "--competition", help="instead of the one in the settings")
+        sub.add_argument(
+            "-c",
+            "--competition",
+            metavar="SLUG",
+            help="the competition (default: the one in the settings)",
+        )
     return parser.parse_args(arguments)
 
 
@@ -82,36 +97,36 @@ def _doctor(settings: Settings, _: argparse.Namespace) -> None:
         if not finding.is_fine:
             missing.append(finding.what)
     if missing:
-        raise ToolError(f"not ready to push: {', '.join(missing)}")
+        raise KaggleError(f"not ready to push: {', '.join(missing)}")
 
 
 def _prepare(settings: Settings, _: argparse.Namespace) -> None:
     owner = settings.owner or Client(settings).owner
     folder = prepare_folder(settings, owner)
-    print(f"{folder.path}: ready; push it with: kaggle kernels push -p {folder.path}")
+    print(f"{folder.path} is ready. Push it with: kaggle kernels push -p {folder.path}")
 
 
 def _push(settings: Settings, _: argparse.Namespace) -> None:
     pushed = push(Client(settings))
-    print(f"{pushed.ref} version {pushed.number}: follow it with make logs")
+    print(f"{pushed.ref} version {pushed.number} is on Kaggle. Follow it with make logs")
 
 
 def _status(settings: Settings, _: argparse.Namespace) -> None:
     client = Client(settings)
-    head = newest(client)
-    state, failure = kernel_state(client, head)
-    said = f"{head.ref} version {head.number}: {state}{f' ({failure})' if failure else ''}"
+    version = newest_version(client)
+    state, failure = run_state(client, version)
+    said = f"{version.name}: {state}{f' ({failure})' if failure else ''}"
     if state in ("QUEUED", "RUNNING", "COMPLETE"):
         client.say(said)
     else:
-        raise ToolError(f"{said}; make logs shows why")
+        raise KaggleError(f"{said}. make logs shows why")
 
 
 def _logs(settings: Settings, _: argparse.Namespace) -> None:
     client = Client(settings)
-    head = newest(client)
-    check_log(follow_run(client, head), head)
-    fetch_submission(client, head)
+    version = newest_version(client)
+    check_log(follow_run(client, version), version)
+    fetch_submission(client, version)
 
 
 def _submit(settings: Settings, options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`make doctor`: what is still missing before a push can succeed, one line each."""
+"""`make doctor`: what is still missing before a push can succeed, one line per thing."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any
 
 from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
 
-from devkit.errors import ToolError
-from devkit.kaggle.notebook.folder import prepare_folder
+from devkit.errors import KaggleError
+from devkit.kaggle.notebook.kernel_folder import prepare_folder
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.secrets import refuse_secrets
 from devkit.kaggle.settings import Settings
-from devkit.kaggle.submissions.listed import submissions_left
+from devkit.kaggle.submissions.listing import submissions_left
 from kernelkit.errors import KernelKitError
 
 __all__ = ["Finding", "examine"]
@@ -20,7 +20,17 @@ __all__ = ["Finding", "examine"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what, whether it is as it should be, and what was found."""
+    """One thing that a push needs.
+
+    Attributes
+    ----------
+    what : str
+        Its name.
+    is_fine : bool
+        Whether it is as it should be.
+    found : str
+        What was found.
+    """
 
     what: str
     is_fine: bool
@@ -28,11 +38,21 @@ class Finding:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything that a push needs, what lies at home first; nothing is changed there."""
+    """Look at everything that a push needs. On Kaggle nothing is changed.
+
+    Parameters
+    ----------
+    settings
+        The settings to push with.
+
+    Yields
+    ------
+    Each finding, as soon as it is known.
+    """
     yield Finding("client", True, f"kaggle {version('kaggle')}")
     try:
         client = Client(settings)
-    except ToolError as error:
+    except KaggleError as error:
         yield Finding("account", False, str(error))
         yield _check("kernel folder", lambda: _folder(settings, settings.owner or "you"))
         return
@@ -52,10 +72,10 @@ def _check(what: str, look: Callable[[], str]) -> Finding:
 
 
 def _account(client: Client) -> str:
-    # a legacy key is not looked at when signing in, so ask something that needs it
+    # signing in does not try a legacy key, so ask something that needs it
     client.ask("check the credentials", lambda api: api.quota_view())
     if client.owner != client.username:
-        return f"{client.username}; pushes belong to {client.owner}, as kaggle.toml says"
+        return f"{client.username}. Pushes belong to {client.owner}, as the settings say"
     return client.username
 
 
@@ -72,8 +92,10 @@ def _gpu_hours(client: Client) -> str:
     left = (quota.total_time_allowed - quota.time_used).total_seconds() / 3600
     hours = client.settings.loaded_recipe.hours
     if left <= 0:
-        raise ToolError("this week's GPU hours are used up; `kaggle quota` says until when")
-    return f"{left:.1f} left this week; a run may take {hours:g}"
+        raise KaggleError(
+            "this week's GPU hours are used up. `kaggle quota` says when there are new ones"
+        )
+    return f"{left:.1f} left this week. A run may take {hours:g}"
 
 
 def _competition(client: Client) -> str:
@@ -87,17 +109,17 @@ def _competition(client: Client) -> str:
 
     found = client.find(f"look at the competition {slug}", fetch)
     if found is None:
-        raise ToolError(f"there is no competition {slug}; correct competition in kaggle.toml")
+        raise KaggleError(f"there is no competition {slug}. Correct competition in kaggle.toml")
     if not found.user_has_entered:
-        raise ToolError(f"you have not joined {slug}: accept its rules on its page")
+        raise KaggleError(f"you have not joined {slug}. Accept its rules on its page")
     if found.submissions_disabled:
-        raise ToolError(f"{slug} takes no submissions any more")
+        raise KaggleError(f"{slug} takes no submissions any more")
     kind = "notebooks only" if found.is_kernels_submissions_only else "CSV files too"
-    return f"{slug}, joined; takes {kind}"
+    return f"{slug}, joined. It takes {kind}"
 
 
 def _submissions(client: Client) -> str:
     left = submissions_left(client, client.settings.competition)
     if left == 0:
-        raise ToolError("none of today's submissions is left; there are more after 00:00 UTC")
+        raise KaggleError("none of today's submissions is left. There are more after 00:00 UTC")
     return "none made yet" if left is None else f"{left} left today"

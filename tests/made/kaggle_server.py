@@ -1,7 +1,7 @@
-"""Kaggle on a loopback port, for the real client; it keeps state and can be told to misbehave.
+"""Kaggle on a loopback port, for the real client. It keeps state and can be told to misbehave.
 
-The client talks to it where `http_proxy` says so, with whole addresses. Whatever asks for another
-host than `localhost` is refused, and remembered in `strangers`.
+The client reaches it as `http_proxy`, with whole addresses. A request for another host than
+`localhost` is refused and noted in `strangers`.
 """
 
 import json
@@ -20,10 +20,20 @@ Misbehaviour = Callable[[Callable[[], Any]], Any]
 
 
 class KaggleServer:
-    """The server; `with KaggleServer() as server` runs it.
+    """The server. `with KaggleServer() as server` runs it.
 
-    `calls` lists the names of the calls made, `bodies` what was sent with them, `received` every
-    byte of the requests' headers and bodies.
+    Attributes
+    ----------
+    service : KaggleService
+        The state.
+    calls : list of str
+        The names of the calls that were made.
+    bodies : dict
+        What was sent with them, by name.
+    uploaded : list of str
+        The uploads that arrived: the file's name, and the range of bytes if it was resumed.
+    strangers : list of str
+        The requests for other hosts.
     """
 
     def __init__(self) -> None:
@@ -99,7 +109,7 @@ class KaggleServer:
     def cut_upload(self, after: int, times: int = 1) -> None:
         """Take `after` more bytes of an upload, then answer 503."""
 
-        def cut(work: Callable[[], Any]) -> Any:
+        def cut(_: Callable[[], Any]) -> Any:
             raise _Cut(after)
 
         self._misbehaviours["PUT"] += [cut] * times

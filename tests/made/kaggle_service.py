@@ -1,7 +1,8 @@
 """What Kaggle would do, kept in memory: datasets, kernels and submissions with their life cycles.
 
-A dataset version, a run and a submission each have a timeline: the states that it is found in, one
-look after the other, the last one for ever. "stale": Kaggle still speaks of the version before.
+A dataset version, a run and a submission each have a timeline. It lists the states that one look
+after the other finds. The last one stays for ever. "stale" means that Kaggle still reports the
+version before.
 """
 
 import base64
@@ -58,7 +59,7 @@ class Submission:
 
 
 class KaggleService:
-    """The state, one method for each call that the official client makes."""
+    """The state, with one method per call of the official client."""
 
     def __init__(self) -> None:
         self.datasets: dict[str, list[DatasetVersion]] = {}
@@ -70,7 +71,7 @@ class KaggleService:
         self.allowed_today = 5
         self.gpu_hours_used = 1
         self.zips_downloads = False
-        # how what comes next will fare
+        # the fate of what comes next
         self.next_version = ["stale", "BLOBS_RECEIVED", "READY"]
         self.next_run = ["QUEUED", "RUNNING", "COMPLETE"]
         self.next_log: list[str] | None = None

@@ -1,0 +1,1 @@
+"""Datasets on Kaggle: a built folder becomes the current version of a dataset."""

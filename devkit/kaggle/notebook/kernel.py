@@ -1,4 +1,4 @@
-"""Push the kernel's folder, unless Kaggle has it already; what Kaggle knows of a kernel."""
+"""A kernel on Kaggle: its versions, the state of their runs, and the push of a new version."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,28 +8,33 @@ from kagglesdk.kernels.types.kernels_api_service import (
     ApiGetKernelSessionStatusRequest,
 )
 
-from devkit.errors import ToolError
-from devkit.kaggle.notebook.folder import KernelFolder, injected_parameters
+from devkit.errors import KaggleError
+from devkit.kaggle.notebook.kernel_folder import KernelFolder, injected_parameters
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.secrets import refuse_secrets
 
-__all__ = ["KernelHead", "Pushed", "find_kernel", "kernel_state", "push_kernel", "version_label"]
+__all__ = ["GONE_WRONG", "KernelVersion", "Pushed", "find_version", "push_kernel", "run_state"]
 
-_GONE_WRONG = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
+# the states of a run that failed or was cancelled
+GONE_WRONG = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
 
 
 @dataclass(frozen=True, slots=True)
-class KernelHead:
-    """A kernel's newest version on Kaggle, or the version asked for.
+class KernelVersion:
+    """A version of a kernel on Kaggle.
 
     Attributes
     ----------
-    ref, number
-        `owner/slug`, and the version, counting from 1.
-    digest, parameters
-        What the notebook itself says it was pushed as; empty if it was not made here.
-    sources
-        What is attached to it, of every kind, in lower case.
+    ref : str
+        The kernel, `owner/slug`.
+    number : int
+        The version, counting from 1.
+    digest : str
+        The digest of the push, as the notebook itself names it. Empty if it was not made here.
+    parameters : dict
+        The parameters that are baked into the notebook. Empty if it was not made here.
+    sources : frozenset of str
+        The datasets, competition, models and scripts attached to it, in lower case.
     """
 
     ref: str
@@ -38,70 +43,109 @@ class KernelHead:
     parameters: dict[str, Any]
     sources: frozenset[str]
 
+    @property
+    def name(self) -> str:
+        """The version in words, for messages."""
+        return f"{self.ref} version {self.number}"
+
+    @property
+    def label(self) -> str:
+        """The version as Kaggle wants it."""
+        return _label(self.number)
+
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """A version of the kernel on Kaggle; `is_new` says whether this run pushed it."""
+    """A pushed version of the kernel.
+
+    Attributes
+    ----------
+    ref : str
+        The kernel, `owner/slug`.
+    number : int
+        The version, counting from 1.
+    fingerprint : str
+        The fingerprint of its kernel dataset.
+    """
 
     ref: str
     number: int
-    digest: str
     fingerprint: str
-    is_new: bool
 
 
 def push_kernel(client: Client, folder: KernelFolder) -> Pushed:
-    """Push the folder as a new version, which Kaggle then runs, unless its newest is this one.
+    """Push the folder as a new version, which Kaggle then runs.
 
-    A version that failed, was cancelled or lacks a source is pushed anew.
+    Nothing is pushed if the newest version is this one. If that one failed, was cancelled or lacks
+    a source, it is pushed again.
+
+    Parameters
+    ----------
+    client
+        The client, signed in.
+    folder
+        The kernel's folder.
 
     Raises
     ------
     DatasetError
         The folder holds something like a credential.
-    ToolError
-        Kaggle refused it, or would have run it without one of its sources.
+    KaggleError
+        Kaggle refused it, or runs it without one of its sources.
     """
     refuse_secrets(folder.path, client.secrets)
-    head = find_kernel(client, folder.ref)
-    if head is not None and head.digest == folder.digest and folder.sources <= head.sources:
-        state, _ = kernel_state(client, head)
-        if state not in _GONE_WRONG:
-            client.say(f"{head.ref}: version {head.number} is this one already ({state})")
-            return Pushed(head.ref, head.number, folder.digest, folder.fingerprint, is_new=False)
+    newest = find_version(client, folder.ref)
+    if newest is not None and newest.digest == folder.digest and folder.sources <= newest.sources:
+        state, _ = run_state(client, newest)
+        if state not in GONE_WRONG:
+            client.say(f"{newest.ref}: version {newest.number} is this one already ({state})")
+            return Pushed(folder.ref, newest.number, folder.fingerprint)
     doing = f"push the kernel {folder.ref}"
     hours = client.settings.loaded_recipe.hours
     answer = client.do(
         doing, lambda api: api.kernels_push(str(folder.path), timeout=str(int(hours * 3600)))
     )
     if answer is None or answer.error:
-        raise client.refuse(doing, answer.error if answer is not None else "")
-    _refuse_missing_sources(client, folder, answer)
+        raise client.refusal(doing, answer.error if answer is not None else "")
+    _refuse_missing_sources(folder, answer)
     if not answer.version_number:
-        raise ToolError(f"could not {doing}: Kaggle took it, but made no version of it; try again")
+        raise KaggleError(
+            f"could not {doing}: Kaggle took it, but made no version of it. Run the same command "
+            "again"
+        )
     client.say(f"{folder.ref}: pushed version {answer.version_number}, see {answer.url}")
-    return Pushed(folder.ref, answer.version_number, folder.digest, folder.fingerprint, is_new=True)
+    return Pushed(folder.ref, answer.version_number, folder.fingerprint)
 
 
-def _refuse_missing_sources(client: Client, folder: KernelFolder, answer: Any) -> None:
-    """An error where Kaggle left out a source: the client only prints it, or not even that."""
+def _refuse_missing_sources(folder: KernelFolder, answer: Any) -> None:
+    """Raise an error if Kaggle left out a source. The client only prints it, or not even that."""
     for kind in ("dataset", "competition", "kernel", "model"):
         if missing := getattr(answer, f"invalid_{kind}_sources"):
-            raise ToolError(
-                f"could not attach the {kind} {', '.join(missing)} to {folder.ref}: Kaggle does "
-                f"not know it, or not for you, and runs version {answer.version_number} without "
-                f"it; cancel that at {answer.url}, correct kaggle.toml, then push again"
+            raise KaggleError(
+                f"could not attach the {kind} {', '.join(missing)} to {folder.ref}. Kaggle does "
+                f"not know it, or hides it from you. It runs version {answer.version_number} "
+                f"without it. Cancel that at {answer.url}, correct kaggle.toml, then push again"
             )
 
 
-def find_kernel(client: Client, ref: str, number: int | None = None) -> KernelHead | None:
-    """The kernel's newest version, or version `number`; None where there is none."""
+def find_version(client: Client, ref: str, number: int | None = None) -> KernelVersion | None:
+    """Find a version of a kernel. None if there is none, or none that one may see.
+
+    Parameters
+    ----------
+    client
+        The client, signed in.
+    ref
+        The kernel, `owner/slug`.
+    number
+        The version to look for. None means the newest.
+    """
 
     def get(api: Any) -> Any:
         request = ApiGetKernelRequest()
         request.user_name, request.kernel_slug = ref.split("/")
         if number is not None:
-            request.version_label = version_label(number)
+            request.version_label = _label(number)
         with api.build_kaggle_client() as kaggle:
             return kaggle.kernels.kernels_api_client.get_kernel(request)
 
@@ -110,24 +154,25 @@ def find_kernel(client: Client, ref: str, number: int | None = None) -> KernelHe
         return None
     digest, parameters = injected_parameters(answer.blob.source)
     found = number if number is not None else answer.metadata.current_version_number
-    return KernelHead(ref, found, digest, parameters, _attached(answer.metadata))
+    return KernelVersion(ref, found, digest, parameters, _attached(answer.metadata))
 
 
-def kernel_state(client: Client, head: KernelHead) -> tuple[str, str]:
-    """The state of that version's run (QUEUED, RUNNING, COMPLETE, ERROR, ...) and what went wrong.
+def run_state(client: Client, version: KernelVersion) -> tuple[str, str]:
+    """Ask for the state of a version's run, and for what went wrong in it.
 
-    Kaggle says nothing of a run for the first moments; that counts as QUEUED.
+    The state is QUEUED, RUNNING, COMPLETE or one of `GONE_WRONG`. In the first moments Kaggle
+    knows nothing of a run. That counts as QUEUED.
     """
 
     def get(api: Any) -> Any:
-        # the client's own kernels_status drops the version, and tells of the newest
+        # the client's own kernels_status drops the version, and reports the newest
         request = ApiGetKernelSessionStatusRequest()
-        request.user_name, request.kernel_slug = head.ref.split("/")
-        request.version_label = version_label(head.number)
+        request.user_name, request.kernel_slug = version.ref.split("/")
+        request.version_label = version.label
         with api.build_kaggle_client() as kaggle:
             return kaggle.kernels.kernels_api_client.get_kernel_session_status(request)
 
-    answer = client.find(f"ask for the state of {head.ref} version {head.number}", get)
+    answer = client.find(f"ask for the state of {version.name}", get)
     if answer is None:
         return "QUEUED", ""
     return answer.status.name, answer.failure_message or ""
@@ -139,6 +184,6 @@ def _attached(metadata: Any) -> frozenset[str]:
     return frozenset(source.lower() for sources in found for source in sources)
 
 
-def version_label(number: int) -> str:
-    """A version as the service wants it: a bare number is answered with 404."""
+def _label(number: int) -> str:
+    """Write a version as Kaggle wants it. It answers a bare number with 404."""
     return f"v{number}"

@@ -1,8 +1,7 @@
-"""A kernel's run on Kaggle: its log followed to the end, what it must say there, its output.
+"""A kernel's run on Kaggle: its log is followed and checked, and its submission is fetched.
 
-That a run is complete does not say that it did what it was to do: the log must hold the notebook's
-end marker and the fingerprint of the dataset, and the submission must be one that the competition
-would take.
+A complete run need not have done its work. The log must hold the notebook's end marker and the
+fingerprint of the dataset. The submission must be one that the competition would take.
 """
 
 import csv
@@ -16,80 +15,105 @@ from typing import Any
 import requests
 from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 
-from devkit.errors import ToolError
-from devkit.kaggle.notebook.kernel import KernelHead, kernel_state, version_label
+from devkit.errors import KaggleError
+from devkit.kaggle.notebook.kernel import GONE_WRONG, KernelVersion, run_state
+from devkit.kaggle.outputs import writing
 from devkit.kaggle.service.client import Client, unpack_download, wait_for
+from kernelkit.files import replace_atomically
 
 __all__ = ["SUBMISSION", "check_log", "fetch_submission", "follow_run"]
 
-# as the last cell of the notebook prints it
-_END_MARKER = "kernelkit: end of the run"
 SUBMISSION = "submission.csv"
-_WENT_WRONG = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
+# what the last cell of the notebook prints
+_END_MARKER = "kernelkit: end of the run"
+# of the log, in the error of a run that failed
 _LAST_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """What a finished run left: the pieces of its log, and where its files can be fetched."""
+    """The output of a finished run.
+
+    Attributes
+    ----------
+    log : list of str
+        The pieces of its log.
+    files : dict
+        The address of each file, by name.
+    """
 
     log: list[str]
     files: dict[str, str]
 
 
-def follow_run(client: Client, head: KernelHead, *, quietly: bool = False) -> str:
-    """Wait for the end of a run, printing its log as it is written; returns the whole log.
+def follow_run(client: Client, version: KernelVersion, *, quietly: bool = False) -> str:
+    """Wait for the end of a run, and print its log as it is written.
 
     Parameters
     ----------
+    client
+        The client, signed in.
+    version
+        Whose run it is.
     quietly
-        Print its state only, when it changes.
+        Print only the run's state, when it changes.
+
+    Returns
+    -------
+    The whole log.
 
     Raises
     ------
-    ToolError
-        The run failed or was cancelled (with the last lines of its log), or took too long.
+    KaggleError
+        The run failed or was cancelled, or took too long. The error shows the end of the log.
     """
     settings = client.settings
-    what = f"{head.ref} version {head.number}"
-    follower = _Follower(client, head, quietly)
+    follower = _Follower(client, version, quietly)
     state = wait_for(
-        f"the end of {what}",
+        f"the end of {version.name}",
         follower.look,
         seconds=settings.kernel_seconds,
         every=settings.poll_seconds,
     )
-    log = _output(client, head).log
+    log = _output(client, version).log
     if not quietly:
         for piece in log[follower.shown :]:
             client.say(piece.rstrip("\n"))
     text = "".join(log)
-    if state in _WENT_WRONG:
-        raise ToolError(
-            f"{what} ended with {state}{follower.failure}; the last lines of its log:\n"
+    if state in GONE_WRONG:
+        raise KaggleError(
+            f"{version.name} ended with {state}{follower.failure}. The last lines of its log:\n"
             + _last_lines(text)
         )
     return text
 
 
 class _Follower:
-    """Looks at a run again and again; prints what is new."""
+    """A view of a run that is looked at again and again. It prints what is new.
 
-    def __init__(self, client: Client, head: KernelHead, quietly: bool) -> None:
+    Attributes
+    ----------
+    shown : int
+        How many pieces of the log were printed.
+    failure : str
+        What Kaggle says went wrong, in brackets. Empty if it says nothing.
+    """
+
+    def __init__(self, client: Client, version: KernelVersion, quietly: bool) -> None:
         self._client = client
-        self._head = head
+        self._version = version
         self._quietly = quietly
         self._state = ""
         self.shown = 0
         self.failure = ""
 
     def look(self) -> str | None:
-        """The state in which the run ended, or None while it has not."""
-        state, failure = kernel_state(self._client, self._head)
+        """The state in which the run ended, or None if it goes on."""
+        state, failure = run_state(self._client, self._version)
         if state != self._state:
-            self._client.say(f"{self._head.ref} version {self._head.number}: {state}")
+            self._client.say(f"{self._version.name}: {state}")
         self._state = state
-        if state == "COMPLETE" or state in _WENT_WRONG:
+        if state == "COMPLETE" or state in GONE_WRONG:
             self.failure = f" ({failure})" if failure else ""
             return state
         if state == "RUNNING" and not self._quietly:
@@ -99,10 +123,10 @@ class _Follower:
     def _show_stream(self) -> None:
         """Print the live log until it breaks off or is silent for a while.
 
-        The service sends it from the beginning each time, so what was shown is passed over.
+        Kaggle sends it from the beginning each time. What was shown before is skipped.
         """
         until = time.monotonic() + self._client.settings.poll_seconds * 10
-        events = self._client.stream(lambda api: api.kernels_logs_stream(self._head.ref))
+        events = self._client.stream(lambda api: api.kernels_logs_stream(self._version.ref))
         for count, event in enumerate(events, 1):
             if event is None or time.monotonic() > until:
                 return
@@ -111,52 +135,73 @@ class _Follower:
                 self._client.say(str(event.get("data", "")).rstrip("\n"))
 
 
-def check_log(log: str, head: KernelHead) -> None:
-    """Refuse a run whose log lacks the end marker, or the fingerprint it was pushed with.
+def check_log(log: str, version: KernelVersion) -> None:
+    """Refuse a run if its log lacks the end marker or the fingerprint that it was pushed with.
+
+    Parameters
+    ----------
+    log
+        The whole log.
+    version
+        Whose run it is.
 
     Raises
     ------
-    ToolError
-        What is missing.
+    KaggleError
+        One of them is missing.
     """
-    what = f"{head.ref} version {head.number}"
     if _END_MARKER not in log:
-        raise ToolError(
-            f"{what} is complete, but its log has no line {_END_MARKER!r}: the notebook did not "
-            "get to its end; make logs shows how far it came"
+        raise KaggleError(
+            f"{version.name} is complete, but its log has no line {_END_MARKER!r}. The notebook "
+            "did not get to its end. make logs shows how far it came"
         )
-    fingerprint = str(head.parameters.get("fingerprint", ""))
+    fingerprint = str(version.parameters.get("fingerprint", ""))
     # the bootstrap prints the first twelve characters
     if fingerprint[:12] not in log:
-        raise ToolError(
-            f"{what} is complete, but its log does not name the dataset {fingerprint[:12]} that it "
-            "was pushed with: it ran with another version; push again"
+        raise KaggleError(
+            f"{version.name} is complete, but its log does not name the dataset "
+            f"{fingerprint[:12]} that it was pushed with. It ran with another version of the "
+            "dataset. Push again"
         )
 
 
-def fetch_submission(client: Client, head: KernelHead) -> Path:
+def fetch_submission(client: Client, version: KernelVersion) -> Path:
     """Fetch the submission that the run wrote, and check it as the competition would.
+
+    Parameters
+    ----------
+    client
+        The client, signed in.
+    version
+        Whose run it is.
+
+    Returns
+    -------
+    The submission, in the settings' output folder. The log lies beside it.
 
     Raises
     ------
-    ToolError
-        The run has left none.
+    KaggleError
+        The run left no submission.
     SubmissionError
         Its columns or ids are not those of the competition's sample.
+    OutputError
+        The output folder cannot be written.
     """
-    # it brings numba with it, which takes a second that the other commands need not wait
+    # it imports numba, which takes a second: the other commands need not wait for that
     from kernelkit.competition import check_submission
 
-    output = _output(client, head)
+    output = _output(client, version)
     if SUBMISSION not in output.files:
-        raise ToolError(f"{head.ref} version {head.number} has left no {SUBMISSION}")
-    folder = client.settings.output_folder / f"v{head.number}"
+        raise KaggleError(f"{version.name} left no {SUBMISSION}. make logs shows what it did")
+    folder = client.settings.output_folder / version.label
     path = folder / SUBMISSION
-    _download(client, output.files[SUBMISSION], path)
-    (folder / "kernel.log").write_text("".join(output.log), encoding="utf-8")
+    with writing(folder, "output_folder"):
+        _download(client, output.files[SUBMISSION], path)
+        (folder / "kernel.log").write_text("".join(output.log), encoding="utf-8")
     wanted = _sample_ids(client, folder)
     if wanted is None:
-        client.say("no sample submission can be fetched, so the ids are compared with nothing")
+        client.say("no sample submission can be fetched, so the ids are not checked")
         wanted = _ids(path)
     check_submission(path, wanted, {}, client.settings.loaded_recipe.competition)
     client.say(f"{path}: checked, {len(wanted)} rows")
@@ -168,13 +213,13 @@ def _last_lines(log: str) -> str:
     return "\n".join(f"    {line}" for line in lines)
 
 
-def _output(client: Client, head: KernelHead) -> _Output:
-    """Everything that a run left; the client's own kernels_output drops the version."""
+def _output(client: Client, version: KernelVersion) -> _Output:
+    """Ask for everything that a run left. The client's own kernels_output drops the version."""
 
     def fetch(api: Any) -> _Output:
         request = ApiListKernelSessionOutputRequest()
-        request.user_name, request.kernel_slug = head.ref.split("/")
-        request.version_label = version_label(head.number)
+        request.user_name, request.kernel_slug = version.ref.split("/")
+        request.version_label = version.label
         request.page_size = 100
         files: dict[str, str] = {}
         log = None
@@ -187,11 +232,11 @@ def _output(client: Client, head: KernelHead) -> _Output:
                     return _Output(_pieces(log or ""), files)
                 request.page_token = answer.next_page_token
 
-    return client.ask(f"fetch the output of {head.ref} version {head.number}", fetch)
+    return client.ask(f"fetch the output of {version.name}", fetch)
 
 
 def _pieces(log: str) -> list[str]:
-    """A log as the service keeps it, a JSON list of events, or as plain lines."""
+    """The pieces of a log. Kaggle keeps it as a JSON list of events, or as plain lines."""
     try:
         events = json.loads(log)
     except ValueError:
@@ -200,22 +245,23 @@ def _pieces(log: str) -> list[str]:
 
 
 def _download(client: Client, url: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    with replace_atomically(path) as unfinished:
 
-    def fetch(_: Any) -> None:
-        timeout = client.settings.answer_seconds
-        with requests.get(url, stream=True, timeout=timeout) as response, partial.open("wb") as out:
-            response.raise_for_status()
-            for piece in response.iter_content(2**20):
-                out.write(piece)
+        def fetch(_: Any) -> None:
+            timeout = client.settings.answer_seconds
+            with (
+                requests.get(url, stream=True, timeout=timeout) as response,
+                unfinished.open("wb") as file,
+            ):
+                response.raise_for_status()
+                for piece in response.iter_content(2**20):
+                    file.write(piece)
 
-    client.ask(f"fetch {path.name}", fetch)
-    partial.replace(path)
+        client.ask(f"fetch {path.name}", fetch)
 
 
 def _sample_ids(client: Client, folder: Path) -> list[str] | None:
-    """The ids that the competition wants, from its sample; None where it has none to be fetched."""
+    """Fetch the ids of the competition's sample. None if there is no sample to fetch."""
     name = client.settings.loaded_recipe.competition.sample
     competition = client.settings.competition
     with tempfile.TemporaryDirectory(dir=folder) as temporary:

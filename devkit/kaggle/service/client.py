@@ -1,8 +1,8 @@
-"""Calls of the official client, with errors that say what to do, a time limit, and no secrets.
+"""Calls of the official client: with clear errors, a time limit, and no secrets in the output.
 
-The client exits 0 on many failures, prints instead of raising, waits for ever for an answer, and
-treats a service in trouble like a missing dataset. Here each call ends: with what it was to bring,
-or with a `ToolError` of one sentence.
+The official client exits 0 on many failures. It prints instead of raising, and waits for ever for
+an answer. It treats trouble at Kaggle like a missing dataset. Here each call brings what it was to
+bring, or ends with a `KaggleError` that says what to do.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from devkit.errors import ToolError
+from devkit.errors import KaggleError
 from devkit.kaggle.service.advice import explain
 from devkit.kaggle.service.secrets import ScrubbedStream, known_secrets, scrub
 from devkit.kaggle.settings import Settings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "unpack_download", "wait_for"]
 
+# HTTP statuses of trouble that passes
 _PASSING = (429, 500, 502, 503, 504)
 _LONGEST_PAUSE = 60.0
 
@@ -41,12 +42,19 @@ class Client:
     Parameters
     ----------
     settings
-        Time limits, and how patient to be.
+        They give the time limits and the pauses between questions.
+
+    Attributes
+    ----------
+    settings : Settings
+        As given.
+    secrets : frozenset of str
+        The user's credentials. No line of output may show them.
 
     Raises
     ------
-    ToolError
-        No credentials, credentials that Kaggle does not accept, or no Kaggle.
+    KaggleError
+        There are no credentials, Kaggle does not accept them, or Kaggle cannot be reached.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -56,18 +64,18 @@ class Client:
 
     @property
     def username(self) -> str:
-        """Who is signed in."""
+        """The name of the user who is signed in."""
         return str(self._api.config_values.get("username", ""))
 
     @property
     def owner(self) -> str:
-        """Whose the datasets and kernels are: the owner in the settings, else who is signed in."""
+        """The owner of the datasets and kernels: as set, or else the user who is signed in."""
         return self.settings.owner or self.username
 
     def do[T](
         self, doing: str, work: Callable[["CarefulApi"], T], seconds: float | None = None
     ) -> T:
-        """Do something that must not be done twice: one attempt, no more.
+        """Do something that must not be done twice, in one attempt.
 
         Parameters
         ----------
@@ -76,12 +84,16 @@ class Client:
         work
             The calls to make.
         seconds
-            To wait for its end; the settings' time for an answer if None.
+            The time limit. None means the settings' time for an answer.
+
+        Returns
+        -------
+        What `work` returns.
 
         Raises
         ------
-        ToolError
-            It was refused or failed, or there was no answer in time.
+        KaggleError
+            Kaggle refused it or failed, or there was no answer in time.
         """
         try:
             return self._run(lambda: work(self._api), seconds or self.settings.answer_seconds)
@@ -91,7 +103,7 @@ class Client:
             raise self._explained(doing, error) from error
 
     def ask[T](self, doing: str, work: Callable[["CarefulApi"], T]) -> T:
-        """Ask something that may be asked again while the service has trouble; as `do` else."""
+        """Ask a question, and ask it again while Kaggle has trouble. Otherwise like `do`."""
         until = time.monotonic() + self.settings.patience_seconds
         pause = min(self.settings.poll_seconds, 1.0)
         while True:
@@ -106,9 +118,9 @@ class Client:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def find[T](self, doing: str, work: Callable[["CarefulApi"], T]) -> T | None:
-        """As `ask`; None where there is nothing of that name.
+        """Ask like `ask`, but return None if there is nothing of that name.
 
-        Kaggle answers 403 as well as 404 then, so as not to tell what others keep in private.
+        Kaggle answers 403 as well as 404 then. It does not tell what others keep in private.
         """
 
         def guarded(api: "CarefulApi") -> T | None:
@@ -122,9 +134,9 @@ class Client:
         return self.ask(doing, guarded)
 
     def stream[T](self, work: Callable[["CarefulApi"], Iterable[T]]) -> Iterator[T | None]:
-        """What `work` yields, as it comes, and None whenever nothing came for a while.
+        """Iterate over what `work` yields. None comes whenever nothing came for a while.
 
-        A stream that breaks off just ends: whoever reads it has other means to know why.
+        A stream that breaks off just ends. Its reader has other means to learn why.
         """
         items: queue.SimpleQueue[T | None] = queue.SimpleQueue()
 
@@ -145,12 +157,12 @@ class Client:
         """Print a line, without secrets."""
         print(scrub(text, self.secrets), flush=True)
 
-    def refuse(self, doing: str, words: str) -> ToolError:
-        """The error for an answer that says no without an HTTP error."""
-        return ToolError(explain(doing, scrub(words, self.secrets)))
+    def refusal(self, doing: str, words: str) -> KaggleError:
+        """Make the error for an answer that says no without an HTTP error."""
+        return KaggleError(explain(doing, scrub(words, self.secrets)))
 
     def _sign_in(self) -> "CarefulApi":
-        # with these the client prints its requests, credentials and all
+        # with these set, the client prints its requests, credentials and all
         for name in ("VERBOSE", "VERBOSE_OUTPUT"):
             os.environ.pop(name, None)
 
@@ -163,8 +175,8 @@ class Client:
         try:
             return self._run(sign_in, self.settings.answer_seconds)
         except SystemExit:
-            raise ToolError(
-                "there are no Kaggle credentials that work: run `kaggle auth login`, or make a "
+            raise KaggleError(
+                "there are no Kaggle credentials that work. Run `kaggle auth login`, or make a "
                 "token at kaggle.com/settings/api and put it into ~/.kaggle/access_token"
             ) from None
         except Exception as error:
@@ -193,23 +205,23 @@ class Client:
 
     @contextlib.contextmanager
     def _hushed(self) -> Iterator[None]:
-        """Keep what the client prints from the output; its progress bars pass, scrubbed."""
+        """Keep the client's own words from the output. Its progress bars pass, scrubbed."""
         progress: Any = ScrubbedStream(sys.stderr, self.secrets)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(progress):
             yield
 
-    def _explained(self, doing: str, error: Exception) -> ToolError:
+    def _explained(self, doing: str, error: Exception) -> KaggleError:
         response = getattr(error, "response", None)
         if isinstance(error, requests.HTTPError) and response is not None:
             words = scrub(_words(response, error), self.secrets)
-            return ToolError(explain(doing, words, response.status_code))
-        words = scrub(str(error) or repr(error), self.secrets)
+            return KaggleError(explain(doing, words, response.status_code))
+        words = _shortened(scrub(str(error) or repr(error), self.secrets))
         if isinstance(error, requests.RequestException | TimeoutError):
-            return ToolError(
-                f"could not {doing}: Kaggle could not be reached ({_shortened(words)}); "
-                "run the same command again"
+            return KaggleError(
+                f"could not {doing}: Kaggle could not be reached ({words}). "
+                "Run the same command again"
             )
-        return ToolError(f"could not {doing}: {_shortened(words)} ({type(error).__name__})")
+        return KaggleError(f"could not {doing}: {words} ({type(error).__name__})")
 
 
 def wait_for[T](
@@ -218,27 +230,45 @@ def wait_for[T](
     *,
     seconds: float,
     every: float,
-    go_on: str = "run the same command again to go on waiting",
+    go_on: str = "Run the same command again to go on waiting",
 ) -> T:
-    """Call `check` until it returns something, and return that.
+    """Call `check` until it returns something.
+
+    Parameters
+    ----------
+    what
+        What is waited for, for the error: "the score of a.csv".
+    check
+        Returns None while there is nothing yet.
+    seconds
+        The time limit.
+    every
+        The pause between two calls, in seconds.
+    go_on
+        The last sentence of the error: what to do next.
+
+    Returns
+    -------
+    What `check` returned last.
 
     Raises
     ------
-    ToolError
-        When `seconds` have passed: what was waited for, and how to go on.
+    KaggleError
+        The time is up.
     """
     until = time.monotonic() + seconds
     while (found := check()) is None:
         if time.monotonic() + every > until:
-            raise ToolError(f"{what} did not come about within {seconds:g} s; {go_on}")
+            raise KaggleError(f"waited {seconds:g} s for {what}, without success. {go_on}")
         time.sleep(every)
     return found
 
 
 def unpack_download(folder: Path) -> Path | None:
-    """The one file that was fetched into `folder`, None where there is none.
+    """Find the one file that was fetched into `folder`, or return None.
 
-    What Kaggle compressed for its storage comes as a zip archive, under one name or another.
+    What Kaggle compressed for its storage comes as a zip archive, under one name or another. It is
+    unpacked in its place.
     """
     path = next(iter(sorted(folder.iterdir())), None)
     if path is not None and zipfile.is_zipfile(path):
@@ -260,7 +290,7 @@ def _is_passing(error: Exception) -> bool:
 
 
 def _words(response: requests.Response, error: Exception) -> str:
-    """What the service says of the error, or the client where it says nothing."""
+    """Kaggle's own words about the error, or the client's if Kaggle says nothing."""
     try:
         content = response.json()
     except ValueError:

@@ -1,11 +1,11 @@
 """The official client, with its uploads made safe. Import it through `client` only.
 
-Importing the `kaggle` package signs in, prints and makes folders, so it is done late and quietly.
+Importing the `kaggle` package signs in, prints and makes folders. So it is done late and quietly.
 
-Two faults of the client's uploads are mended by overriding its public methods. A file whose upload
-failed is left out of the dataset without an error, before 2.2.5; here the dataset is not created
-then. An upload that was interrupted ten times within a second is given up; here there are pauses
-between.
+Two faults of the client's uploads are mended by overriding its public methods. Before 2.2.5 a file
+whose upload failed is left out of the dataset without an error. Here the dataset is not created
+then. The client gives up an upload that was interrupted ten times within a second. Here there are
+pauses between the attempts.
 """
 
 import time
@@ -14,7 +14,7 @@ from typing import Any
 
 from kaggle.api.kaggle_api_extended import KaggleApi, ResumableUploadResult
 
-from devkit.errors import ToolError
+from devkit.errors import KaggleError
 
 __all__ = ["CarefulApi"]
 
@@ -27,7 +27,7 @@ class CarefulApi(KaggleApi):
     Parameters
     ----------
     pause_seconds
-        To wait before an interrupted upload is resumed; doubled each time.
+        The pause before an interrupted upload is resumed. It doubles each time.
     """
 
     def __init__(self, pause_seconds: float = 1.0) -> None:
@@ -36,7 +36,7 @@ class CarefulApi(KaggleApi):
         self._results: dict[str, str] = {}
 
     def upload_complete(self, path: str, url: str, quiet: bool, resume: bool = False) -> str:
-        """Upload one file, or what is left of it; notes the result and pauses if interrupted."""
+        """Upload one file, or what is left of it. Note the result, and pause if interrupted."""
         result: str = super().upload_complete(path, url, quiet, resume)
         self._results[path] = result
         if result == ResumableUploadResult.INCOMPLETE:
@@ -54,12 +54,12 @@ class CarefulApi(KaggleApi):
         upload_context: Any,
         *options: Any,
     ) -> None:
-        """Upload the files of a folder, all of them.
+        """Upload all files of a folder.
 
         Raises
         ------
-        ToolError
-            A file did not get there. What did is not sent again by the next attempt.
+        KaggleError
+            A file did not arrive. The next attempt does not send again what did.
         """
         failure = None
         try:
@@ -77,9 +77,9 @@ class CarefulApi(KaggleApi):
                 Path(upload_context.get_upload_info_file_path(path)).unlink(missing_ok=True)
         if unfinished:
             names = ", ".join(sorted(Path(path).name for path in unfinished))
-            raise ToolError(
-                f"the upload of {names} was cut off, and nothing was created; run the same command "
-                "again, what is there already is not sent again"
+            raise KaggleError(
+                f"the upload of {names} was cut off, and nothing was created. Run the same "
+                "command again. What has arrived is not sent again"
             ) from failure
         if failure:
             raise failure

@@ -1,8 +1,8 @@
 """Credentials: which ones this machine has, text without them, and folders that must hold none.
 
-Kernels and datasets are pushed to a public service, and a private kernel is published with one
-click after the competition. What looks like a token is therefore refused before the push, whether
-it is one of the user's own or merely has the form of one.
+Kernels and datasets are pushed to a public service. One click publishes a private kernel after the
+competition. So what looks like a token is refused before the push. It may be one of the user's own
+or merely have the form of one.
 """
 
 import base64
@@ -18,7 +18,7 @@ from devkit.errors import DatasetError
 
 __all__ = ["ScrubbedStream", "known_secrets", "refuse_secrets", "scrub"]
 
-# what is larger holds weights or wheels of others, in which a pattern would only match by chance
+# in bytes. A larger file holds weights or wheels of others: a pattern would only match by chance
 _LARGEST_TEXT = 5 * 2**20
 
 _FILES = re.compile(
@@ -48,10 +48,18 @@ _FORMS = {
     ),
 }
 _PATTERNS = {kind: re.compile(form) for kind, form in _FORMS.items()}
+# the wheels of others hold examples and test data, so only these forms count there
+_EXACT_KINDS = ("a Kaggle API token", "the key of a kaggle.json")
 
 
 def known_secrets(environment: Mapping[str, str] | None = None) -> frozenset[str]:
-    """The credentials that the official client could be using on this machine, as they are sent."""
+    """Collect the credentials that the official client may use here, as they are sent.
+
+    Parameters
+    ----------
+    environment
+        The variables to look at. None means this process's own.
+    """
     environment = os.environ if environment is None else environment
     found = {environment.get("KAGGLE_KEY", "")}
     token = environment.get("KAGGLE_API_TOKEN", "")
@@ -68,21 +76,34 @@ def known_secrets(environment: Mapping[str, str] | None = None) -> frozenset[str
             content = _json(folder / name)
             found |= {content.get(key, "") for key in ("key", "access_token", "refresh_token")}
             user = user or content.get("username", "")
-    # what is shorter is no credential, and replacing it would garble the output
+    # a shorter text is no credential, and replacing it would garble the output
     secrets = {secret for secret in found if len(secret) >= 8}
     basic = {base64.b64encode(f"{user}:{secret}".encode()).decode() for secret in secrets if user}
     return frozenset(secrets | basic)
 
 
 def scrub(text: str, secrets: frozenset[str]) -> str:
-    """`text` with each of the secrets replaced by `***`."""
+    """Replace each of the secrets in `text` by `***`, and each Kaggle token too."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     return _PATTERNS["a Kaggle API token"].sub(b"***", text.encode()).decode()
 
 
 class ScrubbedStream:
-    """A stream for the official client to write its progress to: scrubbed, then passed on."""
+    """A stream for the progress of the official client. Text is scrubbed, then passed on.
+
+    Parameters
+    ----------
+    stream
+        The stream below.
+    secrets
+        What may not pass.
+
+    Attributes
+    ----------
+    encoding : str
+        The encoding of the stream below.
+    """
 
     def __init__(self, stream: TextIO, secrets: frozenset[str]) -> None:
         self._stream = stream
@@ -90,7 +111,7 @@ class ScrubbedStream:
         self.encoding = stream.encoding
 
     def write(self, text: str) -> int:
-        """Pass `text` on without the secrets; returns what the caller expects, its length."""
+        """Pass `text` on without the secrets, and return its length as any stream does."""
         self._stream.write(scrub(text, self._secrets))
         return len(text)
 
@@ -99,42 +120,51 @@ class ScrubbedStream:
         self._stream.flush()
 
     def isatty(self) -> bool:
-        """Whether the stream below is a terminal; progress bars ask."""
+        """Whether the stream below is a terminal. Progress bars ask."""
         return self._stream.isatty()
 
 
 def refuse_secrets(folder: Path, secrets: frozenset[str]) -> None:
-    """Refuse a folder of which any file holds, or is, something like a credential.
+    """Refuse a folder if one of its files is, or holds, something like a credential.
 
-    Looks into wheels and other zip archives too. The form of a token is looked for in files of up
-    to 5 MiB, the user's own credentials in each of them, whatever its size.
+    Wheels and other zip archives are searched too. Files of up to 5 MiB are searched for the form
+    of a token. Every file is searched for the user's own credentials.
+
+    Parameters
+    ----------
+    folder
+        The folder to search.
+    secrets
+        The user's own credentials.
 
     Raises
     ------
     DatasetError
-        Naming the file, its line and the kind of secret, never the secret.
+        Something was found. The error names the file, its line and the kind of secret, never the
+        secret.
     """
     own = [secret.encode() for secret in secrets]
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder)
         if _FILES.fullmatch(path.name):
             raise DatasetError(
-                f"{folder}/{name} is a file for credentials: take it out of the folder; "
-                "nothing was pushed"
+                f"{folder}/{name} is a file for credentials. Take it out of the folder. "
+                "Nothing was pushed"
             )
-        for where, finding in _findings(path, own):
+        if found := next(_findings(path, own), None):
+            where, kind = found
             raise DatasetError(
-                f"{folder}/{name}{where} looks like {finding}: take it out, and if it was ever "
-                "pushed, replace it; nothing was pushed"
+                f"{folder}/{name}{where} looks like {kind}. Take it out. If it was pushed before, "
+                "replace it by a new one. Nothing was pushed"
             )
 
 
 def _findings(path: Path, own: list[bytes]) -> Iterator[tuple[str, str]]:
+    """Iterate over what looks like a secret: where in the file, and its kind."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 with archive.open(member) as file:
-                    # the wheels of others hold examples and test data: only exact forms count
                     for line, kind in _scan(file, member.file_size, own, exact=True):
                         yield f" ({member.filename}, line {line})", kind
     else:
@@ -152,13 +182,13 @@ def _scan(file: IO[bytes], size: int, own: list[bytes], exact: bool) -> Iterator
     for secret in own:
         if (at := content.find(secret)) >= 0:
             yield content.count(b"\n", 0, at) + 1, "your own Kaggle credential"
-    for kind in list(_PATTERNS)[:2] if exact else _PATTERNS:
+    for kind in _EXACT_KINDS if exact else _PATTERNS:
         if found := _PATTERNS[kind].search(content):
             yield content.count(b"\n", 0, found.start()) + 1, kind
 
 
 def _holds(file: IO[bytes], own: list[bytes]) -> bool:
-    """Whether a large file holds one of the secrets, also across the pieces it is read in."""
+    """Whether a large file holds one of the secrets, even across two pieces that are read."""
     overlap = max(map(len, own)) - 1
     tail = b""
     while piece := file.read(_LARGEST_TEXT):

@@ -1,9 +1,9 @@
-"""The ledger: what was submitted, from what, with what score. JSON lines, only ever appended to.
+"""The ledger: what was submitted, from what, with what score. Lines are only ever appended.
 
 A submission gets a line before it is sent (`sending`) and one when its end is known (`scored` or
-`failed`). The last line of a tag counts. A `sending` that no other line follows is one
-whose sending was cut off: whether Kaggle has it, its list of submissions tells, since the tag is
-part of the description there.
+`failed`). The last line of a tag counts. If `sending` is the last line, the command was cut off.
+Then Kaggle's list of submissions tells whether it arrived: the tag is part of the description
+there. Each line is an `Entry` in JSON.
 """
 
 import datetime
@@ -14,7 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from devkit.errors import ToolError
+from devkit.errors import LedgerError
+from devkit.kaggle.outputs import writing
 
 __all__ = ["Entry", "Ledger", "make_tag"]
 
@@ -24,22 +25,30 @@ class Entry(BaseModel):
 
     Attributes
     ----------
-    time
+    time : str
         When the line was written, in UTC.
-    competition, message
-        What was submitted to, and as what.
-    kernel, version
-        Of a notebook's output; empty and 0 for a file from home.
-    file
-        Its name, there or at home.
-    fingerprint
-        Of the kernel dataset, or of the file.
-    tag
-        Tells this submission from all others, here and in Kaggle's list.
-    ref, public_score
-        As Kaggle names and scores it.
-    status, error
-        `sending`, then one of the others; why it failed.
+    competition : str
+        The slug of the competition.
+    kernel : str
+        The notebook on Kaggle, `owner/slug`. Empty for a file from home.
+    version : int
+        The version of the notebook. 0 for a file from home.
+    file : str
+        The name of the file, there or at home.
+    fingerprint : str
+        The fingerprint of the kernel dataset, or the start of the file's hash.
+    message : str
+        The user's words about it.
+    tag : str
+        The name that tells this submission from all others, here and in Kaggle's list.
+    ref : int
+        Kaggle's number for it. 0 if it is not known.
+    status : {"sending", "scored", "failed"}
+        How far it came.
+    public_score : str
+        The score as Kaggle shows it.
+    error : str
+        Why it could not be scored.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,23 +68,34 @@ class Entry(BaseModel):
 
     @property
     def description(self) -> str:
-        """What Kaggle is told: the message, and the tag to know it by."""
+        """The description on Kaggle: the message, and the tag to recognise it."""
         return f"{self.message} [{self.tag}]".strip()
 
 
 class Ledger:
-    """The entries in the file `path`, which need not exist yet."""
+    """The entries in a file.
+
+    Parameters
+    ----------
+    path
+        The file. It need not exist yet.
+
+    Attributes
+    ----------
+    path : Path
+        As given.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def entries(self) -> list[Entry]:
-        """The last entry of each tag, in the order in which they were begun.
+        """Read the last entry of each tag, in the order of their first entries.
 
         Raises
         ------
-        ToolError
-            A line that is not an entry.
+        LedgerError
+            A line is not an entry.
         """
         found: dict[str, Entry] = {}
         if self.path.is_file():
@@ -87,30 +107,41 @@ class Ledger:
         return list(found.values())
 
     def find(self, tag: str) -> Entry | None:
-        """The last entry of a tag."""
+        """Find the last entry of a tag."""
         return next((entry for entry in self.entries() if entry.tag == tag), None)
 
     def append(self, entry: Entry) -> Entry:
-        """Write an entry, with the time; it is on the disk when this returns."""
+        """Write an entry, with the time. It is on the disk when this returns.
+
+        Returns
+        -------
+        The entry as it was written.
+
+        Raises
+        ------
+        OutputError
+            The ledger cannot be written.
+        """
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         entry = entry.model_copy(update={"time": now})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{entry.model_dump_json()}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with writing(self.path, "ledger"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{entry.model_dump_json()}\n")
+                file.flush()
+                os.fsync(file.fileno())
         return entry
 
     def _read(self, line: str, number: int) -> Entry:
         try:
             return Entry.model_validate_json(line)
         except ValidationError:
-            raise ToolError(
-                f"{self.path}: line {number} is not an entry of the ledger; correct or remove it"
+            raise LedgerError(
+                f"{self.path}: line {number} is not an entry of the ledger. Correct or remove it"
             ) from None
 
 
 def make_tag(*parts: str | int) -> str:
-    """A short name for a submission, the same whenever it is made of the same parts."""
+    """Make a short name for a submission. The same parts make the same name."""
     text = "\n".join(map(str, parts))
     return f"kk-{hashlib.sha256(text.encode()).hexdigest()[:10]}"

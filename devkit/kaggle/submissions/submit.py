@@ -1,8 +1,8 @@
 """Submit once, whatever is interrupted on the way, and wait for the score.
 
-A retry finds what was submitted by its tag: in the ledger, and in Kaggle's own list, where it is
-part of the description. Kaggle's list decides: an answer that was lost on the way does not mean
-that nothing was submitted, and a friendly answer does not mean that something was.
+The same command again finds what was submitted by its tag. The tag is in the ledger, and in the
+description in Kaggle's list. Kaggle's list decides. A lost answer does not mean that nothing was
+submitted. A friendly answer does not mean that something was.
 """
 
 import datetime
@@ -11,12 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from devkit.errors import ToolError
+from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel import Pushed
 from devkit.kaggle.notebook.run import SUBMISSION
 from devkit.kaggle.service.client import Client, wait_for
 from devkit.kaggle.submissions.ledger import Entry, Ledger, make_tag
-from devkit.kaggle.submissions.listed import Listed, list_submissions, look_up, submissions_left
+from devkit.kaggle.submissions.listing import (
+    ListedSubmission,
+    list_submissions,
+    look_up,
+    submissions_left,
+)
+from kernelkit.errors import SubmissionError
 from kernelkit.files import file_sha256
 
 __all__ = ["submit_files", "submit_kernel"]
@@ -27,13 +33,23 @@ def submit_kernel(client: Client, pushed: Pushed, message: str, *, again: bool =
 
     Parameters
     ----------
+    client
+        The client, signed in.
+    pushed
+        The version.
+    message
+        The user's words about it.
     again
-        Submit it once more, where it was submitted before and has its end.
+        Submit it once more if it was submitted before and has its score, or could not be scored.
+
+    Returns
+    -------
+    The entry in the ledger, with the score.
 
     Raises
     ------
-    ToolError
-        Kaggle refused it, none is left today, or scoring failed.
+    KaggleError
+        Kaggle refused it, no submission is left today, or it could not be scored.
     """
     competition = client.settings.competition
     parts = (competition, pushed.ref, pushed.number)
@@ -58,16 +74,34 @@ def submit_kernel(client: Client, pushed: Pushed, message: str, *, again: bool =
 def submit_files(
     client: Client, files: Sequence[Path], message: str, *, again: bool = False
 ) -> list[Entry]:
-    """Submit CSV files in the order given, as many as are allowed today, and wait for the scores.
+    """Submit CSV files in the order given, as many as the day allows, and wait for the scores.
+
+    Parameters
+    ----------
+    client
+        The client, signed in.
+    files
+        The files.
+    message
+        The user's words about them. Empty means the name of each file.
+    again
+        Submit a file once more if it was submitted before and has its score, or could not be
+        scored.
+
+    Returns
+    -------
+    The entries in the ledger, with the scores.
 
     Raises
     ------
-    ToolError
-        A file is missing, was refused or not scored, or there are more than may be submitted
-        today: those left are named, and the same command goes on with them tomorrow.
+    SubmissionError
+        A file is missing.
+    KaggleError
+        A file was refused or could not be scored, or more files were given than the day allows.
+        The error names those that are left. The same command goes on with them tomorrow.
     """
     if missing := [path for path in files if not path.is_file()]:
-        raise ToolError(f"{missing[0]}: there is no such file; nothing was submitted")
+        raise SubmissionError(f"{missing[0]}: there is no such file. Nothing was submitted")
     sent: list[Entry] = []
     left: list[Path] = []
     for path in files:
@@ -80,15 +114,16 @@ def submit_files(
     for entry in sent:
         try:
             scored.append(_wait_for_score(client, entry))
-        except ToolError as error:
+        except KaggleError as error:
             problems.append(str(error))
     if left:
         problems.append(
-            f"the day's submissions are used up, {len(left)} of {len(files)} files are left "
-            f"({', '.join(path.name for path in left)}); run the same command again after 00:00 UTC"
+            f"the day's submissions are used up, and {len(left)} of {len(files)} files are left "
+            f"({', '.join(path.name for path in left)}). Run the same command again after 00:00 UTC"
         )
     if problems:
-        raise ToolError("; ".join(problems))
+        first, *others = problems
+        raise KaggleError(". ".join([first, *(text[0].upper() + text[1:] for text in others)]))
     return scored
 
 
@@ -112,7 +147,7 @@ def _sender(path: Path, entry: Entry) -> Callable[[Any], Any]:
 
 
 def _tag(client: Client, parts: tuple[str | int, ...], again: bool) -> str:
-    """The tag of what these parts make; with `again`, the first one that has no end yet."""
+    """The tag that these parts make. With `again`, the first such tag that has no end yet."""
     tag = make_tag(*parts)
     if not again:
         return tag
@@ -125,7 +160,7 @@ def _tag(client: Client, parts: tuple[str | int, ...], again: bool) -> str:
     return tag
 
 
-def _has_ended(tag: str, ledger: Ledger, listed: list[Listed]) -> bool:
+def _has_ended(tag: str, ledger: Ledger, listed: list[ListedSubmission]) -> bool:
     known, there = ledger.find(tag), _with_tag(listed, tag)
     return (known is not None and known.status != "sending") or (
         there is not None and there.status != "PENDING"
@@ -142,7 +177,7 @@ def _may_submit(client: Client, competition: str) -> bool:
 
 
 def _send_once(client: Client, entry: Entry, send: Callable[[Any], Any]) -> Entry:
-    """Send it unless it was sent before; returns the entry with Kaggle's number for it."""
+    """Send it unless it was sent before, and return the entry with Kaggle's number for it."""
     ledger = Ledger(client.settings.ledger)
     known = ledger.find(entry.tag)
     if known is not None and known.status != "sending":
@@ -152,36 +187,40 @@ def _send_once(client: Client, entry: Entry, send: Callable[[Any], Any]) -> Entr
         client.say(f"{_name(entry)} was submitted before, as {listed.ref}")
         return entry.model_copy(update={"ref": listed.ref})
     if not _may_submit(client, entry.competition):
-        raise ToolError(
+        raise KaggleError(
             f"{entry.competition} takes no more submissions today, so {_name(entry)} was not "
-            "submitted; run the same command again after 00:00 UTC"
+            "submitted. Run the same command again after 00:00 UTC"
         )
     entry = ledger.append(entry)
     doing = f"submit {_name(entry)} to {entry.competition}"
     try:
         answer = client.do(doing, send, client.settings.upload_seconds)
-    except ToolError:
-        # the answer may be lost, and the submission be there all the same
+    except KaggleError:
+        # the submission may have arrived, although the answer was lost
         if (listed := _find(client, entry)) is None:
             raise
         return entry.model_copy(update={"ref": listed.ref})
     if "could not" in answer.message.lower():
-        raise client.refuse(doing, f"{answer.message}: its upload failed")
-    # Kaggle has been seen to say "successfully" where the limit was reached
+        raise client.refusal(doing, f"{answer.message}: its upload failed")
+    # Kaggle was seen to say "successfully" after the day's limit was reached
     settings = client.settings
     listed = wait_for(
-        f"{_name(entry)} in Kaggle's list of submissions (it said {answer.message!r})",
+        f"{_name(entry)} to appear in Kaggle's list of submissions (it said {answer.message!r})",
         lambda: _find(client, entry, answer.ref),
         seconds=settings.settle_seconds,
         every=min(settings.poll_seconds, settings.settle_seconds),
-        go_on="look at the competition's page; the same command sends it again if it is not there",
+        go_on=(
+            "Look at the competition's page. If it is not there, the same command sends it again"
+        ),
     )
     client.say(f"{_name(entry)} is submitted, as {listed.ref}")
     return entry.model_copy(update={"ref": listed.ref})
 
 
-def _find_after_sending(client: Client, entry: Entry, known: Entry | None) -> Listed | None:
-    """Look it up in Kaggle's list, for some time where it may have been sent just now."""
+def _find_after_sending(
+    client: Client, entry: Entry, known: Entry | None
+) -> ListedSubmission | None:
+    """Look it up in Kaggle's list, and wait for it if it may have been sent just now."""
     listed = _find(client, entry)
     if known is None:
         return listed
@@ -197,13 +236,13 @@ def _wait_for_score(client: Client, entry: Entry) -> Entry:
 
     Raises
     ------
-    ToolError
-        Scoring failed, or took too long.
+    KaggleError
+        It could not be scored, or that took too long.
     """
     settings = client.settings
     if entry.status == "sending":
 
-        def ended() -> Listed | None:
+        def ended() -> ListedSubmission | None:
             listed = look_up(client, entry.ref)
             return listed if listed.status != "PENDING" else None
 
@@ -220,21 +259,21 @@ def _wait_for_score(client: Client, entry: Entry) -> Entry:
         }
         entry = Ledger(settings.ledger).append(entry.model_copy(update=found))
     if entry.status == "failed":
-        raise ToolError(
-            f"Kaggle could not score {_name(entry)} ({entry.error or 'it gives no reason'}); "
-            "correct it, or submit it once more with AGAIN=1"
+        raise KaggleError(
+            f"Kaggle could not score {_name(entry)} ({entry.error or 'it gives no reason'}). "
+            "Correct it, or submit it once more with AGAIN=1"
         )
     client.say(f"{_name(entry)}: public score {entry.public_score or 'not shown'}")
     return entry
 
 
-def _find(client: Client, entry: Entry, ref: int = 0) -> Listed | None:
+def _find(client: Client, entry: Entry, ref: int = 0) -> ListedSubmission | None:
     listed = list_submissions(client, entry.competition)
     by_ref = (submission for submission in listed if ref and submission.ref == ref)
     return _with_tag(listed, entry.tag) or next(by_ref, None)
 
 
-def _with_tag(listed: list[Listed], tag: str) -> Listed | None:
+def _with_tag(listed: list[ListedSubmission], tag: str) -> ListedSubmission | None:
     return next((item for item in listed if f"[{tag}]" in item.description), None)
 
 

@@ -7,13 +7,12 @@ import pytest
 from tests.made.kaggle_home import (
     DATASET,
     FINGERPRINT,
+    PATIENCE,
     WEIGHTS,
     Home,
     make_home,  # noqa: F401, a fixture
     until,
 )
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def test_the_first_push_creates_both_datasets_privately(home: Home) -> None:
@@ -35,7 +34,7 @@ def test_the_first_push_creates_both_datasets_privately(home: Home) -> None:
 
 
 def test_a_second_push_uploads_nothing(home: Home) -> None:
-    """The fingerprint in the manifest on Kaggle is this one, so there is nothing to do."""
+    """The manifest on Kaggle has this fingerprint already, so there is nothing to do."""
     assert home.run("push").code == 0
     before = home.server.count("PUT")
     result = home.run("push")
@@ -54,7 +53,7 @@ def test_the_manifest_is_read_although_kaggle_compressed_it(home: Home) -> None:
 
 
 def test_another_fingerprint_becomes_a_version(home: Home) -> None:
-    """Only the dataset that changed gets a version, and one waits for that very version."""
+    """Only the dataset that changed gets a version, and that very version is waited for."""
     assert home.run("push").code == 0
     home.write_dataset("aaaa" * 16)
     result = home.run("push")
@@ -79,7 +78,7 @@ def test_the_kernel_is_not_pushed_while_kaggle_speaks_of_the_version_before(home
 
 
 def test_an_upload_cut_off_in_the_middle_is_resumed(home: Home) -> None:
-    """After a 503 the client asks how much is there (308) and sends the rest only."""
+    """After a 503 the client asks how much has arrived (308) and sends the rest only."""
     home.server.cut_upload(after=5)
     result = home.run("push")
     assert result.code == 0, result.err
@@ -90,11 +89,11 @@ def test_an_upload_cut_off_in_the_middle_is_resumed(home: Home) -> None:
 
 
 def test_an_upload_that_keeps_failing_creates_nothing_and_is_resumed_later(home: Home) -> None:
-    """No dataset is made of a part of the files; the next run sends only what is missing."""
+    """No dataset is made of a part of the files. The next run sends what is missing."""
     home.server.cut_upload(after=1, times=10)
     result = home.run("push")
     assert result.code == 1
-    assert "was cut off, and nothing was created; run the same command again" in result.err
+    assert "was cut off, and nothing was created. Run the same command again" in result.err
     assert not home.service.datasets
     sent = len(home.server.uploaded)
     assert sent == 2  # the two other files
@@ -107,7 +106,7 @@ def test_an_upload_that_keeps_failing_creates_nothing_and_is_resumed_later(home:
 
 
 def test_a_rejected_file_is_not_left_out_in_silence(home: Home) -> None:
-    """The client would create the dataset without the file; here nothing is created."""
+    """The client would create the dataset without the file. Here nothing is created."""
     home.server.fail("PUT", 400, "bad file")
     result = home.run("push")
     assert result.code == 1
@@ -118,7 +117,7 @@ def test_a_rejected_file_is_not_left_out_in_silence(home: Home) -> None:
 
 
 def test_an_upload_that_expired_is_begun_anew(home: Home) -> None:
-    """An upload that Kaggle forgot (404) costs one failed run, and not all that follow."""
+    """An upload that Kaggle forgot (404) fails one run, and not all that follow."""
     home.server.cut_upload(after=1, times=10)
     assert home.run("push").code == 1
     home.service.blobs.clear()
@@ -127,15 +126,16 @@ def test_an_upload_that_expired_is_begun_anew(home: Home) -> None:
 
 
 def test_a_wait_that_was_cut_off_goes_on_without_a_second_upload(home: Home) -> None:
-    """While the status still speaks of the old version, the next run waits for the new one."""
+    """While Kaggle still reports the old version, the next run waits for the new one."""
     assert home.run("push").code == 0
     home.service.next_version = ["stale"]
     home.settings["ready_seconds"] = 1
     home.write_dataset("cccc" * 16)
     result = home.run("push")
     assert result.code == 1
-    assert "did not come about within 1 s; run the same command again to go on" in result.err
-    home.settings["ready_seconds"] = 8
+    assert f"waited 1 s for version 2 of {DATASET} to be ready, without success" in result.err
+    assert "Run the same command again to go on waiting" in result.err
+    home.settings["ready_seconds"] = PATIENCE
     home.service.datasets[DATASET][1].timeline.become("stale", "READY")
     assert home.run("push").code == 0
     assert len(home.service.datasets[DATASET]) == 2
@@ -161,7 +161,7 @@ def test_an_upload_that_was_killed_is_resumed_by_the_next_run(home: Home) -> Non
     process = home.start("push")
     until(lambda: home.server.count("PUT") == 2)
     process.kill()
-    process.wait(timeout=30)
+    process.wait(timeout=PATIENCE)
     result = home.run("push")
     assert result.code == 0, result.err
     assert any(" bytes 7-" in upload for upload in home.server.uploaded)
@@ -174,7 +174,7 @@ def test_a_status_that_never_becomes_ready_ends_in_time(home: Home) -> None:
     home.settings["ready_seconds"] = 0.5
     result = home.run("push")
     assert result.code == 1
-    assert f"version 1 of {DATASET}, ready, did not come about" in result.err
+    assert f"waited 0.5 s for version 1 of {DATASET} to be ready" in result.err
     assert home.server.count("SaveKernel") == 0
 
 
@@ -185,7 +185,7 @@ def test_a_version_still_processed_is_waited_for_before_the_next(home: Home) -> 
     home.settings["ready_seconds"] = 0.5
     home.write_dataset("dddd" * 16)
     assert home.run("push").code == 1
-    home.settings["ready_seconds"] = 8
+    home.settings["ready_seconds"] = PATIENCE
     home.service.datasets[DATASET][1].timeline.become("BLOBS_RECEIVED", "READY")
     home.service.next_version = ["READY"]
     home.write_dataset("eeee" * 16)
@@ -195,7 +195,7 @@ def test_a_version_still_processed_is_waited_for_before_the_next(home: Home) -> 
 
 
 def test_a_version_that_failed_on_kaggle_is_an_error(home: Home) -> None:
-    """A status of FAILED is told at once, and the next run uploads anew."""
+    """A status of FAILED is reported at once, and the next run uploads again."""
     home.service.next_version = ["BLOBS_RECEIVED", "FAILED"]
     result = home.run("push")
     assert result.code == 1
@@ -210,12 +210,13 @@ def test_a_service_in_trouble_is_not_taken_for_a_free_slug(home: Home) -> None:
     home.server.fail("GetDataset", 500, "oops", times=50)
     result = home.run("push")
     assert result.code == 1
-    assert "'oops' (HTTP 500); the service has trouble" in result.err
+    assert "'oops' (HTTP 500). Kaggle has trouble" in result.err
     assert home.server.count("StartBlobUpload") == 0
 
 
 def test_trouble_that_passes_is_waited_out(home: Home) -> None:
     """A 503 to a question is asked again a moment later."""
+    home.settings["patience_seconds"] = PATIENCE
     home.server.fail("GetDataset", 503, "busy", times=2)
     assert home.run("push").code == 0
 
@@ -225,7 +226,7 @@ def test_a_slug_that_is_taken_is_told(home: Home) -> None:
     home.server.fail("CreateDataset", 409, "The requested title is already in use by a dataset")
     result = home.run("push")
     assert result.code == 1
-    assert "already in use by a dataset' (HTTP 409); choose another slug" in result.err
+    assert "already in use by a dataset' (HTTP 409). Choose another slug" in result.err
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_a_slug_that_is_taken_is_told(home: Home) -> None:
 def test_an_error_with_which_the_client_exits_0_is_an_error(
     home: Home, call: str, is_there: bool
 ) -> None:
-    """The client prints `creation error` and ends well; the command does not."""
+    """The client prints `creation error` and ends well. The command does not."""
     if is_there:
         assert home.run("push").code == 0
         home.write_dataset("ffff" * 16)
@@ -245,11 +246,11 @@ def test_an_error_with_which_the_client_exits_0_is_an_error(
 
 
 def test_another_owner_is_refused_with_the_remedy(home: Home) -> None:
-    """An owner who is not signed in is told from the settings."""
+    """The message says which setting names the owner."""
     home.settings["owner"] = "bob"
     result = home.run("push")
     assert result.code == 1
-    assert "owner in kaggle.toml is not you" in result.err
+    assert "owner in kaggle.toml is neither you nor a group of yours" in result.err
 
 
 def test_the_upload_state_is_private_and_its_path_short(home: Home) -> None:
@@ -267,7 +268,7 @@ def test_a_path_too_long_for_the_client_is_refused_before_it_dies_of_it(home: Ho
     home.settings["state"] = str(home.folder / Path(*["long-folder-name"] * 14))
     result = home.run("push")
     assert result.code == 1
-    assert "too long a path for the client" in result.err
+    assert "too long a path for Kaggle's client" in result.err
     assert home.server.count("StartBlobUpload") == 0
 
 
@@ -276,7 +277,7 @@ def test_a_folder_in_the_dataset_is_refused(home: Home) -> None:
     (home.kernel_dataset / "more").mkdir()
     result = home.run("push")
     assert result.code == 1
-    assert "the client leaves folders out" in result.err
+    assert "client leaves folders out" in result.err
 
 
 def test_a_dataset_that_was_not_built_is_told(home: Home) -> None:
@@ -284,7 +285,7 @@ def test_a_dataset_that_was_not_built_is_told(home: Home) -> None:
     (home.kernel_dataset / "kernelkit-manifest.json").unlink()
     result = home.run("push")
     assert result.code == 1
-    assert "build the dataset first, with make kernel-dataset" in result.err
+    assert "Build the dataset first, with make kernel-dataset" in result.err
 
 
 def test_a_dataset_for_another_image_is_refused(home: Home) -> None:

@@ -7,22 +7,21 @@ import nbformat
 import papermill
 import pytest
 
-from devkit.kaggle.notebook.folder import injected_parameters
-from devkit.kaggle.notebook.kernel import find_kernel, kernel_state
+from devkit.kaggle.notebook.kernel import find_version, run_state
+from devkit.kaggle.notebook.kernel_folder import injected_parameters
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.settings import load_settings
 from tests.made.kaggle_home import (
     DATASET,
     FINGERPRINT,
     KERNEL,
+    PATIENCE,
     REPOSITORY,
     WEIGHTS,
     Home,
     make_home,  # noqa: F401, a fixture
 )
 from tests.made.kaggle_service import COMPETITION, TOKEN
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def with_fingerprint(home: Home) -> None:
@@ -37,7 +36,7 @@ def with_fingerprint(home: Home) -> None:
 
 
 def test_the_metadata_says_everything_explicitly(home: Home) -> None:
-    """Private, without internet, with the GPU, the image and the sources that the settings name."""
+    """It is private, offline, and has the GPU, image and sources that the settings name."""
     home.service.models.add("bob/net/pytorch/big/3")
     home.service.datasets["carol/more-data"] = []
     home.settings |= {"models": ["bob/net/pytorch/big/3"], "datasets": ["carol/more-data"]}
@@ -59,7 +58,7 @@ def test_the_metadata_says_everything_explicitly(home: Home) -> None:
 
 
 def test_what_is_pushed_is_what_the_dry_run_runs_but_for_the_parameters(home: Home) -> None:
-    """Cell by cell the same; one more cell holds the parameters, with Kaggle's folders."""
+    """The cells are the same. One more cell holds the parameters, with Kaggle's folders."""
     assert home.run("push").code == 0
     dry_run = REPOSITORY / "notebooks/inference.ipynb"
     assert dry_run.name in (REPOSITORY / "devkit/dryrun/notebook.py").read_text()
@@ -80,7 +79,7 @@ def test_what_is_pushed_is_what_the_dry_run_runs_but_for_the_parameters(home: Ho
 
 
 def test_nothing_of_this_machine_is_in_the_folder(home: Home) -> None:
-    """No path, date or output gets into what is pushed, and it is the same each time."""
+    """What is pushed holds no path, date or output, and it is the same each time."""
     assert home.run("prepare").code == 0
     folder = home.folder / "build/kernel"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -115,7 +114,7 @@ def test_a_parameter_that_the_notebook_lacks_is_refused(
 
 
 def test_the_prepared_folder_can_be_pushed_by_hand(home: Home) -> None:
-    """`kaggle kernels push -p FOLDER` pushes the same kernel, which `make push` then recognises."""
+    """`kaggle kernels push -p FOLDER` pushes the same kernel, and `make push` recognises it."""
     assert home.run("push").code == 0
     home.service.kernels.clear()
     client = [sys.executable, "-m", "kaggle", "-W", "kernels", "push"]
@@ -124,7 +123,7 @@ def test_the_prepared_folder_can_be_pushed_by_hand(home: Home) -> None:
         env=home.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     assert "Kernel version 1 successfully pushed" in done.stdout
@@ -145,17 +144,17 @@ def test_a_second_push_does_not_run_the_kernel_again(home: Home) -> None:
 
 
 def test_a_push_whose_answer_was_lost_is_found_again(home: Home) -> None:
-    """Kaggle has the version although it hung up; the same command does not push a second."""
+    """Kaggle has the version although it hung up. The same command pushes no second one."""
     home.server.lose_answer("SaveKernel")
     result = home.run("push")
     assert result.code == 1
-    assert "run the same command again" in result.err
+    assert "Run the same command again" in result.err
     assert home.run("push").code == 0
     assert len(home.service.kernels[KERNEL]) == 1
 
 
 @pytest.mark.parametrize("state", ["ERROR", "CANCEL_ACKNOWLEDGED"])
-def test_a_version_that_went_wrong_is_pushed_anew(home: Home, state: str) -> None:
+def test_a_version_that_went_wrong_is_pushed_again(home: Home, state: str) -> None:
     """What failed or was cancelled is not taken for done."""
     home.service.next_run = [state]
     assert home.run("push").code == 0
@@ -174,11 +173,11 @@ def test_new_code_makes_a_new_version(home: Home) -> None:
 @pytest.mark.parametrize(
     ("said", "remedy"),
     [
-        ("Maximum batch GPU session count of 2 reached.", "wait until a running GPU session ends"),
+        ("Maximum batch GPU session count of 2 reached.", "Wait until a running GPU session ends"),
         ("You've exceeded the number of hours allowed to use GPU.", "GPU hours are used up"),
         ("Your weekly GPU quota is exhausted", "GPU hours are used up"),
-        ("Phone verification is required to use a GPU", "verify your account with a phone"),
-        ("Notebook not found", "look at it on kaggle.com"),
+        ("Phone verification is required to use a GPU", "Verify your account with a phone"),
+        ("Notebook not found", "Look at it on kaggle.com"),
     ],
 )
 def test_a_push_error_with_which_the_client_exits_0_is_an_error(
@@ -204,19 +203,19 @@ def test_a_push_error_with_which_the_client_exits_0_is_an_error(
 def test_a_source_that_kaggle_left_out_is_an_error(
     home: Home, key: str, value: object, kind: str
 ) -> None:
-    """The kernel would run without it; the client says so in passing, of models not even that."""
+    """The kernel would run without it. The client hardly says so, and of models nothing."""
     home.settings[key] = value
     result = home.run("push")
     assert result.code == 1
     name = value[0] if isinstance(value, list) else value
     assert f"could not attach the {kind} {name}" in result.err
-    assert "runs version 1 without it" in result.err
+    assert "It runs version 1 without it" in result.err
     again = home.run("push")
     assert again.code == 1
 
 
 def test_a_kernel_that_holds_a_token_is_refused(home: Home) -> None:
-    """Nothing is pushed, and the message names the place but not the token."""
+    """Nothing is pushed. The message names the place but not the token."""
     token = "hf_" + "Ab1" * 12
     notebook = nbformat.read(home.settings["notebook"], as_version=4)
     notebook.cells[-1].source += f"\nlogin('{token}')"
@@ -232,7 +231,7 @@ def test_a_kernel_that_holds_a_token_is_refused(home: Home) -> None:
 
 
 def test_a_dataset_that_holds_the_users_own_credential_is_refused(home: Home) -> None:
-    """Also within a wheel, before anything is uploaded."""
+    """It is found within a wheel too, before anything is uploaded."""
     wheel = home.kernel_dataset / "one-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("one.py", f"a = 1\nb = '{TOKEN}'\n")
@@ -244,7 +243,7 @@ def test_a_dataset_that_holds_the_users_own_credential_is_refused(home: Home) ->
 
 
 def test_status_tells_of_the_newest_version(home: Home) -> None:
-    """One line with version and state; a run that goes on is no error."""
+    """It prints one line with version and state. A run that goes on is no error."""
     home.service.next_run = ["RUNNING"]
     assert home.run("push").code == 0
     result = home.run("status")
@@ -257,18 +256,18 @@ def test_status_of_a_failed_run_is_an_error(home: Home) -> None:
     assert home.run("push").code == 0
     result = home.run("status")
     assert result.code == 1
-    assert f"{KERNEL} version 1: ERROR (Notebook exited); make logs shows why" in result.err
+    assert f"{KERNEL} version 1: ERROR (Notebook exited). make logs shows why" in result.err
 
 
 def test_status_without_a_kernel_is_an_error(home: Home) -> None:
     """What was never pushed has no status."""
     result = home.run("status")
     assert result.code == 1
-    assert "push it first, with make push" in result.err
+    assert "Push it first, with make push" in result.err
 
 
 def test_logs_follow_the_run_to_its_end_and_fetch_the_submission(home: Home) -> None:
-    """Every line once, live and from what is kept; then the submission is there, checked."""
+    """Every line is printed once, live or later. Then the submission is fetched and checked."""
     with_fingerprint(home)
     home.service.next_run = ["QUEUED", "RUNNING", "RUNNING", "COMPLETE"]
     assert home.run("push").code == 0
@@ -283,7 +282,7 @@ def test_logs_follow_the_run_to_its_end_and_fetch_the_submission(home: Home) -> 
 
 
 def test_a_live_log_that_breaks_off_does_not_end_the_following(home: Home) -> None:
-    """Lost connections and a silent feed only make it look again."""
+    """A lost connection or a silent stream only makes it look again."""
     home.service.next_run = ["RUNNING", "RUNNING", "RUNNING", "COMPLETE"]
     assert home.run("push").code == 0
     home.server.lose_answer("stream")
@@ -294,7 +293,7 @@ def test_a_live_log_that_breaks_off_does_not_end_the_following(home: Home) -> No
 
 
 def test_a_failed_run_ends_with_the_last_lines_of_its_log(home: Home) -> None:
-    """The state, Kaggle's reason, and the lines in which the reason usually stands."""
+    """The message has the state, Kaggle's reason, and the lines that usually show the cause."""
     home.service.next_run = ["RUNNING", "ERROR"]
     home.service.next_log = [f"line {number}\n" for number in range(50)] + ["ValueError: no\n"]
     assert home.run("push").code == 0
@@ -311,7 +310,7 @@ def test_a_complete_run_without_its_end_marker_is_an_error(home: Home) -> None:
     assert home.run("push").code == 0
     result = home.run("logs")
     assert result.code == 1
-    assert "the notebook did not get to its end" in result.err
+    assert "The notebook did not get to its end" in result.err
 
 
 def test_a_run_with_another_dataset_is_an_error(home: Home) -> None:
@@ -330,7 +329,7 @@ def test_a_run_with_another_dataset_is_an_error(home: Home) -> None:
 @pytest.mark.parametrize(
     ("files", "found"),
     [
-        ({}, "has left no submission.csv"),
+        ({}, "left no submission.csv"),
         ({"submission.csv": b"id,rle\naa,\nbb,\n"}, "the columns are"),
         ({"submission.csv": b"id,predicted\naa,\n"}, "have no row"),
     ],
@@ -338,7 +337,7 @@ def test_a_run_with_another_dataset_is_an_error(home: Home) -> None:
 def test_a_submission_that_would_be_refused_is_an_error(
     home: Home, files: dict[str, bytes], found: str
 ) -> None:
-    """Missing, with other columns, or without all ids of the competition's sample."""
+    """It is missing, has other columns, or lacks ids of the competition's sample."""
     home.service.next_files = files
     assert home.run("push").code == 0
     result = home.run("logs")
@@ -347,13 +346,13 @@ def test_a_submission_that_would_be_refused_is_an_error(
 
 
 def test_the_log_of_a_version_is_not_that_of_a_later_one(home: Home) -> None:
-    """Version 1 is asked about by its label, while version 2 has failed already."""
+    """Version 1 is asked for by its label, while version 2 has failed already."""
     assert home.run("push").code == 0
     home.service.next_run = ["ERROR"]
     home.write_weights("abc123" * 10)
     assert home.run("push").code == 0
     client = Client(load_settings(home.write_settings()))
-    head = find_kernel(client, KERNEL, 1)
-    assert head is not None
+    version = find_version(client, KERNEL, 1)
+    assert version is not None
     home.service.kernels[KERNEL][0].timeline.become("COMPLETE")
-    assert kernel_state(client, head) == ("COMPLETE", "")
+    assert run_state(client, version) == ("COMPLETE", "")

@@ -7,7 +7,6 @@ from devkit.errors import DatasetError
 from devkit.kaggle.service.secrets import known_secrets, refuse_secrets, scrub
 from devkit.tools import REPOSITORY
 
-pytestmark = pytest.mark.timeout(60)
 NONE: frozenset[str] = frozenset()
 HEX = "0f" * 16
 
@@ -32,7 +31,7 @@ LOOKS_LIKE_SECRETS = {
 def test_what_looks_like_a_secret_is_refused_by_file_line_and_kind(
     tmp_path: Path, kind: str, text: str
 ) -> None:
-    """The message names the place, and never the secret itself."""
+    """The message names the place, but never the secret itself."""
     (tmp_path / "a.py").write_text(f"import os\n{text}\n")
     with pytest.raises(DatasetError, match=r"a\.py, line 2, looks like") as caught:
         refuse_secrets(tmp_path, NONE)
@@ -57,7 +56,7 @@ def test_files_for_credentials_are_refused_whatever_they_hold(tmp_path: Path, na
 
 
 def test_a_large_file_is_searched_for_the_users_own_credential(tmp_path: Path) -> None:
-    """Also where it lies across two of the pieces in which the file is read."""
+    """It is found even across two of the pieces that are read."""
     secret = "my-own-secret-0123"
     piece = 5 * 2**20
     content = bytearray(2 * piece + 100)
@@ -87,7 +86,7 @@ def test_the_notebooks_and_modules_of_this_project_are_not_refused() -> None:
 
 
 def test_known_secrets_are_those_that_the_client_would_use(tmp_path: Path) -> None:
-    """From the environment, from files, and as Basic authentication sends them."""
+    """They come from the environment, from files, and as Basic authentication sends them."""
     (tmp_path / "kaggle.json").write_text('{"username": "alice", "key": "' + HEX + '"}')
     token = tmp_path / "token"
     token.write_text("from-a-file-0123\n")

@@ -7,13 +7,12 @@ import pytest
 from tests.made.kaggle_home import (
     FINGERPRINT,
     KERNEL,
+    PATIENCE,
     Home,
     make_home,  # noqa: F401, a fixture
     until,
 )
 from tests.made.kaggle_service import COMPETITION
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def csv_files(home: Home, count: int) -> list[str]:
@@ -24,7 +23,7 @@ def csv_files(home: Home, count: int) -> list[str]:
 
 
 def test_submit_goes_from_the_datasets_to_a_score(home: Home) -> None:
-    """The version that was pushed and has run is submitted, and its score printed and noted."""
+    """The version that was pushed and has run is submitted. Its score is printed and noted."""
     result = home.run("submit", "-m", "first try")
     assert result.code == 0, result.err
     assert f"{KERNEL} version 1: public score 0.9123" in result.out
@@ -63,7 +62,7 @@ def test_without_the_ledger_kaggles_list_tells_what_was_submitted(home: Home) ->
 
 
 def test_again_submits_the_same_version_once_more(home: Home) -> None:
-    """Asked for, it is sent again; a third time asks for a third."""
+    """Each time it is asked for, it is sent once more."""
     assert home.run("submit").code == 0
     assert home.run("submit", "--again").code == 0
     assert len(home.service.submissions) == 2
@@ -72,7 +71,7 @@ def test_again_submits_the_same_version_once_more(home: Home) -> None:
 
 
 def test_an_answer_that_was_lost_is_looked_up(home: Home) -> None:
-    """Kaggle hangs up after taking the submission: it is found in the list, and waited for."""
+    """Kaggle hangs up after taking the submission. It is found in the list and waited for."""
     home.server.lose_answer("CreateCodeSubmission")
     result = home.run("submit")
     assert result.code == 0, result.err
@@ -81,11 +80,11 @@ def test_an_answer_that_was_lost_is_looked_up(home: Home) -> None:
 
 
 def test_a_refusal_is_told_and_leaves_the_way_free(home: Home) -> None:
-    """Rules that were not accepted: the remedy is named, and the same command works afterwards."""
+    """If the rules were not accepted, the remedy is named. Then the same command works."""
     home.service.has_joined = False
     result = home.run("submit")
     assert result.code == 1
-    assert "join the competition and accept its rules" in result.err
+    assert "Join the competition and accept its rules" in result.err
     assert not home.service.submissions
     home.service.has_joined = True
     assert home.run("submit").code == 0
@@ -97,7 +96,7 @@ def test_a_submission_that_was_said_to_be_taken_but_is_not_listed_is_an_error(ho
     home.server.answer("CreateCodeSubmission", {"message": "Successfully submitted", "ref": 4711})
     result = home.run("submit")
     assert result.code == 1
-    assert "in Kaggle's list of submissions (it said 'Successfully submitted')" in result.err
+    assert "to appear in Kaggle's list of submissions (it said 'Successfully" in result.err
 
 
 def test_with_no_submission_left_nothing_is_sent(home: Home) -> None:
@@ -117,11 +116,11 @@ def test_a_limit_that_only_the_submission_meets_is_told(home: Home) -> None:
     result = home.run("submit")
     assert result.code == 1
     assert "maximum number of daily submissions" in result.err
-    assert "run the same command again after 00:00 UTC" in result.err
+    assert "Run the same command again after 00:00 UTC" in result.err
 
 
 def test_a_submission_that_cannot_be_scored_is_an_error(home: Home) -> None:
-    """Kaggle's reason is printed and noted; a retry says the same and submits nothing."""
+    """Kaggle's reason is printed and noted. The same command again submits nothing."""
     home.service.next_score = {
         "status": ["PENDING", "ERROR"],
         "errorDescription": "Submission CSV Not Found",
@@ -136,13 +135,14 @@ def test_a_submission_that_cannot_be_scored_is_an_error(home: Home) -> None:
 
 
 def test_a_score_that_does_not_come_is_waited_for_by_the_same_command(home: Home) -> None:
-    """Out of time, the command says how to go on, and going on submits nothing."""
+    """If the time is up, the command says how to go on. Going on submits nothing."""
     home.service.next_score = {"status": ["PENDING"]}
     home.settings["score_seconds"] = 0.3
     result = home.run("submit")
     assert result.code == 1
-    assert "did not come about within 0.3 s; run the same command again" in result.err
-    home.settings["score_seconds"] = 8
+    assert f"waited 0.3 s for the score of {KERNEL} version 1, without success" in result.err
+    assert "Run the same command again" in result.err
+    home.settings["score_seconds"] = PATIENCE
     submission = home.service.submissions[0]
     submission.timeline.become("COMPLETE")
     submission.reply["publicScore"] = "0.5"
@@ -169,27 +169,26 @@ def test_a_run_that_never_ends_is_an_error_that_says_how_to_go_on(home: Home) ->
     home.settings["kernel_seconds"] = 0.3
     result = home.run("submit")
     assert result.code == 1
-    assert f"the end of {KERNEL} version 1 did not come about" in result.err
+    assert f"waited 0.3 s for the end of {KERNEL} version 1" in result.err
     home.service.kernels[KERNEL][0].timeline.become("COMPLETE")
-    home.settings["kernel_seconds"] = 8
+    home.settings["kernel_seconds"] = PATIENCE
     assert home.run("submit").code == 0
     assert home.server.count("SaveKernel") == 1
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_wait_goes_on_where_it_was(home: Home, end: signal.Signals) -> None:
-    """Ctrl-C or a kill while the score is awaited: the same command submits nothing twice."""
+    """After Ctrl-C or a kill during the wait for the score, nothing is submitted twice."""
     home.service.next_score = {"status": ["PENDING"], "publicScore": "0.75"}
-    home.settings["score_seconds"] = (
-        120  # the wait is to end by the signal, however slow the machine
-    )
+    # the signal is to end the wait, however slow the machine
+    home.settings["score_seconds"] = PATIENCE
     process = home.start("submit", "-m", "interrupted")
     until(lambda: home.server.count("GetSubmission") > 2)
     process.send_signal(end)
     result = home.finish(process)
     if end == signal.SIGINT:
         assert result.code == 130
-        assert "submit interrupted: run the same command again to go on" in result.err
+        assert "submit was interrupted. Run the same command again to go on" in result.err
     home.service.submissions[0].timeline.become("COMPLETE")
     result = home.run("submit", "-m", "interrupted")
     assert result.code == 0
@@ -198,17 +197,17 @@ def test_an_interrupted_wait_goes_on_where_it_was(home: Home, end: signal.Signal
 
 
 def test_a_command_killed_while_it_sends_does_not_send_twice(home: Home) -> None:
-    """The ledger holds the intention; Kaggle's list, asked again, holds the submission."""
+    """The ledger holds the intention. Kaggle's list, asked again, holds the submission."""
     home.server.hang("CreateCodeSubmission")
     process = home.start("submit")
     until(lambda: home.server.count("CreateCodeSubmission"))
     process.kill()
-    process.wait(timeout=30)
+    process.wait(timeout=PATIENCE)
     assert [entry["status"] for entry in home.entries()] == ["sending"]
-    # it did arrive, and is listed a moment later
+    # it did arrive, and is listed a little later
     body = home.server.bodies["CreateCodeSubmission"][0]
     home.server.call_back("ListSubmissions", lambda: home.service.create_code_submission(body))
-    home.settings["settle_seconds"] = 60
+    home.settings["settle_seconds"] = PATIENCE
     result = home.run("submit")
     assert result.code == 0, result.err
     assert len(home.service.submissions) == 1
@@ -216,7 +215,7 @@ def test_a_command_killed_while_it_sends_does_not_send_twice(home: Home) -> None
 
 
 def test_a_file_is_submitted_without_a_kernel(home: Home) -> None:
-    """For competitions that take CSV files."""
+    """Some competitions take CSV files."""
     [path] = csv_files(home, 1)
     result = home.run("submit", "-f", path, "-m", "from home")
     assert result.code == 0, result.err
@@ -237,7 +236,7 @@ def test_an_upload_of_a_file_that_fails_submits_nothing(home: Home) -> None:
 
 
 def test_a_queue_stops_at_the_days_limit_and_goes_on_the_next_day(home: Home) -> None:
-    """In order, each once; what is left is named, and the same command sends only that."""
+    """Each is sent once, in order. What is left is named, and the same command sends it."""
     files = csv_files(home, 5)
     home.service.allowed_today = 3
     result = home.run("queue", *files)
@@ -252,7 +251,7 @@ def test_a_queue_stops_at_the_days_limit_and_goes_on_the_next_day(home: Home) ->
 
 
 def test_a_queue_goes_on_past_a_file_that_cannot_be_scored(home: Home) -> None:
-    """The others get their scores, and the exit code tells of the one."""
+    """The others get their scores, and the exit code is 1 for the one."""
     files = csv_files(home, 2)
     home.service.next_score = {"status": ["ERROR"], "errorDescription": "bad"}
 
@@ -271,12 +270,12 @@ def test_a_queue_with_a_missing_file_submits_nothing(home: Home) -> None:
     """A misspelt name is found before the first file is sent."""
     result = home.run("queue", *csv_files(home, 1), str(home.folder / "none.csv"))
     assert result.code == 1
-    assert "none.csv: there is no such file; nothing was submitted" in result.err
+    assert "none.csv: there is no such file. Nothing was submitted" in result.err
     assert not home.service.submissions
 
 
 def test_submissions_shows_the_ledger_beside_kaggles_list(home: Home) -> None:
-    """Each listed submission with its kernel version and fingerprint, where the ledger has it."""
+    """Kernel version and fingerprint stand beside each submission that the ledger has."""
     assert home.run("submit", "-m", "mine").code == 0
     for number in range(4):  # more than a page of the list
         body = {"fileName": f"{number}.csv", "submissionDescription": "by a team mate"}
@@ -289,8 +288,8 @@ def test_submissions_shows_the_ledger_beside_kaggles_list(home: Home) -> None:
     assert "not in the ledger  by a team mate" in lines[0]
 
 
-def test_a_ledger_that_cannot_be_read_is_told(home: Home) -> None:
-    """Its line is named, and nothing is submitted on top of it."""
+def test_a_ledger_that_cannot_be_read_is_an_error(home: Home) -> None:
+    """Its line is named, and nothing is submitted."""
     (home.folder / "submissions.jsonl").write_text(json.dumps({"a": 1}) + "\n")
     result = home.run("submit")
     assert result.code == 1

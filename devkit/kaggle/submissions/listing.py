@@ -1,4 +1,4 @@
-"""Submissions as Kaggle knows them: which are listed, how they scored, how many are left today."""
+"""Submissions as Kaggle lists them: which there are, their scores, and how many are left today."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,14 +10,33 @@ from kagglesdk.competitions.types.competition_api_service import (
 
 from devkit.kaggle.service.client import Client
 
-__all__ = ["Listed", "list_submissions", "look_up", "submissions_left"]
+__all__ = ["ListedSubmission", "list_submissions", "look_up", "submissions_left"]
 
+# submissions per page of the list, and pages at most
 _PAGE, _PAGES = 100, 20
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A submission as Kaggle lists it; scores are text there, empty while there are none."""
+class ListedSubmission:
+    """A submission as Kaggle lists it.
+
+    Attributes
+    ----------
+    ref : int
+        Kaggle's number for it.
+    date : str
+        When it was submitted, in UTC.
+    file : str
+        The name of the file.
+    description : str
+        The message, and the tag in brackets.
+    status : {"PENDING", "COMPLETE", "ERROR"}
+        How far the scoring is.
+    public_score : str
+        The score as Kaggle shows it. Empty while there is none.
+    error : str
+        Why it could not be scored.
+    """
 
     ref: int
     date: str
@@ -28,14 +47,14 @@ class Listed:
     error: str
 
 
-def list_submissions(client: Client, competition: str) -> list[Listed]:
-    """Everything that the team has submitted, the newest first."""
+def list_submissions(client: Client, competition: str) -> list[ListedSubmission]:
+    """List all submissions of the team, the newest first."""
 
-    def fetch(api: Any) -> list[Listed]:
+    def fetch(api: Any) -> list[ListedSubmission]:
         # the client's own competition_submissions keeps the next page's token to itself
         request = ApiListSubmissionsRequest()
         request.competition_name, request.page_size, request.page = competition, _PAGE, 1
-        found: list[Listed] = []
+        found: list[ListedSubmission] = []
         with api.build_kaggle_client() as kaggle:
             for _ in range(_PAGES):
                 answer = kaggle.competitions.competition_api_client.list_submissions(request)
@@ -48,10 +67,10 @@ def list_submissions(client: Client, competition: str) -> list[Listed]:
     return client.ask(f"list the submissions to {competition}", fetch)
 
 
-def look_up(client: Client, ref: int) -> Listed:
-    """One submission, by Kaggle's number for it."""
+def look_up(client: Client, ref: int) -> ListedSubmission:
+    """Look up one submission by Kaggle's number for it."""
 
-    def fetch(api: Any) -> Listed:
+    def fetch(api: Any) -> ListedSubmission:
         request = ApiGetSubmissionRequest()
         request.ref = ref
         with api.build_kaggle_client() as kaggle:
@@ -61,19 +80,19 @@ def look_up(client: Client, ref: int) -> Listed:
 
 
 def submissions_left(client: Client, competition: str) -> int | None:
-    """How many more may be made today; None where Kaggle does not say, as before the first."""
+    """How many submissions are left today. None if Kaggle does not say, as before the first."""
     limits = client.find(
         f"ask for the submission limits of {competition}",
         lambda api: api.competition_get_submission_limits(competition),
     )
-    # all zero: not in a team yet, and the first submission makes one
+    # all are zero before the first submission, which makes the team
     if limits is None or not (limits.num_allowed_now or limits.num_today or limits.num_total):
         return None
     return int(limits.num_allowed_now)
 
 
-def _listed(submission: Any) -> Listed:
-    return Listed(
+def _listed(submission: Any) -> ListedSubmission:
+    return ListedSubmission(
         ref=submission.ref,
         date=f"{submission.date:%Y-%m-%d %H:%M}" if submission.date else "",
         file=submission.file_name or "",

@@ -1,9 +1,9 @@
 """The kernel's folder: the inference notebook with its parameters baked in, and its metadata.
 
 `kaggle kernels push -p FOLDER` pushes it as it is, and so does `make push`. The notebook is the one
-that the dry-run runs, cell by cell, and one more after its parameters, which papermill writes. The
-first line of that cell names the push by a digest of all that it depends on, so that Kaggle itself
-can be asked whether it was done already.
+that the dry-run runs, cell by cell. It has one more cell after its parameters, which papermill
+writes. The first line of that cell holds a digest of all that the push depends on. So Kaggle itself
+can be asked whether this push was made before.
 """
 
 import ast
@@ -19,8 +19,9 @@ from typing import Any
 import nbformat
 import papermill
 
-from devkit.errors import DatasetError, ToolError
-from devkit.kaggle.datasets.upload import read_manifest
+from devkit.errors import DatasetError, SettingsError
+from devkit.kaggle.manifest import read_manifest
+from devkit.kaggle.outputs import writing
 from devkit.kaggle.settings import Settings
 from mounted import MANIFEST, WEIGHTS_MANIFEST
 
@@ -29,7 +30,7 @@ __all__ = ["CODE_FILE", "METADATA_FILE", "KernelFolder", "injected_parameters", 
 CODE_FILE = "inference.ipynb"
 METADATA_FILE = "kernel-metadata.json"
 _INJECTED = "injected-parameters"
-# as papermill begins its cell
+# how papermill begins its cell
 _PARAMETERS = "# Parameters"
 
 Parameters = Mapping[str, str | int | float | bool]
@@ -41,16 +42,16 @@ class KernelFolder:
 
     Attributes
     ----------
-    path
+    path : Path
         Where it lies.
-    ref
+    ref : str
         The kernel, `owner/slug`.
-    digest
-        Of the notebook, its parameters, its settings on Kaggle and the datasets' fingerprints.
-    fingerprint
-        Of the kernel dataset that the notebook is to find.
-    sources
-        Datasets, competition, models and scripts to attach, in lower case.
+    digest : str
+        A hash of the notebook, its parameters, its metadata and the datasets' fingerprints.
+    fingerprint : str
+        The fingerprint of the kernel dataset that the notebook is to find.
+    sources : frozenset of str
+        The datasets, competition, models and scripts to attach, in lower case.
     """
 
     path: Path
@@ -63,21 +64,30 @@ class KernelFolder:
 def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
     """Write the notebook and `kernel-metadata.json` into the settings' kernel folder.
 
+    Parameters
+    ----------
+    settings
+        What to push, with what parameters and sources.
+    owner
+        The user or group on Kaggle to whom the kernel and the datasets belong.
+
     Raises
     ------
-    ToolError
-        No owner, no notebook, or a parameter that the notebook does not have.
+    SettingsError
+        There is no owner, no notebook, or the notebook lacks a parameter.
     DatasetError
-        The datasets are not built yet, or for another profile.
+        The datasets are not built yet, or are built for another profile.
+    OutputError
+        The folder cannot be written.
     """
     if not owner:
-        raise ToolError("nobody is signed in: set owner in kaggle.toml, or KERNELKIT_OWNER")
+        raise SettingsError("nobody is signed in. Set owner in kaggle.toml, or KERNELKIT_OWNER")
     manifest = read_manifest(settings.dataset_folder / MANIFEST)
     fingerprint, profile = str(manifest["fingerprint"]), manifest["target"]["profile"]
     if profile != settings.profile:
         raise DatasetError(
             f"{settings.dataset_folder} was built for {profile}, but profile is "
-            f"{settings.profile}: make kernel-dataset PROFILE={settings.profile}"
+            f"{settings.profile}. Run make kernel-dataset PROFILE={settings.profile}"
         )
     metadata = _metadata(settings, owner)
     known = _known_parameters(settings.notebook)
@@ -89,19 +99,25 @@ def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
     cell = _injected(notebook)
     cell.source = cell.source.replace(_PARAMETERS, f"{_PARAMETERS} of push {digest}", 1)
     folder = settings.kernel_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, folder / CODE_FILE)
-    text = json.dumps(metadata, indent=1)
-    (folder / METADATA_FILE).write_text(f"{text}\n", encoding="utf-8")
+    with writing(folder, "kernel_folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, folder / CODE_FILE)
+        text = json.dumps(metadata, indent=1)
+        (folder / METADATA_FILE).write_text(f"{text}\n", encoding="utf-8")
     sources = (source for key in metadata if key.endswith("_sources") for source in metadata[key])
     wanted = frozenset(source.lower() for source in sources)
     return KernelFolder(folder, str(metadata["id"]), digest, fingerprint, wanted)
 
 
 def injected_parameters(source: str) -> tuple[str, dict[str, Any]]:
-    """The digest of the push that a pushed notebook names, and the parameters baked into it.
+    """Read the digest that a pushed notebook names, and the parameters baked into it.
 
-    Both are empty for a notebook that was not pushed from a folder made here.
+    Both are empty if the notebook was not pushed from a folder that was made here.
+
+    Parameters
+    ----------
+    source
+        The text of the notebook file.
     """
     try:
         cells = [cell["source"] for cell in json.loads(source)["cells"]]
@@ -118,15 +134,20 @@ def injected_parameters(source: str) -> tuple[str, dict[str, Any]]:
 def _known_parameters(notebook: Path) -> list[str]:
     """The parameters in the notebook's cell tagged `parameters`."""
     if not notebook.is_file():
-        raise ToolError(f"{notebook}: there is no such notebook; correct notebook in kaggle.toml")
+        raise SettingsError(
+            f"{notebook}: there is no such notebook. Correct notebook in kaggle.toml"
+        )
     try:
         return list(papermill.inspect_notebook(str(notebook)))
     except (ValueError, nbformat.ValidationError):
-        raise ToolError(f"{notebook}: not a notebook that can be read") from None
+        raise SettingsError(
+            f"{notebook}: it is not a notebook that can be read. Correct it, or notebook in "
+            "kaggle.toml"
+        ) from None
 
 
 def _parameters(settings: Settings, owner: str, fingerprint: str, known: list[str]) -> Parameters:
-    """What the notebook is told on Kaggle; the settings' own parameters come last."""
+    """Collect the notebook's parameters on Kaggle. Those in the settings count most."""
     baked: dict[str, str | int | float | bool] = {
         "competition": f"/kaggle/input/competitions/{settings.competition}",
         "recipe": settings.recipe,
@@ -134,19 +155,19 @@ def _parameters(settings: Settings, owner: str, fingerprint: str, known: list[st
     }
     if settings.weights:
         baked["models"] = f"/kaggle/input/datasets/{owner}/{settings.weights}"
-    if "fingerprint" in known:  # a notebook of one's own may do without
+    if "fingerprint" in known:  # a user's own notebook may have no such parameter
         baked["fingerprint"] = fingerprint
     parameters = baked | settings.parameters
     if unknown := sorted(set(parameters) - set(known)):
-        raise ToolError(
-            f"{settings.notebook} has no parameter {unknown[0]}: its cell tagged 'parameters' has "
-            f"{', '.join(known) or 'none'}"
+        raise SettingsError(
+            f"{settings.notebook} has no parameter {unknown[0]}. Its cell tagged 'parameters' has "
+            f"{', '.join(known) or 'none'}. Correct parameters in kaggle.toml"
         )
     return parameters
 
 
 def _with_parameters(settings: Settings, parameters: Parameters) -> nbformat.NotebookNode:
-    """The notebook as papermill prepares it, without outputs, dates or paths of this machine."""
+    """Let papermill add its cell, without outputs, dates or paths of this machine."""
     logging.getLogger("papermill").setLevel(logging.WARNING)
     notebook = papermill.execute_notebook(
         str(settings.notebook), None, dict(parameters), prepare_only=True, progress_bar=False
@@ -165,7 +186,7 @@ def _injected(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def _metadata(settings: Settings, owner: str) -> dict[str, Any]:
-    """`kernel-metadata.json`: every key is written, since some have dangerous defaults."""
+    """The content of `kernel-metadata.json`. It has every key: some defaults are dangerous."""
     own = [settings.dataset, *([settings.weights] if settings.weights else [])]
     metadata: dict[str, Any] = {
         "id": f"{owner}/{settings.kernel}",
