@@ -60,9 +60,8 @@ def monai_sliding_window(**options: object) -> Callable[[int], None]:
     import torch
     from monai.inferers import sliding_window_inference
 
-    tile = torch.zeros(
-        1, 1, TILE, TILE
-    )  # it multiplies its weights into our tile, and only 0 stays
+    # it multiplies its weights into our tile, and only 0 stays
+    tile = torch.zeros(1, 1, TILE, TILE)
 
     def run(size: int) -> None:
         image = torch.zeros(1, 1, 1, 1).expand(1, 1, size, size)  # an image that takes no memory

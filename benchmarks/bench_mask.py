@@ -104,8 +104,8 @@ rlemasklib, cc3d = peer("rlemasklib"), peer("cc3d")
 pycocotools, faster_coco = peer("pycocotools.mask"), peer("faster_coco_eval.core.mask")
 
 
-def text_of(edges: np.ndarray, case: Case) -> str:
-    return join_pieces([format_piece(edges, False, 1)], case.array.size, 1)
+def text_of(runs: np.ndarray, case: Case) -> str:
+    return join_pieces([format_piece(runs, False, 1)], case.array.size, 1)
 
 
 def encode_rlemasklib(case: Case) -> str:

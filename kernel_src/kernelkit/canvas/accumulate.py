@@ -1,10 +1,12 @@
 """The canvas's inner loops: keep a tile's probabilities, add tiles up, enlarge, threshold.
 
-Enlarging is bilinear with pixel centres aligned (`align_corners=False` of torch), by a whole
-factor `scale`. Output pixel k of the `scale` that lie in input pixel j is then a mean of j and of
-one neighbour: the one before for k below the middle, the one after for k above it, with weights
-`2 scale - |n|` and `|n|`, n = 2 k + 1 - scale, over `2 scale`. The loops leave that division out
-and multiply the threshold instead, so that with whole numbers as input no rounding can decide.
+Enlarging is bilinear, by a whole factor `scale`, with pixel centres aligned (`align_corners=False`
+in torch). Input pixel j becomes `scale` output pixels, k = 0, 1, ... Each is a weighted mean of
+pixel j and of one neighbour. That is j - 1 for k below the middle, and j + 1 for k above it. The
+weights are 2 scale - |n| and |n|, over 2 scale, with n = 2 k + 1 - scale.
+
+The loops leave the division out and multiply the threshold instead. If the input is whole numbers,
+nothing is then rounded, so rounding decides no pixel.
 """
 
 import numpy as np
@@ -13,16 +15,29 @@ from kernelkit.jit import compiled
 
 __all__ = ["SLACK", "accumulate", "enlarge", "quantise", "threshold_enlarged"]
 
+# How far a probability may lie outside of 0..1, as half precision's do, before it is an error.
 SLACK = 1e-3
-"""How far a probability may stray from 0..1, as half precision does, before it is an error."""
 
 
 @compiled
 def quantise(values, top, left, height, width, gain, out):  # type: ignore[no-untyped-def]
     """Write round(values * gain), clipped to 0..gain, to the upper left corner of `out`.
 
-    `values` float32 (rows, columns), contiguous, of which the window of height x width at
-    (top, left) is taken; `out` unsigned integers, contiguous. Returns how many were no probability.
+    Parameters
+    ----------
+    values
+        float32 (rows, columns), contiguous.
+    top, left, height, width
+        The window of `values` that is taken.
+    gain
+        What stands for probability 1.
+    out
+        Unsigned integers (any, any), contiguous.
+
+    Returns
+    -------
+    int
+        How many values are no probabilities.
     """
     lowest, highest = np.float32(-SLACK), np.float32(1 + SLACK)
     half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
@@ -43,9 +58,24 @@ def accumulate(  # type: ignore[no-untyped-def]
 ):
     """Add the weighted rows of one row of tiles to `out`.
 
-    `held` unsigned integers (tiles, classes, rows, columns), of which class `label` from `row` on
-    is taken where a tile is `present`; `out` float32 (rows, the image's width). Tile j lies at
-    columns [starts[j], stops[j]) of `out`.
+    Parameters
+    ----------
+    held
+        Unsigned integers (tiles, classes, rows, columns).
+    label
+        The class that is taken.
+    present
+        bool (tiles,): whether a tile counts.
+    row
+        The first row of `held` that is taken.
+    row_weights
+        float32, one per row of `out`.
+    starts, stops
+        Tile j lies at columns [starts[j], stops[j]) of `out`.
+    column_weights
+        float32 (tiles, columns).
+    out
+        float32 (rows, the image's width).
     """
     for y in range(out.shape[0]):
         row_weight = row_weights[y]
@@ -62,7 +92,7 @@ def accumulate(  # type: ignore[no-untyped-def]
 def _enlarged_line(values, top, left, scale, y, blended, line):  # type: ignore[no-untyped-def]
     """Write row `y` of the enlarged values, times 4 scale^2, to `line`.
 
-    `blended` is scratch for the pixels of `values` that the line needs, one more on either side.
+    `blended` is scratch, for the pixels of `values` below the line and one more on either side.
     """
     rows, columns = values.shape
     j, n = top + y // scale, 2 * (y % scale) + 1 - scale
@@ -86,14 +116,23 @@ def _enlarged_line(values, top, left, scale, y, blended, line):  # type: ignore[
 
 
 @compiled
-def enlarge(  # type: ignore[no-untyped-def]
-    values, top, left, scale, gain, height, width, out
-):
+def enlarge(values, top, left, scale, gain, height, width, out):  # type: ignore[no-untyped-def]
     """Write `gain` times the enlarged values, rounded, to the upper left corner of `out`.
 
-    `values` float32 (rows, columns), contiguous; `out` unsigned integers, contiguous. The height x
-    width that are written begin at pixel (top, left) of `values` and may end inside a pixel;
-    beyond the border of `values` their last pixel counts on.
+    Parameters
+    ----------
+    values
+        float32 (rows, columns), contiguous. Beyond their border, the last pixel counts on.
+    top, left
+        The pixel of `values` at which to begin.
+    scale
+        The factor by which they are enlarged.
+    gain
+        What the value 1 becomes.
+    height, width
+        How much is written. That may end inside a pixel of `values`.
+    out
+        Unsigned integers (any, any), contiguous.
     """
     unit, half = np.float32(gain) / np.float32(4 * scale * scale), np.float32(0.5)
     blended = np.empty((width + scale - 1) // scale + 2, np.float32)
@@ -107,9 +146,18 @@ def enlarge(  # type: ignore[no-untyped-def]
 
 @compiled
 def threshold_enlarged(values, top, left, scale, threshold, width, out):  # type: ignore[no-untyped-def]
-    """Pack enlarged > threshold into the words `out`: (rows, ceil(width / 64)).
+    """Pack enlarged > threshold.
 
-    `values`, `top` and `left` are as in `enlarge`.
+    Parameters
+    ----------
+    values, top, left, scale
+        As for `enlarge`.
+    threshold
+        float32, on the scale of `values`.
+    width
+        Pixels per row.
+    out
+        The words to write to, uint64 (rows, ceil(width / 64)).
     """
     blended = np.empty((width + scale - 1) // scale + 2, np.float32)
     line = np.empty(width, np.float32)
@@ -124,7 +172,7 @@ def threshold_enlarged(values, top, left, scale, threshold, width, out):  # type
 
 @compiled
 def _pack_above(line, limit, out):  # type: ignore[no-untyped-def]
-    """Pack line > limit into words, 64 pixels each, the last one filled up with 0."""
+    """Pack line > limit into words of 64 pixels. The last one is filled up with 0."""
     for w in range(out.size):
         pixels = line[64 * w : 64 * w + 64]
         word = np.uint64(0)

@@ -1,8 +1,8 @@
 """How much each of several overlapping tiles counts at a pixel: windows that add up to 1.
 
-A blend is a product of two windows, one along the rows and one along the columns, so its weights
-are kept as one vector a tile and axis. They are divided by their sum over all tiles that cover a
-pixel, at the image's border too, where there may be only one: nothing fades out there.
+A blend is the product of two windows, one along the rows and one along the columns. So its weights
+are kept as one vector per tile and axis. They are divided by their sum over all tiles that cover a
+pixel. That holds at the image's border too, so nothing fades out there.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelkit.errors import GridError
-from kernelkit.vocabulary import Blend
+from kernelkit.grid import TileGrid
+from kernelkit.vocabulary import Blend, Upsample, choices
 
-__all__ = ["AxisWeights", "axis_weights", "window"]
+__all__ = ["AxisWeights", "Lattice", "axis_weights", "lattice_of", "window"]
 
 
 def window(blend: Blend, size: int) -> NDArray[np.float64]:
     """Weights of a tile's `size` pixels along one axis, positive and symmetric, 1 at the most.
 
-    Sampled at the pixels' centres, `t = (i + 1/2) / size`, so that none is 0:
+    They are sampled at the pixels' centres, t = (i + 1/2) / size, so that none is 0.
 
-    `crop`, `mean`  1
-    `linear`        1 - |2 t - 1|, a pyramid's edge
-    `hann`          sin^2(pi t)
-    `gaussian`      exp(-(t - 1/2)^2 / (2 sigma^2)), sigma = 1/8, as MONAI and deepflash2 have it
+    - "crop" and "mean" have 1.
+    - "linear" has 1 - |2 t - 1|, the edge of a pyramid.
+    - "hann" has sin^2(pi t).
+    - "gaussian" has exp(-(t - 1/2)^2 / (2 sigma^2)) with sigma = 1/8, as MONAI and deepflash2 do.
+
+    Raises
+    ------
+    GridError
+        There is no such blend.
     """
     t = (np.arange(size) + 0.5) / size
     match blend:
@@ -37,18 +43,25 @@ def window(blend: Blend, size: int) -> NDArray[np.float64]:
             return np.sin(np.pi * t) ** 2
         case "gaussian":
             return np.exp(-((t - 0.5) ** 2) / (2 * 0.125**2))
-    raise GridError(
-        f'there is no blend {blend!r}; choose "crop", "mean", "linear", "hann" or "gaussian".'
-    )
+    raise GridError(f"there is no blend {blend!r}. Choose {choices(Blend)}")
 
 
 @dataclass(frozen=True, slots=True)
 class AxisWeights:
-    """The tiles along one axis of an image of `length` pixels: what counts of each, and how much.
+    """The tiles along one axis of an image: what counts of each, and how much.
 
-    Tile `i` counts in image pixels [starts[i], stops[i]), which are its own pixels from
-    `offsets[i]` on, with `weights[i, : stops[i] - starts[i]]`; at every image pixel the weights of
-    all tiles add up to 1.
+    At every pixel of the image the weights of all tiles add up to 1.
+
+    Attributes
+    ----------
+    length
+        The image's pixels along the axis.
+    starts, stops
+        Tile i counts in the image's pixels [starts[i], stops[i]).
+    offsets
+        They are the tile's own pixels from `offsets[i]` on.
+    weights
+        float32 (tiles, longest), of which tile i has the first `stops[i] - starts[i]`.
     """
 
     length: int
@@ -59,11 +72,11 @@ class AxisWeights:
 
     @property
     def longest(self) -> int:
-        """The most pixels that count of any tile."""
+        """The most pixels of any tile that count."""
         return self.weights.shape[1]
 
     def complete(self, tiles: int) -> int:
-        """How many pixels are covered by none but the first `tiles` tiles."""
+        """How many pixels only the first `tiles` tiles cover."""
         return int(self.starts[tiles]) if tiles < len(self.starts) else self.length
 
     def covering(self, start: int, stop: int) -> range:
@@ -77,8 +90,18 @@ def axis_weights(
 ) -> AxisWeights:
     """Weigh the tiles of one axis.
 
-    `reads` are the first pixels of the tiles' read windows, each `size` long, and `cores` the
-    (start, stop) of their cores. With `crop` only cores count, else all that lies in the image.
+    Parameters
+    ----------
+    blend
+        With "crop" only cores count, else all that lies inside the image.
+    length
+        The image's pixels along the axis.
+    size
+        The tiles' pixels.
+    reads
+        The first pixel of each tile's read window.
+    cores
+        The (start, stop) of each tile's core.
     """
     first = np.asarray(reads, np.int64)
     if blend == "crop":
@@ -95,3 +118,42 @@ def axis_weights(
     for row, (start, stop, offset) in zip(weights, spans, strict=True):
         row[: stop - start] = shape[offset : offset + stop - start] / total[start:stop]
     return AxisWeights(length, starts.copy(), stops.copy(), offsets, weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """The pixels at which tiles are blended.
+
+    Attributes
+    ----------
+    rows, columns
+        The tiles' weights along the two axes.
+    zoom
+        The lattice is this many times as fine as the network's pixels.
+    scale
+        The image's pixels are this many times as fine as the lattice.
+    """
+
+    rows: AxisWeights
+    columns: AxisWeights
+    zoom: int
+    scale: int
+
+
+def lattice_of(grid: TileGrid, blend: Blend, upsample: Upsample) -> Lattice:
+    """The lattice at which the tiles of a grid are blended, with their weights."""
+    zoom, scale = (grid.scale, 1) if upsample == "tile" else (1, grid.scale)
+    down = [(t.read.row, t.core.row, t.core.bottom) for t in grid[:: grid.columns]]
+    across = [(t.read.col, t.core.col, t.core.right) for t in grid[: grid.columns]]
+
+    def weights(length: int, spans: list[tuple[int, int, int]]) -> AxisWeights:
+        # Reads and the starts of cores are multiples of the scale. Only the image's end is not.
+        return axis_weights(
+            blend,
+            -(-length // scale),
+            grid.tile_size // scale,
+            [read // scale for read, _, _ in spans],
+            [(start // scale, -(-stop // scale)) for _, start, stop in spans],
+        )
+
+    return Lattice(weights(grid.height, down), weights(grid.width, across), zoom, scale)

@@ -1,8 +1,8 @@
 """`Canvas`: the probabilities of tiles in, the masks of the whole image out, in bounded memory.
 
 No array of floats as large as the image exists. With `blend="crop"` each tile's core is pasted as
-bits and forgotten. With the others, rows of tiles are kept as integers until the image rows that
-they touch have all their tiles; these are then added up, thresholded and leave as bits.
+bits and forgotten. With the others, rows of tiles are kept as integers. Once an image row has all
+its tiles, they are added up and thresholded, and only bits stay.
 
 >>> grid = TileGrid(100, 100, core=40, pad=10)
 >>> canvas = Canvas(grid, blend="hann")
@@ -19,39 +19,56 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.canvas.blend import AxisWeights, axis_weights
+from kernelkit.canvas.blend import lattice_of
 from kernelkit.canvas.probability_file import ProbabilityFile
-from kernelkit.canvas.stitchers import BandStitcher, CropStitcher, Stitcher
+from kernelkit.canvas.stitchers import BandStitcher, CropStitcher, Output, Stitcher
 from kernelkit.errors import GridError, MaskError
 from kernelkit.grid import Tile, TileGrid
 from kernelkit.mask import BitMask
-from kernelkit.vocabulary import Blend, Upsample
+from kernelkit.vocabulary import Blend, Upsample, choices
 
 __all__ = ["Canvas"]
 
 
 class Canvas:
-    """Stitches the tiles of `grid` into one mask a class.
+    """The tiles of a grid, stitched into one mask per class.
 
     Parameters
     ----------
     grid
-        The tiles. Each has to be added or skipped exactly once, in any order; in the grid's order
-        memory is bounded by two rows of tiles (overlap up to one half).
+        The tiles. Each has to be added or skipped exactly once, in any order. In the grid's order,
+        memory is bounded by two rows of tiles if they overlap by up to one half.
     classes
-        Masks to make; probabilities have as many planes.
+        How many masks to make. Probabilities have as many planes.
     blend
-        "crop" takes each tile's core alone; "mean", "linear", "hann" and "gaussian" weigh all
-        tiles that cover a pixel (see `kernelkit.canvas.blend.window`).
+        "crop" takes the core of each tile. "mean", "linear", "hann" and "gaussian" weigh all tiles
+        that cover a pixel (see `kernelkit.canvas.blend.window`).
     upsample
-        "tile" enlarges each tile's probabilities to the source's resolution before it is cut or
-        blended (HuBMAP); "band" blends at the network's scale and enlarges finished rows
-        (deepflash2), at a `scale**2`-th of the memory. Both are bilinear, pixel centres aligned.
+        "tile" enlarges each tile to the source's resolution before it is cut or blended, as the
+        winners of HuBMAP do. "band" blends at the network's scale and enlarges finished rows, as
+        deepflash2 does. It takes `scale**2` times less memory. Both are bilinear, with pixel
+        centres aligned.
     thresholds
-        One for all classes, or one a class; a pixel is on where its probability is above it.
+        One for all classes, or one per class. A pixel is on if its probability is above it.
     probabilities
-        Path of an .npy file to write as well: uint8 (classes, height, width), 255 p rounded, at the
-        network's scale with `upsample="band"`, at the source's resolution with "tile".
+        The path of an .npy file to write as well: uint8 (classes, height, width), 255 p rounded.
+        With `upsample="band"` it is at the network's scale, with "tile" at the source's resolution.
+
+    Attributes
+    ----------
+    grid
+        The tiles.
+    rows_done
+        How many rows at the top of the image are finished.
+
+    Raises
+    ------
+    GridError
+        There is no such blend or way to enlarge.
+    MaskError
+        The thresholds do not fit the classes.
+    OutputError
+        The file of probabilities cannot be written.
     """
 
     def __init__(
@@ -65,15 +82,14 @@ class Canvas:
         probabilities: str | os.PathLike[str] | None = None,
     ) -> None:
         if upsample not in get_args(Upsample):
-            raise GridError(f'upsample is "tile" or "band", not {upsample!r}.')
+            raise GridError(f"upsample is {choices(Upsample)}, not {upsample!r}")
         if len(thresholds) not in (1, classes):
             raise MaskError(
-                f"{len(thresholds)} thresholds were given for {classes} classes; give one for all, "
-                "or one a class."
+                f"{len(thresholds)} thresholds were given for {classes} classes. Give one for all, "
+                "or one per class"
             )
         self.grid = grid
         self.rows_done = 0
-        """How many rows at the top of the image are finished."""
         self._classes = classes
         self._missing = np.ones(len(grid), np.bool_)
         self._missing_in_row = np.full(grid.rows, grid.columns)
@@ -86,8 +102,13 @@ class Canvas:
     def add(self, tile: Tile, probabilities: NDArray) -> None:
         """Take the probabilities of one tile.
 
-        `probabilities` is (classes, h, w) at the network's scale, float32 in 0..1 or uint8
-        (255 p, rounded). It is neither changed nor kept.
+        Parameters
+        ----------
+        tile
+            One of the grid's.
+        probabilities
+            (classes, net_size, net_size), at the network's scale. float32 from 0 to 1, or uint8,
+            255 p rounded. The array is neither changed nor kept.
 
         Raises
         ------
@@ -100,49 +121,68 @@ class Canvas:
         shape = self._classes, self.grid.net_size, self.grid.net_size
         if probabilities.shape != shape or probabilities.dtype not in (np.float32, np.uint8):
             raise MaskError(
-                f"tile {tile.index} came with {probabilities.dtype} {probabilities.shape}; "
-                f"probabilities must be float32 or uint8 {shape}."
+                f"tile {tile.index} came with {probabilities.dtype} {probabilities.shape}. "
+                f"Probabilities must be float32 or uint8 {shape}"
             )
-        row, column = divmod(tile.index, self.grid.columns)
-        self._stitcher.add(tile, row, column, np.ascontiguousarray(probabilities))
+        self._stitcher.add(tile, np.ascontiguousarray(probabilities))
         self._mark(tile)
 
     def add_bits(self, tile: Tile, packed: NDArray[np.uint8]) -> None:
-        """Take one tile's core as the device has thresholded and packed it; with "crop" only.
+        """Take the core of one tile as the device has thresholded and packed it.
 
-        `packed` is uint8 (classes, rows, bytes) at the source's resolution: pixel c of a core's row
-        is bit c % 8 of byte c // 8 (`np.packbits(..., bitorder="little")`). It starts at the core's
-        upper left corner; what it has beyond the core, as for tiles at the border, is ignored.
+        Parameters
+        ----------
+        tile
+            One of the grid's.
+        packed
+            uint8 (classes, rows, bytes), at the source's resolution. Pixel c of a row is bit c % 8
+            of byte c // 8 (`np.packbits(..., bitorder="little")`). It starts at the core's upper
+            left corner. What it has beyond the core, as for tiles at the border, is ignored.
 
-        Raises as `add`.
+        Raises
+        ------
+        GridError
+            The tile is not of this grid, was added or skipped before, or `blend` is not "crop".
+        MaskError
+            The array is smaller than the core, or of another dtype.
         """
         if not isinstance(self._stitcher, CropStitcher):
-            raise GridError(
-                'packed bits cannot be blended; use blend="crop", or add probabilities.'
-            )
+            raise GridError('packed bits cannot be blended. Use blend="crop", or add probabilities')
         self._check_turn(tile)
         needed = self._classes, tile.core.height, -(-tile.core.width // 8)
         enough = packed.ndim == 3 and packed.shape[0] == self._classes
         if packed.dtype != np.uint8 or not enough or np.less(packed.shape, needed).any():
             raise MaskError(
-                f"tile {tile.index} came with {packed.dtype} {packed.shape}; its packed core must "
-                f"be uint8 {needed} or larger."
+                f"tile {tile.index} came with {packed.dtype} {packed.shape}. Its packed core must "
+                f"be uint8 {needed} or larger"
             )
         self._stitcher.add_bits(tile, packed)
         self._mark(tile)
 
     def skip(self, tile: Tile) -> None:
-        """Take one tile as background: probability 0. Raises GridError as `add`."""
+        """Take one tile as background, of probability 0.
+
+        Raises
+        ------
+        GridError
+            The tile is not of this grid, or was added or skipped before.
+        """
         self._check_turn(tile)
         self._mark(tile)
 
     def finish(self) -> list[BitMask]:
-        """The masks, one a class. Raises GridError where tiles are missing."""
+        """Return the masks, one per class.
+
+        Raises
+        ------
+        GridError
+            Tiles are missing.
+        """
         if self._missing.any():
             first = self.grid[int(self._missing.argmax())]
             raise GridError(
                 f"{int(self._missing.sum())} of {len(self.grid)} tiles are missing, the first is "
-                f"tile {first.index} ({first.core}); add or skip each before finishing."
+                f"tile {first.index} ({first.core}). Add or skip each before finishing"
             )
         return self._masks
 
@@ -153,28 +193,23 @@ class Canvas:
         thresholds: tuple[float, ...],
         path: str | os.PathLike[str] | None,
     ) -> Stitcher:
-        grid = self.grid
-        zoom, scale = (grid.scale, 1) if upsample == "tile" else (1, grid.scale)
-        down = [(t.read.row, t.core.row, t.core.bottom) for t in grid[:: grid.columns]]
-        across = [(t.read.col, t.core.col, t.core.right) for t in grid[: grid.columns]]
-        rows = _axis(blend, grid.height, grid.tile_size, scale, down)
-        columns = _axis(blend, grid.width, grid.tile_size, scale, across)
-        store = None
-        if path is not None:
-            store = ProbabilityFile(path, (self._classes, rows.length, columns.length))
-        if blend == "crop" and scale == 1:
-            return CropStitcher(grid, self._masks, thresholds, store)
-        return BandStitcher(rows, columns, zoom, scale, self._masks, thresholds, store)
+        lattice = lattice_of(self.grid, blend, upsample)
+        shape = self._classes, lattice.rows.length, lattice.columns.length
+        file = None if path is None else ProbabilityFile(path, shape)
+        output = Output(self._masks, thresholds, file)
+        if blend == "crop" and lattice.scale == 1:
+            return CropStitcher(self.grid, output)
+        return BandStitcher(lattice, output)
 
     def _check_turn(self, tile: Tile) -> None:
         if not 0 <= tile.index < len(self.grid) or self.grid[tile.index] != tile:
             raise GridError(
                 f"tile {tile.index} ({tile.core}) is not of this canvas's grid of "
-                f"{len(self.grid)} tiles; take tiles from the grid that the canvas was made with."
+                f"{len(self.grid)} tiles. Take tiles from the grid that the canvas was made with"
             )
         if not self._missing[tile.index]:
             raise GridError(
-                f"tile {tile.index} ({tile.core}) came before; add or skip each tile once."
+                f"tile {tile.index} ({tile.core}) came before. Add or skip each tile once"
             )
 
     def _mark(self, tile: Tile) -> None:
@@ -189,20 +224,3 @@ class Canvas:
             self._complete_rows += 1
         if self._complete_rows > before:
             self.rows_done = self._stitcher.finish(self._complete_rows)
-
-
-def _axis(
-    blend: Blend, length: int, tile_size: int, scale: int, spans: list[tuple[int, int, int]]
-) -> AxisWeights:
-    """Weights along one axis at 1/scale, from source pixels: (read, core, the core's end) a tile.
-
-    Reads and the beginnings of cores are multiples of the grid's scale; only the image's end is
-    not.
-    """
-    return axis_weights(
-        blend,
-        -(-length // scale),
-        tile_size // scale,
-        [read // scale for read, _, _ in spans],
-        [(core // scale, -(-end // scale)) for _, core, end in spans],
-    )

@@ -1,4 +1,4 @@
-"""Probabilities of a whole image on disk, a byte each: an .npy file that is written in parts."""
+"""Probabilities of a whole image on disk, one byte each: an .npy file that is written in parts."""
 
 import mmap
 import os
@@ -7,27 +7,50 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kernelkit.errors import OutputError
+
 __all__ = ["ProbabilityFile"]
 
 
 class ProbabilityFile:
     """A uint8 array (classes, height, width) in an .npy file, written through a memory map.
 
-    The file is sparse: what is never written reads as 0 and takes no room. `forget` drops what was
-    written from this process's memory; the system goes on writing it to the disk.
+    The file is sparse. What is never written reads as 0 and takes no room.
+
+    Parameters
+    ----------
+    path
+        Of the file. One that is there is overwritten.
+    shape
+        (classes, height, width).
+
+    Attributes
+    ----------
+    array
+        The probabilities, to be written to.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], shape: tuple[int, int, int]) -> None:
-        self.path = Path(path)
-        created = np.lib.format.open_memmap(self.path, mode="w+", dtype=np.uint8, shape=shape)
-        offset = created.offset
-        del created
-        with self.path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 0)
+        try:
+            created = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+            offset = created.offset
+            del created
+            with Path(path).open("r+b") as file:
+                self._map = mmap.mmap(file.fileno(), 0)
+        except OSError as error:
+            raise OutputError(
+                f"{path}: probabilities of shape {shape} cannot be written there "
+                f"({error.strerror}). Choose a path in a folder that exists and is writable"
+            ) from error
         self.array: NDArray[np.uint8] = np.frombuffer(
             memoryview(self._map)[offset:], np.uint8
         ).reshape(shape)
 
     def forget(self) -> None:
-        """Take what was written out of this process's memory; it stays in the file."""
+        """Take what was written out of this process's memory. It stays in the file."""
         self._map.madvise(mmap.MADV_DONTNEED)

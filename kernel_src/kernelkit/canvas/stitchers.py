@@ -1,7 +1,7 @@
 """The two ways to make an image of tiles: paste their cores, or add up bands of rows.
 
-A stitcher gets each tile with its row and column in the grid, and trusts that each comes at most
-once; `kernelkit.canvas.canvas.Canvas` sees to that, and says when rows of tiles are complete.
+A stitcher trusts that each tile comes at most once. `kernelkit.canvas.canvas.Canvas` sees to that,
+and says when rows of tiles are complete.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelkit.canvas.accumulate import SLACK, accumulate, enlarge, quantise, threshold_enlarged
-from kernelkit.canvas.blend import AxisWeights
+from kernelkit.canvas.blend import Lattice
 from kernelkit.canvas.probability_file import ProbabilityFile
 from kernelkit.errors import MaskError
 from kernelkit.grid import Tile, TileGrid
@@ -20,47 +20,60 @@ from kernelkit.jit import in_threads
 from kernelkit.mask import BitMask
 from kernelkit.mask.bits import tail_mask, words_per_row
 
-__all__ = ["BandStitcher", "CropStitcher", "Stitcher"]
+__all__ = ["BandStitcher", "CropStitcher", "Output", "Stitcher"]
 
+# Probability 1 as a whole number. Bytes and twentieths are whole numbers too, so that ties stay.
 _UNIT = 255 * 256
-"""Probability 1 as a whole number in which bytes and twentieths are whole, so that ties stay."""
-
+# Pixels that are added up at once, in float32. They stay in a core's cache.
 _CHUNK = 1 << 17
-"""Pixels that are added up at once, in float32: they stay in a core's cache."""
-
+# Parts that a finished band is cut into for the threads.
 _TASKS = 8
-"""Parts that a finished band is cut into for the threads."""
-
+# How many pixels of packed bits are passed in the time in which one is added up here.
 _EFFORT = 16
-"""How many pixels of packed bits are passed in the time in which one is added up here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a canvas makes.
+
+    Attributes
+    ----------
+    masks
+        One per class, all 0 at the start.
+    thresholds
+        One per class. A pixel is on if its probability is above it.
+    probabilities
+        The file for the probabilities as well, or None.
+    """
+
+    masks: list[BitMask]
+    thresholds: tuple[float, ...]
+    probabilities: ProbabilityFile | None
+
+    def forget(self) -> None:
+        """Take the probabilities that were written out of memory."""
+        if self.probabilities is not None:
+            self.probabilities.forget()
 
 
 class Stitcher(Protocol):
-    """What a canvas wants of a way to stitch."""
+    """What a canvas needs of a way to stitch."""
 
-    def add(self, tile: Tile, row: int, column: int, probabilities: NDArray) -> None:
-        """Take the (classes, height, width) probabilities of the tile at (row, column)."""
+    def add(self, tile: Tile, probabilities: NDArray) -> None:
+        """Take the probabilities of one tile, (classes, net_size, net_size)."""
 
     def finish(self, tile_rows: int) -> int:
-        """Finish what the first `tile_rows` rows of tiles allow; return the image rows done."""
+        """Finish what the first `tile_rows` rows of tiles allow. Return the image rows done."""
 
 
 class CropStitcher:
-    """Enlarges each tile's probabilities, cuts them to its core, thresholds and pastes (HuBMAP)."""
+    """Each tile enlarged, cut to its core, thresholded and pasted, as HuBMAP's winners do."""
 
-    def __init__(
-        self,
-        grid: TileGrid,
-        masks: list[BitMask],
-        thresholds: tuple[float, ...],
-        store: ProbabilityFile | None,
-    ) -> None:
+    def __init__(self, grid: TileGrid, output: Output) -> None:
         self._grid = grid
-        self._masks = masks
-        self._thresholds = thresholds
-        self._store = store
+        self._output = output
 
-    def add(self, tile: Tile, row: int, column: int, probabilities: NDArray) -> None:
+    def add(self, tile: Tile, probabilities: NDArray) -> None:
         """Paste the core of one tile."""
         scale, core = self._grid.scale, tile.core
         inner = tile.inner.shrunk(scale)
@@ -69,34 +82,34 @@ class CropStitcher:
         near = probabilities[:, top : inner.bottom + 1, left : inner.right + 1]
         at = inner.row - top, inner.col - left
         unit, highest = _unit_and_highest(near, tile)
-        for label, mask in enumerate(self._masks):
-            threshold = np.float32(self._thresholds[label] * unit)
-            if highest <= threshold and self._store is None:
+        output = self._output
+        for label, mask in enumerate(output.masks):
+            threshold = np.float32(output.thresholds[label] * unit)
+            if highest <= threshold and output.probabilities is None:
                 continue  # the mask is zero from the start
             values = np.ascontiguousarray(near[label], np.float32)
             words = np.empty((core.height, words_per_row(core.width)), np.uint64)
             threshold_enlarged(values, *at, scale, threshold, core.width, words)
             mask.paste(core.row, core.col, BitMask(words, core.width))
-            if self._store is not None:
+            if output.probabilities is not None:
                 block = np.empty((core.height, core.width), np.uint8)
                 gain = np.float32(255 / unit)
                 enlarge(values.clip(0, unit), *at, scale, gain, *block.shape, block)
-                self._store.array[label][core.slices] = block
+                output.probabilities.array[label][core.slices] = block
 
     def add_bits(self, tile: Tile, packed: NDArray[np.uint8]) -> None:
         """Paste a core that was enlarged, thresholded and packed already."""
         core = tile.core
         row_bytes = -(-core.width // 8)
-        for mask, bits in zip(self._masks, packed, strict=True):
+        for mask, bits in zip(self._output.masks, packed, strict=True):
             words = np.zeros((core.height, words_per_row(core.width)), np.uint64)
             words.view(np.uint8)[:, :row_bytes] = bits[: core.height, :row_bytes]
             words[:, -1] &= tail_mask(core.width)
             mask.paste(core.row, core.col, BitMask(words, core.width))
 
     def finish(self, tile_rows: int) -> int:
-        """Nothing is left to do: rows are done as their cores are."""
-        if self._store is not None:
-            self._store.forget()
+        """Return the image rows done. Nothing is left to do: rows are done with their cores."""
+        self._output.forget()
         if tile_rows == self._grid.rows:
             return self._grid.height
         return self._grid[tile_rows * self._grid.columns].core.row
@@ -106,7 +119,12 @@ class CropStitcher:
 class _TileRow:
     """The tiles of one row of the grid, kept until all that they touch is finished.
 
-    `held` is (tiles, classes, rows, columns), of which tiles that are `present` have been written.
+    Attributes
+    ----------
+    held
+        Unsigned integers (tiles, classes, rows, columns).
+    present
+        bool (tiles,): whether a tile was written to `held`.
     """
 
     held: NDArray
@@ -114,41 +132,32 @@ class _TileRow:
 
 
 class BandStitcher:
-    """Keeps rows of tiles as integers and adds them up, weighted, once an image row has them all.
+    """Rows of tiles, kept as integers and added up, weighted, once an image row has them all.
 
-    Sums are made tile by tile in the grid's order, whatever the order in which tiles came, so the
-    result is the same to the bit. Memory: the rows of tiles that reach into unfinished image rows,
-    two in order of the grid with an overlap up to one half, a byte a pixel where probabilities
-    come as bytes and are not enlarged first, two bytes else.
+    Sums are made tile by tile in the grid's order. So the order in which tiles come does not change
+    a bit of the result.
 
-    Blending happens on a lattice `zoom` times as fine as the network's; finished rows of it are
-    enlarged by `scale` to the image.
+    In memory are the rows of tiles that reach into unfinished image rows. In the grid's order these
+    are two, if tiles overlap by up to one half. A pixel takes one byte if probabilities come as
+    bytes and are not enlarged first, else two.
+
+    Finished rows of the lattice are enlarged to the image.
     """
 
-    def __init__(
-        self,
-        rows: AxisWeights,
-        columns: AxisWeights,
-        zoom: int,
-        scale: int,
-        masks: list[BitMask],
-        thresholds: tuple[float, ...],
-        store: ProbabilityFile | None,
-    ) -> None:
-        self._rows, self._columns = rows, columns
-        self._zoom, self._scale = zoom, scale
-        self._masks = masks
-        self._thresholds = thresholds
-        self._store = store
+    def __init__(self, lattice: Lattice, output: Output) -> None:
+        self._rows, self._columns = lattice.rows, lattice.columns
+        self._zoom, self._scale = lattice.zoom, lattice.scale
+        self._output = output
         self._tile_rows: dict[int, _TileRow] = {}
         self._spare: list[NDArray] = []
         self._dtype: np.dtype | None = None
         self._done = 0  # lattice rows
         # a row that is to be enlarged needs the one after it
-        self._halo = 1 if scale > 1 else 0
+        self._halo = 1 if lattice.scale > 1 else 0
 
-    def add(self, tile: Tile, row: int, column: int, probabilities: NDArray) -> None:
+    def add(self, tile: Tile, probabilities: NDArray) -> None:
         """Keep what counts of one tile."""
+        row, column = divmod(tile.index, len(self._columns.starts))
         held = self._open(row, probabilities.dtype).held[column]
         top, left = int(self._rows.offsets[row]), int(self._columns.offsets[column])
         height = int(self._rows.stops[row] - self._rows.starts[row])
@@ -168,50 +177,49 @@ class BandStitcher:
         self._tile_rows[row].present[column] = True
 
     def finish(self, tile_rows: int) -> int:
-        """Add up, threshold and store all rows that have all their tiles."""
+        """Add up, threshold and write all rows that have all their tiles."""
         complete = self._rows.complete(tile_rows)
         stop = complete if complete == self._rows.length else complete - self._halo
         if stop > self._done:
             parts = np.linspace(self._done, stop, min(_TASKS, stop - self._done) + 1).astype(int)
-            pixels = (stop - self._done) * self._columns.length * len(self._masks)
+            pixels = (stop - self._done) * self._columns.length * len(self._output.masks)
             in_threads(self._finish_part, list(pairwise(parts.tolist())), _EFFORT * pixels)
             self._done = stop
             self._release(stop - self._halo)
-            if self._store is not None:
-                self._store.forget()
-        return min(self._done * self._scale, self._masks[0].height)
+            self._output.forget()
+        return min(self._done * self._scale, self._output.masks[0].height)
 
     def _open(self, row: int, dtype: np.dtype) -> _TileRow:
-        """The row of tiles to write to, made where this is its first tile."""
+        """The row of tiles to write to. Its first tile makes it."""
         self._dtype = self._dtype or dtype
         if dtype != self._dtype:
             raise MaskError(
-                f"a tile came with {dtype} probabilities after others with {self._dtype}; "
-                "give all tiles of an image the same dtype."
+                f"a tile came with {dtype} probabilities after others with {self._dtype}. "
+                "Give all tiles of an image the same dtype"
             )
         if row not in self._tile_rows:
             tiles = len(self._columns.starts)
-            shape = tiles, len(self._masks), self._rows.longest, self._columns.longest
-            # enlarged bytes lie between bytes
+            shape = tiles, len(self._output.masks), self._rows.longest, self._columns.longest
+            # enlarged bytes have values between bytes
             kept = np.uint8 if dtype == np.uint8 and self._zoom == 1 else np.uint16
             held = self._spare.pop() if self._spare else np.empty(shape, kept)
             self._tile_rows[row] = _TileRow(held, np.zeros(tiles, np.bool_))
         return self._tile_rows[row]
 
     def _release(self, needed: int) -> None:
-        """Give up the rows of tiles that end before lattice row `needed`."""
+        """Release the rows of tiles that end before lattice row `needed`."""
         for row in [row for row in self._tile_rows if self._rows.stops[row] <= needed]:
             self._spare.append(self._tile_rows.pop(row).held)
 
     def _finish_part(self, part: tuple[int, int]) -> None:
-        """Finish the lattice rows [part[0], part[1]), a chunk at a time."""
+        """Finish the lattice rows [part[0], part[1]) in chunks."""
         first, stop = part
         if not any(row in self._tile_rows for row in self._rows.covering(first - 1, stop + 1)):
-            return  # background: mask and store are zero from the start
+            return  # background: masks and file are zero from the start
         step = max(_CHUNK // self._columns.length, 1 + 15 * self._halo)
         scratch = np.empty((step + 2 * self._halo, self._columns.length), np.float32)
         for top in range(first, stop, step):
-            for label in range(len(self._masks)):
+            for label in range(len(self._output.masks)):
                 self._finish_chunk(label, top, min(top + step, stop), scratch)
 
     def _finish_chunk(
@@ -219,13 +227,13 @@ class BandStitcher:
     ) -> None:
         top, bottom = max(first - self._halo, 0), min(stop + self._halo, self._rows.length)
         values = self._sum(label, top, bottom, scratch[: bottom - top])
-        mask = self._masks[label]
-        threshold = np.float32(self._thresholds[label] * _UNIT)
+        mask = self._output.masks[label]
+        threshold = np.float32(self._output.thresholds[label] * _UNIT)
         words = mask.words[first * self._scale : stop * self._scale]
         threshold_enlarged(values, first - top, 0, self._scale, threshold, mask.width, words)
-        if self._store is not None:
+        if self._output.probabilities is not None:
             own = values[first - top : stop - top]
-            self._store.array[label, first:stop] = (own + 128) / 256
+            self._output.probabilities.array[label, first:stop] = (own + 128) / 256
 
     def _sum(
         self, label: int, top: int, bottom: int, values: NDArray[np.float32]
@@ -246,12 +254,12 @@ class BandStitcher:
                 tiles.held, label, tiles.present, first - start, weights,
                 columns.starts, columns.stops, columns.weights, values[first - top : stop - top],
             )  # fmt: skip
-        # weights add up to 1 but for the last bit; where tiles agree, their value stays exactly
+        # Weights add up to 1 but for the last bit. If tiles agree, their value stays exactly.
         return np.rint(values, out=values)
 
 
 def _unit_and_highest(probabilities: NDArray, tile: Tile) -> tuple[float, float]:
-    """The value that stands for probability 1, and the highest there is; NaN is an error."""
+    """The value that stands for probability 1, and the highest there is. NaN is an error."""
     low, high = probabilities.min(), probabilities.max()
     if probabilities.dtype == np.uint8:
         return 255.0, high
@@ -263,5 +271,5 @@ def _unit_and_highest(probabilities: NDArray, tile: Tile) -> tuple[float, float]
 def _not_probabilities(tile: Tile) -> MaskError:
     return MaskError(
         f"tile {tile.index} ({tile.core}) has values that are no probabilities: NaN, below 0 or "
-        "above 1; apply the sigmoid or softmax first, and look for overflow in half precision."
+        "above 1. Apply the sigmoid or softmax first, and look for overflow in half precision"
     )

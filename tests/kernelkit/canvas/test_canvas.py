@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kernelkit.canvas import Canvas
 from kernelkit.canvas.blend import axis_weights, window
-from kernelkit.errors import GridError, MaskError
+from kernelkit.errors import GridError, MaskError, OutputError
 from kernelkit.grid import TileGrid, Window
 
 BLENDS = ("crop", "mean", "linear", "hann", "gaussian")
@@ -113,7 +113,7 @@ def test_float_tiles_agree_with_the_whole_image_reference(
 def test_byte_tiles_agree_with_the_whole_image_reference(
     blend, upsample, grid, seed, tmp_path_factory
 ):
-    """The 8-bit store is within 1/255 of the float64 reference, and masks of what that allows."""
+    """The file is within 1/255 of the float64 reference, and masks differ by no more than that."""
     tiles = random_tiles(grid, dtype=np.uint8, seed=seed)
     path = tmp_path_factory.getbasetemp() / "bytes.npy"
     masks = stitch(grid, tiles, blend=blend, upsample=upsample, probabilities=path)
@@ -141,18 +141,18 @@ def test_crop_is_what_the_hubmap_solution_does(scale, edges):
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 @pytest.mark.parametrize(("blend", "upsample"), WAYS)
 def test_order_of_tiles_does_not_change_a_bit(blend, upsample, dtype, tmp_path):
-    """Tiles in the grid's order, backwards and shuffled give the same masks and store."""
+    """Tiles in the grid's order, backwards and shuffled give the same masks and file."""
     grid = TileGrid(200, 170, core=30, pad=18, scale=2 if dtype == np.uint8 else 3)
     tiles = random_tiles(grid, dtype=dtype)
     results = []
     shuffled = np.random.default_rng(1).permutation(len(grid))
     for order in (range(len(grid)), reversed(range(len(grid))), shuffled):
-        path = tmp_path / "store.npy"
+        path = tmp_path / "probabilities.npy"
         masks = stitch(grid, tiles, order, blend=blend, upsample=upsample, probabilities=path)
         results.append((masks, np.load(path)))
-    for masks, store in results[1:]:
+    for masks, probabilities in results[1:]:
         np.testing.assert_array_equal(masks, results[0][0])
-        np.testing.assert_array_equal(store, results[0][1])
+        np.testing.assert_array_equal(probabilities, results[0][1])
 
 
 @pytest.mark.parametrize("edges", ["pad", "shift"])
@@ -164,7 +164,7 @@ def test_constant_is_preserved_up_to_the_border(blend, upsample, dtype, edges, t
     side = grid.net_size
     for byte in (1, 51, 128, 153, 255):
         value = byte if dtype == np.uint8 else byte / 255
-        path = tmp_path / "store.npy"
+        path = tmp_path / "probabilities.npy"
         tiles = [np.full((1, side, side), value, dtype)] * len(grid)
         options = {"blend": blend, "upsample": upsample, "probabilities": path}
         below = stitch(grid, tiles, thresholds=((byte - 0.5) / 255,), **options)
@@ -186,7 +186,7 @@ def test_constant_at_the_threshold_is_not_above_it(blend, upsample, dtype, value
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_hit_counts_do_not_wrap(dtype):
-    """A pixel that more than 255 tiles cover is their mean all the same."""
+    """A pixel that more than 255 tiles cover is still their mean."""
     grid = TileGrid(3, 400, core=1, pad=150)
     value = 0.9 if dtype == np.float32 else 230
     tiles = [np.full((1, 301, 301), value, dtype)] * len(grid)
@@ -203,7 +203,7 @@ def test_hit_counts_do_not_wrap(dtype):
 )
 @settings(max_examples=60, deadline=None)
 def test_weights_add_up_to_one(blend, length, core, pad, edges):
-    """At every pixel of an axis the weights of all tiles are positive and sum to 1: never 0/0."""
+    """At every pixel of an axis the weights of all tiles are positive and sum to 1."""
     tiles = TileGrid(length, 1, core=core, pad=pad, edges=edges)
     column = tiles[:: tiles.columns]
     axis = axis_weights(
@@ -372,7 +372,7 @@ def test_what_is_no_probability_is_refused(blend, upsample, value):
 
 @pytest.mark.parametrize("blend", ["crop", "hann"])
 def test_each_tile_comes_exactly_once(blend):
-    """A tile twice, or one of another grid, is refused; missing ones are counted and named."""
+    """A tile twice, or one of another grid, is refused. Missing ones are counted and named."""
     grid = TileGrid(100, 100, core=40, pad=10)
     canvas = Canvas(grid, blend=blend)
     plane = np.zeros((1, 60, 60), np.float32)
@@ -403,7 +403,7 @@ def test_wrong_shapes_and_dtypes_are_refused(array):
     """The error says what came and what was wanted, and the tile stays missing."""
     grid = TileGrid(100, 100, core=40, pad=10)
     canvas = Canvas(grid)
-    with pytest.raises(MaskError, match=r"must be float32 or uint8 \(1, 60, 60\)"):
+    with pytest.raises(MaskError, match=r"Probabilities must be float32 or uint8 \(1, 60, 60\)"):
         canvas.add(grid[0], array)
     canvas.add(grid[0], np.zeros((1, 60, 60), np.uint8))
 
@@ -426,7 +426,7 @@ def test_bits_that_do_not_cover_the_core_are_refused():
 
 
 def test_tiles_of_two_dtypes_are_refused_where_they_are_blended():
-    """Bytes after float32 would be kept at another precision, so the change is an error."""
+    """Bytes after float32 would be kept at another precision. So the change is an error."""
     grid = TileGrid(100, 100, core=40, pad=10)
     canvas = Canvas(grid, blend="hann")
     canvas.add(grid[0], np.zeros((1, 60, 60), np.float32))
@@ -442,7 +442,16 @@ def test_tiles_of_two_dtypes_are_refused_where_they_are_blended():
         ({"classes": 3, "thresholds": (0.5, 0.4)}, "2 thresholds were given for 3 classes"),
     ],
 )
-def test_settings_that_do_not_exist_are_refused(options, message):
-    """The error names the setting and what it may be."""
+def test_options_that_do_not_exist_are_refused(options, message):
+    """The error names the option and what it may be."""
     with pytest.raises((GridError, MaskError), match=message):
         Canvas(TileGrid(100, 100, core=40), **options)
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path):
+    """Probabilities for a folder that is not there are refused before the first tile."""
+    path = tmp_path / "missing" / "probabilities.npy"
+    with pytest.raises(
+        OutputError, match=r"probabilities.npy: .* \(1, 100, 100\) cannot be written"
+    ):
+        Canvas(TileGrid(100, 100, core=40), probabilities=path)

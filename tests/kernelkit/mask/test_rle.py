@@ -124,19 +124,19 @@ def test_an_unknown_convention_is_refused() -> None:
         rle_decode("1 1", (3, 3), base=2)
 
 
-edges_far_out = st.lists(st.integers(0, 2**40), unique=True, min_size=2, max_size=40).map(
-    lambda edges: np.array(sorted(edges)[: len(edges) // 2 * 2], np.int64)
+runs_far_out = st.lists(st.integers(0, 2**40), unique=True, min_size=2, max_size=40).map(
+    lambda runs: np.array(sorted(runs)[: len(runs) // 2 * 2], np.int64)
 )
 
 
-@given(edges_far_out, bases)
-def test_positions_up_to_2_to_the_40_keep_every_digit(edges: np.ndarray, base: int) -> None:
+@given(runs_far_out, bases)
+def test_positions_up_to_2_to_the_40_keep_every_digit(runs: np.ndarray, base: int) -> None:
     """Runs of a line of 2^40 pixels are written and read without a mask of that size."""
-    text = join_pieces([format_piece(edges, False, base)], 2**40, base)
+    text = join_pieces([format_piece(runs, False, base)], 2**40, base)
     assert text == " ".join(
-        f"{start + base} {stop - start}" for start, stop in edges.reshape(-1, 2).tolist()
+        f"{start + base} {stop - start}" for start, stop in runs.reshape(-1, 2).tolist()
     )
-    assert np.array_equal(parse_runs(text, 2**40, base), edges)
+    assert np.array_equal(parse_runs(text, 2**40, base), runs)
 
 
 @pytest.mark.timeout(120)
@@ -154,15 +154,15 @@ def test_the_line_can_be_cut_anywhere(
 ) -> None:
     """Text joined from pieces is the same, wherever runs are cut between them."""
     line = np.concatenate([[0], image.ravel()[: 600 - extra], [0]])
-    edges = np.flatnonzero(line[1:] != line[:-1])
+    runs = np.flatnonzero(line[1:] != line[:-1])
     size = len(line) - 2
     bounds = [0, *sorted(min(cut, size) for cut in cuts), size]
     pieces = []
     for start, stop in pairwise(bounds):
-        inside = edges[(edges >= start) & (edges < stop)]
-        is_on = bool(np.count_nonzero(edges < start) % 2)
+        inside = runs[(runs >= start) & (runs < stop)]
+        is_on = bool(np.count_nonzero(runs < start) % 2)
         pieces.append(format_piece(inside, is_on, base))
-    whole = " ".join(f"{a + base} {b - a}" for a, b in edges.reshape(-1, 2).tolist())
+    whole = " ".join(f"{a + base} {b - a}" for a, b in runs.reshape(-1, 2).tolist())
     assert join_pieces(pieces, size, base) == whole
 
 
