@@ -1,12 +1,12 @@
 """Open the files of one image, whatever their layout, as one stack of bands.
 
-GDAL shows an image in one of two ways: as one dataset with all its bands, or, where a TIFF holds a
-page a band (as many scanners and ImageJ write it), as a dataset of one band with **subdatasets**
-GTIFF_DIR:n:, one a page. A `BandStack` hides the difference, and joins several files, such as the
-VV and VH polarisations of one radar acquisition.
+GDAL shows an image in one of two ways. Usually it is one dataset with all bands. But a TIFF may
+hold one page per band, as many scanners and ImageJ write it. Then it is a dataset of one band with
+one **subdataset** GTIFF_DIR:n: per page. A `BandStack` hides the difference. It also joins several
+files, such as the VV and VH polarisations of one radar acquisition.
 
-Every dataset is opened once and kept open: opening a subdataset again for each read costs a factor
-of 2.5 on tiled files and 12 on strips, because GDAL's cache of decoded blocks goes with the handle.
+Every dataset is opened once and kept open. GDAL drops its cache of decoded blocks with the handle.
+So a subdataset that is opened for each read costs 2.5 times as much on tiles, 12 times on strips.
 """
 
 import math
@@ -25,18 +25,33 @@ from kernelkit.grid import Window
 
 __all__ = ["BandStack"]
 
-# said of every image that is not a map, which here is most of them
+# rasterio says so of every image that is not a map, and here most are none
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-
 
 # GDAL's name for the n-th page of a TIFF begins with this
 _PAGE = "GTIFF_DIR:"
 
 
 class BandStack:
-    """Open datasets of equal size whose bands, one after the other, are those of one image.
+    """Open datasets of equal size, whose bands in their order are those of one image.
 
-    `overview` opens the n-th internal overview instead of the image itself.
+    Parameters
+    ----------
+    paths
+        The files, in the order of their bands.
+    overview
+        Which internal overview to open, counted from 0. None opens the image itself.
+
+    Attributes
+    ----------
+    datasets
+        rasterio's open datasets.
+    height, width, bands, dtype
+        Those of the whole stack.
+    block
+        Height and width of what is decoded at once, in pixels.
+    compressed
+        Whether decoding takes more than a copy.
     """
 
     def __init__(self, paths: Sequence[Path], overview: int | None = None) -> None:
@@ -64,9 +79,12 @@ class BandStack:
         return Window(0, 0, self.height, self.width)
 
     def read_into(self, window: Window, out: np.ndarray) -> None:
-        """Read a window that lies inside the image straight into `out`, (C, h, w), of any strides.
+        """Read a window inside the image straight into `out`, (C, h, w) of any strides.
 
-        Raises SlideError naming the file and the window if a block cannot be decoded.
+        Raises
+        ------
+        SlideError
+            A block cannot be decoded. The message names the file and the window.
         """
         area = RasterioWindow(window.col, window.row, window.width, window.height)
         band = 0
@@ -76,15 +94,15 @@ class BandStack:
             except RasterioError as error:
                 reason = str(error.__cause__ or error)
                 raise SlideError(
-                    f"{_path_of(dataset)}: {window} could not be decoded; the file is corrupt or "
-                    f"has changed since it was opened ({reason})"
+                    f"{_path_of(dataset)}: {window} could not be decoded ({reason}). The file is "
+                    "corrupt, or has changed since it was opened. Download or copy it again"
                 ) from error
             band += dataset.count
 
     def read_valid(self, window: Window) -> np.ndarray:
-        """Return (h, w) bool for a window inside the image: whether any band holds data there.
+        """Say for each pixel of a window inside the image whether any band holds data: (h, w) bool.
 
-        What holds none is what the file says: a nodata value, a mask or an alpha band.
+        The file says which pixels hold none, by a nodata value, a mask or an alpha band.
         """
         area = RasterioWindow(window.col, window.row, window.width, window.height)
         valid = np.zeros((window.height, window.width), bool)
@@ -99,7 +117,7 @@ class BandStack:
 
 
 def _open_image(path: Path, overview: int | None) -> list[DatasetReader]:
-    """Open one file: all its bands as one dataset, or its equal one-band pages as one each."""
+    """Open one file: all its bands as one dataset, or one dataset per page of one band."""
     image = _open(str(path), path, overview)
     names = [name for name in image.subdatasets if name.startswith(_PAGE)]
     if image.count > 1 or len(names) < 2:
@@ -110,7 +128,7 @@ def _open_image(path: Path, overview: int | None) -> list[DatasetReader]:
     image.close()
     bands = [page for page in pages if _frame(page) == _frame(pages[0])]
     for page in pages:
-        if page not in bands:  # a thumbnail or a label, say
+        if page not in bands:  # a thumbnail or a label, for example
             page.close()
     _check_complete(path, bands[-1])
     return bands
@@ -119,22 +137,24 @@ def _open_image(path: Path, overview: int | None) -> list[DatasetReader]:
 def _open(name: str, path: Path, overview: int | None) -> DatasetReader:
     """Open a dataset, or say in one sentence why not."""
     if not path.exists():
-        raise SlideError(f"{path}: no such file; check the folder and the image's id")
+        raise SlideError(f"{path}: there is no such file. Check the folder and the image's id")
     if not path.is_file():
-        raise SlideError(f"{path}: found a folder, wanted an image file; name a file in it")
+        raise SlideError(f"{path}: found a folder, wanted an image file. Name a file in it")
     if path.stat().st_size == 0:
-        raise SlideError(f"{path}: the file is empty; download or copy it again")
+        raise SlideError(f"{path}: the file is empty. Download or copy it again")
     options = {} if overview is None else {"overview_level": overview}
     try:
         dataset = rasterio.open(name, **options)
     except RasterioError as error:
         raise SlideError(
-            f"{path}: found no image that GDAL can open, wanted a TIFF or the like; the file is "
-            f"truncated or something else ({error})"
+            f"{path}: found no image that GDAL can open, wanted a TIFF or the like ({error}). "
+            "If it should be an image, it is truncated. Download or copy it again"
         ) from error
     if dataset.count == 0:
         dataset.close()
-        raise SlideError(f"{path}: found a container without bands, wanted an image")
+        raise SlideError(
+            f"{path}: found a container without bands, wanted an image. Convert it to a TIFF"
+        )
     return dataset
 
 
@@ -146,14 +166,14 @@ def _check_complete(path: Path, dataset: DatasetReader) -> None:
         dataset.get_tag_item(f"BLOCK_{item}_{block}", "TIFF", bidx=dataset.count)
         for item in ("OFFSET", "SIZE")
     )
-    if offset is None or size is None:  # another format, or a block left out because it is empty
+    if offset is None or size is None:  # another format, or an empty block that was left out
         return
     wanted, found = int(offset) + int(size), path.stat().st_size
     if found < wanted:
         dataset.close()
         raise SlideError(
-            f"{path}: the file is truncated: found {found} bytes, wanted at least {wanted}; "
-            "download or copy it again"
+            f"{path}: the file is truncated. Found {found} bytes, wanted at least {wanted}. "
+            "Download or copy it again"
         )
 
 
@@ -173,8 +193,8 @@ def _check_same_ground(
     ):
         if found != wanted:
             raise SlideError(
-                f"{path}: found {what} {found}, wanted {wanted} as in {first_path}; only files of "
-                "one size, transform and CRS are bands of one image"
+                f"{path}: found {what} {found}, wanted {wanted} as in {first_path}. Only name "
+                "files of one size, transform and CRS as bands of one image"
             )
 
 

@@ -1,39 +1,41 @@
-"""Shrink blocks of pixels by averaging, and say which pixel stands in for one outside the image."""
+"""Shrink pixels by averaging, and say which pixel stands in for one outside the image."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 
+from kernelkit.errors import GridError
 from kernelkit.vocabulary import Fill
 
 __all__ = ["FILLS", "area_average", "border_indices"]
 
-FILLS: tuple[Fill, ...] = ("zero", "reflect", "edge")
+FILLS: tuple[Fill, ...] = get_args(Fill)
 
-# the dtypes that cv2.resize averages; others go through float64, which holds them exactly
+# The dtypes that cv2.resize averages. Others go through float64, which holds them exactly.
 _CV2_DTYPES = frozenset(map(np.dtype, ("u1", "u2", "i2", "f4", "f8")))
 # A resize to this many pixels or fewer stays in the calling thread. OpenCV's own threads do not
-# survive a fork (who counts on them hangs), and beside other readers they only get in the way.
+# survive a fork: a child that waits for them hangs. Beside other readers they only cost time.
 _SERIAL_PIXELS = (1 << 16) - 1
 
 
-def area_average(pixels: np.ndarray, scale: int, out: np.ndarray | None = None) -> np.ndarray:
-    """Shrink (C, H, W) to (C, H / scale, W / scale): each pixel is the mean of a square.
+def area_average(pixels: np.ndarray, scale: int, out: np.ndarray) -> None:
+    """Shrink (C, H, W) into `out`, (C, H / scale, W / scale): each pixel is the mean of a square.
 
-    It is cv2.INTER_AREA band by band, its rounding included, with no interleaved copy of the bands.
-    `scale` must divide H and W. The result has the dtype of `pixels`, and lies in `out` if given.
+    It is cv2.INTER_AREA band by band, its rounding included. No interleaved copy is made.
+
+    Raises
+    ------
+    GridError
+        The scale does not divide H and W.
     """
-    bands, height, width = pixels.shape
+    _, height, width = pixels.shape
     if height % scale or width % scale:
-        raise ValueError(f"scale {scale} does not divide {height} x {width} pixels")
-    if out is None:
-        out = np.empty((bands, height // scale, width // scale), pixels.dtype)
+        raise GridError(f"scale {scale} does not divide {height} x {width} pixels")
     step = max(1, _SERIAL_PIXELS // (width // scale))
     for band, shrunk in zip(pixels, out, strict=True):
         for row in range(0, height // scale, step):
             _shrink_band(band[row * scale : (row + step) * scale], shrunk[row : row + step])
-    return out
 
 
 def _shrink_band(band: np.ndarray, out: np.ndarray) -> None:
@@ -51,8 +53,8 @@ def border_indices(
 ) -> np.ndarray:
     """Return which of `size` pixels stand at [start, start + length), along one axis.
 
-    Inside, each for itself. Outside, "edge" repeats the outermost pixel, and "reflect" mirrors at
-    its centre, as often as it takes: numpy.pad's "reflect" and cv2.BORDER_REFLECT_101.
+    Inside, each pixel stands for itself. Outside, "edge" repeats the outermost pixel. "reflect"
+    mirrors at that pixel's centre, as often as needed, like cv2.BORDER_REFLECT_101 and numpy.pad.
     """
     positions = np.arange(start, start + length)
     if fill == "edge" or size == 1:

@@ -1,10 +1,10 @@
 """One image, whatever its layout on disk: any window of it, at any whole scale, bands first.
 
-    >>> with Slide("kidney.tiff") as slide:  # doctest: +SKIP
-    ...     pixels = slide.read(Window(0, 0, 2304, 2304), scale=3)  # (3, 768, 768) uint8
+    with Slide("kidney.tiff") as slide:
+        pixels = slide.read(Window(0, 0, 2304, 2304), scale=3)  # (3, 768, 768) uint8
 
-Built on rasterio, so it reads TIFF in all its forms and what else GDAL reads. Arrays are bands
-first, (C, H, W), from here to the device: turning them round costs as much as decoding.
+It is built on rasterio, so it reads all that GDAL reads, TIFF in all its forms included. Arrays are
+bands first, (C, H, W), from here to the device. Turning them round costs as much as decoding.
 """
 
 import collections
@@ -23,30 +23,54 @@ from kernelkit.errors import GridError, SlideError
 from kernelkit.grid import Window
 from kernelkit.slide.datasets import BandStack
 from kernelkit.slide.pixels import FILLS, area_average, border_indices
-from kernelkit.vocabulary import Fill
+from kernelkit.vocabulary import Fill, choices
 
 __all__ = ["Slide"]
 
-# what a read at a scale decodes at a time, in bytes: it bounds the memory of a thumbnail
+# How many bytes a read at a scale decodes at a time. It bounds the memory of a thumbnail.
 _CHUNK_BYTES = 32 << 20
 
 
 class Slide(AbstractContextManager):
-    """An image in one file, or in several whose bands belong together.
+    """An image in one file, or in several files whose bands belong together.
 
-    `source`     a path, or several paths of files of one size, transform and CRS
-    `nodata`     the value that means "nothing was measured here"; the file's own by default
-    `overviews`  let `read` start from the file's internal overviews where one divides the scale.
-                 Much faster, but the pixels are then what the overview's author made of them, not
-                 the area average that a network was trained on; hence off by default
+    A slide opens its file in each process that reads from it. It pickles as its path, and survives
+    a fork. Two threads must not use it at the same time.
 
-    Attributes: `height`, `width`, `bands`, `dtype`, `name` (the first file's stem, a competition's
-    image id), `layout` (a few words for a log), `block` (height, width of what is decoded at once),
-    `compressed` (whether that takes more than a copy), `transform` and `crs` (rasterio's; the
-    identity and None where the image is not a map).
+    Parameters
+    ----------
+    source
+        A path, or several paths of files of one size, transform and CRS.
+    nodata
+        The value that means "nothing was measured here". None takes the file's own.
+    overviews
+        Let `read` start from an internal overview of the file, if one divides the scale. That is
+        much faster. But an overview holds what its author made of the pixels. Networks were
+        trained on the area average, so it is off by default.
 
-    A slide opens its file in each process that reads from it: it pickles as its path, and survives
-    a fork. It is not for two threads at a time. Raises SlideError where there is no such image.
+    Attributes
+    ----------
+    paths
+        The files.
+    name
+        The first file's stem, which is a competition's image id.
+    height, width, bands, dtype
+        Those of the image.
+    layout
+        A few words for a log.
+    block
+        Height and width of what is decoded at once, in pixels.
+    compressed
+        Whether decoding takes more than a copy.
+    transform, crs
+        rasterio's. They are the identity and None if the image is not a map.
+    nodata
+        The value of a pixel without data, None if there is no such value.
+
+    Raises
+    ------
+    SlideError
+        There is no such image, or it cannot be read.
     """
 
     def __init__(
@@ -91,19 +115,36 @@ class Slide(AbstractContextManager):
     ) -> np.ndarray:
         """Read a window, which may reach outside the image, `scale` times smaller.
 
-        Returns (bands, height / scale, width / scale) in the image's dtype, in `out` if given.
-        Each pixel is the mean of a square of `scale` pixels, equal to cv2.INTER_AREA; what lies
-        outside is 0, or the image reflected or its edge repeated (`pixels.border_indices`), and
-        takes part in that mean. Raises SlideError where a block cannot be decoded, GridError where
-        the scale does not divide the window.
+        Parameters
+        ----------
+        window
+            In pixels of the image.
+        scale
+            Each pixel is the mean of a square of `scale` x `scale` pixels, equal to cv2.INTER_AREA.
+        fill
+            What stands outside the image, and takes part in that mean. It is 0, the image
+            reflected, or its edge repeated.
+        out
+            Where to write the pixels. By default they get an array of their own.
+
+        Returns
+        -------
+        (bands, height / scale, width / scale) in the image's dtype.
+
+        Raises
+        ------
+        GridError
+            The scale does not divide the window, or there is no such fill.
+        SlideError
+            A block cannot be decoded.
         """
         if scale < 1 or window.height % scale or window.width % scale:
             raise GridError(
                 f"scale {scale} does not divide a window of {window.height} x {window.width} "
-                "pixels; choose a window whose sides are multiples of it"
+                "pixels. Choose a window whose sides are multiples of it"
             )
         if fill not in FILLS:
-            raise GridError(f"fill is one of {', '.join(FILLS)}, not {fill!r}")
+            raise GridError(f'found fill "{fill}", wanted {choices(Fill)}')
         if out is None:
             shape = (self.bands, window.height // scale, window.width // scale)
             out = np.empty(shape, self.dtype)
@@ -119,8 +160,8 @@ class Slide(AbstractContextManager):
     def thumbnail(self, max_side: int) -> np.ndarray:
         """Return the whole image, (bands, h, w), shrunk by a whole factor to fit `max_side`.
 
-        From the coarsest overview that is fine enough if the file has any; otherwise every block is
-        decoded, by as many threads as there are cores.
+        It is made from the coarsest overview that is fine enough, if the file has one. Otherwise
+        one thread per core decodes every block.
         """
         wanted = max(1, -(-max(self.height, self.width) // max_side))
         factor = max((f for f in self._overview_factors if f <= wanted), default=1)
@@ -146,10 +187,10 @@ class Slide(AbstractContextManager):
         return out
 
     def read_valid(self, window: Window, scale: int = 1) -> np.ndarray:
-        """Return (h / scale, w / scale) bool: where the image holds data, in all of a square.
+        """Return where the image holds data in all of a square: (h / scale, w / scale) bool.
 
-        A pixel holds data if it lies inside the image and at least one band differs from `nodata`,
-        or, where there is no such value, if the file's own mask or alpha band says so.
+        A pixel outside the image holds none. One inside holds data if any band differs from
+        `nodata`. Without such a value the file's own mask or alpha band decides.
         """
         valid = np.zeros((window.height, window.width), bool)
         inside = window.intersection(self.bounds)
@@ -165,7 +206,7 @@ class Slide(AbstractContextManager):
         return valid.reshape(rows, scale, columns, scale).all(axis=(1, 3))
 
     def close(self) -> None:
-        """Close the file; a slide that is read again opens it again."""
+        """Close the file. The next read opens it again."""
         for level in self._levels.values():
             level.close()
         self._levels = {}
@@ -176,7 +217,7 @@ class Slide(AbstractContextManager):
     def _level(self, factor: int) -> BandStack:
         """Return the image, or its overview `factor` times smaller, open in this process."""
         if not self._levels or self._process != os.getpid():
-            self._open()  # after a fork the parent's handles would share one file position
+            self._open()  # after a fork both processes would share one file position
         if factor not in self._levels:
             self._levels[factor] = self._open_level(factor)
         return self._levels[factor]
@@ -229,7 +270,7 @@ def _read_boundless(level: BandStack, window: Window, fill: Fill, out: np.ndarra
 
 
 def _spread(out: np.ndarray, rows: slice, columns: slice, y: np.ndarray, x: np.ndarray) -> None:
-    """Fill what of `out` lies outside `rows` and `columns` from inside: from rows y, columns x."""
+    """Fill `out` outside `rows` and `columns` from its inside: from rows y and columns x."""
     for side in (slice(0, columns.start), slice(columns.stop, out.shape[2])):
         out[:, rows, side] = out[:, rows, x[side]]
     for side in (slice(0, rows.start), slice(rows.stop, out.shape[1])):
@@ -237,7 +278,7 @@ def _spread(out: np.ndarray, rows: slice, columns: slice, y: np.ndarray, x: np.n
 
 
 def _read_shrunk(level: BandStack, window: Window, scale: int, fill: Fill, out: np.ndarray) -> None:
-    """Read a window and average it into `out`, so many rows at a time that memory is bounded."""
+    """Read a window and average it into `out`, some rows at a time, to bound the memory."""
     step = _rows_at_once(level, window.width, scale)
     for row in range(window.row, window.bottom, step):
         part = Window(row, window.col, min(step, window.bottom - row), window.width)
@@ -248,7 +289,7 @@ def _read_shrunk(level: BandStack, window: Window, scale: int, fill: Fill, out: 
 
 
 def _rows_at_once(level: BandStack, width: int, scale: int) -> int:
-    """Return how many rows to decode at a time: of bounded size, divisible by the scale."""
+    """Return how many rows to decode at a time: a multiple of the scale, of bounded size."""
     row_bytes = width * level.bands * level.dtype.itemsize
     return -(-max(level.block[0], _CHUNK_BYTES // row_bytes) // scale) * scale
 
