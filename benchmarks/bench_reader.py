@@ -1,13 +1,14 @@
-"""How fast tiles come from a file, beside the field's readers: markdown tables.
+"""How fast tiles come from a file, beside the field's readers, as markdown tables.
 
     make bench ONLY=reader, or benchmarks/bench_reader.py [--size 12000]
 
-The image is made of photographs that matplotlib ships, enlarged twice, as a slide is oversampled.
-It is written in seven layouts. All windows of 2304 with 384 of pad are delivered, in order. Files
-lie in the page cache. Each round runs every contestant once, and medians are shown. Ratios are
-medians of the rounds' ratios, so a machine that drifts drifts for all. Peers run in a process of
-their own, where they may crash. Their pixels are compared with ours. All workers are started before
-the clock.
+The image has real pixels: photographs that matplotlib ships, enlarged twice because slides are
+oversampled. It is written in seven layouts. All windows of 2304 with 384 of pad are delivered in
+order. Files lie in the page cache.
+
+Each round runs every contestant once. The tables give medians. Ratios are medians of the rounds'
+ratios, so a machine that becomes slower does so for all. Peers run in processes of their own, where
+they may crash. Their pixels are compared with ours. All workers start before the clock.
 
 `limit` is the time in which as many processes decode every block once.
 """
@@ -40,7 +41,7 @@ from kernelkit.slide import Slide
 
 LAYOUTS = ("tiled", "deflate", "jpeg", "none", "strips", "strips1", "subdatasets")
 CORE, PAD = 1536, 384
-# The tile whose pixels are compared: the centre of nine, or another inner one.
+# The tile whose pixels are compared. Of nine it is the centre.
 CHECKED = 4
 
 
@@ -72,7 +73,7 @@ def consume(tiles: Iterator[tuple[object, np.ndarray]], wanted: np.ndarray | Non
     for place, (_, pixels) in enumerate(tiles):
         if place == CHECKED and wanted is not None:
             assert np.array_equal(pixels, wanted), "other pixels"
-        seconds = time.perf_counter() - started  # without the end of a contestant's workers
+        seconds = time.perf_counter() - started  # without the time to end workers
     return seconds
 
 
@@ -83,13 +84,13 @@ def run_peer(
 
 
 def withdraw() -> None:
-    """Let peers leave log files in the temporary folder, and silence their libraries."""
+    """Send the peers' log files to a temporary folder, and their error output nowhere."""
     os.chdir(tempfile.gettempdir())
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 class PeerProcess:
-    """A process in which a peer is timed. It may crash without harm."""
+    """A process in which a peer is timed, and may crash without harm."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -97,7 +98,7 @@ class PeerProcess:
         self.verdict = ""
 
     def time(self, path: Path, grid: TileGrid, workers: int, wanted: np.ndarray | None) -> float:
-        """Return the seconds of one run. They are infinite, with a verdict, once it has failed."""
+        """Return the seconds of one run. After a failure they are infinite, with a verdict."""
         if not self.verdict:
             try:
                 return self.pool.submit(run_peer, self.name, path, grid, workers, wanted).result(
@@ -130,7 +131,7 @@ class Limit:
 
 def open_for_limit(path: Path, rows: int) -> None:
     global limit_slide, limit_memory
-    set_block_cache(16 << 20)  # or the second round would find the first one's blocks
+    set_block_cache(16 << 20)  # else the second round finds blocks of the first
     limit_slide = Slide(path)
     limit_memory = np.empty((limit_slide.bands, rows, limit_slide.width), limit_slide.dtype)
 
@@ -140,7 +141,7 @@ def decode_for_limit(band: Window) -> None:
 
 
 def speed(paths: dict[str, Path], grid: TileGrid, rounds: int, workers: int) -> dict[str, float]:
-    """Print the tables of speeds. Return the plain loop's seconds per tile, for each layout."""
+    """Print the tables of speeds. Return the plain loop's seconds per tile for each layout."""
     megapixels = sum(tile.read.area for tile in grid) / 1e6
     names = ["limit", "ours, inline", "ours, threads", "ours, processes", *PEERS]
     print(f"\n## Mpx/s delivered, {workers} workers (times the plain loop)\n")
@@ -170,14 +171,14 @@ def speed(paths: dict[str, Path], grid: TileGrid, rounds: int, workers: int) -> 
 
 
 def ratio(times: dict[str, list[float]], name: str, other: str) -> float:
-    """How many times as fast one contestant is as another: the median of the rounds."""
+    """Return how many times as fast one contestant is as another, the median of the rounds."""
     return statistics.median(b / a for a, b in zip(times[name], times[other], strict=True))
 
 
 def race(
     path: Path, grid: TileGrid, rounds: int, workers: int, pools: dict[str, int | ReaderPool]
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Run all contestants on one file. Return their seconds, and verdicts on some."""
+    """Run all contestants on one file. Return their seconds, and the verdicts on failures."""
     with Slide(path) as slide:
         wanted = slide.read(grid[CHECKED].read)
     limit = Limit(path, workers)
@@ -203,12 +204,12 @@ def race(
 
 
 def waiting(paths: dict[str, Path], grid: TileGrid, workers: int, tile: dict[str, float]) -> None:
-    """Print how long a consumer waits that takes twice as long per tile as decoding it does.
+    """Print how long a caller waits that takes twice as long per tile as decoding it does.
 
-    There are two images. The second is begun while the first one's last tiles are consumed, as in
-    `predict`. So only the first image waits for its first tile.
+    There are two images. The second is begun while the caller has the first one's last tiles, as
+    `predict` does it. So only the first image waits for its first tile.
     """
-    print("\n## A consumer that takes twice the plain loop's time per tile, on two images\n")
+    print("\n## A caller that takes twice the plain loop's time per tile, on two images\n")
     print("| layout | it waits, threads | it waits, processes |\n|---|---|---|")
     for layout, path in paths.items():
         shares = []
@@ -224,7 +225,7 @@ def waiting(paths: dict[str, Path], grid: TileGrid, workers: int, tile: dict[str
             of_first = first.stats.waited_for_first / first.stats.seconds
             shares.append(
                 f"{waited / (first.stats.seconds + second.stats.seconds):.1%} "
-                f"({first.stats.waited_share:.1%}, of it {of_first:.1%} for the first tile; "
+                f"({first.stats.waited_share:.1%}, of it {of_first:.1%} for the first tile, "
                 f"then {second.stats.waited_share:.1%})"
             )
         print(f"| {layout} | {shares[0]} | {shares[1]} |", flush=True)
@@ -299,11 +300,13 @@ def memory(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=12000, help="side of the image (12000)")
+    parser.add_argument(
+        "--size", type=int, default=12000, help="side of the image in pixels (12000)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all contestants (3)")
     parser.add_argument("--layouts", nargs="+", default=LAYOUTS, choices=LAYOUTS)
     arguments = parser.parse_args()
-    # The plain loops want a cache that holds a row of windows. They get one for the whole image.
+    # The plain loops need a cache that holds a row of windows. They get one for the whole image.
     os.environ.setdefault("GDAL_CACHEMAX", "600")
     workers = min(2, len(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as name:

@@ -1,7 +1,7 @@
-"""What the reader is compared with. Each yields `(index, pixels)` of all tiles, (C, h, w), uint8.
+"""What the reader is compared with: each yields `(index, pixels)` of all tiles, (C, h, w), uint8.
 
 A contestant is a function of a path, a grid and a number of workers. All fill windows that reach
-outside the image with zeros.
+outside of the image with zeros.
 """
 
 import collections
@@ -39,7 +39,7 @@ def boundless(grid: TileGrid, index: int, read: Read, bands: int = 3) -> np.ndar
 
 
 def rasterio_read(path: Path, **options: object) -> Read:
-    """The fastest plain read: handles are kept, and GDAL's cache is large (environment)."""
+    """The fastest plain read: it keeps its handles, and GDAL's cache is as large as it helps."""
     warnings.simplefilter("ignore")
     first = rasterio.open(path, **options)
     files = [rasterio.open(name, **options) for name in first.subdatasets] or [first]
@@ -78,7 +78,7 @@ def in_order(tiles: Iterator[tuple[int, np.ndarray]]) -> Tiles:
 
 
 class Halves(IterableDataset):
-    """Each worker reads its own columns from the top, so its tiles share decoded blocks."""
+    """Each worker reads its own columns from the top, so neighbours share what is decoded."""
 
     def __init__(self, path: Path, grid: TileGrid) -> None:
         self.path, self.grid = path, grid
@@ -94,7 +94,7 @@ class Halves(IterableDataset):
 
 @functools.lru_cache(maxsize=1)
 def _loader(path: Path, grid: TileGrid, workers: int) -> DataLoader:
-    """Its workers stay, as ours do. Only the first round would time their start."""
+    """A loader whose workers stay, as ours do. Only the first round times their start."""
     halves = Halves(path, grid)
     return DataLoader(halves, batch_size=None, num_workers=workers, persistent_workers=True)
 
@@ -193,10 +193,10 @@ def tifffile_zarr(path: Path, grid: TileGrid, workers: int) -> Tiles:
 
 
 def pyvips_crop(path: Path, grid: TileGrid, _workers: int) -> Tiles:
-    """libvips decodes in one thread per core, fastest into memory for all pixels."""
+    """libvips decodes with one thread per core. It is fastest into memory for all pixels."""
     import pyvips
 
-    pyvips.cache_set_max(0)  # or it finds what the round before decoded
+    pyvips.cache_set_max(0)  # else it finds the image that the round before has decoded
     pages = [pyvips.Image.new_from_file(str(path), memory=True)]
     if pages[0].bands == 1:
         pages = [pyvips.Image.new_from_file(str(path), page=page, memory=True) for page in range(3)]

@@ -42,7 +42,7 @@ def seen_by_tifffile(path: Path, bands: int) -> np.ndarray:
 
 
 def window_of(image: np.ndarray, window: Window, scale: int, fill: Fill) -> np.ndarray:
-    """Return a window of a whole image (C, H, W) the slow way: numpy's padding, then OpenCV."""
+    """Return a window of a whole image (C, H, W) the slow way: numpy pads, then OpenCV shrinks."""
     before = (max(0, -window.row), max(0, -window.col))
     after = (
         max(0, window.bottom - image.shape[1]),

@@ -1,7 +1,8 @@
 """The tiles of an image, decoded by threads or processes, each block of the file once.
 
-`reader` has the class, and what was measured; `pieces` cuts the image for `workers`, which decode
-into memory that is `shared`; a `tile_pass` hands out the one and hands on the other.
+`reader` has the class that users call. `pieces` cuts the image for `workers`. These decode into
+memory that is `shared`. A `tile_pass` hands pieces to workers and tiles to the caller.
+`foreground` says which tiles are worth reading.
 """
 
 from kernelkit.reader.reader import Batch, ReaderPool, ReaderStats, TileReader

@@ -1,7 +1,7 @@
 """The size of GDAL's cache of decoded blocks, which all datasets of a process share.
 
-By default it grows to 5 % of the machine's memory in every process. Whoever reads each block once,
-or knows how many it needs again, can say less; while several do, the largest wins.
+By default it grows to 5 % of the machine's memory in every process. A reader that reads each block
+once needs less. If several readers set a limit, the largest counts.
 """
 
 import threading
@@ -17,10 +17,11 @@ _original = 0
 
 
 class BlockCacheLimit:
-    """Keeps the cache at `size` bytes until `lift` is called, from whichever thread.
+    """A limit of `size` bytes on the cache, until any thread calls `lift`.
 
-    Not `rasterio.Env`: its blocks must nest, and those of two threads that read at the same time do
-    not; the cache would stay small for good. (In an Env, mind, GDAL_CACHEMAX=64 is 64 bytes.)
+    `rasterio.Env` would not do. Its blocks must nest, and those of two threads that read at the
+    same time do not. The cache would then stay small for good. (In an Env, GDAL_CACHEMAX=64 is 64
+    bytes.)
     """
 
     def __init__(self, size: int) -> None:
@@ -33,7 +34,7 @@ class BlockCacheLimit:
             set_block_cache(max(limit._size for limit in _live))
 
     def lift(self) -> None:
-        """End the limit; a second time changes nothing."""
+        """End the limit. A second call changes nothing."""
         with _lock:
             if self in _live:
                 _live.remove(self)
@@ -41,5 +42,5 @@ class BlockCacheLimit:
 
 
 def set_block_cache(size: int) -> None:
-    """Set the cache's size, in bytes, for good."""
+    """Set the cache's size in bytes, for good."""
     set_gdal_config(_OPTION, size)

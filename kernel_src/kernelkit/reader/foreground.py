@@ -1,17 +1,16 @@
 """Which tiles of a grid are worth reading, judged on a thumbnail.
 
-Most of a slide is glass. A tile without foreground need not be predicted: it is background, and
-counts as skipped in the report. Two rules, as winners used them:
+Most of a slide is glass. A tile without foreground is background and need not be predicted. The
+report counts it as skipped. There are two rules, as winners used them:
 
-- `saturation`: stained tissue is coloured, glass and shadows are grey. A tile is kept where more
-  than 1000 of each 256^2 pixels (a fraction of .015) have an HSV saturation above 40 (HuBMAP 2021,
-  3rd place).
-- `grey`: scanners fill what they skipped with black, and glass is white. A tile is kept where more
-  than a fraction of it lies between two grey values; 10 and 205 are those by which the 2nd place
-  left empty tiles out of training, and a fraction of .25 is what UBC-OCEAN's winners asked of a
-  patch.
+- `saturation`: stained tissue is coloured, while glass and shadows are grey. A tile is kept if more
+  than .015 of it has an HSV saturation above 40. HuBMAP 2021's 3rd place asked for more than 1000
+  of 256^2 pixels.
+- `grey`: scanners fill what they skipped with black, and glass is white. A tile is kept if more
+  than a fraction of it lies between two grey values. HuBMAP 2021's 2nd place took 10 and 205 to
+  leave empty tiles out of training. UBC-OCEAN's winners asked for a fraction of .25 of a patch.
 
-A mask of one's own does as well: `tiles_in_mask`.
+`tiles_in_mask` takes any other mask of the foreground.
 """
 
 import numpy as np
@@ -25,9 +24,9 @@ __all__ = ["foreground_mask", "foreground_tiles", "tiles_in_mask"]
 
 
 def foreground_tiles(slide: Slide, grid: TileGrid, rule: ForegroundRule | None) -> list[int]:
-    """Return the indices of the tiles to read, ascending: all of them without a rule.
+    """Return the indices of the tiles to read, ascending. Without a rule it is all of them.
 
-    Unless the file has overviews, its thumbnail costs as much as reading it; that pays where the
+    Unless the file has overviews, its thumbnail costs as much as reading it. That pays if the
     models cost more.
     """
     if rule is None:
@@ -40,8 +39,8 @@ def foreground_tiles(slide: Slide, grid: TileGrid, rule: ForegroundRule | None) 
 def foreground_mask(pixels: np.ndarray, rule: ForegroundRule) -> np.ndarray:
     """Return where pixels (C, h, w) are foreground, (h, w) bool.
 
-    Saturation is OpenCV's, 255 (max - min) / max over the bands; grey is their mean, in the image's
-    own units.
+    Saturation is OpenCV's, 255 (max - min) / max over the bands. Grey is the mean of the bands, in
+    the image's own units.
     """
     values = pixels.astype(np.float32)
     if rule.rule == "saturation":
@@ -53,13 +52,25 @@ def foreground_mask(pixels: np.ndarray, rule: ForegroundRule) -> np.ndarray:
 
 
 def tiles_in_mask(mask: np.ndarray, grid: TileGrid, fraction: float = 0.0) -> list[int]:
-    """Return the tiles more than `fraction` of whose core lies in `mask`, ascending.
+    """Return the indices of the tiles whose core lies in a mask, ascending.
 
-    `mask` is (h, w) bool and shows the whole image, at any resolution.
+    Parameters
+    ----------
+    mask
+        (h, w) bool. It shows the whole image, at any resolution.
+    grid
+        The tiles to choose from.
+    fraction
+        More than this share of a core must lie in the mask.
+
+    Raises
+    ------
+    GridError
+        The mask is not (h, w), or is empty.
     """
     if mask.ndim != 2 or not mask.size:
         raise GridError(f"found a mask of shape {mask.shape}, wanted (height, width)")
-    # sums over all rectangles from the upper left corner: four of them give any rectangle's
+    # The sums over all rectangles from the upper left corner. Four of them give any rectangle's.
     sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
     sums[1:, 1:] = mask.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
     kept = []
@@ -73,5 +84,5 @@ def tiles_in_mask(mask: np.ndarray, grid: TileGrid, fraction: float = 0.0) -> li
 
 
 def _span(start: int, stop: int, size: int, length: int) -> tuple[int, int]:
-    """Return the pixels of an axis of `size` that [start, stop) of one of `length` touches."""
+    """Carry [start, stop) from an axis of `length` pixels to one of `size`, rounded outward."""
     return start * size // length, -(-stop * size // length)

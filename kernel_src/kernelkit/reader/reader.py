@@ -1,29 +1,16 @@
 """Iterate over the tiles of an image as fast as the cores can decode the file.
 
-    >>> grid = TileGrid(slide.height, slide.width, core=1536, pad=384, scale=3)  # doctest: +SKIP
-    >>> for tile, pixels in TileReader(slide, grid, workers=2):                  # doctest: +SKIP
-    ...     predict(tile, pixels)  # (3, 768, 768) uint8
+    grid = TileGrid(slide.height, slide.width, core=1536, pad=384, scale=3)
+    for tile, pixels in TileReader(slide, grid, workers=2):
+        predict(tile, pixels)  # (3, 768, 768) uint8
 
-Workers decode disjoint pieces of the image along the file's own blocks, each once, shrink them to
-the network's scale and copy them into every tile that they touch; a tile is the consumer's once its
-last piece is in. One reader alone reads each tile's window behind a cache instead (see
-`tile_pass`). `make bench ONLY=reader`, 2 cores, 12000 x 12000 x 3, windows of 2304 with 384 of pad,
-medians of 3 rounds, times the speed of a plain loop (rasterio, one process, handles kept):
+Workers decode disjoint pieces of the image along the file's own blocks, each piece once. They
+shrink a piece to the network's scale and copy it into every tile that it touches. The caller gets a
+tile once its last piece is in. One reader alone reads each tile's window behind a cache instead,
+see `tile_pass`. `docs/benchmarks.md` has the speeds beside those of other readers.
 
-| | LZW | deflate | JPEG | none | strips of 8 | of 1 | 3 pages |
-|---|---|---|---|---|---|---|---|
-| inline | 1.04 | .98 | 1.03 | 1.13 | 1.00 | 1.13 | 1.05 |
-| 2 threads | 1.90 | 1.73 | 1.76 | 1.45 | 1.72 | 1.88 | 1.92 |
-| 2 processes | 1.85 | 1.68 | 1.76 | 1.35 | 1.62 | 1.73 | 1.81 |
-| torch's DataLoader, each worker its columns | 1.20 | .97 | .89 | .36 | .78 | .85 | 1.14 |
-| the plain loop with GDAL's own threads | 1.63 | .98 | 1.49 | .75 | 1.64 | 1.10 | 1.00 |
-| what decoding alone allows | 2.14 | 2.11 | 2.17 | 2.96 | 2.00 | 2.46 | 2.14 |
-
-DataLoader hands over whole tiles, so what these share is decoded by both of its workers, and is
-copied once more into a tensor; GDAL's threads do not read ahead of the consumer, and help where a
-read spans many blocks of a kind that they know. Threads and processes share all their code and are
-equally fast; processes are the default, since a decoder that dies over a broken file then costs one
-image, not the notebook.
+Threads and processes share all their code and are equally fast. Processes are the default. If a
+decoder dies over a broken file, that costs one image and not the notebook.
 """
 
 import time
@@ -43,24 +30,43 @@ __all__ = ["Batch", "ReaderPool", "ReaderStats", "TileReader"]
 
 
 class TileReader(AbstractContextManager):
-    """Iterates over `(tile, pixels)` in the grid's order, the same bytes whatever the workers.
+    """The tiles of an image: iterating gives `(tile, pixels)` in the grid's order.
 
-    `pixels` is (bands, net_size, net_size) in the image's dtype, an array of its own that the
-    consumer may keep or change. A reader can be iterated again; each pass reads anew.
+    `pixels` is (bands, net_size, net_size) in the image's dtype. The bytes do not depend on the
+    workers. Each array is the caller's own, to keep or to change. A reader can be iterated again,
+    and then reads again. The end of a pass gives back threads, processes, memory and files. So does
+    a caller that leaves the loop early.
 
-    `slide`    the image, or its path
-    `grid`     its tiles
-    `workers`  how many processes decode: 0 decodes in the calling thread, when a tile is asked for.
-               Or a `ReaderPool`, which serves one reader after the other, and may use threads
-    `indices`  which tiles to deliver, in ascending order; all by default
-    `fill`     what lies outside the image: "zero", "reflect" or "edge"
-    `strict`   raise SlideError where a block of the file cannot be decoded. Otherwise it is tried
-               once more and then zeroed, and the tiles that see it are listed in `bad_tiles`
-    `pin`      put the tiles into page-locked memory, from which a GPU copies without waiting
-    `timeout`  seconds without any progress after which the workers are given up
+    Parameters
+    ----------
+    slide
+        The image, or its path.
+    grid
+        Its tiles.
+    workers
+        How many processes decode. 0 decodes in the calling thread, one tile at a time. A
+        `ReaderPool` serves several readers, one after the other, and may use threads.
+    indices
+        Which tiles to deliver, in ascending order. None delivers all.
+    fill
+        What stands outside the image: "zero", "reflect" or "edge".
+    strict
+        Raise SlideError if a block of the file cannot be decoded. Otherwise the block is tried once
+        more and then zeroed. `bad_tiles` lists the tiles that see it.
+    timeout
+        After so many seconds without progress the workers are given up.
 
-    ReaderError means that a worker died or is stuck. Whatever happens, and also when the consumer
-    leaves the loop, threads, processes, memory and files are given back.
+    Attributes
+    ----------
+    stats
+        What the last pass delivered, and who waited for whom.
+
+    Raises
+    ------
+    SlideError
+        The image is missing or gone, or a block does not decode and `strict` is on.
+    ReaderError
+        A worker died or is stuck.
     """
 
     def __init__(
@@ -72,7 +78,6 @@ class TileReader(AbstractContextManager):
         indices: Sequence[int] | None = None,
         fill: Fill = "zero",
         strict: bool = False,
-        pin: bool = False,
         timeout: float = 300.0,
     ) -> None:
         if not isinstance(slide, Slide):
@@ -82,7 +87,7 @@ class TileReader(AbstractContextManager):
         self.grid = grid
         self.workers = workers
         self.indices: Sequence[int] = range(len(grid)) if indices is None else indices
-        self.options = ReadOptions(fill, strict, pin, timeout)
+        self.options = ReadOptions(fill, strict, timeout)
         self.stats = ReaderStats()
         self._begun: TilePass | None = None
         self._following: TileReader | None = None
@@ -95,7 +100,7 @@ class TileReader(AbstractContextManager):
             yield batch.tiles[0], batch.pixels[0]
 
     def batches(self, size: int) -> Generator[Batch]:
-        """Iterate over batches of `size` tiles, the last one smaller: (n, bands, h, w) at once."""
+        """Iterate over batches of `size` tiles, (n, bands, h, w). The last one may be smaller."""
         run = self._take(size)
         stats = self.stats = run.stats
         started = time.perf_counter()
@@ -119,16 +124,16 @@ class TileReader(AbstractContextManager):
             self._end(run)
 
     def start(self, size: int = 1) -> None:
-        """Begin to read ahead now, for a pass over batches of `size` tiles that will follow."""
+        """Begin to read ahead now, for a later pass over batches of `size` tiles."""
         if self._begun is None:
             self._begun = self._new_pass(size)
 
     def then(self, following: "TileReader") -> None:
-        """Have `following` read ahead as soon as the workers have this image's last piece."""
+        """Have the reader `following` read ahead once the workers have this image's last piece."""
         self._following = following
 
     def _take(self, size: int) -> TilePass:
-        """Return the pass that was started before, or a new one."""
+        """Return the pass that `start` began, or a new one."""
         run, self._begun = self._begun, None
         if run is not None and run.size != size:
             self._end(run)
@@ -147,11 +152,11 @@ class TileReader(AbstractContextManager):
 
     @property
     def bad_tiles(self) -> list[int]:
-        """The indices of the tiles that see a block that could not be decoded."""
+        """The indices of the tiles with a block that could not be decoded."""
         return self.stats.bad_tiles
 
     def close(self) -> None:
-        """Stop reading ahead, if that was begun."""
+        """Stop reading ahead, if that has begun."""
         if self._begun is not None:
             self._end(self._begun)
             self._begun = None

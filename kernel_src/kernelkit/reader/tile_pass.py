@@ -21,22 +21,29 @@ from kernelkit.vocabulary import Fill
 
 __all__ = ["Batch", "ReadOptions", "ReaderStats", "TilePass"]
 
-# What the tiles that are read ahead may take, in bytes. It is reached by wide slides at full
-# resolution: 50 000 columns in tiles of 2304 peak at 0.9 GB over all processes (PSS) if the file
-# is tiled and at 1.15 GB if in strips, which end a whole row of tiles at once; at scale 3
-# they take 0.3 GB.
+# What the tiles that are read ahead may take, in bytes. Wide slides at full resolution reach it.
+# 50 000 columns in tiles of 2304 peak at 0.9 GB over all processes (PSS) if the file is tiled. They
+# peak at 1.15 GB in strips, which end a whole row of tiles at once. At scale 3 they take 0.3 GB.
 _AHEAD_BYTES = 96 << 20
-# what workers get to finish their pieces after the consumer has left, in seconds
+# How long workers may take to finish their pieces after the caller has left, in seconds.
 _GRACE = 10.0
-# each worker gets at least this much cache of decoded blocks
+# Each worker gets at least this much cache of decoded blocks, in bytes.
 _SMALLEST_CACHE = 16 << 20
-# and one that keeps what tiles share at most this much
+# A cache that keeps what tiles share gets at most this much, in bytes.
 _LARGEST_CACHE = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some tiles, and their pixels (n, bands, net_size, net_size) in the image's dtype."""
+    """Some tiles and their pixels.
+
+    Attributes
+    ----------
+    tiles
+        In the grid's order.
+    pixels
+        (n, bands, net_size, net_size) in the image's dtype.
+    """
 
     tiles: list[Tile]
     pixels: np.ndarray
@@ -44,21 +51,37 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How tiles are read: see `TileReader`."""
+    """How tiles are read, as `TileReader` describes it."""
 
-    fill: Fill = "zero"
-    strict: bool = False
-    pin: bool = False
-    timeout: float = 300.0
+    fill: Fill
+    strict: bool
+    timeout: float
 
 
 @dataclass
 class ReaderStats:
     """What a reader has delivered, and who waited for whom: is the disk, CPU or GPU the limit?
 
-    `seconds` is the time since the first tile was asked for, `waited` what of it the consumer spent
-    waiting for tiles, `waited_for_first` what of that passed before the first came, `decoding` the
-    sum over the workers of the time they spent decoding.
+    Attributes
+    ----------
+    workers
+        How many decode. 0 is the calling thread.
+    tiles, skipped
+        How many tiles were delivered, and how many of the grid were not wanted.
+    source_pixels
+        Pixels of the delivered windows, in the source.
+    seconds
+        Time since the first tile was asked for.
+    waited
+        The part of `seconds` in which the caller waited for tiles.
+    waited_for_first
+        The part of `waited` before the first tile came.
+    decoding
+        Time spent decoding, summed over the workers.
+    bad_windows
+        Windows of the image that could not be decoded.
+    bad_tiles
+        Indices of the tiles that see one of them.
     """
 
     workers: int = 0
@@ -74,24 +97,24 @@ class ReaderStats:
 
     @property
     def mpx_per_second(self) -> float:
-        """Source pixels of the windows delivered, in millions a second."""
+        """Source pixels of the delivered windows, in millions per second."""
         return self.source_pixels / 1e6 / self.seconds if self.seconds else 0.0
 
     @property
     def waited_share(self) -> float:
-        """The share of the time that the consumer waited for tiles."""
+        """The share of the time in which the caller waited for tiles."""
         return self.waited / self.seconds if self.seconds else 0.0
 
     @property
     def idle_share(self) -> float:
-        """The share of the workers' time in which they waited for the consumer."""
+        """The share of the workers' time in which they waited for the caller."""
         available = self.seconds * max(1, self.workers)
         return max(0.0, 1 - self.decoding / available) if available else 0.0
 
     def __str__(self) -> str:
         return (
             f"{self.tiles} tiles at {self.mpx_per_second:.0f} Mpx/s, {self.skipped} skipped, "
-            f"{len(self.bad_tiles)} bad; the consumer waited {self.waited_share:.0%} of the time, "
+            f"{len(self.bad_tiles)} bad. The caller waited {self.waited_share:.0%} of the time, "
             f"the readers {self.idle_share:.0%}"
         )
 
@@ -99,9 +122,18 @@ class ReaderStats:
 class TilePass:
     """One pass over the tiles `indices` of a slide, `size` at a time, through a pool of workers.
 
-    Pieces are handed over in the order in which the tiles need them, `_ahead` tiles before the
-    consumer gets there. A batch's memory is allocated when the first piece that touches it is
-    handed over, and becomes the consumer's when the last one has been decoded.
+    Workers get the pieces in the order in which the tiles need them, `_ahead` tiles before the
+    caller does. A batch gets its memory when the first piece that touches it is handed over. The
+    memory is the caller's once the last piece has been decoded.
+
+    Attributes
+    ----------
+    size
+        Tiles per batch.
+    stats
+        What has been delivered so far.
+    pool
+        The workers.
     """
 
     def __init__(
@@ -130,8 +162,8 @@ class TilePass:
         self._slots: dict[int, tuple[LocalArray | SharedArena, int]] = {}
         self._batch_shape = (size, slide.bands, grid.net_size, grid.net_size)
         self._arena: SharedArena | None = None
-        # threads do not need it, but memory of their own comes back to the heap in pieces: 0.1 GB
-        if not pool.shares_memory or (pool.workers and not options.pin and SharedArena.supported):
+        # Threads do not need it. But their own memory would fragment the heap, by 0.1 GB.
+        if not pool.shares_memory or (pool.workers and SharedArena.supported):
             self._arena = pool.arena(self._batch_shape, slide.dtype)
             self._arena.use()
         self._bad_windows: list[Window] = []
@@ -150,7 +182,12 @@ class TilePass:
     def next_batch(self) -> Batch | None:
         """Return the next batch, None after the last.
 
-        Raises SlideError or ReaderError; then `close` is all that is left to do.
+        Raises
+        ------
+        SlideError
+            The image is gone, or a block cannot be decoded and `strict` is on.
+        ReaderError
+            A worker died or is stuck.
         """
         first = self._delivered
         count = min(self.size, len(self._tiles) - first)
@@ -164,7 +201,7 @@ class TilePass:
         return Batch(tiles, self._take_batch(first // self.size)[:count])
 
     def close(self) -> None:
-        """Take back what has not been begun, wait for what has, and give back the memory."""
+        """Cancel pieces that have not begun, wait for the others, and give the memory back."""
         begun = [future for _, future in self._running if not future.cancel()]
         if wait_for(begun, _GRACE).not_done:
             self.pool.abandon()
@@ -179,7 +216,7 @@ class TilePass:
         self._cache_limit.lift()
 
     def _hand_over(self, wanted: int) -> None:
-        """Give the workers the pieces of the first `wanted` tiles, and those of some tiles more."""
+        """Give the workers the pieces of the first `wanted` tiles, and of some more tiles."""
         while self._waiting and self._waiting[0].tiles[0] < wanted + self._ahead:
             piece = self._waiting.popleft()
             task = PieceTask(
@@ -194,7 +231,7 @@ class TilePass:
             self._running.append((piece, self.pool.submit(task)))
 
     def _target(self, piece: Piece, position: int) -> Target:
-        """Say which part of a piece goes where in a tile."""
+        """Say which part of a piece goes where in the tile at `position`."""
         batch, offset = divmod(position, self.size)
         if batch not in self._slots:
             self._slots[batch] = self._new_slot()
@@ -209,22 +246,17 @@ class TilePass:
         )
 
     def _new_slot(self) -> tuple[LocalArray | SharedArena, int]:
-        """Return memory for a batch that the workers can write, and which slot of it is meant."""
+        """Return memory that the workers can write, and which slot of it is the batch's."""
         if self._arena is not None:
             return self._arena, self._arena.take()
-        return LocalArray(_empty(self._batch_shape, self._slide.dtype, self._options.pin)), 0
+        return LocalArray(np.empty(self._batch_shape, self._slide.dtype)), 0
 
     def _take_batch(self, batch: int) -> np.ndarray:
-        """Return a batch's pixels, which are the consumer's from now on."""
+        """Return a batch's pixels, which are the caller's from now on."""
         memory, slot = self._slots.pop(batch)
         if isinstance(memory, LocalArray):
             return memory.array
-        lent = memory.lend(slot)
-        if not self._options.pin:
-            return lent
-        pixels = _empty(lent.shape, lent.dtype, pin=True)
-        pixels[...] = lent
-        return pixels
+        return memory.lend(slot)
 
     def _wait_for_tiles(self, wanted: int) -> None:
         """Wait for the pieces of the first `wanted` tiles."""
@@ -234,7 +266,7 @@ class TilePass:
                 self.pool.abandon()
                 raise ReaderError(
                     f"{self._slide.paths[0]}: {piece.window} did not arrive within "
-                    f"{self._options.timeout:.0f} s; the disk or a reader is stuck, so read from "
+                    f"{self._options.timeout:.0f} s. The disk or a reader is stuck. Read from "
                     "another disk, or with workers=0"
                 )
             try:
@@ -242,8 +274,8 @@ class TilePass:
             except BrokenProcessPool as error:
                 self.pool.abandon()
                 raise ReaderError(
-                    f"{self._slide.paths[0]}: a reader process died, killed or out of memory, "
-                    f"before {piece.window} was read; use fewer workers, or threads"
+                    f"{self._slide.paths[0]}: a reader process died before {piece.window} was "
+                    "read. It was killed, or out of memory. Use fewer workers, or threads"
                 ) from error
             self._running.popleft()
             self.stats.decoding += result.seconds
@@ -253,7 +285,7 @@ class TilePass:
             known += new
 
     def _note_bad_tiles(self, tiles: list[Tile]) -> None:
-        """List the tiles that see something that could not be decoded."""
+        """List the tiles that see a window that could not be decoded."""
         top = tiles[0].read.row
         self._bad_windows = [window for window in self._bad_windows if window.bottom > top]
         for tile in tiles:
@@ -261,21 +293,11 @@ class TilePass:
                 self.stats.bad_tiles.append(tile.index)
 
 
-def _empty(shape: tuple[int, ...], dtype: np.dtype, pin: bool) -> np.ndarray:
-    """Return a new array, in page-locked memory if wanted."""
-    if not pin:
-        return np.empty(shape, dtype)
-    import torch  # only who has a GPU pins memory, and only he pays for this import
-
-    torch_dtype = torch.from_numpy(np.empty(0, dtype)).dtype
-    return torch.empty(shape, dtype=torch_dtype, pin_memory=True).numpy()
-
-
 def _tiles_ahead(slide: Slide, grid: TileGrid) -> int:
-    """Return how many tiles to read ahead of the consumer.
+    """Return how many tiles to read ahead of the caller: half a row and a few.
 
-    Half a row of tiles and a few: a strip of a file ends a whole row of tiles at once, and while
-    the consumer is at the rest of it, the next row is decoded.
+    A strip of a file ends a whole row of tiles at once. While the caller works on the rest of that
+    row, the next row is decoded.
     """
     tile_bytes = slide.bands * grid.net_size**2 * slide.dtype.itemsize
     return max(2, min(_AHEAD_BYTES // tile_bytes, 4 + grid.columns // 2))
@@ -284,10 +306,10 @@ def _tiles_ahead(slide: Slide, grid: TileGrid) -> int:
 def _reads_best_by_tile(slide: Slide, grid: TileGrid, workers: int) -> bool:
     """Whether reading each tile's whole window is faster than reading disjoint pieces once.
 
-    At full resolution a window lands in its tile without a copy. That pays (1.1-1.2 times) if what
-    tiles share is not decoded twice for it: one reader finds it in its cache, if that may be so
-    large, and blocks that are not compressed cost no more to read than to copy, but for strips, of
-    which each tile wants only a part.
+    At full resolution a window lands in its tile without a copy. That is 1.1 to 1.2 times as fast,
+    unless what tiles share is decoded twice. One reader finds it in its cache, if it fits there.
+    Blocks that are not compressed cost no more to read than to copy. Strips are the exception,
+    because each tile wants only a part of a strip.
     """
     if grid.scale > 1:
         return False
@@ -297,12 +319,12 @@ def _reads_best_by_tile(slide: Slide, grid: TileGrid, workers: int) -> bool:
 
 
 def _row_bytes(slide: Slide, grid: TileGrid) -> int:
-    """Return how much the blocks take that a row of tiles touches."""
+    """Return how many bytes the blocks take that a row of tiles touches."""
     rows = grid.tile_size + 2 * slide.block[0]
     return rows * (grid.bounds.width + slide.block[1]) * slide.bands * slide.dtype.itemsize
 
 
 def _cache_bytes(slide: Slide, grid: TileGrid) -> int:
-    """Return what a worker's cache must hold: twice the blocks that a piece touches."""
+    """Return how many bytes a worker's cache must hold: twice the blocks that a piece touches."""
     rows, columns = map(sum, zip(piece_size(grid, slide.block), slide.block, strict=True))
     return max(_SMALLEST_CACHE, 2 * rows * columns * slide.bands * slide.dtype.itemsize)

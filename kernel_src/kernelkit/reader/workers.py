@@ -1,9 +1,9 @@
-"""Threads or processes that decode pieces of images, each with the file open for itself.
+"""Threads or processes that decode pieces of images. Each opens the file for itself.
 
-The pools are those of the standard library: they notice a worker that dies, hand errors over, and
-leave nothing behind. What is added here is what they lack: workers that end when the process that
-started them is killed, that leave Ctrl-C to it, that do not import its main module, and that start
-afresh for the next image.
+The pools are the standard library's. They notice a worker that dies, hand errors over, and leave
+nothing behind. Four things are added here. Workers end when the process that started them is
+killed. They leave Ctrl-C to it. They do not import its main module. After a failure, new workers
+read the next image.
 """
 
 import contextlib
@@ -38,14 +38,23 @@ Kind = Literal["thread", "process"]
 StartMethod = Literal["fork", "spawn", "forkserver"]
 
 
-# Tuples: a piece has some twenty of them, and dataclasses take five times as long to pickle.
+# These are tuples because a dataclass takes five times as long to pickle. A piece has some twenty
+# targets.
 
 
 class Target(NamedTuple):
-    """Where a part of a piece goes: `memory.array[tile][:, rows, columns]`.
+    """Where a part of a piece goes, in pixels of the network's scale.
 
-    `part` is counted from the piece's corner, `place` from the tile's, both in pixels of the
-    network's scale.
+    Attributes
+    ----------
+    memory
+        Holds the tiles.
+    tile
+        Which of them.
+    part
+        The part of the piece, counted from the piece's corner.
+    place
+        Its place in the tile, counted from the tile's corner.
     """
 
     memory: LocalArray | SharedArena
@@ -55,14 +64,27 @@ class Target(NamedTuple):
 
     @property
     def pixels(self) -> np.ndarray:
-        """(bands, rows, columns), a view of the tile."""
+        """The place as a view of the tile, (bands, rows, columns)."""
         return self.memory.array[self.tile][(slice(None), *self.place.slices)]
 
 
 class PieceTask(NamedTuple):
     """What a worker must know to decode one piece of an image and copy it into its tiles.
 
-    `source` is the pickled slide, that is its path, by which a worker knows that it has it open.
+    Attributes
+    ----------
+    source
+        The pickled slide, which is its path. Workers keep slides open by it.
+    window
+        What to decode, in pixels of the source.
+    targets
+        Where its parts go.
+    scale, fill
+        As of `Slide.read`.
+    strict
+        Whether a block that does not decode is an error.
+    cache_bytes
+        The size of a worker process's cache of decoded blocks.
     """
 
     source: bytes
@@ -75,14 +97,14 @@ class PieceTask(NamedTuple):
 
 
 class PieceResult(NamedTuple):
-    """How long a piece took, in seconds, and what of it could not be decoded and was zeroed."""
+    """How long a piece took, in seconds, and the windows that would not decode and were zeroed."""
 
     seconds: float
     bad: tuple[Window, ...]
 
 
 class _OpenSlides(threading.local):
-    """The slides that one thread has open, at most two of them: this image's and the next one's."""
+    """The slides that one thread has open, at most two: this image's and the next one's."""
 
     def __init__(self) -> None:
         self._slides: dict[bytes, Slide] = {}
@@ -107,7 +129,7 @@ def _read_piece(slides: _OpenSlides, task: PieceTask) -> PieceResult:
     try:
         slide = slides.open(task.source)
     except SlideError as error:
-        raise SlideError(f"{error} (it was to be read at {task.window})") from error
+        raise SlideError(f"{error}. It was to be read at {task.window}") from error
     first, *others = task.targets
     wanted_whole = not others and first.part.area == task.window.area // task.scale**2
     straight = first.pixels if wanted_whole else None
@@ -123,7 +145,7 @@ def _read_piece(slides: _OpenSlides, task: PieceTask) -> PieceResult:
 
 
 def _read_what_is_left(slide: Slide, task: PieceTask) -> tuple[np.ndarray, list[Window]]:
-    """Read a piece block by block, and return it with the blocks that were zeroed instead."""
+    """Read a piece block by block. Return it, and the windows that were zeroed instead."""
     whole = task.window.shrunk(task.scale)
     pixels = np.zeros((slide.bands, whole.height, whole.width), slide.dtype)
     bad = []
@@ -140,13 +162,13 @@ def _read_what_is_left(slide: Slide, task: PieceTask) -> tuple[np.ndarray, list[
 
 
 def _cells(window: Window, height: int, width: int) -> Iterator[Window]:
-    """Iterate over the cells of a lattice that a window touches."""
+    """Iterate over the cells of `height` x `width` that a window touches."""
     for row in range(window.row // height * height, window.bottom, height):
         for col in range(window.col // width * width, window.right, width):
             yield Window(row, col, height, width)
 
 
-# a worker process has one thread that reads
+# Those of a worker process, which reads in one thread.
 _slides = _OpenSlides()
 
 
@@ -157,12 +179,13 @@ def _read_piece_in_process(task: PieceTask) -> PieceResult:
 
 def _start_worker() -> None:
     """Prepare a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who reads the tiles
+    # Ctrl-C is for the process that asked for the tiles
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, killed perhaps."""
+    """End this process as soon as the one that started it is gone."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -174,11 +197,11 @@ _hiding = threading.Lock()
 
 @contextlib.contextmanager
 def _main_module_hidden() -> Iterator[None]:
-    """Keep processes that are started meanwhile from importing the main module of this one.
+    """Keep processes that start meanwhile from importing the main module of this one.
 
-    Python has every process that it does not fork import the script that starts it, by its
-    `__file__` or `__spec__`, for functions that may lie there. Ours lie here, and the script may
-    import torch, which costs each worker seconds and 400 MB.
+    A process that Python does not fork imports the script that starts it, by `__file__` or
+    `__spec__`. It looks for functions there. But the workers' functions are in this module. The
+    script may import torch, which costs each worker seconds and 400 MB.
     """
     main = vars(sys.modules["__main__"])
     with _hiding:
@@ -194,7 +217,7 @@ def _main_module_hidden() -> Iterator[None]:
 
 
 class _Inline(Executor):
-    """An executor that does what it is given at once, in the calling thread."""
+    """An executor that runs each task at once, in the calling thread."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
         future: Future[T] = Future()
@@ -206,15 +229,19 @@ class _Inline(Executor):
 
 
 class ReaderPool(AbstractContextManager):
-    """Workers that decode pieces; one pool can serve many readers, one after the other.
+    """Workers that decode pieces. One pool can serve many readers, one after the other.
 
-    `workers`       how many; 0 decodes in the calling thread, when a piece is asked for
-    `kind`          "process", which survives whatever a broken file does to a decoder, or "thread",
-                    which starts at once
-    `start_method`  how processes are started: "forkserver" and "spawn" are safe whatever the caller
-                    has done before (threads, CUDA), "fork" starts fastest
+    Processes do not import the script that starts them. It needs no `if __name__ == "__main__"`.
 
-    Processes do not import the script that starts them: it needs no `if __name__ == "__main__"`.
+    Parameters
+    ----------
+    workers
+        How many. 0 decodes in the calling thread, one piece at a time.
+    kind
+        A "process" survives what a broken file does to a decoder. A "thread" starts at once.
+    start_method
+        How processes start. "forkserver" and "spawn" are safe after threads and CUDA have begun.
+        "fork" starts fastest.
     """
 
     def __init__(
@@ -236,7 +263,7 @@ class ReaderPool(AbstractContextManager):
     def submit(self, task: PieceTask) -> "Future[PieceResult]":
         """Have a piece decoded into its tiles.
 
-        The future raises SlideError where that fails, BrokenProcessPool where a worker died.
+        The future raises SlideError if that fails, and BrokenProcessPool if a worker died.
         """
         if self._executor is None:
             self._executor = self._start()
@@ -251,9 +278,9 @@ class ReaderPool(AbstractContextManager):
                 return self._executor.submit(_read_piece_in_process, task)
 
     def arena(self, batch: tuple[int, ...], dtype: np.dtype) -> SharedArena:
-        """Return shared memory for batches of this shape: that of the last pass if it fits.
+        """Return shared memory for batches of this shape. It is the last pass's, if that fits.
 
-        The caller is to `use` and `leave` it.
+        The caller must `use` and `leave` it.
         """
         if self._arena is None or (self._arena.batch, self._arena.dtype) != (batch, dtype):
             self._drop_arena()
@@ -272,22 +299,22 @@ class ReaderPool(AbstractContextManager):
         if self.kind == "thread":
             return ThreadPoolExecutor(self.workers, "kernelkit-reader")
         context = multiprocessing.get_context(self.start_method)
-        if self.start_method == "forkserver":  # then only the first pool waits for the imports
+        if self.start_method == "forkserver":  # so only the first pool waits for the imports
             context.set_forkserver_preload([__name__])
         return ProcessPoolExecutor(self.workers, context, _start_worker)
 
     def abandon(self) -> None:
-        """Kill the workers, or forget them if they are threads; later tasks get new ones."""
+        """Kill the workers, or forget them if they are threads. Later tasks get new ones."""
         executor, self._executor = self._executor, None
         if executor is None:
             return
-        # the public way, kill_workers, comes with Python 3.14
+        # kill_workers, the public way, comes with Python 3.14
         for process in list((getattr(executor, "_processes", None) or {}).values()):
             process.kill()
         executor.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """End the workers once they have finished what they are at."""
+        """End the workers once they have finished their pieces."""
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
