@@ -161,14 +161,14 @@ def options_of(case: Case, gpu: bool) -> list[tuple[str, str, Execution]]:
     if not gpu:
         return [
             ("bf16", "bf16", Execution()),
-            ("bf16, norms kept", "bf16", Execution(fold_norms=False)),
+            ("bf16, norms kept", "bf16", Execution(fuse_norms=False)),
             ("bf16, contiguous", "bf16", Execution(channels_last=False)),
             ("fp32", "fp32", Execution()),
         ]
     lines = [
         ("fp16", "fp16", Execution()),
         ("fp16, CUDA graph", "fp16", Execution(cuda_graph=True)),
-        ("fp16, norms kept", "fp16", Execution(fold_norms=False)),
+        ("fp16, norms kept", "fp16", Execution(fuse_norms=False)),
         ("bf16", "bf16", Execution()),
         ("fp16, contiguous", "fp16", Execution(channels_last=False)),
     ]

@@ -2,12 +2,13 @@
 
     make bench ONLY=slide, or benchmarks/bench_slide.py [--quick] [--workers 2]
 
-It shows what a real model's time is added to: reading, normalising, stitching and encoding. Each
-row runs in a process of its own, and its workers are started before the clock. Its parent adds up
-the PSS of that process and all its children, ten times per second. They hold what this script
-imports. "Reader alone" reads the same tiles and drops them. "x reader" is the time of the row as a
-multiple of it. The slides are made once and kept in build/bench. One is a wall of real H&E pixels,
-compressed. One has the size of HuBMAP's largest image and is sparse on disk.
+It measures reading, normalising, stitching and encoding. A real model's time comes on top. Each row
+runs in a process of its own, and its workers start before the clock. Ten times per second the
+parent adds up the PSS of that process and its children. It includes what this script imports.
+
+"Reader alone" reads the same tiles and drops them. "x reader" is the row's time as a multiple of
+that. The slides are made once and kept in build/bench. One is a wall of real H&E pixels,
+compressed. The other has the size of HuBMAP's largest image and is sparse on disk.
 """
 
 import argparse
@@ -41,7 +42,7 @@ DOWNLOADS, FOLDER = ROOT / "build/demo/downloads", ROOT / "build/bench"
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row of the table. If `blend` is None, it is the reader alone."""
+    """One row of the table. A `blend` of None is the reader alone."""
 
     name: str
     slide: str
@@ -72,7 +73,7 @@ def scenarios(quick: bool) -> list[Scenario]:
 
 
 def slide_file(name: str) -> Path:
-    """The slide of this name, made if it is not there yet."""
+    """Return the slide of this name. It is made if it is not there yet."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.tiff"
     if not path.exists():
@@ -88,7 +89,7 @@ def slide_file(name: str) -> Path:
 
 
 def write_sparse(path: Path, height: int, width: int) -> None:
-    """Write a slide with tissue in one corner and in its middle, 6144 x 6144 each."""
+    """Write a slide with tissue in one corner and in its middle, 6144 x 6144 pixels each."""
     piece = LargeSlide("piece", 6144, 6144, "lzw")
     pixels = np.concatenate(list(bands_of_rows(read_he_texture(DOWNLOADS), piece)))
     options = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "lzw"}
@@ -102,14 +103,14 @@ def write_sparse(path: Path, height: int, width: int) -> None:
 
 
 def run(scenario: Scenario, workers: int) -> dict[str, float]:
-    """Run one row in this process. Return the seconds in all and of its parts."""
+    """Run one row in this process. Return the seconds of all and of its parts."""
     path = slide_file(scenario.slide)
     torch.set_num_threads(1)  # the reader's workers have the other cores
     warm_up(scenario)
     with Slide(path) as slide, ReaderPool(workers) as pool:
         size = slide.height, slide.width
         grid = TileGrid(*size, core=scenario.core, pad=scenario.pad, scale=scenario.scale)
-        # Workers import what this script imports. That takes longer than the slide.
+        # workers import what this script imports, and that takes longer than the slide
         deque(TileReader(slide, grid, pool, indices=[0, len(grid) - 1]), maxlen=0)
         before = core_seconds()
         start = time.perf_counter()
@@ -129,20 +130,20 @@ def run(scenario: Scenario, workers: int) -> dict[str, float]:
 
 
 def core_seconds() -> float:
-    """Core seconds that this process and all below it have used."""
+    """Return the core seconds that this process and all below it have used."""
     return sum(sum(process.cpu_times()[:2]) for process in process_tree(os.getpid()))
 
 
 def stitch(reader: TileReader, canvas: Canvas) -> dict[str, float]:
     """Normalise, ask the model that does nothing, and stitch. Return the seconds of each."""
-    settings = NetworkInput(mean=(0.6226, 0.4284, 0.6705), std=(0.1246, 0.1719, 0.0956))
+    network_input = NetworkInput(mean=(0.6226, 0.4284, 0.6705), std=(0.1246, 0.1719, 0.0956))
     model = torch.nn.Identity()
     seconds = {"network": 0.0, "canvas": 0.0}
     # One tile at a time: arrays of larger batches leave the caches, and are mapped again each time.
     for tile, pixels in reader:
         asked = time.perf_counter()
         with torch.inference_mode():
-            answer = model(normalise(torch.from_numpy(pixels)[None], settings))
+            answer = model(normalise(torch.from_numpy(pixels)[None], network_input))
             probabilities = answer[0, :1].sigmoid().numpy()
         answered = time.perf_counter()
         canvas.add(tile, probabilities)
@@ -162,7 +163,7 @@ def warm_up(scenario: Scenario) -> None:
 
 
 def watched(command: list[str]) -> dict[str, float]:
-    """What a command prints, and the peak of PSS of its processes in bytes."""
+    """Return what a command answers, and the peak PSS of it and its children in bytes."""
     peak = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
@@ -170,7 +171,7 @@ def watched(command: list[str]) -> dict[str, float]:
             time.sleep(0.1)
         output = process.stdout.read() if process.stdout else ""
         if process.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
+            raise SystemExit(f"{' '.join(command)}: ended with exit code {process.returncode}")
     found = json.loads(output.splitlines()[-1])
     return found | {"peak": peak}
 

@@ -38,7 +38,7 @@ class Seat:
         self._precision = precision
         self._module = member.module
         looked_into = member.kind != "program"
-        if looked_into and execution.fold_norms:
+        if looked_into and execution.fuse_norms:
             self._fold_norms()
         if looked_into and execution.half_weights and precision != torch.float32:
             _halve_weights(self._module, precision)

@@ -1,6 +1,6 @@
 """A recipe: everything that one competition decides, in one YAML file with checked keys.
 
-The recipes that come with kernelkit lie in this folder, one YAML file per competition.
+kernelkit's own recipes lie in this folder, one YAML file per competition.
 """
 
 from kernelkit.recipe.recipe import Recipe

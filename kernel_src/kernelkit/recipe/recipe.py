@@ -1,7 +1,7 @@
 """A recipe: everything that one competition decides, in one YAML file with checked keys.
 
 A recipe says what to read, which models look at it, how their answers are merged and what is
-written. It holds no paths of a machine: those are the notebook's parameters.
+written. It holds no paths of a machine. Those are the notebook's parameters.
 
 >>> recipe = Recipe.load("hubmap")
 >>> recipe.tiles.core, recipe.tiles.pad, recipe.tiles.scale
@@ -35,9 +35,26 @@ __all__ = ["Recipe"]
 
 
 class Recipe(Section):
-    """One competition's settings; read it with `Recipe.load`.
+    """All that one competition decides. `Recipe.load` reads it.
 
-    `disagreement` asks for a thumbnail an image of where the ensemble's members differ.
+    Attributes
+    ----------
+    name, summary
+        What the recipe is called, and what it is for. No result depends on them.
+    competition, tiles, stitching, execution
+        Sections of their own.
+    foreground
+        Which tiles are worth reading. None reads all.
+    ensembles
+        The models for each kind of image. The first ensemble that fits an image predicts it.
+    batch
+        Tiles per batch.
+    precision
+        The arithmetic of the networks: "auto", "fp32", "bf16" or "fp16".
+    hours
+        How long a session may last.
+    disagreement
+        Whether to draw one thumbnail per image of where the ensemble's members differ.
     """
 
     name: str
@@ -58,7 +75,7 @@ class Recipe(Section):
     def _names_differ(cls, ensembles: tuple[EnsembleRecipe, ...]) -> tuple[EnsembleRecipe, ...]:
         names = [ensemble.name for ensemble in ensembles]
         if len(set(names)) < len(names):
-            raise ValueError(f"two ensembles have the same name: {', '.join(names)}")
+            raise ValueError(f"found ensembles {', '.join(names)}, wanted names that differ")
         return ensembles
 
     @classmethod
@@ -74,34 +91,34 @@ class Recipe(Section):
         Raises
         ------
         RecipeError
-            No such recipe, not YAML, or a key or value that a recipe cannot have.
+            There is no such recipe, it is not YAML, or a key or value of it is wrong.
         """
         path = Path(name_or_path)
         if path.suffix in (".yaml", ".yml"):
             if not path.is_file():
-                raise RecipeError(f"{path}: there is no such recipe file; check the path.")
+                raise RecipeError(f"{path}: there is no such recipe file. Check the path")
             text = path.read_text(encoding="utf-8")
         elif str(name_or_path) in cls.names():
             own = resources.files("kernelkit") / "recipe" / f"{name_or_path}.yaml"
             text = own.read_text(encoding="utf-8")
         else:
             raise RecipeError(
-                f"{name_or_path}: there is no such recipe; name one of {', '.join(cls.names())}, "
-                "or give the path of a .yaml file."
+                f"{name_or_path}: there is no such recipe. Name one of {', '.join(cls.names())}, "
+                "or give the path of a .yaml file"
             )
         return cls.parse(text, source=str(name_or_path))
 
     @classmethod
     def parse(cls, text: str, source: str = "recipe") -> Self:
-        """Read a recipe from YAML text; `source` is what error messages call it."""
+        """Read a recipe from YAML text. Error messages call it `source`."""
         try:
             content = yaml.safe_load(text)
         except yaml.YAMLError as error:
             where = getattr(error, "problem_mark", None)
             line = f" at line {where.line + 1}" if where else ""
-            raise RecipeError(f"{source}: this is not valid YAML{line}; correct it.") from error
+            raise RecipeError(f"{source}: this is not valid YAML{line}. Correct it") from error
         if not isinstance(content, dict):
-            raise RecipeError(f"{source}: a recipe is a mapping of keys, not {content!r}.")
+            raise RecipeError(f"{source}: found {content!r}, wanted a recipe's keys and values")
         return cls._validated(content, source)
 
     @classmethod
@@ -111,67 +128,91 @@ class Recipe(Section):
         except ValidationError as error:
             raise RecipeError(f"{source}: {_first_problem(cls, error)}") from error
 
-    def override(self, **settings: Any) -> Self:
-        """A copy with some settings replaced; a key reaches into sections with `__`.
+    def override(self, **changes: Any) -> Self:
+        """Return a copy with other values, written as in the YAML.
 
-        `recipe.override(tiles__core=1024, batch=4)`; None leaves a setting as it is.
+        Of a section only the keys that are named change. A list is replaced as a whole.
+
+        >>> changed = Recipe.load("hubmap").override(tiles={"core": 768}, batch=4)
+        >>> changed.tiles.core, changed.tiles.pad, changed.batch
+        (768, 384, 4)
+
+        Raises
+        ------
+        RecipeError
+            There is no such key, or it cannot have this value.
         """
-        content = self.model_dump()
-        for dotted, value in settings.items():
-            if value is None:
-                continue
-            *sections, key = dotted.split("__")
-            section = content
-            for name in sections:
-                section = section.get(name, {})
-            if key not in section:
-                raise RecipeError(f"{self.name}: there is no setting {dotted} to override.")
-            section[key] = value
-        return self._validated(content, self.name)
+        return self._validated(_merged(self.model_dump(), changes), self.name)
 
     def with_tiles(self, tile: int | None, overlap: int | None) -> Self:
-        """A copy with another tile side and overlap in source pixels; None keeps the recipe's."""
+        """Return a copy with another tile side and overlap, in source pixels.
+
+        None keeps the recipe's. An overlap is even, because each of two neighbours reads half of it
+        beyond its core.
+
+        Raises
+        ------
+        RecipeError
+            The overlap is odd or negative, or not smaller than the tile.
+        """
         tile = self.tiles.tile if tile is None else tile
         overlap = self.tiles.overlap if overlap is None else overlap
         if overlap < 0 or overlap % 2 or overlap >= tile:
             raise RecipeError(
-                f"{self.name}: an overlap of {overlap} does not go with tiles of {tile}; "
-                "give an even number from 0 up to less than the tile."
+                f"{self.name}: found an overlap of {overlap} with tiles of {tile}. Give an even "
+                "number of 0 or more that is less than the tile"
             )
-        return self.override(tiles__core=tile - overlap, tiles__pad=overlap // 2)
+        return self.override(tiles={"core": tile - overlap, "pad": overlap // 2})
 
     def ensemble_for(self, bands: int, dtype: str) -> EnsembleRecipe:
-        """The first ensemble that is for images with `bands` bands of `dtype`."""
+        """Return the first ensemble for images with `bands` bands of `dtype`.
+
+        Raises
+        ------
+        RecipeError
+            No ensemble is for such images.
+        """
         for ensemble in self.ensembles:
             if ensemble.when.fits(bands, dtype):
                 return ensemble
-        kinds = "; ".join(f"{e.name}: {e.when}" for e in self.ensembles)
+        kinds = " or ".join(f"{e.when} ({e.name})" for e in self.ensembles)
         raise RecipeError(
-            f"{self.name}: no ensemble is for an image with {bands} band(s) of {dtype} ({kinds}); "
-            "add one, or widen a 'when'."
+            f"{self.name}: found an image with {bands} band(s) of {dtype}, wanted {kinds}. Add an "
+            "ensemble for it, or widen a 'when'"
         )
 
     def describe(self) -> str:
-        """The recipe in a few sentences, as its authors would say it."""
+        """Return the recipe in a few sentences, as its authors would say it."""
         tiles = self.tiles
         lines = [
             f"{self.name}: {self.summary}",
-            f"tiles of {tiles.tile} px, {tiles.core} px of them core, read at scale {tiles.scale}; "
-            f"stitched by {self.stitching.blend}; batches of {self.batch}",
+            f"tiles of {tiles.tile} px, {tiles.core} px of them core, read at scale {tiles.scale}, "
+            f"stitched by {self.stitching.blend}, in batches of {self.batch}",
         ]
         return "\n".join([*lines, *(ensemble.describe() for ensemble in self.ensembles)])
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of all that a mask depends on: masks are reused only under the same one."""
-        settings = self.model_dump_json(exclude={"name", "summary", "competition", "hours"})
-        return hashlib.sha256(settings.encode()).hexdigest()[:16]
+        """A short hash of all that a mask depends on. Only masks of the same hash are reused."""
+        content = self.model_dump_json(exclude={"name", "summary", "competition", "hours"})
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `content` with the values of `changes`, section by section."""
+    merged = dict(content)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _merged(old, value)
+        merged[key] = value
+    return merged
 
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
-    """One finding of a failed validation, as a sentence that names the key.
+    """Return one finding of a failed validation, as a sentence that names the key.
 
-    A misspelt key comes first: it is often the reason why another seems to be missing.
+    A misspelt key comes first. Often it is the reason why another key seems to be missing.
     """
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     problem = problems[0]
@@ -179,18 +220,18 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         known = _keys_at(model, problem["loc"][:-1])
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}."
-        return f"the key {place} does not exist; {remedy}"
+        remedy = f"Did you mean {close[0]}?" if close else f"Known here are {', '.join(known)}"
+        return f"the key {place} does not exist. {remedy}"
     if problem["type"] == "missing":
-        return f"the key {place} is missing; add it."
+        return f"the key {place} is missing. Add it"
     message = problem["msg"].removeprefix("Value error, ")
     if isinstance(problem["input"], dict):
-        return f"{place}: {message}."
-    return f"{place}: {message} (found {problem['input']!r})."
+        return f"{place}: {message}"
+    return f"{place}: {message} (found {problem['input']!r})"
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the section at `location` of a recipe may have."""
+    """Return the keys that the section at `location` of a recipe may have."""
     for part in location:
         if isinstance(part, int):
             continue

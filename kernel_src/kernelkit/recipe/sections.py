@@ -1,7 +1,7 @@
-"""The sections of a recipe: typed settings that refuse keys they do not know."""
+"""The sections of a recipe: typed values that refuse keys they do not know."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,7 @@ from kernelkit.vocabulary import (
     Order,
     Prefer,
     Upsample,
+    choices,
 )
 
 __all__ = [
@@ -44,9 +45,10 @@ __all__ = [
     "Tiles",
 ]
 
+# "mean of logits", or "tsharpen(0.5) of probabilities"
 _MERGE_SENTENCE = re.compile(
-    r"(?P<how>mean|gmean|max|vote|tsharpen)(?:\((?P<temperature>[0-9.]+)\))?"
-    r" of (?P<of>logits|probabilities)"
+    rf"(?P<how>{'|'.join(get_args(MergeMethod))})(?:\((?P<temperature>[0-9.]+)\))?"
+    rf" of (?P<of>{'|'.join(get_args(Domain))})"
 )
 
 
@@ -57,7 +59,17 @@ class Section(BaseModel):
 
 
 class RLEConvention(Section):
-    """How a mask becomes text: the order of its pixels, the first position, the empty mask."""
+    """How a mask becomes text.
+
+    Attributes
+    ----------
+    order
+        Of the mask's pixels: down the columns, or along the rows.
+    base
+        The position of the first pixel.
+    empty
+        What stands for a mask without pixels.
+    """
 
     order: Order = "column"
     base: Literal[0, 1] = 1
@@ -65,7 +77,23 @@ class RLEConvention(Section):
 
 
 class Competition(Section):
-    """What the competition's folder holds, and the columns that its submission wants."""
+    """What the competition's folder holds, and the columns that its submission wants.
+
+    Attributes
+    ----------
+    slug
+        Kaggle's name of the competition.
+    images
+        The folder of the test images, below the competition's folder.
+    suffixes
+        Files with one of these suffixes are images. An image's id is its file's stem.
+    sample
+        The sample submission, below the competition's folder.
+    id_column, rle_column
+        The columns of the submission.
+    rle
+        How its masks become text.
+    """
 
     slug: str
     images: str = "test"
@@ -79,8 +107,19 @@ class Competition(Section):
 class Tiles(Section):
     """The tile grid, in pixels of the source image.
 
-    `core` is the side of the square that counts, `pad` the context on each of its sides, `scale`
-    the whole factor by which a read window is averaged down before the network sees it.
+    Attributes
+    ----------
+    core
+        The side of the square that counts.
+    pad
+        The context on each of its sides.
+    scale
+        The whole factor by which a window is averaged down before the network sees it.
+    edges
+        With "pad", tiles at the border reach outside of the image. With "shift" they are moved
+        inward.
+    fill
+        What stands outside of the image: "zero", "reflect" or "edge".
     """
 
     core: PositiveInt
@@ -93,7 +132,7 @@ class Tiles(Section):
     def _scale_divides(self) -> Self:
         if self.core % self.scale or self.pad % self.scale:
             raise ValueError(
-                f"core {self.core} and pad {self.pad} must be multiples of scale {self.scale}"
+                f"found core {self.core} and pad {self.pad}, wanted multiples of scale {self.scale}"
             )
         return self
 
@@ -109,10 +148,19 @@ class Tiles(Section):
 
 
 class ForegroundRule(Section):
-    """Which tiles are worth reading, judged on a thumbnail of `1/scale` of the image.
+    """Which tiles are worth reading, judged on a thumbnail.
 
-    `saturation`: a tile is kept where more than `fraction` of it has an HSV saturation above
-    `above`. `grey`: where more than `fraction` of it lies between `above` and `below`.
+    Attributes
+    ----------
+    rule
+        With "saturation", a pixel counts if its HSV saturation is above `above`. With "grey", it
+        counts if it lies between `above` and `below`.
+    above, below
+        The limits of the rule.
+    fraction
+        A tile is kept if more than this share of it counts.
+    scale
+        The thumbnail is this many times smaller than the image.
     """
 
     rule: Literal["saturation", "grey"]
@@ -123,9 +171,20 @@ class ForegroundRule(Section):
 
 
 class NetworkInput(Section):
-    """How source pixels become the network's input: bands (from 1), dB, divisor, mean and std.
+    """How source pixels become the network's input.
 
-    The value is `(x / divide - mean) / std`, or with `decibel` `(10 log10(x) - mean) / std`.
+    The value is `(x / divide - mean) / std`. With `decibel` it is `(10 log10(x) - mean) / std`.
+
+    Attributes
+    ----------
+    bands
+        Which bands of the image to take, counted from 1, in the network's order.
+    decibel
+        Whether pixels are turned into decibels, as of radar images.
+    divide
+        The value that becomes 1. It is not used with `decibel`.
+    mean, std
+        One value per band of the input.
     """
 
     bands: tuple[PositiveInt, ...] = (1, 2, 3)
@@ -135,20 +194,29 @@ class NetworkInput(Section):
     std: tuple[PositiveFloat, ...] = (0.229, 0.224, 0.225)
 
     @model_validator(mode="after")
-    def _one_value_a_band(self) -> Self:
+    def _one_value_per_band(self) -> Self:
         if not len(self.bands) == len(self.mean) == len(self.std):
             raise ValueError(
-                f"bands, mean and std need one value a band, but have {len(self.bands)}, "
-                f"{len(self.mean)} and {len(self.std)}"
+                f"found {len(self.bands)} bands, {len(self.mean)} values of mean and "
+                f"{len(self.std)} of std, wanted one mean and one std per band"
             )
         return self
 
 
 class MergeStep(Section):
-    """One level of merging: how, and of what. In YAML it is a sentence.
+    """One level of merging: how, and of what. In YAML it is a phrase.
 
-    `mean of logits`, `gmean of probabilities`, `max of probabilities`, `vote of probabilities`,
-    `tsharpen(0.5) of probabilities` (p^t, then the mean).
+    The phrase is `mean of logits`, `gmean of probabilities`, `max of probabilities`,
+    `vote of probabilities` or `tsharpen(0.5) of probabilities`.
+
+    Attributes
+    ----------
+    how
+        The method: "mean", "gmean" (geometric), "max", "vote" or "tsharpen" (p^t, then the mean).
+    of
+        What is merged: "logits" or "probabilities".
+    temperature
+        The t of "tsharpen".
     """
 
     how: MergeMethod = "mean"
@@ -167,22 +235,34 @@ class MergeStep(Section):
         match = _MERGE_SENTENCE.fullmatch(value.strip())
         if match is None:
             raise ValueError(
-                f"{value!r} is no way to merge; write 'mean of logits', 'mean of probabilities', "
-                "'gmean of ...', 'max of ...', 'vote of ...' or 'tsharpen(0.5) of probabilities'"
+                f'"{value}" is no way to merge. Write {choices(MergeMethod)}, then "of", then '
+                f'{choices(Domain)}, such as "mean of logits" or "tsharpen(0.5) of probabilities"'
             )
         return match.groupdict()
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
         if (self.how == "tsharpen") != (self.temperature is not None):
-            raise ValueError("tsharpen, and only it, takes a temperature: 'tsharpen(0.5) of ...'")
+            raise ValueError('only tsharpen takes a temperature. Write "tsharpen(0.5) of ..."')
         if self.how in ("gmean", "tsharpen", "vote") and self.of == "logits":
             raise ValueError(f"{self.how} is defined for probabilities, not for logits")
         return self
 
 
 class Merge(Section):
-    """How answers become one, level by level: TTA views, folds, models, scales of the pyramid."""
+    """How answers become one, level by level.
+
+    Attributes
+    ----------
+    views
+        The TTA views of one member.
+    folds
+        The folds of one model.
+    models
+        The models at one scale of the pyramid.
+    scales
+        The scales of the pyramid.
+    """
 
     views: MergeStep = MergeStep(of="logits")
     folds: MergeStep = MergeStep(of="probabilities")
@@ -191,7 +271,17 @@ class Merge(Section):
 
 
 class PyramidScale(Section):
-    """One size at which tiles are looked at: how enlarged, by which runs, with what weight."""
+    """One size at which tiles are looked at.
+
+    Attributes
+    ----------
+    zoom
+        How many times the tile is enlarged. Below 1 it is made smaller.
+    runs
+        Glob patterns of the runs that look at this size.
+    weight
+        The weight of this size in means and votes.
+    """
 
     zoom: PositiveFloat = 1.0
     runs: tuple[str, ...] = ("*",)
@@ -199,11 +289,16 @@ class PyramidScale(Section):
 
 
 class Gate(Section):
-    """Who may say that a tile is empty: then no decoder runs for it, and its probability is 0.
+    """Which runs may say that a tile is empty. Its probability is then 0, and no decoder runs.
 
-    `runs` are classifiers, or networks with a classification head. A tile counts as empty where
-    the mean probability of the class `empty_class` is above `above`; of a single output, the
-    sigmoid is the probability of class 1.
+    Attributes
+    ----------
+    runs
+        Glob patterns of runs. They are classifiers, or networks with a classification head.
+    empty_class
+        The class that means empty. The sigmoid of a single output is the probability of class 1.
+    above
+        A tile is empty if the mean probability of that class is above this.
     """
 
     runs: tuple[str, ...]
@@ -212,23 +307,39 @@ class Gate(Section):
 
 
 class Execution(Section):
-    """How networks run on the device; each falls back, with a note, where it does not work.
+    """How networks run on the device. What does not work is left out, with a note.
 
-    `channels_last` keeps the channels of a pixel together, which convolutions like. `half_weights`
-    keeps weights in the precision that they are used in, at half the memory. `fold_norms` works
-    batch norms into the convolutions before them. `compile` is torch.compile, and `cuda_graph`
-    records a whole batch once and replays it; both pay for a warm-up.
+    Attributes
+    ----------
+    channels_last
+        Keep the channels of a pixel together in memory. Convolutions are faster then.
+    half_weights
+        Keep weights in the precision that they are used in, at half the memory.
+    fuse_norms
+        Fuse batch norms into the convolutions before them.
+    compile
+        Use torch.compile. It takes a warm-up.
+    cuda_graph
+        Record a whole batch once and replay it. It takes a warm-up.
     """
 
     channels_last: bool = True
     half_weights: bool = True
-    fold_norms: bool = True
+    fuse_norms: bool = True
     compile: bool = False
     cuda_graph: bool = False
 
 
 class ImageKind(Section):
-    """Which images an ensemble is for: those with this many bands, and this dtype if named."""
+    """Which images an ensemble is for.
+
+    Attributes
+    ----------
+    bands
+        How many bands they have. None is any number.
+    dtype
+        That of their pixels. None is any.
+    """
 
     bands: PositiveInt | None = None
     dtype: Literal["uint8", "uint16", "int16", "float32"] | None = None
@@ -237,9 +348,21 @@ class ImageKind(Section):
         """Whether an image with `bands` bands of `dtype` is of this kind."""
         return self.bands in (None, bands) and self.dtype in (None, dtype)
 
+    def __str__(self) -> str:
+        bands = "any bands" if self.bands is None else f"{self.bands} band(s)"
+        return bands if self.dtype is None else f"{bands} of {self.dtype}"
+
 
 class PostprocessStep(Section):
-    """One step on a finished mask: the name of a function of `postprocess`, and its arguments."""
+    """One step on a finished mask.
+
+    Attributes
+    ----------
+    step
+        The name of a function of `postprocess`.
+    arguments
+        What it is called with.
+    """
 
     step: str
     arguments: dict[str, Any] = {}
@@ -266,13 +389,40 @@ Probability = Annotated[float, Field(gt=0, lt=1)]
 class EnsembleRecipe(Section):
     """The models for one kind of image, how they look at it and how their answers are merged.
 
-    `runs` are glob patterns of run folders below the models folder. `checkpoints` says which of a
-    fold's compete: all, or only those of averaged (`ema`) or of plain (`raw`) weights. `programs`
-    also loads TorchScript, torch.export and ONNX files, which can run code: only if you trust them.
-    `views` are the names of TTA views (see `tta`), or one name of a set of them: `flips`,
-    `hubmap`, `unosat`, `d4`, `rotating`. `weights` maps patterns of runs (`unet*`) or of members
-    (`*/fold_0`) to their weight in means and votes; what no pattern names weighs 1.
-    `thresholds` has one value, or one a class.
+    Attributes
+    ----------
+    name
+        What reports and errors call it.
+    when
+        The kind of image.
+    runs
+        Glob patterns of run folders, below the models folder.
+    checkpoints
+        Which checkpoints of a fold compete. "best" takes all, "ema" only averaged weights, "raw"
+        only plain ones. The best of them is used.
+    programs
+        Whether TorchScript, torch.export and ONNX files are loaded too. They can run code, so use
+        it only if you trust them.
+    input
+        How pixels become the network's input.
+    activation
+        How logits become probabilities: "sigmoid" or "softmax".
+    views
+        Names of TTA views, or the name of a set of them: `flips`, `hubmap`, `unosat`, `d4` or
+        `rotating`.
+    pyramid
+        The sizes at which tiles are looked at.
+    merge
+        How answers become one.
+    weights
+        The weight in means and votes of runs (`unet*`) or members (`*/fold_0`), by pattern. All
+        others weigh 1.
+    gate
+        Which runs may say that a tile is empty. None asks none.
+    thresholds
+        A pixel is on if its probability is above it. One value, or one per class.
+    postprocess
+        Steps on the finished mask, in their order.
     """
 
     name: str
@@ -291,32 +441,38 @@ class EnsembleRecipe(Section):
     postprocess: tuple[PostprocessStep, ...] = ()
 
     def describe(self) -> str:
-        """The ensemble in one sentence, from what it looks at to what is done with its masks."""
+        """Return the ensemble in one line, from its runs to the steps on its masks."""
         views = self.views if isinstance(self.views, str) else ", ".join(self.views)
         parts = [
             f"{self.name}: runs {', '.join(self.runs)}",
-            f"views {views}, {self.merge.views}",
-            f"folds {self.merge.folds}",
-            f"models {self.merge.models}",
+            f"Views {views}, {self.merge.views}",
+            f"Folds, {self.merge.folds}",
+            f"Models, {self.merge.models}",
         ]
         if self.weights:
             weights = ", ".join(f"{runs} {weight:g}" for runs, weight in self.weights.items())
-            parts.append(f"weights {weights}, all others 1")
+            parts.append(f"Weights {weights}, all others 1")
         if self.pyramid != (PyramidScale(),):
             zooms = ", ".join(f"{scale.zoom:g}" for scale in self.pyramid)
-            parts.append(f"at {zooms} times the size, {self.merge.scales}")
+            parts.append(f"At {zooms} times the size, {self.merge.scales}")
         if self.gate:
-            parts.append(f"tiles that {', '.join(self.gate.runs)} find empty are left out")
-        parts.append(f"threshold {', '.join(f'{value:g}' for value in self.thresholds)}")
-        parts += [step.step for step in self.postprocess]
-        return "; ".join(parts)
+            parts.append(f"Tiles that {', '.join(self.gate.runs)} find empty are left out")
+        parts.append(f"Threshold {', '.join(f'{value:g}' for value in self.thresholds)}")
+        if self.postprocess:
+            parts.append(f"Then {', '.join(step.step for step in self.postprocess)}")
+        return ". ".join(parts)
 
 
 class Stitching(Section):
-    """How tiles become an image: the blend, and where the network's scale is left.
+    """How tiles become an image.
 
-    `upsample: tile` enlarges each tile's probabilities and then thresholds (HuBMAP);
-    `upsample: band` blends at the network's scale and enlarges finished rows (deepflash2).
+    Attributes
+    ----------
+    blend
+        How overlapping tiles become one picture: "crop", "mean", "linear", "hann" or "gaussian".
+    upsample
+        With "tile", each tile's probabilities are enlarged and then thresholded (HuBMAP). With
+        "band", tiles are blended at the network's scale and finished rows enlarged (deepflash2).
     """
 
     blend: Blend = "crop"
@@ -324,5 +480,5 @@ class Stitching(Section):
 
     @property
     def is_crop(self) -> bool:
-        """Whether each tile's core is final by itself, so that it can be thresholded at once."""
+        """Whether each tile's core is final by itself and can be thresholded at once."""
         return self.blend == "crop" and self.upsample == "tile"

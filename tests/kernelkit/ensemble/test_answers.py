@@ -22,7 +22,7 @@ OPTIONS = {
     "fp16": ("fp16", {}),
     "contiguous": ("bf16", {"channels_last": False}),
     "autocast weights": ("bf16", {"half_weights": False}),
-    "norms kept": ("bf16", {"fold_norms": False}),
+    "norms kept": ("bf16", {"fuse_norms": False}),
     "graph": ("fp32", {"cuda_graph": True}),
 }
 

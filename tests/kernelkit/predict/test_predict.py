@@ -70,7 +70,7 @@ def test_stitched_tiles_equal_the_image_seen_at_once(
     folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
 ) -> None:
     """An image that fits into one tile has the mask that the models give for that tile."""
-    at_once = recipe.override(tiles__core=224, tiles__pad=0, tiles__fill="zero")
+    at_once = recipe.override(tiles={"core": 224, "pad": 0, "fill": "zero"})
     done = run(folder, at_once, models, tmp_path / "out")
     with Slide(folder / "test/a.tiff") as slide:
         size = (slide.height, slide.width)

@@ -1,3 +1,5 @@
+"""Recipes: what they may say, and the sentences that refuse the rest."""
+
 import pytest
 import yaml
 
@@ -35,7 +37,7 @@ def test_hubmap_recipe_is_what_the_second_place_ran() -> None:
 
 
 def test_a_misspelt_key_is_named_with_the_key_that_was_meant() -> None:
-    """The message names the file, the key and its nearest neighbour, though another is missing."""
+    """The message names file, key and nearest neighbour, even if another key is missing."""
     with pytest.raises(RecipeError, match=r"small\.yaml: the key tiles\.coer .* mean core"):
         parse(tiles={"coer": 192})
 
@@ -48,30 +50,30 @@ def test_a_missing_key_is_named() -> None:
 
 def test_a_scale_that_does_not_divide_the_core_is_refused() -> None:
     """A core that is no multiple of the scale would leave a seam of part pixels."""
-    with pytest.raises(RecipeError, match="must be multiples of scale 3"):
+    with pytest.raises(RecipeError, match="wanted multiples of scale 3"):
         parse(tiles={"core": 100, "scale": 3})
 
 
 @pytest.mark.parametrize(
-    ("sentence", "wanted"),
+    ("phrase", "wanted"),
     [
         ("mean off logits", "is no way to merge"),
         ("gmean of logits", "defined for probabilities"),
-        ("tsharpen of probabilities", "takes a temperature"),
-        ("mean(0.5) of logits", "takes a temperature"),
+        ("tsharpen of probabilities", "only tsharpen takes a temperature"),
+        ("mean(0.5) of logits", "only tsharpen takes a temperature"),
     ],
 )
-def test_a_merge_that_means_nothing_is_refused(sentence: str, wanted: str) -> None:
-    """A merge sentence is checked for its words, its domain and its temperature."""
+def test_a_merge_that_means_nothing_is_refused(phrase: str, wanted: str) -> None:
+    """A merge phrase is checked for its words, its domain and its temperature."""
     with pytest.raises(RecipeError, match=wanted):
-        parse(ensembles=[{"name": "one", "merge": {"views": sentence}}])
+        parse(ensembles=[{"name": "one", "merge": {"views": phrase}}])
 
 
-def test_merge_sentences_read_back_as_they_were_written() -> None:
-    """`str` of a merge step is the sentence that stands in the YAML."""
-    sentence = "tsharpen(0.5) of probabilities"
-    recipe = parse(ensembles=[{"name": "one", "merge": {"models": sentence}}])
-    assert str(recipe.ensembles[0].merge.models) == sentence
+def test_merge_phrases_read_back_as_they_were_written() -> None:
+    """`str` of a merge step is the phrase in the YAML."""
+    phrase = "tsharpen(0.5) of probabilities"
+    recipe = parse(ensembles=[{"name": "one", "merge": {"models": phrase}}])
+    assert str(recipe.ensembles[0].merge.models) == phrase
 
 
 def test_what_is_no_yaml_is_refused_with_its_line() -> None:
@@ -87,7 +89,7 @@ def test_an_unknown_recipe_name_lists_those_there_are() -> None:
 
 
 def test_parameters_override_the_tiles() -> None:
-    """A tile and an overlap become a core and a pad; None keeps what the recipe says."""
+    """A tile and an overlap become a core and a pad. None keeps what the recipe says."""
     recipe = parse().with_tiles(tile=512, overlap=128)
     assert (recipe.tiles.core, recipe.tiles.pad) == (384, 64)
     assert parse().with_tiles(None, None) == parse()
@@ -96,19 +98,20 @@ def test_parameters_override_the_tiles() -> None:
 @pytest.mark.parametrize("overlap", [-2, 31, 512])
 def test_an_overlap_that_cannot_be_halved_is_refused(overlap: int) -> None:
     """An overlap is even, not negative and less than the tile."""
-    with pytest.raises(RecipeError, match="does not go with tiles"):
+    with pytest.raises(RecipeError, match=f"found an overlap of {overlap} with tiles of 512"):
         parse().with_tiles(tile=512, overlap=overlap)
 
 
-def test_override_reaches_into_sections_and_is_checked() -> None:
-    """`tiles__core` sets a key of a section; a key that does not exist is refused."""
-    assert parse().override(tiles__core=96).tiles.core == 96
-    with pytest.raises(RecipeError, match="no setting tiles__cores"):
-        parse().override(tiles__cores=96)
+def test_override_changes_a_section_and_is_checked() -> None:
+    """A section keeps the keys that are not named. A key that does not exist is refused."""
+    recipe = parse().override(tiles={"core": 96}, batch=4)
+    assert (recipe.tiles.core, recipe.tiles.pad, recipe.batch) == (96, 32, 4)
+    with pytest.raises(RecipeError, match=r"small: the key tiles\.cores .* mean core"):
+        parse().override(tiles={"cores": 96})
 
 
 def test_fingerprint_follows_what_a_mask_depends_on() -> None:
-    """Another threshold is another fingerprint; another summary or time limit is not."""
+    """Another threshold is another fingerprint. Another summary or time limit is not."""
     fingerprint = parse().fingerprint
     assert parse(summary="x", hours=3).fingerprint == fingerprint
     assert parse(ensembles=[{"name": "one", "thresholds": 0.6}]).fingerprint != fingerprint
@@ -118,7 +121,8 @@ def test_an_image_that_no_ensemble_is_for_is_an_error_that_says_its_kind() -> No
     """The message names the bands and the dtype that were found."""
     recipe = parse(ensembles=[{"name": "one", "when": {"bands": 3}}])
     assert recipe.ensemble_for(3, "uint8").name == "one"
-    with pytest.raises(RecipeError, match="4 band"):
+    wanted = r"found an image with 4 band\(s\) of uint8, wanted 3 band\(s\) \(one\)"
+    with pytest.raises(RecipeError, match=wanted):
         recipe.ensemble_for(4, "uint8")
 
 
@@ -131,8 +135,8 @@ def test_a_postprocess_step_is_a_name_with_arguments() -> None:
     assert (second.step, second.arguments) == ("remove_small", {"min_area": 10})
 
 
-def test_an_ensemble_is_described_in_one_sentence() -> None:
-    """From the runs that it takes to the steps on its masks, and only what it does."""
+def test_an_ensemble_is_described_in_one_line() -> None:
+    """The line goes from the runs to the steps on the masks, and leaves out what is not done."""
     plain = {"name": "one", "thresholds": 0.4}
     full = plain | {
         "weights": {"unet*": 2},
@@ -141,11 +145,11 @@ def test_an_ensemble_is_described_in_one_sentence() -> None:
         "postprocess": [{"remove_small": {"min_area": 10}}],
     }
     wanted = (
-        "one: runs *; views identity, mean of logits; folds mean of probabilities; "
-        "models mean of probabilities; "
+        "one: runs *. Views identity, mean of logits. Folds, mean of probabilities. "
+        "Models, mean of probabilities. "
     )
-    assert EnsembleRecipe.model_validate(plain).describe() == f"{wanted}threshold 0.4"
+    assert EnsembleRecipe.model_validate(plain).describe() == f"{wanted}Threshold 0.4"
     assert EnsembleRecipe.model_validate(full).describe() == (
-        f"{wanted}weights unet* 2, all others 1; at 1, 0.5 times the size, mean of probabilities; "
-        "tiles that empty_* find empty are left out; threshold 0.4; remove_small"
+        f"{wanted}Weights unet* 2, all others 1. At 1, 0.5 times the size, mean of probabilities. "
+        "Tiles that empty_* find empty are left out. Threshold 0.4. Then remove_small"
     )
