@@ -80,7 +80,7 @@ class Recipe(Section):
 
     @classmethod
     def names(cls) -> list[str]:
-        """The names of the recipes that come with kernelkit."""
+        """Return the names of kernelkit's own recipes."""
         folder = resources.files("kernelkit") / "recipe"
         return sorted(Path(file.name).stem for file in folder.iterdir() if ".yaml" in file.name)
 
@@ -118,7 +118,7 @@ class Recipe(Section):
             line = f" at line {where.line + 1}" if where else ""
             raise RecipeError(f"{source}: this is not valid YAML{line}. Correct it") from error
         if not isinstance(content, dict):
-            raise RecipeError(f"{source}: found {content!r}, wanted a recipe's keys and values")
+            raise RecipeError(f"{source}: found {content!r:.60}, wanted keys with values")
         return cls._validated(content, source)
 
     @classmethod
@@ -225,8 +225,8 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"the key {place} is missing. Add it"
     message = problem["msg"].removeprefix("Value error, ")
-    if isinstance(problem["input"], dict):
-        return f"{place}: {message}"
+    if problem["type"] == "value_error" or isinstance(problem["input"], dict):
+        return f"{place}: {message}"  # ours say what was found, and a section would be too long
     return f"{place}: {message} (found {problem['input']!r})"
 
 

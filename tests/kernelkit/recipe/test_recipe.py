@@ -153,3 +153,16 @@ def test_an_ensemble_is_described_in_one_line() -> None:
         f"{wanted}Weights unet* 2, all others 1. At 1, 0.5 times the size, mean of probabilities. "
         "Tiles that empty_* find empty are left out. Threshold 0.4. Then remove_small"
     )
+
+
+def test_what_is_no_mapping_is_refused() -> None:
+    """The error shows the beginning of what was found."""
+    with pytest.raises(RecipeError, match=r"list\.yaml: found \['tiles', .* wanted keys with"):
+        Recipe.parse(yaml.safe_dump(["tiles"] * 100), "list.yaml")
+
+
+def test_ensembles_of_one_name_are_refused() -> None:
+    """A report could not tell them apart."""
+    ensembles = [{"name": "one"}, {"name": "one"}]
+    with pytest.raises(RecipeError, match=r"ensembles: found ensembles one, one, .* differ$"):
+        parse(ensembles=ensembles)
