@@ -1,4 +1,4 @@
-"""The demo's competition, in Kaggle's layout, cut from two pictures and honestly split.
+"""The demo's competition in Kaggle's layout, cut from two pictures and honestly split.
 
 The upper part of each picture is for training, and the lower part is for tests. The rows between
 them belong to neither. Two tests are cut from the lower parts. One is public, and the hidden one

@@ -129,7 +129,7 @@ def _fetch(downloads: Path, requirements: Path) -> None:
             run_tool(command)
         except ToolError as error:
             errors = [line for line in error.output.splitlines() if line.startswith("ERROR")]
-            reason = (errors or str(error).splitlines())[-1]
+            reason = (errors or str(error).splitlines())[-1].rstrip(".")
             raise ToolError(
                 f"{downloads}: the demo's pictures (two wheels, 42 MB) could not be downloaded. "
                 f"pip says: {reason}. Connect to the internet, or put the wheels that "

@@ -1,4 +1,4 @@
-"""A rehearsal of the worst that happens to a reader: it is killed midway, for want of memory."""
+"""A rehearsal: a reader process is killed midway, as a system does that runs out of memory."""
 
 import time
 from pathlib import Path

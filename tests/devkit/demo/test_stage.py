@@ -59,8 +59,8 @@ def test_interrupted_tasks_end_with_the_command(send: Callable[[int, int], None]
     assert not alive
 
 
-def test_a_changed_setting_changes_the_key() -> None:
-    """The models are trained again if a setting of any run changes, and only then."""
+def test_a_changed_run_changes_the_key() -> None:
+    """The models are trained again if a value of any run changes, and only then."""
     changed = (*RUNS[:-1], replace(RUNS[-1], learning_rate=1e-3))
     assert models_key() == models_key(RUNS)
     assert models_key(changed) != models_key(RUNS)
