@@ -59,9 +59,9 @@ class AxisWeights:
     starts, stops
         Tile i counts in the image's pixels [starts[i], stops[i]).
     offsets
-        They are the tile's own pixels from `offsets[i]` on.
+        The tile's own pixel at which that begins.
     weights
-        float32 (tiles, longest), of which tile i has the first `stops[i] - starts[i]`.
+        float32 (tiles, longest). Tile i has the first `stops[i] - starts[i]` of its row.
     """
 
     length: int

@@ -45,7 +45,7 @@ class Canvas:
         that cover a pixel (see `kernelkit.canvas.blend.window`).
     upsample
         "tile" enlarges each tile to the source's resolution before it is cut or blended, as the
-        winners of HuBMAP do. "band" blends at the network's scale and enlarges finished rows, as
+        HuBMAP solution does. "band" blends at the network's scale and enlarges finished rows, as
         deepflash2 does. It takes `scale**2` times less memory. Both are bilinear, with pixel
         centres aligned.
     thresholds

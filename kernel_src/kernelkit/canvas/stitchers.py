@@ -51,7 +51,7 @@ class Output:
     probabilities: ProbabilityFile | None
 
     def forget(self) -> None:
-        """Take the probabilities that were written out of memory."""
+        """Take what was written to the file, if there is one, out of memory."""
         if self.probabilities is not None:
             self.probabilities.forget()
 
@@ -67,7 +67,7 @@ class Stitcher(Protocol):
 
 
 class CropStitcher:
-    """Each tile enlarged, cut to its core, thresholded and pasted, as HuBMAP's winners do."""
+    """Each tile enlarged, cut to its core, thresholded and pasted, as the HuBMAP solution does."""
 
     def __init__(self, grid: TileGrid, output: Output) -> None:
         self._grid = grid
