@@ -119,7 +119,7 @@ def _status(settings: Settings, _: argparse.Namespace) -> None:
     if state in ("QUEUED", "RUNNING", "COMPLETE"):
         client.say(said)
     else:
-        raise KaggleError(f"{said}. make logs shows why")
+        raise KaggleError(f"{said}. See make logs")
 
 
 def _logs(settings: Settings, _: argparse.Namespace) -> None:

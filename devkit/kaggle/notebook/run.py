@@ -153,7 +153,7 @@ def check_log(log: str, version: KernelVersion) -> None:
     if _END_MARKER not in log:
         raise KaggleError(
             f"{version.name} is complete, but its log has no line {_END_MARKER!r}. The notebook "
-            "did not get to its end. make logs shows how far it came"
+            "did not get to its end. See make logs"
         )
     fingerprint = str(version.parameters.get("fingerprint", ""))
     # the bootstrap prints the first twelve characters
@@ -193,7 +193,7 @@ def fetch_submission(client: Client, version: KernelVersion) -> Path:
 
     output = _output(client, version)
     if SUBMISSION not in output.files:
-        raise KaggleError(f"{version.name} left no {SUBMISSION}. make logs shows what it did")
+        raise KaggleError(f"{version.name} left no {SUBMISSION}. See make logs")
     folder = client.settings.output_folder / version.label
     path = folder / SUBMISSION
     with writing(folder, "output_folder"):

@@ -256,7 +256,7 @@ def test_status_of_a_failed_run_is_an_error(home: Home) -> None:
     assert home.run("push").code == 0
     result = home.run("status")
     assert result.code == 1
-    assert f"{KERNEL} version 1: ERROR (Notebook exited). make logs shows why" in result.err
+    assert f"{KERNEL} version 1: ERROR (Notebook exited). See make logs" in result.err
 
 
 def test_status_without_a_kernel_is_an_error(home: Home) -> None:
