@@ -106,7 +106,7 @@ def parse_runs(text: str, size: int, base: int) -> Runs:
     Raises
     ------
     MaskError
-        The text is malformed, or does not fit the line. The message names the place of the first fault.
+        The text is malformed, or does not fit the line. The message names the first faulty place.
     """
     try:
         data = np.frombuffer(f"{text} ".encode("ascii"), np.uint8)
