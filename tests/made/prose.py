@@ -10,6 +10,7 @@ import io
 import json
 import re
 import sys
+import textwrap
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,9 +52,8 @@ _NUMBER = re.compile(r"(?<=\d) (?=\d{3}\b)")
 _ITEM = "\0"
 _END = re.compile(rf"(?<=[.!?])[\"')*_]*\s+|\n\s*\n|:\s*\n|{_ITEM}")
 _COMMENT = re.compile(r"(?:^|\s)#+\s(.*)$")
-# Calls whose text somebody reads, and the arguments of argparse that are text.
-_SPEAKING = {"print", "warn", "warning", "info", "error", "exception", "debug"}
-_HELP = {"help", "description", "epilog"}
+# What makes a string a message.
+_WORDS = re.compile(r"[A-Za-z]{2,},? [a-z]+,? [a-z]")
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,11 @@ def files() -> list[Path]:
 
 
 def sentences(path: Path) -> Iterator[Sentence]:
-    """Iterate over the sentences of docstrings, comments and messages, or of a Markdown file."""
+    """Iterate over the sentences of docstrings, comments and messages, or of a page."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
-        blocks = _python(text)
+        # the strings of a test are what it gives to its subject, and what that answers
+        blocks = _python(text, with_texts="tests" not in path.relative_to(REPOSITORY).parts)
     elif path.suffix == ".md":
         blocks = _markdown(text)
     elif path.suffix == ".ipynb":
@@ -142,14 +143,14 @@ def _parts(block: str) -> Iterator[tuple[int, str]]:
         start = end.end() if end else start
 
 
-def _python(text: str) -> Iterator[tuple[int, str]]:
+def _python(text: str, with_texts: bool) -> Iterator[tuple[int, str]]:
     tree = ast.parse(text)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and (docstring := ast.get_docstring(node)):
             yield node.body[0].lineno, _prose_of(docstring)
-        elif isinstance(node, ast.Raise | ast.Call):
-            yield from _messages(node)
+    if with_texts:
+        yield from _texts(tree)
     yield from _comments(text)
 
 
@@ -163,33 +164,31 @@ def _prose_of(docstring: str) -> str:
     return _SECTION.sub("\n", text)
 
 
-def _messages(node: ast.Raise | ast.Call) -> Iterator[tuple[int, str]]:
-    """The text of an error, of what is printed or logged, and of a command's help."""
-    call = node.exc if isinstance(node, ast.Raise) else node
-    if not isinstance(call, ast.Call):
-        return
-    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
-    if isinstance(node, ast.Raise) or name in _SPEAKING:
-        for argument in call.args:
-            yield from _strings(argument)
-    for keyword in call.keywords:
-        if isinstance(node, ast.Call) and keyword.arg in _HELP:
-            yield from _strings(keyword.value)
+def _texts(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """The strings below a node, with one word per value in them. Docstrings and code are none."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
+            continue
+        text = None
+        if isinstance(child, ast.JoinedStr):
+            parts = [v.value if isinstance(v, ast.Constant) else "it" for v in child.values]
+            text = "".join(str(part) for part in parts)
+            for value in child.values:
+                yield from _texts(value)
+        elif isinstance(child, ast.Constant) and isinstance(child.value, str):
+            text = child.value
+        else:
+            yield from _texts(child)
+        if text and _WORDS.search(text) and not _is_code(text):
+            yield child.lineno, text
 
 
-def _strings(node: ast.expr) -> Iterator[tuple[int, str]]:
-    """The text that an expression gives, with one word for each value in it."""
-    if isinstance(node, ast.JoinedStr):
-        parts = [v.value if isinstance(v, ast.Constant) else "it" for v in node.values]
-        yield node.lineno, "".join(str(part) for part in parts)
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node.lineno, node.value
-    elif isinstance(node, ast.BinOp):
-        yield from _strings(node.left)
-        yield from _strings(node.right)
-    elif isinstance(node, ast.IfExp):
-        yield from _strings(node.body)
-        yield from _strings(node.orelse)
+def _is_code(text: str) -> bool:
+    try:
+        ast.parse(textwrap.dedent(text))
+    except SyntaxError:
+        return False
+    return True
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
@@ -235,7 +234,7 @@ def _notebook(text: str) -> Iterator[tuple[int, str]]:
         if cell["cell_type"] == "markdown":
             yield from _markdown(source)
         else:
-            yield from _python("\n".join(_without_magics(source)))
+            yield from _python("\n".join(_without_magics(source)), with_texts=True)
 
 
 def _without_magics(source: str) -> Iterator[str]:
