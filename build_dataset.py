@@ -1,8 +1,8 @@
 """Build the kernel dataset of an image: lint -> wheels -> pack -> verify.
 
-The result is a folder that the official client uploads as it is: kernelkit as a wheel, the wheels
-that the image lacks, the bootstrap that installs them there offline, and a manifest whose
-fingerprint the notebook carries. Nothing is uploaded by this command.
+The result is a folder that the official client uploads as it is. It holds kernelkit as a wheel, the
+wheels that the image lacks, and the bootstrap that installs them there offline. The notebook
+carries the fingerprint of its manifest. This command uploads nothing.
 """
 
 import argparse
@@ -12,16 +12,16 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "kernel_src")]
 
+from devkit.commands import command  # noqa: E402
 from devkit.dataset.builder import BUILD, Builder, default_listing  # noqa: E402
 from devkit.dataset.listing import add_listing_options, listing_from  # noqa: E402
 from devkit.image.profiles import load_profile, profile_names  # noqa: E402
 from devkit.wheels.downloads import WheelSource  # noqa: E402
 from devkit.wheels.resolve import REQUIREMENTS, Resolver  # noqa: E402
-from kernelkit.errors import KernelKitError  # noqa: E402
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     summary, details = (__doc__ or "").split("\n", 1)
     parser = argparse.ArgumentParser(description=summary, epilog=details)
     parser.add_argument(
@@ -36,7 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--requirements",
         type=Path,
         default=REQUIREMENTS,
-        help="the packages to vendor, one a line (default: wheels/requirements.in)",
+        help="the packages to vendor, one per line (default: wheels/requirements.in)",
     )
     parser.add_argument(
         "--find-links",
@@ -50,39 +50,36 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--no-index", action="store_true", help="take wheels from folders only, never fetch any"
     )
     parser.add_argument(
-        "--upgrade", action="store_true", help="resolve anew and take the newest versions that fit"
+        "--upgrade", action="store_true", help="resolve again and take the newest versions that fit"
     )
     parser.add_argument(
         "--no-proof",
         action="store_true",
-        help="leave out the last step: install and import it in a twin of the image",
+        help="leave out the last step, which installs and imports it in a twin of the image",
     )
     parser.add_argument("--dry", action="store_true", help="say what would be done, and do nothing")
     add_listing_options(parser)
     return parser.parse_args(arguments)
 
 
+@command("kernel-dataset")
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code is 0 only where the dataset was built and verified."""
+    """Run the command line. The exit code is 0 only if the dataset was built and verified."""
     options = parse(arguments)
-    try:
-        builder = make_builder(options)
-        folder = (options.out or BUILD / f"kernel-{options.profile}").resolve()
-        if options.dry:
-            print("\n".join(builder.describe_plan(folder)))
-            return 0
-        packed = builder.build(folder, upgrade=options.upgrade)
-        if not options.no_proof:
-            builder.prove(packed)
-        print("\n".join(["", *builder.table(packed)]))
-    except KernelKitError as error:
-        print(f"no dataset built: {error}", file=sys.stderr)
-        return 1
+    builder = make_builder(options)
+    folder = (options.out or BUILD / f"kernel-{options.profile}").resolve()
+    if options.dry:
+        print("\n".join(builder.describe_plan(folder)))
+        return 0
+    packed = builder.build(folder, upgrade=options.upgrade)
+    if not options.no_proof:
+        builder.prove(packed)
+    print("\n".join(["", *builder.table(packed)]))
     return 0
 
 
 def make_builder(options: argparse.Namespace) -> Builder:
-    """The builder that the options ask for."""
+    """Make the builder that the options ask for."""
     profile = load_profile(options.profile)
     default = WheelSource.default()
     folders = (*default.folders, *(folder.resolve() for folder in options.find_links))

@@ -1,8 +1,8 @@
 """The first thing that runs on Kaggle: check the kernel dataset, install it, prove that it works.
 
-The notebook's first cell finds the dataset's manifest among the mounts and calls `start`. What the
-upload did to the files is undone where that can be proved (`mounted`). The wheels are installed by
-the image's own pip into a folder of their own, so that nothing of the image changes.
+The notebook's first cell finds the dataset's manifest among the mounts and calls `start`. `mounted`
+undoes what the upload did to the files, if that can be proved. The image's own pip installs the
+wheels into a folder of their own, so nothing of the image changes.
 
 Standard library only: at this point nothing else can be relied upon.
 """
@@ -37,7 +37,7 @@ class Dataset:
     folder
         Where it is mounted.
     site
-        Where its packages are installed; it is on `sys.path` and in `PYTHONPATH`.
+        Where its packages are installed. `sys.path` and `PYTHONPATH` have it.
     fingerprint
         Of what it holds.
     work
@@ -50,16 +50,16 @@ class Dataset:
     work: Path
 
     def models(self, folder: str | Path) -> Path:
-        """The models folder to load from: `folder`, or the tree that a weights dataset stands for.
+        """Return the models folder to load from.
 
-        Kaggle keeps no folders, so a weights dataset is flat; its manifest says where each file
-        belongs, and links put them there. A dataset that is not mounted where `folder` says is
-        looked for where Kaggle's other layouts of mounts have it.
+        It is `folder` itself, unless a weights dataset is mounted there. Kaggle keeps no folders,
+        so a weights dataset is flat. Its manifest says where each file belongs, and links put them
+        there. If `folder` does not exist, Kaggle's other layouts of mounts are tried.
 
         Raises
         ------
         BootstrapError
-            When the weights are not those that the manifest lists.
+            The weights are not those that the manifest lists.
         """
         folder = _mounted_as(Path(folder))
         mounted = doubled(folder, WEIGHTS_MANIFEST)
@@ -76,14 +76,14 @@ class Dataset:
 
 
 def start(manifests: Sequence[str | Path], wanted: str = "") -> Dataset:
-    """Check, install and import the dataset with the fingerprint `wanted`; print what was done.
+    """Check, install and import the dataset with the fingerprint `wanted`. Print what was done.
 
     Parameters
     ----------
     manifests
         The manifests found among the mounts.
     wanted
-        The fingerprint that the notebook was made for, or nothing to take the only one mounted.
+        The fingerprint that the notebook was made for. Nothing takes the only one mounted.
 
     Raises
     ------
@@ -106,8 +106,8 @@ def start(manifests: Sequence[str | Path], wanted: str = "") -> Dataset:
     for name, origin in before.items():
         if _origin(name) != origin:
             raise BootstrapError(
-                f"{name} now comes from {_origin(name)} instead of the image's {origin}: build the "
-                "dataset without it"
+                f"{name} now comes from {_origin(name)} instead of the image's {origin}. "
+                "Build the dataset without it"
             )
     rows = [(entry["name"], _how(sources[entry["name"]], entry)) for entry in wheels]
     _print_table(path.parent, fingerprint, target, [*rows, *image])
@@ -115,7 +115,7 @@ def start(manifests: Sequence[str | Path], wanted: str = "") -> Dataset:
 
 
 def _mounted_as(folder: Path) -> Path:
-    """`folder`, or the same dataset where another layout of Kaggle's mounts has it."""
+    """`folder`, or the same dataset as another layout of Kaggle's mounts has it."""
     inputs = next((parent for parent in folder.parents if parent.name == "input"), None)
     if folder.exists() or inputs is None:
         return folder
@@ -140,38 +140,39 @@ def _choose(paths: Sequence[Path], wanted: str) -> tuple[Path, dict[str, Any]]:
     listed = ", ".join(f"{key[:12]} at {path.parent}" for key, (path, _) in mounted.items())
     if wanted:
         raise BootstrapError(
-            f"this notebook wants the kernel dataset {wanted[:12]}, but mounted is {listed}: wait "
+            f"this notebook wants the kernel dataset {wanted[:12]}, but mounted is {listed}. Wait "
             "until its new version is ready and attach that, or push the notebook again"
         )
     if len(mounted) > 1:
         raise BootstrapError(
-            f"several kernel datasets are mounted ({listed}): detach all but one, or give the "
-            "notebook the fingerprint of the one that it wants"
+            f"several kernel datasets are mounted ({listed}). Detach all but one, or give the "
+            "notebook the fingerprint that it wants"
         )
     return next(iter(mounted.values()))
 
 
 def _check_target(target: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Rows for the table on what is the image's own; stops where it is another image."""
+    """Stop if it is another image. Return the table's rows on what is the image's own."""
     profile = target["profile"]
     advice = (
-        f"attach the dataset made for this image, or pin the notebook to the image of {profile}"
+        f"Attach the dataset made for this image, or pin the notebook to the image of {profile}"
     )
     python = platform.python_version()
     if python.rsplit(".", 1)[0] != target["python"]:
         raise BootstrapError(
             f"the dataset was made for {profile} with Python {target['python']}, but this session "
-            f"has Python {python}: {advice}"
+            f"has Python {python}. {advice}"
         )
     if platform.machine() != target["machine"]:
         raise BootstrapError(
-            f"the dataset was made for {target['machine']}, but this is {platform.machine()}"
+            f"the dataset was made for {target['machine']}, but this is {platform.machine()}. "
+            f"{advice}"
         )
     glibc = platform.libc_ver()[1]
     if _numbers(glibc) < _numbers(target["glibc"]):
         raise BootstrapError(
             f"the dataset was made for {profile} with glibc {target['glibc']}, but this session "
-            f"has glibc {glibc}: {advice}"
+            f"has glibc {glibc}. {advice}"
         )
     rows = [("Python", python)]
     for name, expected in target["image"].items():
@@ -182,7 +183,7 @@ def _check_target(target: Mapping[str, Any]) -> list[tuple[str, str]]:
         if _numbers(found)[:2] != _numbers(expected)[:2]:
             raise BootstrapError(
                 f"the dataset was made for {profile} with {name} {expected}, but this session has "
-                f"{found}: {advice}"
+                f"{found}. {advice}"
             )
         remark = "" if found == expected else f" ({profile} has {expected})"
         rows.append((name, f"{found}, the image's{remark}"))
@@ -199,7 +200,7 @@ def _origin(module: str) -> str | None:
 
 
 def _work_folder(fingerprint: str) -> Path:
-    """A folder of this session's own, on Kaggle's scratch disk where there is one."""
+    """A folder of this session's own, on Kaggle's scratch disk if there is one."""
     scratch = "/kaggle/tmp" if Path("/kaggle").is_dir() else None
     parent = os.environ.get("KERNELKIT_WORK") or scratch or tempfile.gettempdir()
     work = Path(parent) / f"kernelkit-{fingerprint[:12]}"
@@ -207,15 +208,15 @@ def _work_folder(fingerprint: str) -> Path:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BootstrapError(
-            f"{work} cannot be made ({error}): set KERNELKIT_WORK to a folder that can be written"
+            f"{work} cannot be made: {error}. Set KERNELKIT_WORK to a folder that can be written"
         ) from None
     return work
 
 
 def _how(source: Path, entry: Mapping[str, Any]) -> str:
     if source.is_dir():
-        return "installed; the upload had unpacked it"
-    return "installed" if source.name == entry["name"] else f"installed; it came as {source.name}"
+        return "installed, though the upload had unpacked it"
+    return "installed" if source.name == entry["name"] else f"installed, it came as {source.name}"
 
 
 def _install(sources: Mapping[str, Path], wheels: Sequence[Mapping[str, Any]], work: Path) -> Path:
@@ -232,7 +233,7 @@ def _install(sources: Mapping[str, Path], wheels: Sequence[Mapping[str, Any]], w
     command += ["--target", str(unfinished), *map(str, restored)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise BootstrapError(f"the image's pip refused the wheels: {result.stderr.strip()}")
+        raise BootstrapError(f"the image's pip refused the wheels:\n{result.stderr.strip()}")
     unfinished.replace(site)
     return site
 
@@ -254,7 +255,7 @@ def _import_from(site: Path, module: str, wheel: str) -> None:
     origins = [imported.__file__] if imported.__file__ else list(imported.__path__)
     if not any(Path(origin).is_relative_to(site) for origin in origins if origin):
         raise BootstrapError(
-            f"{module} was imported from {origins[0]} instead of the dataset's {wheel}: restart "
+            f"{module} was imported from {origins[0]} instead of the dataset's {wheel}. Restart "
             "the session, and import nothing before the first cell"
         )
 

@@ -1,8 +1,8 @@
 """A dataset as it lies among Kaggle's mounts: its manifest, its files, and what the upload did.
 
-Names are restored by links; a folder or file that was doubled, a file that was renamed, and a wheel
-that was unpacked are recognised; every byte is checked against the manifest, or, where a wheel was
-unpacked, against the wheel's own list of hashes, whose hash the manifest holds.
+An upload may double a folder or a file, rename a file, and unpack a wheel. Each is recognised, and
+links restore the names. Every byte is checked against the manifest. If a wheel was unpacked, its
+own list of hashes decides. The manifest holds the hash of that list.
 
 Standard library only: this runs before anything is installed.
 """
@@ -34,62 +34,81 @@ WEIGHTS_MANIFEST = "kernelkit-weights.json"
 
 
 class BootstrapError(RuntimeError):
-    """The dataset cannot be used in this session: one sentence says why and what to do."""
+    """The dataset cannot be used in this session. The message says why and what to do."""
 
 
 def fingerprint_of(files: Iterable[Mapping[str, Any]], target: Mapping[str, Any]) -> str:
-    """The sha256 of a dataset: of the names and hashes of its files, and of what it is made for."""
+    """Return the SHA-256 of a dataset.
+
+    It covers the names and hashes of the files, and what the dataset is made for.
+
+    Parameters
+    ----------
+    files
+        The entries of the manifest.
+    target
+        What the dataset is made for.
+    """
     lines = sorted(f"{entry['safe_name']} {entry['sha256']}" for entry in files)
     lines.append(json.dumps(target, sort_keys=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest at `path`, which is what it was when it was made.
+    """Read the manifest at `path`. It is what it was when it was made.
 
     Raises
     ------
     BootstrapError
-        When it is not, or names a file that lies outside of its dataset.
+        It was changed, or names a file that lies outside of its dataset.
     """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         computed = fingerprint_of(manifest["files"], manifest["target"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BootstrapError(
-            f"{path} cannot be read ({error!r}): upload the dataset again"
+            f"{path} cannot be read: {error!r}. Build the dataset and upload it again"
         ) from None
     if manifest.get("fingerprint") != computed:
-        raise BootstrapError(f"{path} was changed after it was made: upload the dataset again")
+        raise BootstrapError(
+            f"{path} was changed after it was made. Build the dataset and upload it again"
+        )
     names = [entry[key] for entry in manifest["files"] for key in ("name", "safe_name")]
     for name in (*names, *manifest["target"].get("configurations", ())):
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise BootstrapError(f"{path} names a file outside of its folder: {name}")
+            raise BootstrapError(
+                f"{path} names a file outside of its folder: {name}. Take another dataset"
+            )
     return manifest
 
 
 def verified(folder: Path, entries: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
-    """Where each file is, by original name: a file of the right hash, or an unpacked wheel.
+    """Find each file, by original name: a file of the right hash, or an unpacked wheel.
 
     Raises
     ------
     BootstrapError
-        Naming all that is missing or changed.
+        It names all that is missing or changed.
     """
     hashes = _Hashes()
+    found, problems = {}, []
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda entry: _find(folder, entry, hashes), entries))
-    problems = [answer for answer in found if isinstance(answer, str)]
+        searches = [pool.submit(_find, folder, entry, hashes) for entry in entries]
+    for entry, search in zip(entries, searches, strict=True):
+        try:
+            found[entry["name"]] = search.result()
+        except BootstrapError as error:
+            problems.append(str(error))
     if problems:
         raise BootstrapError(
-            f"the dataset at {folder} is not what was packed: {'; '.join(problems)}: upload it "
-            "again"
+            f"the dataset at {folder} is not what was packed. {'. '.join(problems)}. "
+            "Upload it again"
         )
-    return {entry["name"]: Path(path) for entry, path in zip(entries, found, strict=True)}
+    return found
 
 
 class _Hashes(dict[Path, str]):
-    """The sha256 of files, each computed once."""
+    """The SHA-256 of files, each computed once."""
 
     def __missing__(self, path: Path) -> str:
         with path.open("rb") as file:
@@ -97,8 +116,8 @@ class _Hashes(dict[Path, str]):
         return self[path]
 
 
-def _find(folder: Path, entry: Mapping[str, Any], hashes: _Hashes) -> Path | str:
-    """Where the file is, or what is wrong with it."""
+def _find(folder: Path, entry: Mapping[str, Any], hashes: _Hashes) -> Path:
+    """Find one file, or say what is wrong with it."""
     name = entry["name"]
     stripped = re.sub(r"[^A-Za-z0-9._-]", "", name)
     named = [folder / known for known in dict.fromkeys((entry["safe_name"], name, stripped))]
@@ -111,37 +130,38 @@ def _find(folder: Path, entry: Mapping[str, Any], hashes: _Hashes) -> Path | str
         outer = [tree for known in named for tree in (known, known.with_suffix(""))]
         for tree in (inner for path in outer for inner in (path, path / path.name)):
             if any(tree.glob("*.dist-info")):
-                return _unpacked_problem(tree, entry) or tree
+                _check_unpacked(tree, entry)
+                return tree
     if files:
-        return (
-            f"{files[0].name} was changed (its sha256 is {hashes[files[0]][:12]}, not "
-            f"{entry['sha256'][:12]})"
+        raise BootstrapError(
+            f"{files[0].name} was changed: its SHA-256 is {hashes[files[0]][:12]}, not "
+            f"{entry['sha256'][:12]}"
         )
     # renamed altogether: the contents tell
     for path in _files_of_size(folder, entry["size"]):
         if hashes[path] == entry["sha256"]:
             return path
-    return f"{name} is missing"
+    raise BootstrapError(f"{name} is missing")
 
 
 def _files_of_size(folder: Path, size: int) -> Iterator[Path]:
     return (path for path in folder.iterdir() if path.is_file() and path.stat().st_size == size)
 
 
-def _unpacked_problem(tree: Path, entry: Mapping[str, Any]) -> str | None:
-    """What is wrong with a wheel that the upload unpacked, judged by its own list of hashes."""
+def _check_unpacked(tree: Path, entry: Mapping[str, Any]) -> None:
+    """Check a wheel that the upload unpacked by its own list of hashes."""
+    unpacked = f"{entry['name']} was unpacked, and its"
     records = list(tree.glob("*.dist-info/RECORD"))
     if not records:
-        return f"{entry['name']} was unpacked, and its list of files is missing"
+        raise BootstrapError(f"{unpacked} list of files is missing")
     if hashlib.sha256(records[0].read_bytes()).hexdigest() != entry["record_sha256"]:
-        return f"{entry['name']} was unpacked, and its list of files was changed"
+        raise BootstrapError(f"{unpacked} list of files was changed")
     for name, digest in _record(records[0]):
         path = tree / name
         if not path.is_file():
-            return f"{entry['name']} was unpacked, and its {name} is missing"
+            raise BootstrapError(f"{unpacked} {name} is missing")
         if digest and _record_digest(path) != digest:
-            return f"{entry['name']} was unpacked, and its {name} was changed"
-    return None
+            raise BootstrapError(f"{unpacked} {name} was changed")
 
 
 def _record(path: Path) -> Iterator[tuple[str, str]]:
@@ -155,7 +175,7 @@ def _record_digest(path: Path) -> str:
 
 
 def doubled(folder: Path, manifest: str) -> Path | None:
-    """The folder that holds the manifest: `folder`, or one of its own name within."""
+    """Return the folder that holds the manifest: `folder`, or one of its own name within."""
     for candidate in (folder, folder / folder.name):
         if (candidate / manifest).is_file():
             return candidate
@@ -163,7 +183,7 @@ def doubled(folder: Path, manifest: str) -> Path | None:
 
 
 def place(source: Path, target: Path) -> None:
-    """Make the file `source` appear at `target` by a link; an unpacked wheel is packed again."""
+    """Make the file `source` appear at `target` by a link. An unpacked wheel is packed again."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     if source.is_dir():

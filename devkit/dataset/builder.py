@@ -1,4 +1,4 @@
-"""Build the kernel dataset: lint -> wheels -> pack -> verify, each step told as it is done."""
+"""Build the kernel dataset: lint -> wheels -> pack -> verify. Each step is told as it is done."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 from devkit.dataset.listing import Listing
 from devkit.dataset.pack import Packed, pack
 from devkit.dataset.verify import check_dataset, prove
-from devkit.errors import DatasetError
+from devkit.errors import LintError
 from devkit.image.profiles import Profile
 from devkit.lint import KERNEL_SOURCE, kernel_files, lint, outside_modules
 from devkit.tools import REPOSITORY
@@ -25,7 +25,7 @@ BUILD = REPOSITORY / "build"
 
 
 def default_listing(profile: Profile) -> Listing:
-    """How the dataset of a profile is listed unless told otherwise."""
+    """Return how the dataset of a profile is listed by default."""
     return Listing(
         owner="your-name",
         slug=f"kernelkit-{profile.name}"[:50],
@@ -36,7 +36,7 @@ def default_listing(profile: Profile) -> Listing:
 
 @dataclass
 class Builder:
-    """Builds the dataset of one profile.
+    """The dataset of one profile, to be built.
 
     Attributes
     ----------
@@ -46,8 +46,10 @@ class Builder:
         How the dataset is to be listed on Kaggle.
     files
         What the lint looks at.
+    source
+        The folder with the package and what lies beside it.
     say
-        Called with a line whenever there is something to tell.
+        It gets each line that there is to tell.
     """
 
     resolver: Resolver
@@ -62,13 +64,22 @@ class Builder:
         return self.resolver.profile
 
     def build(self, folder: Path, *, upgrade: bool = False) -> Packed:
-        """Lint, fetch, pack and check; all but the proof in the twin.
+        """Lint, fetch, pack and check. Only the proof in the twin is left.
+
+        Parameters
+        ----------
+        folder
+            Where the dataset is written.
+        upgrade
+            Resolve again, and take the newest versions that fit.
 
         Raises
         ------
+        LintError
+            The lint found something.
         DatasetError
-            The lint found something, or the dataset is not fit for Kaggle.
-        ResolveError, WheelError, ToolError
+            The dataset is not fit for Kaggle.
+        ResolveError, LockError, WheelError, ToolError
             The wheels cannot be had.
         """
         lock = self._lock(upgrade)
@@ -79,7 +90,7 @@ class Builder:
         packed = pack(self.profile, wheels, reasons, self.listing, folder, self.source)
         self.say(f"pack     {len(packed.files)} files into {_shown(folder)}")
         check_dataset(folder, self.profile)
-        self.say(f"verify   every hash, tag, requirement and limit; {packed.fingerprint[:12]}")
+        self.say(f"verify   every hash, tag, requirement and limit of {packed.fingerprint[:12]}")
         return packed
 
     def prove(self, packed: Packed) -> None:
@@ -88,7 +99,7 @@ class Builder:
         Raises
         ------
         TwinError
-            When it does not.
+            It does not install or import.
         """
         twin = self.twin()
         self.say(twin.describe())
@@ -98,18 +109,18 @@ class Builder:
         self.say(f"proved   installs and imports in the twin {where}, {proof.seconds:.1f} s")
 
     def twin(self) -> Twin:
-        """The twin in which the dataset's notebook runs as on the image."""
+        """Make the twin, in which the dataset's notebook runs as on the image."""
         lock = self.current_lock()
         modules = outside_modules(self.files)
         needed = needed_packages(self.profile, modules, self.wheels(lock))
         return make_twin(self.profile, needed, lock.names, self.resolver.source)
 
     def current_lock(self) -> Lock:
-        """The profile's lock, resolved now where it does not answer the requirements any more."""
+        """Return the profile's lock. It is resolved now if the requirements have changed."""
         return self.resolver.current_lock() or self.resolver.lock()
 
     def wheels(self, lock: Lock) -> list[Wheel]:
-        """The locked wheels, fetched where they are not there."""
+        """Return the locked wheels. Those that are not there are fetched."""
         resolver = self.resolver
         return fetch(lock.wheels, resolver.profile, resolver.source, resolver.downloads_folder)
 
@@ -118,18 +129,17 @@ class Builder:
 
         Raises
         ------
-        DatasetError
-            Listing every finding.
+        LintError
+            It lists every finding.
         """
-        vendored = {module for wheel in lock.wheels for module in wheel.modules}
-        findings = lint(self.files, self.profile, vendored, self.source)
+        findings = lint(self.files, self.profile, lock.modules, self.source)
         if findings:
             listed = "".join(f"\n{finding}" for finding in findings)
-            raise DatasetError(f"{len(findings)} things would fail on {self.profile.name}:{listed}")
+            raise LintError(f"{len(findings)} things would fail on {self.profile.name}:{listed}")
         self.say(f"lint     {len(self.files)} files, nothing found")
 
     def describe_plan(self, folder: Path) -> list[str]:
-        """What `build` would do, found out without writing anything or reaching the network."""
+        """Say what `build` would do. Nothing is written, and the network is not reached."""
         resolver = self.resolver
         lock = resolver.current_lock()
         steps = [
@@ -137,7 +147,7 @@ class Builder:
         ]
         asked = ", ".join(map(str, read_requirements(resolver.requirements))) or "nothing"
         if lock is None:
-            steps.append(f"would resolve {asked} anew, since the lock does not answer it")
+            steps.append(f"would resolve {asked} again, since the lock does not answer it")
         else:
             there = [w.file for w in lock.wheels if (resolver.downloads_folder / w.file).is_file()]
             fetched = [w.file for w in lock.wheels if w.file not in there]
@@ -150,7 +160,7 @@ class Builder:
         return steps
 
     def table(self, packed: Packed) -> list[str]:
-        """What is in a built dataset, how large, and why."""
+        """Say what is in a built dataset, how large it is, and why it is there."""
         notes = {wheel.name: wheel.note for wheel in self.current_lock().wheels}
         rows = [(e["safe_name"], _size(e["size"]), e["why"]) for e in packed.files]
         total = sum(entry["size"] for entry in packed.files)

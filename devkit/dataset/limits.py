@@ -1,6 +1,6 @@
 """What Kaggle refuses or mangles in an upload, checked before anything is uploaded.
 
-The bounds of files and sizes are the site's; what happens to names and archives was seen by users.
+The bounds of files and sizes are the site's. What happens to names and archives was seen by users.
 """
 
 import re
@@ -20,7 +20,11 @@ _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def safe_name(name: str) -> str:
-    """`name` in the characters that survive an upload, the nearest there are."""
+    """Return `name` in characters that survive an upload, as near as they come.
+
+    >>> safe_name("torch-2.0+cu128-py3-none-any.whl")
+    'torch-2.0_cu128-py3-none-any.whl'
+    """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9._-]+", "_", plain)
 
@@ -31,7 +35,7 @@ def check_upload(folder: Path, listing: Listing) -> None:
     Raises
     ------
     DatasetError
-        Naming all that is wrong.
+        It names all that is wrong.
     """
     problems = listing.problems()
     entries = sorted(path for path in folder.iterdir() if path.name != CLIENT_FILE)
@@ -52,19 +56,19 @@ def check_upload(folder: Path, listing: Listing) -> None:
             problems.append(f"{path.name} and {lowered[path.name.lower()]} differ only in case")
         lowered[path.name.lower()] = path.name
     if problems:
-        raise DatasetError(f"{folder} cannot be uploaded: {'; '.join(problems)}")
+        raise DatasetError(f"{folder} cannot be uploaded. {'. '.join(problems)}")
 
 
-def replace_dataset(stage: Path, folder: Path) -> None:
-    """Put the finished dataset `stage` where `folder` is, whose old contents go.
+def replace_dataset(staging_folder: Path, folder: Path) -> None:
+    """Put the finished dataset `staging_folder` in the place of `folder`. Its old contents go.
 
     Raises
     ------
     DatasetError
-        When `folder` holds something that is not a dataset.
+        `folder` holds something that is not a dataset.
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CLIENT_FILE).is_file():
-        raise DatasetError(f"{folder} is not empty and no dataset: choose another folder")
+        raise DatasetError(f"{folder} is neither empty nor a dataset. Choose another folder")
     if folder.exists():
         shutil.rmtree(folder)
-    stage.replace(folder)
+    staging_folder.replace(folder)

@@ -31,8 +31,10 @@ class Listing:
     ----------
     owner, slug
         Its address is `owner/slug`.
-    title, subtitle, licence
-        As its page shows them; the licence by Kaggle's own name for it.
+    title, subtitle
+        As its page shows them.
+    licence
+        Kaggle's own name for it.
     """
 
     owner: str
@@ -42,19 +44,19 @@ class Listing:
     licence: str = "apache-2.0"
 
     def problems(self) -> list[str]:
-        """What Kaggle would refuse, a clause each."""
+        """Return what Kaggle would refuse, one sentence per problem."""
         bounds = (
             ("title", self.title, 6, 50),
             ("slug", self.slug, 6, 50),
             ("subtitle", self.subtitle, 20, 80),
         )
         found = [
-            f"the {what} '{text}' has {len(text)} characters, Kaggle wants {least} to {most}"
+            f"The {what} '{text}' has {len(text)} characters, Kaggle wants {least} to {most}"
             for what, text, least, most in bounds
             if not least <= len(text) <= most
         ]
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.slug):
-            found.append(f"the slug '{self.slug}' may have only a-z, 0-9 and single '-'")
+            found.append(f"The slug '{self.slug}' may have only a-z, 0-9 and single '-'")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.owner):
             found.append(f"'{self.owner}' is no user of Kaggle")
         if self.licence not in _LICENCES:
@@ -64,7 +66,7 @@ class Listing:
         return found
 
     def as_metadata(self) -> dict[str, object]:
-        """The contents of `dataset-metadata.json`."""
+        """Return the contents of `dataset-metadata.json`."""
         return {
             "id": f"{self.owner}/{self.slug}",
             "title": self.title,
@@ -74,7 +76,7 @@ class Listing:
 
 
 def read_listing(folder: Path) -> Listing:
-    """How the dataset in `folder` will be listed, from the client's own file."""
+    """Read from the client's own file how the dataset in `folder` will be listed."""
     metadata = json.loads((folder / CLIENT_FILE).read_text(encoding="utf-8"))
     owner, _, slug = metadata["id"].partition("/")
     licence = metadata["licenses"][0]["name"]
@@ -92,7 +94,7 @@ def add_listing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def listing_from(options: argparse.Namespace, default: Listing) -> Listing:
-    """`default` with what the command line, or the environment, says instead."""
+    """Return `default` with what the command line, or the environment, says instead."""
     owner = options.owner or os.environ.get("KAGGLE_USERNAME")
     told = {name: getattr(options, name) for name in ("slug", "title", "subtitle", "licence")}
     return replace(default, **{k: v for k, v in {**told, "owner": owner}.items() if v})

@@ -1,10 +1,9 @@
 """Verify a kernel dataset as a user will meet it: from its folder alone, then in the image's twin.
 
-`check_dataset` reads every byte; `prove` mounts the folder as Kaggle does, without a network, runs
-the notebook's first cell with the twin's Python and imports every module of kernelkit.
+`check_dataset` reads every byte. `prove` mounts the folder as Kaggle does, without a network. There
+it runs the notebook's first cell with the twin's Python and imports every module of kernelkit.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -43,7 +42,17 @@ print(f"  {{len(modules)}} modules of kernelkit import")
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the first cell printed in the twin, how long all took, and whether offline."""
+    """What was seen in the twin.
+
+    Attributes
+    ----------
+    output
+        What the first cell printed.
+    seconds
+        How long all of it took.
+    is_isolated
+        Whether the network was out of reach.
+    """
 
     output: str
     seconds: float
@@ -60,30 +69,34 @@ def check_dataset(folder: Path, profile: Profile) -> dict[str, Any]:
     Raises
     ------
     DatasetError
-        A file is missing, changed or not in the manifest; what a wheel requires is neither in the
-        image nor in the dataset; Kaggle would refuse or mangle the upload.
+        A file is missing, changed or not in the manifest. Neither the image nor the dataset has
+        what a wheel requires. Kaggle would refuse or mangle the upload.
     WheelError
         A wheel does not fit the profile.
     """
     path = folder / mounted.MANIFEST
     if not path.is_file():
-        raise DatasetError(f"{folder}: there is no {mounted.MANIFEST} in it; build it first")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+        raise DatasetError(f"{folder} has no {mounted.MANIFEST}. Build the dataset first")
+    try:
+        manifest = mounted.read_manifest(path)
+    except mounted.BootstrapError as error:
+        raise DatasetError(str(error)) from None
     files: Sequence[Mapping[str, Any]] = manifest["files"]
-    if manifest["fingerprint"] != mounted.fingerprint_of(files, manifest["target"]):
-        raise DatasetError(f"{path}: its fingerprint is not that of its files; build it again")
     if manifest["target"]["profile"] != profile.name:
-        raise DatasetError(f"{path}: made for {manifest['target']['profile']}, not {profile.name}")
+        raise DatasetError(
+            f"{path} is made for {manifest['target']['profile']}, not for {profile.name}. "
+            f"Build the dataset with --profile {profile.name}"
+        )
     listed = {entry["safe_name"] for entry in files} | {mounted.MANIFEST, CLIENT_FILE}
     strangers = sorted(found.name for found in folder.iterdir() if found.name not in listed)
     if strangers:
-        raise DatasetError(f"{folder}: {', '.join(strangers)} is not in the manifest; remove it")
+        raise DatasetError(f"{folder}: {', '.join(strangers)} is not in the manifest. Remove it")
     wheels = []
     for entry in files:
         packed = folder / entry["safe_name"]
         if not packed.is_file() or file_sha256(packed) != entry["sha256"]:
             state = "was changed" if packed.is_file() else "is missing"
-            raise DatasetError(f"{packed} {state} since it was packed; build the dataset again")
+            raise DatasetError(f"{packed} {state} since it was packed. Build the dataset again")
         if entry["kind"] == "wheel":
             wheels.append(_read_under(packed, entry["name"]))
     for wheel in wheels:
@@ -96,24 +109,33 @@ def check_dataset(folder: Path, profile: Profile) -> dict[str, Any]:
 def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
     """Install and import the dataset in the twin, mounted read-only where Kaggle mounts it.
 
+    Parameters
+    ----------
+    folder
+        The dataset.
+    fingerprint
+        Of the dataset that is expected there.
+    twin
+        The environment like the image.
+
     Raises
     ------
     TwinError
-        With the last lines that were printed, when it does not end well.
+        It does not end well. The error has the last line that was printed.
     """
     listing = read_listing(folder)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kernelkit-proof-") as name:
-        stage = Path(name)
-        (stage / "tmp").mkdir()
+        proof_folder = Path(name)
+        (proof_folder / "tmp").mkdir()
         mounts = [
             Mount(folder, f"/kaggle/input/datasets/{listing.owner}/{listing.slug}"),
-            Mount(stage / "tmp", "/kaggle/tmp", writable=True),
+            Mount(proof_folder / "tmp", "/kaggle/tmp", writable=True),
         ]
-        sandbox = Sandbox(stage / "sandbox", mounts)
+        sandbox = Sandbox(proof_folder / "sandbox", mounts)
         inputs = sandbox.path("/kaggle/input")
         code = _PROOF.format(cell=str(FIRST_CELL), inputs=inputs, fingerprint=fingerprint)
-        log = stage / "log.txt"
+        log = proof_folder / "log.txt"
         log.touch()  # the sandbox itself may fail before the shell opens it
         shell = ["sh", "-c", f'exec "$@" > {log} 2>&1', "sh", str(twin.python), "-Iu", "-c", code]
         environment = {"PATH": "/usr/bin:/bin", "KERNELKIT_WORK": sandbox.path("/kaggle/tmp")}
@@ -121,7 +143,7 @@ def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
         output = log.read_text(encoding="utf-8", errors="replace").rstrip()
     if result.exit_code:
         last = output.splitlines()[-1] if output else f"exit code {result.exit_code}"
-        raise TwinError(f"the dataset {folder} does not start in the {twin.describe()}\n{last}")
+        raise TwinError(f"{folder}: the dataset does not start in the {twin.describe()}\n{last}")
     return Proof(output, time.monotonic() - start, sandbox.is_isolated)
 
 
@@ -136,7 +158,7 @@ def _read_under(packed: Path, name: str) -> Wheel:
 
 
 def _check_requirements(wheels: Sequence[Wheel], profile: Profile) -> None:
-    """What the wheels require must be in the image or among them, at a version that fits."""
+    """Refuse requirements that neither the image nor the wheels meet, at a version that fits."""
     vendored = {wheel.name: wheel.version for wheel in wheels}
     for wheel in wheels:
         for requirement in active_requirements(wheel, profile):
@@ -146,7 +168,7 @@ def _check_requirements(wheels: Sequence[Wheel], profile: Profile) -> None:
             if name in vendored or entry is not None:
                 if version is None or requirement.specifier.contains(version, prereleases=True):
                     continue
-                found = f"{version} is there"
+                found = f"{version} is there. Ask for a version of {wheel.name} that takes it"
             else:
-                found = "it is neither in the image nor in the dataset"
+                found = "neither the image nor the dataset has it. Add it to wheels/requirements.in"
             raise DatasetError(f"{wheel.name} {wheel.version} requires {requirement}, but {found}")

@@ -1,12 +1,14 @@
 """Pack the weights dataset: `python -m devkit.dataset.weights MODELS`.
 
-Weights change on another clock than code, so they are a dataset of their own. Each run's best
-checkpoint of each fold is loaded into its network once, so that one which would fail on Kaggle
-fails here, and goes out as safetensors: no code in it, and no archive that the upload unpacks. The
-files lie flat; the manifest says where each belongs, carries the runs' configurations, and
-`kernelkit_dataset.models(folder)` in the notebook puts the tree together again.
+Weights change at other times than code, so they are a dataset of their own. The best checkpoint of
+each fold of a run is loaded into its network once. One that would fail on Kaggle thereby fails
+here. Checkpoints go out as safetensors: they hold no code, and the upload does not unpack them.
 
-Conversions are kept by the content of what was converted: an interrupted run goes on where it was.
+The files lie flat. The manifest says where each belongs, and carries the runs' configurations. In
+the notebook `kernelkit_dataset.models(folder)` puts the tree together again.
+
+Conversions are kept by the content of what was converted. After an interruption, run it again: it
+goes on where it was.
 """
 
 import argparse
@@ -16,19 +18,19 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors.torch import save_file
 
 import mounted
+from devkit.commands import command
 from devkit.dataset.limits import check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing, add_listing_options, listing_from
 from devkit.dataset.pack import Packed, write_json, write_manifest
 from devkit.tools import REPOSITORY
 from kernelkit.checkpoints import Member, load_members
 from kernelkit.checkpoints.weights import PICKLES, read_weights
-from kernelkit.errors import KernelKitError
-from kernelkit.files import file_sha256
+from kernelkit.files import file_sha256, replace_atomically
 from kernelkit.vocabulary import Prefer
 
 __all__ = ["DEFAULT_LISTING", "pack_weights"]
@@ -45,62 +47,71 @@ _CONFIGURATIONS = ("cfg.yaml", "config.json")
 
 
 def pack_weights(
-    models: Path,
+    models_folder: Path,
     folder: Path,
     listing: Listing = DEFAULT_LISTING,
     *,
     prefer: Prefer = "best",
     programs: bool = False,
-    cache: Path = _BUILD / "weights-cache",
+    cache_folder: Path = _BUILD / "weights-cache",
     say: Callable[[str], None] = print,
 ) -> Packed:
-    """Convert the runs below `models` and write the dataset into `folder`.
+    """Convert the runs below `models_folder` and write the dataset into `folder`.
 
     Parameters
     ----------
+    models_folder
+        The folder of training runs, or one run.
+    folder
+        Where the dataset is written.
+    listing
+        How the dataset is listed on Kaggle.
     prefer, programs
-        As `load_members` takes them; programs go out as they are.
-    cache
+        As `load_members` takes them. Programs go out as they are.
+    cache_folder
         Where conversions are kept.
     say
-        Called with a line for each checkpoint.
+        It gets one line per checkpoint.
 
     Raises
     ------
     CheckpointError
         A run cannot be loaded, or two have the same weights, as `load_members` says.
     DatasetError
-        When Kaggle would refuse the dataset.
+        Kaggle would refuse the dataset.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".packing-") as name:
-        stage = Path(name) / "dataset"
-        stage.mkdir()
+        staging_folder = Path(name) / "dataset"
+        staging_folder.mkdir()
         entries: list[dict[str, Any]] = []
         configurations: dict[str, str] = {}
-        for member in load_members(models, prefer=prefer, programs=programs):
+        for member in load_members(models_folder, prefer=prefer, programs=programs):
             # a folder that is itself a run is found as the only one below its parent
-            root = models if (models / member.run).is_dir() else models.parent
-            entry = _pack_member(member, root, stage, cache)
+            is_above = (models_folder / member.run).is_dir()
+            runs_folder = models_folder if is_above else models_folder.parent
+            entry = _pack_member(member, runs_folder, staging_folder, cache_folder)
             entries.append(entry)
-            configurations |= _configurations(member.path, root)
+            configurations |= _configurations(member.path, runs_folder)
             say(f"{entry['name']}  {entry['size'] / 1e6:.1f} MB")
         target = {"configurations": configurations}
-        manifest = write_manifest(stage / mounted.WEIGHTS_MANIFEST, entries, target)
-        write_json(stage / CLIENT_FILE, listing.as_metadata())
-        check_upload(stage, listing)
-        replace_dataset(stage, folder)
+        manifest = write_manifest(staging_folder / mounted.WEIGHTS_MANIFEST, entries, target)
+        write_json(staging_folder / CLIENT_FILE, listing.as_metadata())
+        check_upload(staging_folder, listing)
+        replace_dataset(staging_folder, folder)
     return Packed(folder, manifest)
 
 
-def _pack_member(member: Member, root: Path, stage: Path, cache: Path) -> dict[str, Any]:
-    place = member.path.relative_to(root)
+def _pack_member(
+    member: Member, runs_folder: Path, staging_folder: Path, cache_folder: Path
+) -> dict[str, Any]:
+    place = member.path.relative_to(runs_folder)
     source = member.path
     if member.kind != "program":
         stem = place.stem if place.suffix in (*PICKLES, ".safetensors") else place.name
         place = place.with_name(f"{stem}.safetensors")
-        source = _converted(member.path, cache)
-    packed = stage / safe_name("__".join(place.parts))
+        source = _converted(member.path, cache_folder)
+    packed = staging_folder / safe_name("__".join(place.parts))
     try:
         os.link(source, packed)
     except OSError:  # another file system
@@ -116,21 +127,19 @@ def _pack_member(member: Member, root: Path, stage: Path, cache: Path) -> dict[s
     }
 
 
-def _converted(checkpoint: Path, cache: Path) -> Path:
+def _converted(checkpoint: Path, cache_folder: Path) -> Path:
     """The checkpoint as safetensors, converted now if it never was."""
-    cache.mkdir(parents=True, exist_ok=True)
-    path = cache / f"{_content(checkpoint)}.safetensors"
+    path = cache_folder / f"{_content(checkpoint)}.safetensors"
     if not path.is_file():
         state = {name: tensor.clone() for name, tensor in read_weights(checkpoint).items()}
-        unfinished = path.with_suffix(".unfinished")
-        # one key of metadata only: the order of several is not the same from run to run
-        save_file(state, unfinished, metadata={"format": "pt"})
-        unfinished.replace(path)
+        with replace_atomically(path) as unfinished:
+            # one key of metadata only: the order of several is not the same from run to run
+            save_file(state, unfinished, metadata={"format": "pt"})
     return path
 
 
 def _content(checkpoint: Path) -> str:
-    """The sha256 of a checkpoint, or of all files of one that was unpacked into a folder."""
+    """The SHA-256 of a checkpoint, or of all files of one that was unpacked into a folder."""
     if checkpoint.is_file():
         return file_sha256(checkpoint)
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
@@ -139,19 +148,20 @@ def _content(checkpoint: Path) -> str:
     )
 
 
-def _configurations(checkpoint: Path, root: Path) -> dict[str, str]:
+def _configurations(checkpoint: Path, runs_folder: Path) -> dict[str, str]:
     """The descriptions of the network that lie between the folder of runs and the checkpoint."""
-    folders = [parent for parent in checkpoint.parents if root in parent.parents]
+    folders = [parent for parent in checkpoint.parents if runs_folder in parent.parents]
     paths = [folder / name for folder in folders for name in _CONFIGURATIONS]
     return {
-        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
+        path.relative_to(runs_folder).as_posix(): path.read_text(encoding="utf-8")
         for path in paths
         if path.is_file()
     }
 
 
+@command("weights-dataset")
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code is 0 only where the dataset was written."""
+    """Run the command line. The exit code is 0 only if the dataset was written."""
     parser = argparse.ArgumentParser(prog="python -m devkit.dataset.weights", description=__doc__)
     parser.add_argument("models", type=Path, help="the folder of training runs")
     parser.add_argument(
@@ -159,30 +169,26 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--prefer",
-        choices=("best", "ema", "raw"),
+        choices=get_args(Prefer),
         default="best",
         help="which checkpoints of a fold compete, as in the recipe (default: %(default)s)",
     )
     parser.add_argument(
         "--programs",
         action="store_true",
-        help="pack TorchScript and exported programs too; loading them may run their code",
+        help="pack TorchScript and exported programs too (loading them may run their code)",
     )
     add_listing_options(parser)
     options = parser.parse_args(arguments)
-    try:
-        listing = listing_from(options, DEFAULT_LISTING)
-        packed = pack_weights(
-            options.models.resolve(),
-            options.out.resolve(),
-            listing,
-            prefer=options.prefer,
-            programs=options.programs,
-            cache=options.out.resolve().parent / "weights-cache",
-        )
-    except KernelKitError as error:
-        print(f"no dataset built: {error}", file=sys.stderr)
-        return 1
+    folder = options.out.resolve()
+    packed = pack_weights(
+        options.models.resolve(),
+        folder,
+        listing_from(options, DEFAULT_LISTING),
+        prefer=options.prefer,
+        programs=options.programs,
+        cache_folder=folder.parent / "weights-cache",
+    )
     total = sum(entry["size"] for entry in packed.files)
     print(f"{len(packed.files)} checkpoints, {total / 1e6:.1f} MB, {packed.fingerprint[:12]}")
     print(f"in {packed.folder}")

@@ -1,9 +1,12 @@
 """Lint what goes to Kaggle: would it import, parse and stay within bounds on the image?
 
-Checks the kernel-safe package, what lies beside it, and the code cells of notebooks: every import
-is met by the standard library of the image's Python, by the image, or by a vendored wheel; the
-syntax is that Python's; nothing reaches for the network, names a folder of this machine, or writes
-below the input mounts. Run alone: `python -m devkit.lint --profile kaggle-py312`.
+It looks at the kernel-safe package, at what lies beside it, and at the code cells of notebooks:
+
+- The standard library of the image's Python, the image or a vendored wheel has every import.
+- The syntax is that Python's.
+- Nothing reaches for the network, names a folder of this machine, or writes below the input mounts.
+
+Run it alone with `python -m devkit.lint --profile kaggle-py312`.
 """
 
 import ast
@@ -15,9 +18,9 @@ from pathlib import Path
 
 from devkit.errors import ToolError
 from devkit.image.profiles import Profile
-from devkit.lint.imports import ImportRules, dotted_name, imported_modules
+from devkit.lint.imports import AT_HOME, ImportRules, dotted_name, imported_modules
 from devkit.lint.paths import builder_paths, collect_constants, input_writes, shell_problems
-from devkit.lint.source import Unit, read_units
+from devkit.lint.source import Unit, read_notebook, read_units
 from devkit.tools import REPOSITORY, run_tool
 
 __all__ = ["KERNEL_SOURCE", "NOTEBOOKS", "Finding", "kernel_files", "lint", "outside_modules"]
@@ -28,7 +31,15 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One thing that would fail on Kaggle: where, and a sentence."""
+    """One thing that would fail on Kaggle.
+
+    Attributes
+    ----------
+    path, cell, line
+        Where it is. The cell is 0 in a module.
+    message
+        What it is, in a sentence.
+    """
 
     path: Path
     cell: int
@@ -44,16 +55,18 @@ class Finding:
 
 
 def kernel_files(source: Path = KERNEL_SOURCE, notebooks: Path = NOTEBOOKS) -> list[Path]:
-    """The modules below `source`, and the notebooks that run offline on Kaggle.
+    """Return the modules below `source`, and the notebooks that run offline on Kaggle.
 
-    A notebook that stays at home says so in its metadata: `{"kernelkit": {"runs": "at home"}}`.
+    The backend that builds the package stays at home. A notebook that does so says it in its
+    metadata: `{"kernelkit": {"runs": "at home"}}`.
     """
+    modules = [path for path in sorted(source.rglob("*.py")) if path.stem not in AT_HOME]
     offline = [path for path in sorted(notebooks.glob("*.ipynb")) if not _stays_at_home(path)]
-    return [*sorted(source.rglob("*.py")), *offline]
+    return [*modules, *offline]
 
 
 def outside_modules(files: Sequence[Path]) -> list[str]:
-    """The dotted names of all modules that the files import, sorted."""
+    """Return the dotted names of all modules that the files import, sorted."""
     trees = [unit.tree for path in files for unit in read_units(path)]
     return sorted({module for tree in trees if tree for module in imported_modules(tree)})
 
@@ -64,10 +77,14 @@ def lint(
     vendored: Collection[str],
     source: Path = KERNEL_SOURCE,
 ) -> list[Finding]:
-    """What would fail on the image, in the order of files and lines.
+    """Find what would fail on the image, in the order of files and lines.
 
     Parameters
     ----------
+    files
+        Modules and notebooks.
+    profile
+        The image.
     vendored
         The top-level modules of the vendored wheels.
     source
@@ -75,10 +92,10 @@ def lint(
 
     Raises
     ------
-    DatasetError
-        When a notebook cannot be read.
+    LintError
+        A file cannot be read, or a notebook is none.
     ToolError
-        When ruff, which checks the syntax, does not run.
+        ruff, which checks the syntax, did not run.
     """
     findings = set(_syntax(files, profile))
     broken = {(finding.path, finding.cell) for finding in findings}
@@ -106,8 +123,8 @@ def _finding(unit: Unit, line: int, message: str) -> Finding:
 
 
 def _stays_at_home(notebook: Path) -> bool:
-    metadata = json.loads(notebook.read_text(encoding="utf-8")).get("metadata", {})
-    return metadata.get("kernelkit", {}).get("runs") == "at home"
+    metadata = read_notebook(notebook).get("metadata", {})
+    return bool(metadata.get("kernelkit", {}).get("runs") == "at home")
 
 
 def _syntax(files: Sequence[Path], profile: Profile) -> Iterator[Finding]:
@@ -121,7 +138,7 @@ def _syntax(files: Sequence[Path], profile: Profile) -> Iterator[Finding]:
     try:
         reports = json.loads(answer)
     except ValueError:
-        raise ToolError(f"ruff answered in a form that is not JSON: {answer[:200]}") from None
+        raise ToolError(f"ruff's answer is not JSON: {answer[:200]}", answer) from None
     by_name = {str(path.resolve()): path for path in files}
     for report in reports:
         path = by_name[str(Path(report["filename"]).resolve())]
@@ -144,7 +161,7 @@ def _hidden_downloads(tree: ast.Module) -> Iterator[tuple[int, str]]:
                     node.lineno,
                     (
                         f"{name}({keyword.arg}={value!r}) fetches weights, and the network is "
-                        "off in the kernel: load them from a dataset"
+                        "off in the kernel. Load them from a dataset"
                     ),
                 )
         for argument in node.args[:1]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from devkit.image.profiles import Profile
 
-__all__ = ["ImportRules", "imported_modules", "standard_library"]
+__all__ = ["AT_HOME", "ImportRules", "dotted_name", "imported_modules", "standard_library"]
 
-# "What's New" and PEP 594: the standard library's modules that came or went since Python 3.8
+# The standard library's modules that came or went since Python 3.8, and in which minor version.
+# "What's New" and PEP 594 list them.
 _ADDED = {"graphlib": 9, "zoneinfo": 9, "tomllib": 11, "annotationlib": 14, "compression": 14}
 _REMOVED = {
     **dict.fromkeys(("dummy_threading", "_dummy_thread"), 9),
@@ -31,11 +32,16 @@ _NETWORK = frozenset(
         *("wandb", "mlflow", "neptune", "comet_ml", "torch.hub", "torch.utils.model_zoo"),
     )
 )
-_AT_HOME = frozenset(("devkit", "tests", "benchmarks", "build_dataset"))
+# what the dataset never ships
+AT_HOME = frozenset(("devkit", "tests", "benchmarks", "build_dataset", "build_backend"))
 
 
 def standard_library(python: tuple[int, int]) -> frozenset[str]:
-    """The top-level modules of the standard library of `python`, whichever Python runs this."""
+    """Return the top-level modules of the standard library of another Python.
+
+    >>> "distutils" in standard_library((3, 11)), "distutils" in standard_library((3, 12))
+    (True, False)
+    """
     minor = python[1]
     return frozenset(
         name
@@ -52,7 +58,11 @@ class _Import:
 
 
 def imported_modules(tree: ast.Module) -> list[str]:
-    """The dotted names that the code imports from outside its own package, wherever it does."""
+    """Return the dotted names that the code imports from outside its own package.
+
+    >>> imported_modules(ast.parse("from os import path; from . import near; import numpy.linalg"))
+    ['os', 'numpy.linalg']
+    """
     return [found.module for found in _imports(tree)]
 
 
@@ -69,7 +79,7 @@ class ImportRules:
     package
         The folder of the kernel-safe package itself.
     only_standard_library
-        For what runs before anything is installed.
+        True for what runs before anything is installed.
     """
 
     profile: Profile
@@ -82,7 +92,7 @@ class ImportRules:
         object.__setattr__(self, "_standard", standard_library(self.profile.python_minor))
 
     def findings(self, tree: ast.Module) -> Iterator[tuple[int, str]]:
-        """Lines, and what is wrong with the import there."""
+        """Iterate over lines, and what is wrong with the import there."""
         for found in _imports(tree):
             network = _network_part(found.module)
             if network:
@@ -100,21 +110,21 @@ class ImportRules:
     def _problem(self, module: str) -> str | None:
         top = module.split(".")[0]
         python = "{}.{}".format(*self.profile.python_minor)
+        if top in AT_HOME:
+            return f"{top} stays at home: the dataset ships {self.package.name} only"
         if top in self._standard or (self.package.parent / f"{top}.py").is_file():
             return None
         if self.only_standard_library:
             return f"{top} is not in the standard library, and nothing else is there this early"
         if top == self.package.name:
             return None if self._has(module) else f"there is no module {module} in {self.package}"
-        if top in _AT_HOME:
-            return f"{top} stays at home: the dataset ships {self.package.name} only"
         if top in self.vendored or self.profile.provides(module):
             return None
         if top in _REMOVED:
             return f"{top} is no longer in the standard library of Python {python}"
         return (
             f"{top} is neither in the standard library of Python {python}, nor in the image "
-            f"{self.profile.name}, nor vendored; add its package to wheels/requirements.in"
+            f"{self.profile.name}, nor vendored. Add its package to wheels/requirements.in"
         )
 
     def _has(self, module: str) -> bool:
@@ -123,7 +133,11 @@ class ImportRules:
 
 
 def dotted_name(node: ast.expr) -> str:
-    """`a.b.c` of such an expression; of any other, nothing."""
+    """Return `a.b.c` of such an expression, and "" of any other.
+
+    >>> dotted_name(ast.parse("a.b.c", mode="eval").body)
+    'a.b.c'
+    """
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -139,7 +153,7 @@ def _network_part(module: str) -> str | None:
 
 
 def _imports(tree: ast.Module) -> Iterator[_Import]:
-    """Every import, in functions too; those of types only, which never run, are left out."""
+    """Every import, in functions too. Those of types only never run, so they are left out."""
     optional: set[ast.AST] = set()
     unused: set[ast.AST] = set()
     for node in ast.walk(tree):

@@ -14,7 +14,7 @@ __all__ = ["builder_paths", "collect_constants", "input_writes", "shell_problems
 _INPUT = "/kaggle/input"
 _HOMES = re.compile(r"(/home/|/Users/|/root/|[A-Za-z]:[\\/])")
 
-# the arguments that name what is written; -1 is the object whose method is called
+# The positions of the arguments that name what is written. -1 is the object of the method.
 _WRITERS: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(("write_text", "write_bytes", "touch", "rmdir", "symlink_to"), (-1,)),
     **dict.fromkeys(("hardlink_to", "chmod", "mkdir", "unlink"), (-1, 0)),
@@ -37,7 +37,10 @@ _SHELL_WRITES = re.compile(
 
 
 def builder_paths(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Strings that name a folder that only the builder's machine has; docstrings may."""
+    """Find strings that name a folder which only the builder's machine has.
+
+    Docstrings may name what they like.
+    """
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     own = tuple(f"{folder}/" for folder in (REPOSITORY, Path.home()) if folder != Path("/"))
     for node in ast.walk(tree):
@@ -49,7 +52,7 @@ def builder_paths(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def collect_constants(tree: ast.Module, known: dict[str, ast.expr]) -> None:
-    """Add what names are assigned to, so that a path given as a parameter is known for one."""
+    """Add each name and its value to `known`. A path that is a parameter is then known too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
             known.update({t.id: node.value for t in node.targets if isinstance(t, ast.Name)})
@@ -58,7 +61,7 @@ def collect_constants(tree: ast.Module, known: dict[str, ast.expr]) -> None:
 
 
 def input_writes(tree: ast.Module, known: Mapping[str, ast.expr]) -> Iterator[tuple[int, str]]:
-    """Calls that write below the input mounts, which are read-only."""
+    """Find calls that write below the input mounts, which are read-only."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -71,7 +74,7 @@ def input_writes(tree: ast.Module, known: Mapping[str, ast.expr]) -> Iterator[tu
 
 
 def shell_problems(commands: tuple[Command, ...]) -> Iterator[tuple[int, str]]:
-    """Commands of a notebook's cell that need the network or write below the input mounts."""
+    """Find commands of a cell that need the network or write below the input mounts."""
     for command in commands:
         text = command.text
         if _INSTALLS.search(text) and "--no-index" not in text:
@@ -88,7 +91,7 @@ def _written(call: ast.Call, name: str) -> Iterator[ast.expr]:
             yield from (keyword.value for keyword in call.keywords if keyword.arg in _TARGETS)
         return
     if name in ("rename", "replace") and receiver is not None:
-        # a path's takes one argument, a string's takes two, the functions of `os` take two paths
+        # A path's takes one argument, a string's takes two. Those of `os` take two paths.
         is_function = dotted_name(receiver) == "os"
         yield from call.args if is_function else [receiver] if len(call.args) == 1 else []
         return
@@ -116,7 +119,7 @@ def _is_writing_mode(call: ast.Call, receiver: ast.expr | None) -> bool:
 
 
 def _leading_text(node: ast.expr, known: Mapping[str, ast.expr], depth: int) -> str:
-    """What a path certainly begins with; nothing where that cannot be seen."""
+    """What a path certainly begins with, or nothing if that cannot be seen."""
     if depth == 0:
         return ""
     if isinstance(node, ast.Constant):

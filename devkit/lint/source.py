@@ -1,7 +1,7 @@
 """Python as it lies in modules and in the cells of notebooks, ready for the lint.
 
-Lines that only a notebook understands (`!pip install x`, `%time`, `%%bash`) are taken out of the
-code, whose line numbers stay what they were, and kept beside it as commands.
+Only a notebook understands lines such as `!pip install x`, `%time` and `%%bash`. They are taken out
+of the code and kept beside it as commands. Line numbers stay what they were.
 """
 
 import ast
@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from devkit.errors import DatasetError
+from devkit.errors import LintError
 
-__all__ = ["Command", "Unit", "read_units"]
+__all__ = ["Command", "Unit", "read_notebook", "read_units"]
 
 _LINE_COMMAND = re.compile(r"^(\s*)(?:[A-Za-z_][\w, ]*=\s*)?([!%]|\?)(.*)$")
 # cell magics whose body is Python all the same
@@ -35,9 +36,9 @@ class Unit:
     Attributes
     ----------
     path, cell
-        Where it lies; the cell counts from 1 as notebooks show them, or None in a module.
+        Where it lies. Cells count from 1, as notebooks show them. In a module it is None.
     tree
-        The parsed code, or None where it cannot be parsed.
+        The parsed code, or None if it cannot be parsed.
     commands
         Of a cell.
     """
@@ -49,29 +50,44 @@ class Unit:
 
 
 def read_units(path: Path) -> list[Unit]:
-    """The code of a module or of a notebook's cells.
+    """Read the code of a module or of a notebook's cells.
 
     Raises
     ------
-    DatasetError
-        When there is no such file, or a notebook is not one.
+    LintError
+        There is no such file, or a notebook is none.
+    """
+    if path.suffix != ".ipynb":
+        return [Unit(path, None, _parse(_text(path)))]
+    return [
+        _cell(path, number, "".join(cell["source"]))
+        for number, cell in enumerate(read_notebook(path)["cells"], 1)
+        if cell["cell_type"] == "code"
+    ]
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """Read a notebook as the tables of its file.
+
+    Raises
+    ------
+    LintError
+        There is no such file, or it is no notebook.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}") from None
-    if path.suffix != ".ipynb":
-        return [Unit(path, None, _parse(text))]
-    try:
-        cells = json.loads(text)["cells"]
-        sources = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+        notebook = json.loads(_text(path))
+        for cell in notebook["cells"]:
+            "".join((cell["cell_type"], *cell["source"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: not a notebook: {error!r}") from None
-    return [
-        _cell(path, number, source)
-        for number, (kind, source) in enumerate(sources, 1)
-        if kind == "code"
-    ]
+        raise LintError(f"{path} is not a notebook: {error!r}. Save it again") from None
+    return dict(notebook)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LintError(f"{path} cannot be read: {error}") from None
 
 
 def _parse(code: str) -> ast.Module | None:

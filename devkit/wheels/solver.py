@@ -1,7 +1,7 @@
 """uv's resolver, asked on behalf of an image: its Python, glibc and platform, and what it has.
 
-The resolver gets a stub for each package of the image: a wheel with a name, a version and no
-requirements. The image's own requirements are thereby left alone, since its packages are installed
+The resolver gets a stub for each package of the image. A stub is a wheel with a name, a version and
+no requirements. What the image's packages require is thereby left alone, since they are installed
 already. This matters: the registry's torch 2.11 wants other CUDA packages than the image's torch.
 Told of that, the resolver silently goes back to the first segmentation-models-pytorch ever.
 

@@ -90,7 +90,8 @@ def test_the_inference_notebook_begins_with_the_finder():
     assert first.source.strip() == FIRST_CELL.strip()
 
 
-def test_a_session_imports_from_the_dataset_and_keeps_the_images_own(upload, packed, tmp_path):
+@pytest.mark.usefixtures("upload")
+def test_a_session_imports_from_the_dataset_and_keeps_the_images_own(packed, tmp_path):
     """The recipes are there, subprocesses see the packages, torch and numpy are the image's."""
     then = """
 import importlib.resources, importlib.util, subprocess, sys
@@ -122,7 +123,7 @@ def test_the_session_installs_what_an_upload_mangled(upload, packed, tmp_path):
     then = "import kernelkit.grid, shapes; print(shapes.version)"
     result = run_first_cell(tmp_path / "input", tmp_path / "work", packed.fingerprint, then)
     assert result.returncode == 0, result.stderr
-    assert "installed; the upload had unpacked it" in result.stdout
+    assert "installed, though the upload had unpacked it" in result.stdout
     assert "it came as shapes-001.whl" in result.stdout
     assert "1.0+team.1" in result.stdout
 
@@ -190,7 +191,7 @@ def test_one_changed_byte_is_refused_by_name(upload, packed):
     content = bytearray((upload / SAFE).read_bytes())
     content[len(content) // 2] ^= 1
     (upload / SAFE).write_bytes(content)
-    with pytest.raises(BootstrapError, match=rf"{SAFE} was changed \(its sha256 is .* not "):
+    with pytest.raises(BootstrapError, match=rf"{SAFE} was changed: its SHA-256 is .* not "):
         found(upload, packed)
 
 
@@ -202,26 +203,28 @@ def test_all_that_is_wrong_is_named_at_once(upload, packed):
         found(upload, packed)
     assert "shapes-1.0+team.1-py3-none-any.whl is missing" in str(error.value)
     assert "bootstrap.py was changed" in str(error.value)
-    assert str(error.value).endswith("upload it again")
+    assert str(error.value).endswith(". Upload it again")
 
 
 def test_no_dataset_is_one_sentence(tmp_path, work):
     """With nothing mounted the first cell says what to add."""
     (tmp_path / "input").mkdir()
     line = last_line(run_first_cell(tmp_path / "input", work))
-    assert "no kernelkit dataset below" in line
-    assert "add it to the notebook's inputs" in line
+    assert "no kernelkit dataset in" in line
+    assert "Add it to the notebook's inputs" in line
 
 
-def test_another_fingerprint_stops_the_notebook(upload, packed, tmp_path, work):
+@pytest.mark.usefixtures("upload")
+def test_another_fingerprint_stops_the_notebook(packed, tmp_path, work):
     """A notebook made for another version says which is wanted, which is there, what to do."""
     line = last_line(run_first_cell(tmp_path / "input", work, "f" * 64))
     assert f"wants the kernel dataset {'f' * 12}, but mounted is {packed.fingerprint[:12]}" in line
-    assert "wait until its new version is ready" in line
+    assert "Wait until its new version is ready" in line
 
 
-def test_of_several_the_wanted_one_is_taken(upload, packed, tmp_path, work):
-    """With two versions mounted the fingerprint decides; without one that is an error."""
+@pytest.mark.usefixtures("upload")
+def test_of_several_the_wanted_one_is_taken(packed, tmp_path, work):
+    """Of two mounted versions the fingerprint decides. Without one they are an error."""
     folder = tmp_path / "other"
     other = make_dataset(folder, profile_of_here(folder / "profiles"), version="2.0")
     shutil.copytree(other.folder, tmp_path / "input" / "datasets" / "another" / "a-kernel")
@@ -235,7 +238,7 @@ def test_of_several_the_wanted_one_is_taken(upload, packed, tmp_path, work):
 
 
 def test_a_manifest_that_was_changed_is_refused(upload, packed, tmp_path, work):
-    """A hash edited in the manifest does not go with its fingerprint; a cut one cannot be read."""
+    """An edited hash does not fit the fingerprint, and a manifest that was cut is told."""
     path = upload / mounted.MANIFEST
     content = json.loads(path.read_text())
     content["files"][0]["sha256"] = "0" * 64
@@ -273,10 +276,11 @@ def test_another_image_stops_the_notebook(tmp_path, work, facts, sentence):
     shutil.copytree(packed.folder, tmp_path / "input" / "a-kernel")
     line = last_line(run_first_cell(tmp_path / "input", work))
     assert sentence in line
-    assert "attach the dataset made for this image" in line
+    assert "Attach the dataset made for this image" in line
 
 
-def test_a_module_imported_too_early_is_told(upload, packed, tmp_path, work):
+@pytest.mark.usefixtures("upload")
+def test_a_module_imported_too_early_is_told(packed, tmp_path, work):
     """A package that was imported from elsewhere before the first cell cannot be replaced."""
     early = tmp_path / "early"
     (early / "shapes").mkdir(parents=True)
@@ -288,7 +292,8 @@ def test_a_module_imported_too_early_is_told(upload, packed, tmp_path, work):
     assert "import nothing before the first cell" in line
 
 
-def test_running_the_cell_again_is_quick_and_the_same(upload, packed, tmp_path):
+@pytest.mark.usefixtures("upload")
+def test_running_the_cell_again_is_quick_and_the_same(packed, tmp_path):
     """The second run in a session installs nothing."""
     then = f"site = kernelkit_dataset.site.stat().st_mtime_ns\n{FIRST_CELL}\n"
     then += "print('same', site == kernelkit_dataset.site.stat().st_mtime_ns)"

@@ -14,23 +14,32 @@ from devkit.wheels.wheelfile import read_wheel
 from tests.made.wheels import make_wheel
 
 LISTING = Listing("someone", "a-kernel", "A kernel", "Made of tiny wheels by the tests")
+# what the made package says of itself: it requires nothing
+PROJECT = """\
+[project]
+name = "kernelkit"
+description = "A small package"
+requires-python = ">=3.12"
+license = "Apache-2.0"
+"""
 FIRST_CELL = (KERNEL_SOURCE / "first_cell.py").read_text()
 
 
 def make_source(folder: Path) -> Path:
-    """A folder like `kernel_src`: the real bootstrap, and a package of two files and a recipe."""
+    """Make a folder like `kernel_src`: the real bootstrap, and a package with one recipe."""
     package = folder / "kernelkit"
     (package / "recipe").mkdir(parents=True)
     (package / "__init__.py").write_text('__version__ = "0.1.0"\n')
     (package / "grid.py").write_text("import shapes\n")
     (package / "recipe" / "demo.yaml").write_text("name: demo\n")
+    (folder / "pyproject.toml").write_text(PROJECT)
     for name in ("bootstrap.py", "mounted.py"):
         shutil.copy(KERNEL_SOURCE / name, folder)
     return folder
 
 
 def make_dataset(folder: Path, profile: Profile, *, version: str = "1.0") -> Packed:
-    """A dataset with one vendored wheel, whose name the upload would change."""
+    """Make a dataset with one vendored wheel, whose name the upload would change."""
     wheel = make_wheel(folder / "wheels", "shapes", f"{version}+team.1")
     source = make_source(folder / "source")
     return pack(

@@ -28,20 +28,20 @@ def make_wheel(
     files: Mapping[str, bytes] | None = None,
     extras: Sequence[str] = (),
 ) -> Path:
-    """A wheel with one module of its own name, unless `files` says what else is in it."""
+    """Make a wheel with one module of its own name, unless `files` says what is in it."""
     folder.mkdir(parents=True, exist_ok=True)
     module = name.replace("-", "_")
-    home = f"{module}-{version}.dist-info"
+    info = f"{module}-{version}.dist-info"
     metadata = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"]
     metadata += [f"Provides-Extra: {extra}\n" for extra in extras]
     metadata += [f"Requires-Dist: {requirement}\n" for requirement in requires]
     members = dict(files or {f"{module}/__init__.py": f"version = '{version}'\n".encode()})
-    members[f"{home}/METADATA"] = "".join(metadata).encode()
-    members[f"{home}/WHEEL"] = (
+    members[f"{info}/METADATA"] = "".join(metadata).encode()
+    members[f"{info}/WHEEL"] = (
         f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: {tag}\n".encode()
     )
     record = "".join(f"{key},{_digest(value)},{len(value)}\n" for key, value in members.items())
-    members[f"{home}/RECORD"] = f"{record}{home}/RECORD,,\n".encode()
+    members[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
     path = folder / f"{module}-{version}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         for key, value in members.items():
@@ -50,7 +50,7 @@ def make_wheel(
 
 
 def make_sdist(folder: Path, name: str, version: str = "1.0") -> Path:
-    """A source distribution, as the registry has it for what was never built."""
+    """Make a source distribution, as the registry has it for what was never built."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{version}.tar.gz"
     content = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
@@ -69,26 +69,26 @@ def make_profile(
     python: str = "3.12.13",
     glibc: str = "2.35",
 ) -> Profile:
-    """A profile that has what `freeze` lists, with the real table of import names."""
-    home = folder / name
-    home.mkdir(parents=True, exist_ok=True)
+    """Make a profile that has what `freeze` lists, with the real table of import names."""
+    profile_folder = folder / name
+    profile_folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(PROFILES / "import-names.toml", folder)
-    (home / "freeze.txt").write_text(freeze)
-    (home / "profile.toml").write_text(
+    (profile_folder / "freeze.txt").write_text(freeze)
+    (profile_folder / "profile.toml").write_text(
         f'python = "{python}"\nglibc = "{glibc}"\n[[sources]]\nfile = "freeze.txt"\n'
     )
     return load_profile(name, folder)
 
 
 def profile_of_here(folder: Path) -> Profile:
-    """A profile of the environment that runs the tests, as far as a dataset looks at it."""
+    """Make a profile of the environment that runs the tests, as far as a dataset looks at it."""
     names = ("numpy", "torch", "torchvision")
     freeze = "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in names)
     return make_profile(folder, freeze, name="here", python=PYTHON_HERE, glibc="2.17")
 
 
 def make_resolver(folder: Path, profile: Profile, *asked: str) -> Resolver:
-    """A resolver that finds wheels in `folder / "registry"` and nowhere else."""
+    """Make a resolver that finds wheels in `folder / "registry"` and nowhere else."""
     requirements = folder / "requirements.in"
     requirements.write_text("".join(f"{line}\n" for line in asked))
     (folder / "registry").mkdir(exist_ok=True)

@@ -12,9 +12,10 @@ import pytest
 
 import build_dataset
 import mounted
+from build_backend import write_wheel
 from devkit.dataset.limits import check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing
-from devkit.dataset.pack import build_wheel, pack, package_version, write_manifest
+from devkit.dataset.pack import pack, write_manifest
 from devkit.errors import DatasetError
 from devkit.lint import KERNEL_SOURCE
 from devkit.wheels.wheelfile import read_wheel
@@ -42,25 +43,32 @@ def test_two_builds_in_two_folders_are_the_same_bytes(tmp_path):
 
 def test_the_real_package_is_packed_the_same_from_two_places(tmp_path):
     """kernelkit's own wheel does not depend on where it lies, nor on what Python left there."""
-    copy = tmp_path / "elsewhere" / "kernelkit"
+    copy = tmp_path / "elsewhere"
     left_out = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(KERNEL_SOURCE / "kernelkit", copy, ignore=left_out)
-    os.utime(copy / "__init__.py", (time.time() - 1e6,) * 2)
-    (copy / "__pycache__").mkdir()
-    (copy / "__pycache__" / "x.cpython-312.pyc").write_bytes(b"x")
-    (copy / ".hidden").write_text("x")
-    version = package_version(copy)
-    wheels = []
-    for package in (KERNEL_SOURCE / "kernelkit", copy):
-        folder = tmp_path / package.parent.name
-        folder.mkdir(exist_ok=True)
-        wheels.append(build_wheel(package, version, folder).read_bytes())
-    assert wheels[0] == wheels[1]
+    shutil.copytree(KERNEL_SOURCE, copy, ignore=left_out)
+    os.utime(copy / "kernelkit" / "__init__.py", (time.time() - 1e6,) * 2)
+    (copy / "kernelkit" / "__pycache__").mkdir()
+    (copy / "kernelkit" / "__pycache__" / "x.cpython-312.pyc").write_bytes(b"x")
+    (copy / "kernelkit" / ".hidden").write_text("x")
+    first = write_wheel(tmp_path).read_bytes()
+    assert write_wheel(tmp_path, copy).read_bytes() == first
+
+
+def test_a_package_without_a_version_is_refused(tmp_path):
+    """What cannot be built is told before anything is replaced."""
+    source = make_source(tmp_path / "source")
+    (source / "kernelkit" / "__init__.py").write_text("")
+    with pytest.raises(DatasetError, match=r"__init__.py: found 0 lines like .* Write it$"):
+        pack(make_profile(tmp_path / "profiles"), [], {}, LISTING, tmp_path / "dataset", source)
+    (source / "pyproject.toml").unlink()
+    with pytest.raises(DatasetError, match=r"pyproject.toml cannot be read"):
+        pack(make_profile(tmp_path / "profiles"), [], {}, LISTING, tmp_path / "dataset", source)
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_the_packages_wheel_has_its_recipes_and_is_valid(tmp_path):
     """Recipes travel inside the wheel, and each member is in its record with its hash."""
-    path = build_wheel(KERNEL_SOURCE / "kernelkit", "0.1.0", tmp_path)
+    path = write_wheel(tmp_path)
     wheel = read_wheel(path)
     assert (wheel.name, wheel.modules, wheel.tag_names) == (
         "kernelkit",
@@ -127,7 +135,7 @@ def test_the_manifest_tells_all_of_each_file(tmp_path):
     ],
 )
 def test_safe_names_have_only_what_survives(name, safe):
-    """`+`, `~`, spaces and what is not ASCII are replaced before the upload drops them."""
+    """What the upload would drop is replaced: `+`, `~`, spaces and what is not ASCII."""
     assert safe_name(name) == safe
 
 
@@ -141,12 +149,12 @@ def test_two_files_of_one_safe_name_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"title": "short"}, "the title 'short' has 5 characters, Kaggle wants 6 to 50"),
+        ({"title": "short"}, "The title 'short' has 5 characters, Kaggle wants 6 to 50"),
         ({"title": "x" * 51}, "has 51 characters"),
-        ({"slug": "tiny"}, "the slug 'tiny' has 4 characters"),
+        ({"slug": "tiny"}, "The slug 'tiny' has 4 characters"),
         ({"slug": "s" * 51}, "has 51 characters"),
         ({"slug": "Has_Capitals"}, "may have only a-z, 0-9 and single '-'"),
-        ({"subtitle": "too short"}, "the subtitle 'too short' has 9 characters, Kaggle wants 20"),
+        ({"subtitle": "too short"}, "The subtitle 'too short' has 9 characters, Kaggle wants 20"),
         ({"subtitle": "x" * 81}, "has 81 characters"),
         ({"licence": "MIT"}, "Kaggle knows no licence 'MIT', only"),
         ({"owner": "not a user"}, "'not a user' is no user of Kaggle"),
@@ -210,7 +218,7 @@ def test_only_a_dataset_is_ever_replaced(tmp_path):
     stage.mkdir()
     folder.mkdir()
     (folder / "thesis.tex").write_text("")
-    with pytest.raises(DatasetError, match="not empty and no dataset"):
+    with pytest.raises(DatasetError, match="neither empty nor a dataset"):
         replace_dataset(stage, folder)
     assert (folder / "thesis.tex").exists()
 
@@ -245,7 +253,7 @@ def test_the_dry_mode_says_what_would_be_done_and_does_nothing(tmp_path, capsys)
     assert command(tmp_path, "--dry", "--owner", "me", requirements=["new-thing"]) == 0
     said = capsys.readouterr().out
     assert "for kaggle-py312: Python 3.12.13, glibc 2.35" in said
-    assert "would resolve new-thing anew" in said
+    assert "would resolve new-thing again" in said
     assert "me/kernelkit-kaggle-py312" in said
     assert not (tmp_path / "out").exists()
     assert lock.read_bytes() == before
@@ -254,7 +262,7 @@ def test_the_dry_mode_says_what_would_be_done_and_does_nothing(tmp_path, capsys)
 def test_what_fails_exits_non_zero_with_a_sentence(tmp_path, capsys):
     """No command of ours exits 0 when its goal was not reached."""
     assert command(tmp_path, "--profile", "kaggle-py399") == 1
-    assert "no dataset built: there is no profile 'kaggle-py399'" in capsys.readouterr().err
+    assert "kernel-dataset failed: there is no profile 'kaggle-py399'" in capsys.readouterr().err
     lock = Path(build_dataset.REPOSITORY / "wheels/profiles/kaggle-py312/pylock.toml")
     before = lock.read_bytes()
     assert command(tmp_path, "--no-proof", requirements=["numpy>=3"]) == 1

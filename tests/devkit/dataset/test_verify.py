@@ -13,7 +13,7 @@ from devkit.dataset.builder import Builder
 from devkit.dataset.listing import CLIENT_FILE
 from devkit.dataset.pack import pack
 from devkit.dataset.verify import check_dataset, prove
-from devkit.errors import DatasetError, TwinError, WheelError
+from devkit.errors import DatasetError, LintError, TwinError, WheelError
 from devkit.lint import lint
 from devkit.wheels.resolve import lock_path
 from devkit.wheels.twin import Twin
@@ -46,7 +46,7 @@ def test_a_packed_dataset_passes(here, tmp_path):
         (lambda f: (f / "bootstrap.py").write_text("x = 1\n"), "bootstrap.py was changed"),
         (lambda f: next(f.glob("shapes*")).unlink(), "shapes-1.0_team.1.* is missing"),
         (lambda f: (f / "notes.txt").write_text(""), "notes.txt is not in the manifest"),
-        (lambda f: (f / mounted.MANIFEST).unlink(), "there is no kernelkit-manifest.json in it"),
+        (lambda f: (f / mounted.MANIFEST).unlink(), "has no kernelkit-manifest.json"),
     ],
 )
 def test_what_changed_since_it_was_packed_is_named(here, tmp_path, harm, problem):
@@ -66,14 +66,14 @@ def test_a_manifest_edited_by_hand_is_refused(here, tmp_path):
     content = json.loads(path.read_text())
     content["target"]["python"] = "3.7"
     path.write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match="its fingerprint is not that of its files"):
+    with pytest.raises(DatasetError, match="was changed after it was made. Build the dataset"):
         check_dataset(packed.folder, here)
 
 
 def test_a_dataset_of_another_profile_is_refused(here, tmp_path):
     """A dataset is checked against the image that it was made for."""
     packed = make_dataset(tmp_path, here)
-    with pytest.raises(DatasetError, match="made for here, not image"):
+    with pytest.raises(DatasetError, match="is made for here, not for image"):
         check_dataset(packed.folder, make_profile(tmp_path / "profiles"))
 
 
@@ -82,7 +82,7 @@ def test_the_listing_is_checked_again(here, tmp_path):
     packed = make_dataset(tmp_path, here)
     path = packed.folder / CLIENT_FILE
     path.write_text(path.read_text().replace("A kernel", "tiny"))
-    with pytest.raises(DatasetError, match="the title 'tiny' has 4 characters"):
+    with pytest.raises(DatasetError, match="The title 'tiny' has 4 characters"):
         check_dataset(packed.folder, here)
 
 
@@ -96,7 +96,9 @@ def test_an_unmet_requirement_of_a_wheel_is_named(here, tmp_path):
     """What a wheel requires must be in the image or in the dataset, at a version that fits."""
     wheel = make_wheel(tmp_path / "wheels", "needy", requires=["nowhere>=1"])
     packed = packed_with(tmp_path, here, wheel)
-    with pytest.raises(DatasetError, match=r"needy 1\.0 requires nowhere>=1, but it is neither in"):
+    with pytest.raises(
+        DatasetError, match=r"needy 1\.0 requires nowhere>=1, but neither the image"
+    ):
         check_dataset(packed.folder, here)
     wheel = make_wheel(tmp_path / "wheels", "needy", requires=["numpy>=3"])
     packed = packed_with(tmp_path / "again", here, wheel)
@@ -138,7 +140,7 @@ def test_the_proof_fails_for_another_fingerprint(here, twin, tmp_path):
 
 
 def test_the_builder_goes_from_requirements_to_a_checked_dataset(here, tmp_path):
-    """Lint, wheels, pack and verify, in that order, each told; and a table says why of each."""
+    """Lint, wheels, pack and verify are told in that order. A table says why each file is there."""
     make_wheel(tmp_path / "registry", "shapes", requires=["numpy", "deeper"])
     make_wheel(tmp_path / "registry", "deeper")
     resolver = make_resolver(tmp_path, here, "shapes", "numpy")
@@ -164,7 +166,7 @@ def test_a_finding_of_the_lint_stops_the_build(here, tmp_path):
     (source / "kernelkit" / "grid.py").write_text("import requests\nimport monai\n")
     resolver = make_resolver(tmp_path, here)
     builder = Builder(resolver, LISTING, sorted(source.rglob("*.py")), source, str)
-    with pytest.raises(DatasetError, match=r"2 things would fail on here:\n.*grid.py:1: requests"):
+    with pytest.raises(LintError, match=r"2 things would fail on here:\n.*grid.py:1: requests"):
         builder.build(tmp_path / "dataset")
     assert not (tmp_path / "dataset").exists()
     assert len(lint(builder.files, here, (), source)) == 2
@@ -175,7 +177,7 @@ def test_the_plan_reaches_for_nothing(here, tmp_path):
     make_wheel(tmp_path / "registry", "shapes")
     resolver = make_resolver(tmp_path, here, "shapes")
     builder = Builder(resolver, LISTING, [], make_source(tmp_path / "source"), str)
-    assert "would resolve shapes anew" in "\n".join(builder.describe_plan(tmp_path / "dataset"))
+    assert "would resolve shapes again" in "\n".join(builder.describe_plan(tmp_path / "dataset"))
     assert not lock_path(here).exists()
     resolver.lock()
     shutil.rmtree(resolver.downloads_folder)

@@ -22,7 +22,7 @@ from tests.made.networks import FPN, UNET, checkpoint, network, write_run
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """Two runs, one of two folds, the other as the library saves it; never changed."""
+    """Two runs: one of two folds, the other as the library saves it. Nothing changes them."""
     folder = tmp_path_factory.mktemp("trained") / "models"
     write_run(folder / "unet+run", UNET, (1, 2))
     network(FPN, 3).save_pretrained(folder / "fpn")
@@ -31,9 +31,9 @@ def original(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def packed(original, tmp_path_factory):
-    """Those runs as a dataset; never changed either."""
+    """Those runs as a dataset. Nothing changes it either."""
     folder = tmp_path_factory.mktemp("packed")
-    return pack_weights(original, folder / "dataset", cache=folder / "cache", say=str)
+    return pack_weights(original, folder / "dataset", cache_folder=folder / "cache", say=str)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_files_are_flat_safetensors_with_a_manifest(packed):
 
 def test_two_conversions_are_the_same_bytes(models, packed, tmp_path):
     """The fingerprint depends on the weights and their places, not on time or machine."""
-    again = pack_weights(models, tmp_path / "again", cache=tmp_path / "other", say=str)
+    again = pack_weights(models, tmp_path / "again", cache_folder=tmp_path / "other", say=str)
     assert again.fingerprint == packed.fingerprint
     for path in packed.folder.iterdir():
         assert (again.folder / path.name).read_bytes() == path.read_bytes()
@@ -94,23 +94,23 @@ def test_an_interrupted_conversion_goes_on_where_it_was(models, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pack_weights(models, tmp_path / "dataset", cache=cache, say=stop_after_the_first)
+        pack_weights(models, tmp_path / "dataset", cache_folder=cache, say=stop_after_the_first)
     (done,) = cache.glob("*.safetensors")
     stamp = done.stat().st_mtime_ns
     assert not (tmp_path / "dataset").exists()
-    (cache / "half.unfinished").write_bytes(b"x")
+    (cache / ".half.safetensors").write_bytes(b"x")
     time.sleep(0.01)
-    packed = pack_weights(models, tmp_path / "dataset", cache=cache, say=told.append)
+    packed = pack_weights(models, tmp_path / "dataset", cache_folder=cache, say=told.append)
     assert done.stat().st_mtime_ns == stamp
     assert len(packed.files) == 3
-    assert len(list(cache.glob("*.safetensors"))) == 3
+    assert len([path for path in cache.iterdir() if not path.name.startswith(".")]) == 3
 
 
 def test_only_the_checkpoint_that_counts_goes_out(models, tmp_path):
     """Of several checkpoints of a fold the best one is packed."""
     fold = models / "unet+run" / "fold_0" / "models"
     torch.save(checkpoint(network(UNET, 9)), fold / "e99_0.9999.pth")
-    packed = pack_weights(models, tmp_path / "dataset", cache=tmp_path / "cache", say=str)
+    packed = pack_weights(models, tmp_path / "dataset", cache_folder=tmp_path / "cache", say=str)
     names = [entry["name"] for entry in packed.files if "fold_0" in entry["name"]]
     assert names == ["unet+run/fold_0/models/e99_0.9999.safetensors"]
 
@@ -118,7 +118,7 @@ def test_only_the_checkpoint_that_counts_goes_out(models, tmp_path):
 def test_a_folder_that_is_itself_a_run_keeps_its_name(models, tmp_path):
     """A single run is packed under its own name, which may be all that describes it."""
     run = models / "unet+run"
-    packed = pack_weights(run, tmp_path / "dataset", cache=tmp_path / "cache", say=str)
+    packed = pack_weights(run, tmp_path / "dataset", cache_folder=tmp_path / "cache", say=str)
     assert {entry["name"].split("/")[0] for entry in packed.files} == {"unet+run"}
     tree = session(tmp_path).models(packed.folder)
     assert [m.name for m in load_members(tree)] == [m.name for m in load_members(run)]
@@ -137,7 +137,7 @@ def test_a_changed_weight_is_refused_by_name(packed, tmp_path):
 
 @pytest.mark.parametrize("layout", ["weights", "datasets/someone/weights", "weights/weights"])
 def test_the_dataset_is_found_under_another_layout(packed, tmp_path, layout):
-    """The notebook's parameter names one layout of mounts; the others are tried too."""
+    """The notebook's parameter names one layout of mounts. The others are tried too."""
     shutil.copytree(packed.folder, tmp_path / "input" / layout)
     tree = session(tmp_path).models(tmp_path / "input/datasets/someone/weights")
     assert len(load_members(tree)) == 3
@@ -149,26 +149,27 @@ def test_a_plain_models_folder_is_left_as_it_is(models, tmp_path):
 
 
 def test_runs_that_would_fail_on_kaggle_fail_here(models, tmp_path, capsys):
-    """The same weights twice, a broken checkpoint, an empty folder: one sentence, exit code 1."""
+    """The same weights twice, and a folder without runs, end in one line and 1."""
     write_run(models / "copy", UNET, (1,))
     with pytest.raises(CheckpointError, match="these are the weights of"):
-        pack_weights(models, tmp_path / "dataset", cache=tmp_path / "cache", say=str)
+        pack_weights(models, tmp_path / "dataset", cache_folder=tmp_path / "cache", say=str)
     empty = tmp_path / "empty"
     empty.mkdir()
     assert command.main([str(empty), "--out", str(tmp_path / "out")]) == 1
-    assert "no dataset built:" in capsys.readouterr().err
+    assert "weights-dataset failed:" in capsys.readouterr().err
     assert command.main([str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 1
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_more_than_fifty_checkpoints_are_refused(models, tmp_path):
-    """Kaggle takes 50 files: the client would stop after hours of uploading."""
+    """Kaggle takes 50 files. The client would stop after hours of uploading."""
     small = network(FPN, 0)
     for number in range(47):
         small.segmentation_head[0].bias.data.fill_(number)
         small.save_pretrained(models / "many" / f"fold_{number}")
     with pytest.raises(DatasetError, match="51 files lie at the top, Kaggle takes 50"):
-        pack_weights(models, tmp_path / "dataset", cache=tmp_path / "cache", say=str)
+        pack_weights(models, tmp_path / "dataset", cache_folder=tmp_path / "cache", say=str)
 
 
 def test_the_command_lists_what_it_packed(models, tmp_path, capsys):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from devkit.errors import DatasetError
+from devkit.errors import LintError
 from devkit.image.profiles import load_profile
 from devkit.lint import KERNEL_SOURCE, NOTEBOOKS, kernel_files, lint, outside_modules
 from devkit.lint import __main__ as command
@@ -133,8 +133,9 @@ def test_an_import_that_may_fail_is_allowed(check):
 
 
 def test_what_stays_at_home_may_not_be_imported(check):
-    """devkit is not in the dataset, and neither is a module that does not exist."""
+    """The dataset has neither devkit, nor the build backend, nor a module that does not exist."""
     assert check("from devkit.dataset.pack import pack\n")[0].startswith("1: devkit stays at home")
+    assert check("import build_backend\n")[0].startswith("1: build_backend stays at home")
     assert check("import kernelkit.nothing\n")[0].startswith("1: there is no module kernelkit.noth")
 
 
@@ -298,7 +299,8 @@ def test_constants_are_known_across_cells(check_notebook):
 
 
 def test_a_notebook_that_stays_at_home_is_left_alone(tmp_path, source):
-    """Only notebooks that run offline on Kaggle are linted."""
+    """Only what goes to Kaggle is linted, and notebooks only if they run there offline."""
+    (source / "build_backend.py").write_text("")
     write_notebook(tmp_path / "offline.ipynb", "x = 1")
     metadata = {"kernelkit": {"runs": "at home"}}
     write_notebook(tmp_path / "train.ipynb", "import requests", metadata=metadata)
@@ -306,14 +308,17 @@ def test_a_notebook_that_stays_at_home_is_left_alone(tmp_path, source):
     assert names == ["__init__.py", "grid.py", "offline.ipynb"]
 
 
-def test_what_is_no_notebook_is_an_error(tmp_path, source):
-    """A broken file gets one sentence and a non-zero exit code of its own."""
+def test_what_is_no_notebook_is_an_error(tmp_path, source, capsys):
+    """A broken file ends the command with one line and 1."""
     path = tmp_path / "broken.ipynb"
     path.write_text("{}")
-    with pytest.raises(DatasetError, match=r"broken\.ipynb: not a notebook"):
+    with pytest.raises(LintError, match=r"broken\.ipynb is not a notebook"):
         lint([path], load_profile("kaggle-py312"), (), source)
-    assert command.main([str(path)]) == 2
-    assert command.main([str(tmp_path / "nothing.py")]) == 2
+    with pytest.raises(LintError, match=r"broken\.ipynb is not a notebook"):
+        kernel_files(source, tmp_path)
+    assert command.main([str(path)]) == 1
+    assert capsys.readouterr().err.startswith("lint failed: ")
+    assert command.main([str(tmp_path / "nothing.py")]) == 1
 
 
 def test_the_command_exits_by_what_it_found(tmp_path, capsys):
@@ -331,8 +336,7 @@ def test_all_that_goes_to_kaggle_passes(name):
     """The kernel-safe code and the notebooks of this repository are fit for both images."""
     profile = load_profile(name)
     lock = read_lock(lock_path(profile))
-    vendored = {module for wheel in lock.wheels for module in wheel.modules}
-    assert [str(finding) for finding in lint(kernel_files(), profile, vendored)] == []
+    assert [str(finding) for finding in lint(kernel_files(), profile, lock.modules)] == []
 
 
 def test_imports_of_the_kernel_are_known():

@@ -1,6 +1,6 @@
-"""What needs the package registry, or what lies in uv's cache from it: all of it is in this file.
+"""All that needs the package registry, or uv's cache of it.
 
-The rest of the builder's tests resolve from folders of made wheels, without a network.
+The other tests of the builder resolve from folders of made wheels, without a network.
 """
 
 import shutil
@@ -15,6 +15,8 @@ from devkit.wheels.resolve import Resolver
 from tests.made.dataset import LISTING, make_source, run_first_cell
 from tests.made.wheels import make_profile
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture
 def profiles(tmp_path):
@@ -23,7 +25,7 @@ def profiles(tmp_path):
 
 
 def make_resolver(tmp_path, profile, *asked):
-    """A resolver that asks the registry."""
+    """Make a resolver that asks the registry."""
     requirements = tmp_path / "requirements.in"
     requirements.write_text("".join(f"{line}\n" for line in asked))
     return Resolver(profile, requirements, downloads_folder=tmp_path / "downloads")
@@ -46,9 +48,10 @@ def test_a_compiled_package_is_vendored_for_the_image_not_for_this_python(
     assert not wheels["segmentation-models-pytorch"].version.startswith("0.0")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_dataset_for_3_13_installs_into_a_real_3_13(tmp_path):
-    """Built by this Python, the cp313 wheels install and work in another, by that one's pip."""
+    """This Python builds it. The cp313 wheels install and work in the other, by its own pip."""
     python = run_tool([find_uv(), "python", "find", "3.13"]).strip()
     environment = tmp_path / "environment"
     run_tool([find_uv(), "venv", "--quiet", "--no-project", "--python", python, environment])
@@ -71,6 +74,7 @@ def test_a_dataset_for_3_13_installs_into_a_real_3_13(tmp_path):
     assert result.stdout.strip().endswith("1")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_real_dataset_installs_in_the_images_twin(profiles, tmp_path):
     """kernelkit itself, built for Kaggle's image, imports whole in an environment like it."""
