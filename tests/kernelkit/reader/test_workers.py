@@ -1,4 +1,4 @@
-"""Workers that die, are stuck or are left: one sentence, and nothing stays behind."""
+"""Workers that die, are stuck or are left: one error, and nothing stays behind."""
 
 import contextlib
 import gc
@@ -39,7 +39,7 @@ pytestmark = MARKS
 
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("start_method", START_METHODS)
-def test_a_killed_worker_is_one_sentence(image: Path, start_method: StartMethod) -> None:
+def test_a_killed_worker_is_a_reader_error(image: Path, start_method: StartMethod) -> None:
     """The error names image and window. The pool reads the next image with new workers."""
     grid = grid_of(image, core=64, pad=16, scale=1)
     with ReaderPool(2, "process", start_method) as pool:
