@@ -121,8 +121,8 @@ def measure(folder: Path, case: Case, gpu: bool, seconds: float, deadline: float
         if time.perf_counter() > deadline:
             print(f"  {name}: left out, since the time is over")
             continue
-        model = MegaModel.from_recipe(
-            folder, recipe, precision=precision, batch=case.batch, execution=execution
+        model = MegaModel(
+            folder, recipe=recipe, precision=precision, batch=case.batch, execution=execution
         )
         agreement = dice(model.preprocess_and_infer(batch.pixels), expected)
         row = timed(name, case, in_bits(model), batch, seconds, gpu)
@@ -226,7 +226,8 @@ def in_bits(model: MegaModel) -> Callable[[Batch], object]:
 
     def step(batch: Batch) -> object:
         nonlocal before
-        now = model.predict_bits(batch.pixels, batch.tiles, SCALE)
+        answers = model.predict(batch.pixels, [tile.index for tile in batch.tiles])
+        now = answers.bits(batch.tiles, SCALE, model.recipe.thresholds)
         arrived = before.result() if before is not None else None
         before = now
         return arrived

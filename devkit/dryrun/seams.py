@@ -64,7 +64,7 @@ def compare_seams(
     side = 2 * core
     read = Window(row - pad, col - pad, side + 2 * pad, side + 2 * pad)
     pixels = slide.read(read, scale=scale, fill=recipe.tiles.fill)
-    probabilities = model.predict(pixels[None])
+    probabilities = model.predict(pixels[None]).probabilities
     enlarged = F.interpolate(probabilities, scale_factor=scale, mode="bilinear")[0, 0]
     above = (enlarged > ensemble.thresholds[0]).cpu().numpy()
 

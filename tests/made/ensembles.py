@@ -1,4 +1,4 @@
-"""What the tests of ensembles compare with: networks called one by one, in float32."""
+"""The reference for tests of ensembles: networks called one by one, in float32."""
 
 import numpy as np
 import torch
@@ -9,8 +9,8 @@ from tests.made.networks import answer
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def ensemble(**settings):
-    return EnsembleRecipe.model_validate({"name": "test", **settings})
+def ensemble(**section):
+    return EnsembleRecipe.model_validate({"name": "test", **section})
 
 
 def normalised(pixels):
@@ -19,7 +19,7 @@ def normalised(pixels):
 
 
 def sequential(networks, pixels, turns=(lambda x: x,), backs=(lambda x: x,)):
-    """The reference: every network alone, every view alone, float32; logits by run, fold, view."""
+    """Ask every network alone, in every view, in float32. The logits are by run, fold and view."""
     inputs = normalised(pixels)
     return {
         run: [

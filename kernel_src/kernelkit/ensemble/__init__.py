@@ -1,11 +1,13 @@
-"""Every member of an ensemble in the device's memory, one answer a tile.
+"""Every member of an ensemble in the device's memory, and one answer per tile.
 
-`megamodel` has the class. On the way in: `transfer`, `normalise`, `gates`. The members: `seating`
-puts each on a seat (`seats`) of the `device`, folded (`fold`) and planned for (`memory`). Their
-answers: the `tree` merges them, `graphs` replays it, `packing` makes bits of them, `disagreement`
-shows where they differ.
+`megamodel` has the class, and `answers` what it returns. Tiles come in by `transfer` and
+`normalise`, and `gates` leave out empty ones. `placement` loads the members and puts each on the
+`device` (`placed`), as `memory` plans it. `batchnorm` makes them faster. The `tree` merges their
+answers (`merge`) over views (`tta`), and `graphs` replays it. `packing` makes bits of answers,
+`disagreement` shows where members differ, and `notes` says what did not go as requested.
 """
 
-from kernelkit.ensemble.megamodel import MegaModel, Preprocess, Tiles
+from kernelkit.ensemble.answers import Answers
+from kernelkit.ensemble.megamodel import MegaModel, Pixels, Preprocess
 
-__all__ = ["MegaModel", "Preprocess", "Tiles"]
+__all__ = ["Answers", "MegaModel", "Pixels", "Preprocess"]

@@ -1,9 +1,9 @@
-"""Batch norms worked into the convolutions before them, with proof that nothing else changed.
+"""Batch norms fused into the convolutions before them, with proof that nothing else changed.
 
-In eval mode a batch norm is a factor and an offset a channel, which the convolution before it can
-carry at no cost. Which norm follows which convolution is seen by watching one tile pass; networks
-differ too much to read it off their names. Whether anything else used a convolution's plain answer
-is seen by the network's answer: unless it stays the same, everything is put back.
+In eval mode a batch norm is one factor and one offset per channel. The convolution before it can
+do that work at no cost. Networks differ too much to see from their names which norm follows which
+convolution. So one small tile passes through, and hooks watch it. Something else may use a
+convolution's plain answer. The network's answer shows that: if it changes, everything is put back.
 """
 
 from dataclasses import dataclass
@@ -13,38 +13,50 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_weights
 
-__all__ = ["fold_norms"]
+__all__ = ["fuse_norms"]
 
-# float32 leaves differences of about 1e-6 of the largest logit; a wrong fold leaves them all wrong
+# Relative to the largest logit. Rounding leaves differences of about 1e-6, a wrong fusion of 1.
 _SAME = 1e-3
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A convolution, and the name of the norm that takes its answer and nothing else."""
+    """A convolution, and the norm that takes its answer."""
 
     conv: nn.Conv2d
     norm_name: str
     norm: nn.BatchNorm2d
 
 
-def fold_norms(network: nn.Module, tiles: Tensor) -> int:
-    """Fold what can be folded in `network`, in place, and say how many norms that were.
+def fuse_norms(network: nn.Module, tiles: Tensor) -> int:
+    """Fuse the norms of `network` into its convolutions, in place, if they can be fused.
 
-    `tiles` is any small input; the network is in eval mode and float32.
+    Parameters
+    ----------
+    network
+        In eval mode, in float32.
+    tiles
+        Any small input that the network takes.
+
+    Returns
+    -------
+    How many norms were fused.
     """
     before = _answer(network, tiles)
     pairs = _watch(network, tiles)
-    saved = [(p, p.conv.weight, p.conv.bias) for p in pairs]
-    for pair in pairs:
-        _fold(network, pair)
-    after = _answer(network, tiles)
-    if (after - before).abs().max() <= _SAME * before.abs().max():
-        return len(pairs)
-    for pair, weight, bias in saved:
-        pair.conv.weight, pair.conv.bias = weight, bias
-        network.set_submodule(pair.norm_name, pair.norm)
-    return 0
+    saved = [(pair, pair.conv.weight, pair.conv.bias) for pair in pairs]
+    is_same = False
+    try:
+        for pair in pairs:
+            _fuse(network, pair)
+        after = _answer(network, tiles)
+        is_same = bool((after - before).abs().max() <= _SAME * before.abs().max())
+    finally:
+        if not is_same:
+            for pair, weight, bias in saved:
+                pair.conv.weight, pair.conv.bias = weight, bias
+                network.set_submodule(pair.norm_name, pair.norm)
+    return len(pairs) if is_same else 0
 
 
 @torch.no_grad()
@@ -54,8 +66,8 @@ def _answer(network: nn.Module, tiles: Tensor) -> Tensor:
 
 
 def _watch(network: nn.Module, tiles: Tensor) -> list[_Pair]:
-    """The convolutions that are called once, each with the norm that takes what it gives."""
-    # the answers are kept, not only their ids, since an id is used again once its tensor is gone
+    """The convolutions that are called once, each with the norm that takes its answer."""
+    # the tensors are kept beside their ids, because a freed tensor's id is used again
     givers: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     pairs: list[_Pair] = []
     calls: dict[nn.Module, int] = {}
@@ -86,7 +98,7 @@ def _watch(network: nn.Module, tiles: Tensor) -> list[_Pair]:
     return [pair for pair in pairs if calls[pair.conv] == 1 and calls[pair.norm] == 1]
 
 
-def _fold(network: nn.Module, pair: _Pair) -> None:
+def _fuse(network: nn.Module, pair: _Pair) -> None:
     norm = pair.norm
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -99,6 +111,6 @@ def _fold(network: nn.Module, pair: _Pair) -> None:
         norm.weight,
         norm.bias,
     )
-    # timm's norms carry the activation that follows them
+    # timm's norms contain the activation that follows them
     rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
     network.set_submodule(pair.norm_name, rest.eval())

@@ -1,10 +1,14 @@
-"""What the networks run on: which device, in which precision, with how much memory left."""
+"""What the networks run on: which device, in which precision, with how much free memory."""
 
+from functools import lru_cache
 from pathlib import Path
+from typing import get_args
 
 import torch
+from torch import Tensor
 
-from kernelkit.errors import DeviceError
+from kernelkit.errors import DeviceError, RecipeError
+from kernelkit.vocabulary import Precision
 
 __all__ = [
     "choose_device",
@@ -12,45 +16,66 @@ __all__ = [
     "device_name",
     "free_bytes",
     "is_out_of_memory",
+    "on_device",
     "release_cached",
 ]
 
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # How libraries below torch's own allocator say that memory ran out.
 _OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; `auto` is the first GPU, or the CPU where there is none."""
+    """The device of that name. `auto` is the first GPU, or the CPU if there is none.
+
+    Raises
+    ------
+    DeviceError
+        There is no such device, or torch cannot use the machine's GPU.
+    """
     if name == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(
+            f"{name}: there is no such device. Give auto, cpu, or a GPU such as cuda:0"
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
-            f"{name}: this machine has no GPU that torch can use; switch the accelerator on, or "
-            "name the device cpu."
+            f"{name}: this machine has no GPU that torch can use. Switch the accelerator on, or "
+            "give the device cpu"
         )
     return device
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of the networks' arithmetic; `auto` is the fastest that is safe on the device.
+def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of the networks' arithmetic. `auto` is the fastest that is safe on the device.
 
-    On a GPU that is float16, which all have in hardware; those below compute capability 8 may
-    claim bfloat16 and emulate it, so they get float16 even where bfloat16 is asked for. On a CPU
-    it is bfloat16 where the processor multiplies in it, and float32 elsewhere.
+    On a GPU `auto` is float16, which every GPU has in hardware. GPUs below compute capability 8
+    emulate bfloat16. They get float16, even if bfloat16 was requested. On a CPU `auto` is bfloat16
+    if the processor multiplies in it, and float32 otherwise.
+
+    Raises
+    ------
+    RecipeError
+        There is no such precision.
     """
+    if name not in get_args(Precision):
+        raise RecipeError(
+            f"{name}: there is no such precision. Give one of {', '.join(get_args(Precision))}"
+        )
     if device.type == "cuda":
-        emulated = name == "bf16" and torch.cuda.get_device_capability(device) < (8, 0)
-        return torch.float16 if name == "auto" or emulated else _PRECISIONS[name]
+        is_emulated = name == "bf16" and torch.cuda.get_device_capability(device) < (8, 0)
+        return torch.float16 if name == "auto" or is_emulated else _DTYPES[name]
     if name == "auto":
         name = "bf16" if _multiplies_bfloat16() else "fp32"
-    return _PRECISIONS[name]
+    return _DTYPES[name]
 
 
 def _multiplies_bfloat16() -> bool:
-    """Whether this processor has bfloat16 products, rather than emulating them."""
+    """Whether this processor has bfloat16 products and does not emulate them."""
     try:
         words = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").split()
     except OSError:
@@ -66,7 +91,7 @@ def device_name(device: torch.device) -> str:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that new tensors can have: free on the device, or held by torch without use."""
+    """Memory that new tensors can have: free on the device, or held by torch but unused."""
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held
@@ -77,17 +102,17 @@ def _host_available() -> int:
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
-    raise DeviceError("/proc/meminfo does not say how much memory is available.")
+    raise DeviceError("/proc/meminfo: the line MemAvailable is missing. Use Linux 3.14 or later")
 
 
 def _group_available() -> int:
-    """What the container's own limit leaves, its file cache counted as free."""
+    """What the container's own limit leaves. Its file cache counts as free."""
     try:
         limit = int((_CGROUP / "memory.max").read_text())
         used = int((_CGROUP / "memory.current").read_text())
         entries = (line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
         cached = int(dict(entries).get("inactive_file", 0))
-    except (OSError, ValueError):  # no such group, or its limit is the word "max"
+    except (OSError, ValueError):  # there is no such group, or its limit is the word "max"
         return 1 << 62
     return max(0, limit - used + cached)
 
@@ -100,6 +125,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_cached(device: torch.device) -> None:
-    """Give back what torch holds without use, so that one large block can be had again."""
+    """Give back what torch holds but does not use, so that one large block fits again."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+@lru_cache
+def on_device(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """The numbers as float32 (n,) on the device. They stay there: an upload makes a GPU wait."""
+    return torch.tensor(numbers, dtype=torch.float32, device=device)

@@ -1,5 +1,6 @@
-"""Where the members of an ensemble disagree: a thumbnail of their standard deviation."""
+"""`DisagreementMap`: a thumbnail of where the members of an ensemble disagree."""
 
+from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
@@ -9,28 +10,42 @@ from torch import Tensor
 
 from kernelkit.grid import Tile, TileGrid
 
-__all__ = ["DisagreementMap", "pooled"]
-
-
-def pooled(deviation: Tensor, block: int) -> Tensor:
-    """Means (N, K, ceil(h / block), ceil(w / block)) of a deviation (N, K, h, w) over blocks."""
-    return F.avg_pool2d(deviation, block, ceil_mode=True)
+__all__ = ["DisagreementMap"]
 
 
 class DisagreementMap:
-    """Collects what `MegaModel.predict_with_disagreement` says of each tile's core.
+    """Collects the spread of each tile's core (see `Answers.spread`).
 
-    `image` is float32 (classes, ceil(height / step), ceil(width / step)), where `step` source
-    pixels become one; skipped tiles stay 0.
+    Parameters
+    ----------
+    grid
+        The grid that the tiles are from.
+    classes
+        How many classes the answers have.
+    block
+        The side of the square, in pixels of the network, that becomes one pixel here.
+
+    Attributes
+    ----------
+    image
+        float32 (classes, ceil(height / step), ceil(width / step)). Tiles that never came stay 0.
+    step
+        How many source pixels one pixel of `image` covers, along each axis.
     """
 
     def __init__(self, grid: TileGrid, classes: int, block: int = 16) -> None:
         self.step = block * grid.scale
         shape = classes, ceil(grid.height / self.step), ceil(grid.width / self.step)
         self.image: NDArray[np.float32] = np.zeros(shape, np.float32)
+        self._block = block
 
-    def add(self, tile: Tile, deviation: NDArray[np.float32]) -> None:
-        """Take the pooled deviation (K, rows, columns) of one tile; its core is pasted."""
+    def add(self, tiles: Sequence[Tile], spread: Tensor) -> None:
+        """Take the spread (N, K, h, w) of N tiles, averaged over blocks on its device."""
+        blocks = F.avg_pool2d(spread, self._block, ceil_mode=True).cpu().numpy()
+        for tile, deviation in zip(tiles, blocks, strict=True):
+            self._paste(tile, deviation)
+
+    def _paste(self, tile: Tile, deviation: NDArray[np.float32]) -> None:
         rows, source_rows = self._spans(tile.core.row, tile.core.height, tile.read.row)
         columns, source_columns = self._spans(tile.core.col, tile.core.width, tile.read.col)
         last_row, last_column = (size - 1 for size in deviation.shape[1:])
@@ -41,7 +56,7 @@ class DisagreementMap:
         ]
 
     def _spans(self, start: int, size: int, origin: int) -> tuple[slice, NDArray[np.intp]]:
-        """Places in the image along one axis, and the place in the tile nearest to each."""
+        """Places in the image along one axis, and for each the nearest place in the tile."""
         places = slice(start // self.step, ceil((start + size) / self.step))
         centres = (np.arange(places.start, places.stop) + 0.5) * self.step
         inside = np.clip(centres, start, start + size - 1)

@@ -1,11 +1,11 @@
-"""Gates: networks that say of a tile that it is empty, before any decoder has looked at it."""
+"""`TileGate`: networks that find empty tiles before any decoder looks at them."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from kernelkit.ensemble.placed import Seat
+from kernelkit.ensemble.placed import PlacedMember
 from kernelkit.errors import CheckpointError
 from kernelkit.recipe import Gate
 
@@ -13,24 +13,30 @@ __all__ = ["TileGate"]
 
 
 class TileGate:
-    """The members of a gate; it lets the tiles pass that are not empty."""
+    """The members of a gate. It lets the tiles pass that are not empty.
 
-    def __init__(self, seats: Sequence[Seat], gate: Gate) -> None:
-        without = [seat.member.name for seat in seats if not seat.has_labels]
+    Raises
+    ------
+    CheckpointError
+        A member gives no labels.
+    """
+
+    def __init__(self, placed: Sequence[PlacedMember], gate: Gate) -> None:
+        without = [member.member.name for member in placed if not member.has_labels]
         if without:
             raise CheckpointError(
                 f"{', '.join(without)}: a gate must be a classifier or have a classification head, "
-                "but these have none; correct the gate's 'runs'."
+                "but these have none. Correct the gate's 'runs'"
             )
-        self.seats = list(seats)
+        self._placed = list(placed)
         self._gate = gate
 
     def __call__(self, tiles: Tensor) -> Tensor:
-        """Which of the normalised tiles (N, C, h, w) may pass: bool (N,), on the device.
+        """Which of the normalised tiles (N, C, h, w) pass: bool (N,), on the device.
 
-        The probabilities of emptiness are averaged, as probabilities, over the gate's members.
+        The members' probabilities of emptiness are averaged.
         """
-        answers = [self._emptiness(seat.labels(tiles)) for seat in self.seats]
+        answers = [self._emptiness(member.labels(tiles)) for member in self._placed]
         return torch.stack(answers).mean(0) <= self._gate.above
 
     def _emptiness(self, logits: Tensor) -> Tensor:

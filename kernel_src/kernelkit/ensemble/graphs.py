@@ -1,59 +1,64 @@
-"""CUDA graphs: record what a batch makes the GPU do, and play it again without the CPU's work.
+"""`GraphRecorder`: record what a batch makes the GPU do, and replay it without the CPU's work.
 
-Launching a small network's hundreds of kernels can take the CPU longer than running them takes the
-GPU; a recorded graph is one launch.
+A small network starts hundreds of GPU operations. To start them can take the CPU longer than the
+GPU needs to run them. A recorded CUDA graph is started at once.
 """
 
-import logging
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from kernelkit.ensemble.device import is_out_of_memory
+from kernelkit.ensemble.notes import Notes
 
 __all__ = ["GraphRecorder"]
 
-_log = logging.getLogger(__name__)
 _WARM_UPS = 2
 
 
 class GraphRecorder:
-    """Calls `function` by graphs, one for each shape and dtype of its input.
+    """Calls a function by CUDA graphs, one per shape and dtype of its input.
 
-    `function` must do the same work on every tensor of a shape, and leave the CPU alone. Where
-    recording fails, for whatever reason, it is called plainly from then on.
+    If recording fails, a note says so, and the function is called directly from then on.
+
+    Parameters
+    ----------
+    function
+        Does the same work on every tensor of one shape, and waits for nothing on the CPU.
+    notes
+        Takes a sentence if recording fails.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        self.failure: str | None = None
-        """Why graphs are not used, if they are not."""
+    def __init__(self, function: Callable[[Tensor], Tensor], notes: Notes) -> None:
         self._function = function
+        self._notes = notes
+        self._works = True
         self._graphs: dict[
             tuple[torch.Size, torch.dtype], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]
         ] = {}
 
     def __call__(self, tiles: Tensor) -> Tensor:
-        """What `function` gives for `tiles`."""
+        """What the function gives for `tiles`."""
         key = tiles.shape, tiles.dtype
-        if self.failure is None and key not in self._graphs:
+        if self._works and key not in self._graphs:
             self._record(tiles)
-        if self.failure is not None:
+        if not self._works:
             return self._function(tiles)
         graph, source, answer = self._graphs[key]
         source.copy_(tiles)
         graph.replay()
-        return answer.clone()  # the next replay will write over it
+        return answer.clone()  # the next replay overwrites it
 
     def forget(self) -> None:
-        """Drop all graphs: weights have moved, or their memory is needed."""
+        """Drop all graphs, because weights have moved or memory is needed."""
         self._graphs.clear()
 
     def _record(self, tiles: Tensor) -> None:
         source = tiles.clone()
         try:
             graph = torch.cuda.CUDAGraph()
-            # what is chosen or allocated at first use has to be so before recording starts
+            # what is chosen or allocated at first use must exist before recording starts
             beside = torch.cuda.Stream()
             beside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(beside):
@@ -62,10 +67,11 @@ class GraphRecorder:
             torch.cuda.current_stream().wait_stream(beside)
             with torch.cuda.graph(graph):
                 answer = self._function(source)
-        except Exception as error:  # many operations cannot be recorded, and say so in many ways
+        except RuntimeError as error:  # so torch reports an operation that cannot be recorded
             if is_out_of_memory(error):
                 raise
-            self.failure = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            _log.warning("without CUDA graphs, which failed (%s)", self.failure)
+            self._works = False
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            self._notes.add(f"CUDA graphs are not used, because of an error ({reason})")
             return
         self._graphs[tiles.shape, tiles.dtype] = graph, source, answer

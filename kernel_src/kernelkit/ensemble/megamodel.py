@@ -1,11 +1,11 @@
-"""`MegaModel`: every member of an ensemble in the device's memory, one answer a tile.
+"""`MegaModel`: every member of an ensemble in the device's memory, and one answer per tile.
 
 >>> model = MegaModel("models", threshold=0.3)                      # doctest: +SKIP
->>> masks = model.preprocess_and_infer(tiles)                       # doctest: +SKIP
+>>> masks = model.preprocess_and_infer(pixels)                      # doctest: +SKIP
 
-Tiles go up in the source's dtype and are normalised on the device. Before the first tile of a size
-a memory plan chooses the batch. Where memory runs out all the same, the batch is halved and the
-same tiles are tried again; at one tile the largest members move to the host's memory.
+Tiles come in the source's dtype and are normalised on the device. Before the first tile of a size,
+a memory plan chooses the batch. If memory still runs out, the batch is halved, and the same tiles
+are tried again. At a batch of one tile the largest members move to host memory.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,34 +23,35 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kernelkit.ensemble.answers import Answers, join
 from kernelkit.ensemble.device import (
     choose_device,
     choose_precision,
     is_out_of_memory,
+    on_device,
     release_cached,
 )
-from kernelkit.ensemble.disagreement import pooled
 from kernelkit.ensemble.gates import TileGate
 from kernelkit.ensemble.graphs import GraphRecorder
+from kernelkit.ensemble.loading import changed, load_for
 from kernelkit.ensemble.memory import MemoryPlan
 from kernelkit.ensemble.normalise import normalise
-from kernelkit.ensemble.packing import pack_cores
-from kernelkit.ensemble.placement import Seating, load_for
-from kernelkit.ensemble.transfer import Pending, Uploader
+from kernelkit.ensemble.notes import Notes
+from kernelkit.ensemble.placement import Placement
+from kernelkit.ensemble.transfer import Uploader
 from kernelkit.ensemble.tree import MergeTree, Spread
 from kernelkit.errors import DeviceError
-from kernelkit.grid import Tile
-from kernelkit.recipe import EnsembleRecipe, Execution, Merge, MergeStep
+from kernelkit.recipe import EnsembleRecipe, Execution
+from kernelkit.vocabulary import MergeMethod, Precision
 
-__all__ = ["MegaModel", "Preprocess", "Tiles"]
+__all__ = ["MegaModel", "Pixels", "Preprocess"]
 
 _log = logging.getLogger(__name__)
 
+# Tiles (N, C, h, w) in the source's dtype, on the device -> the networks' float32 input.
 Preprocess = Callable[[Tensor], Tensor]
-"""Tiles (N, C, h, w) in the source's dtype, on the device -> the networks' float32 input."""
-
-Tiles = NDArray | Sequence[NDArray]
-"""A batch (N, C, h, w) of tiles, or a list of N tiles (C, h, w), in the source's dtype."""
+# A batch (N, C, h, w) of tiles, or a list of N tiles (C, h, w), in the source's dtype.
+Pixels = NDArray | Sequence[NDArray]
 
 
 class MegaModel:
@@ -61,241 +62,210 @@ class MegaModel:
     folder
         The models folder: run folders in any form that `load_members` understands.
     threshold
-        A pixel is on where its probability is above it.
+        A pixel is on if its probability is above it. It replaces the recipe's thresholds.
     averaging_mode
-        How folds, and then models, are merged: mean, gmean, max or vote, of probabilities.
+        How the probabilities of folds, and then of models, are merged: mean, gmean, max or vote.
+        It replaces the recipe's merging of folds and models.
     preprocess_fn
-        What to do with tiles in place of dividing by 255 and normalising as for ImageNet.
-    precision, device, batch
-        `auto`, `fp32`, `bf16` or `fp16`; `auto`, `cpu` or `cuda:0`; the most tiles at once.
+        Makes the networks' input from raw tiles. It replaces the recipe's input.
+    recipe
+        The ensemble. The default has all runs, the input of ImageNet, the mean of probabilities
+        and a threshold of 0.3.
+    precision
+        `auto`, `fp32`, `bf16` or `fp16`.
+    device
+        `auto`, `cpu`, or a GPU such as `cuda:0`.
+    batch
+        The most tiles at once.
+    execution
+        Which of the faster ways to compute are tried.
+
+    Attributes
+    ----------
+    recipe
+        The ensemble as it is in force.
+    members
+        The members that answer, without those of the gate.
+    classes
+        How many classes the answers have.
+    device, precision
+        Where the networks compute, and in which arithmetic.
+    batch
+        The most tiles at once. The memory plan lowers it, or memory that runs out.
+    memory
+        The memory plan in force, or None before the first tile. As text it is a table.
+    warm_up_seconds
+        The time for memory plans, compiling and recording, before the first real batch.
+
+    Raises
+    ------
+    CheckpointError, DeviceError, RecipeError
+        As `load_members`, `choose_device` and `choose_precision`, or if recipe and members do not
+        agree with each other.
     """
 
     def __init__(
         self,
         folder: str | Path,
-        threshold: float = 0.3,
-        averaging_mode: str = "mean",
+        threshold: float | None = None,
+        averaging_mode: MergeMethod | None = None,
         preprocess_fn: Preprocess | None = None,
         *,
-        precision: str = "auto",
-        device: str = "auto",
-        batch: int = 8,
-    ) -> None:
-        step = MergeStep.model_validate({"how": averaging_mode, "of": "probabilities"})
-        recipe = EnsembleRecipe(
-            name=Path(folder).name,
-            thresholds=(threshold,),
-            merge=Merge(folds=step, models=step),
-        )
-        self._preprocess_fn = preprocess_fn
-        self._set_up(folder, recipe, precision, device, batch, Execution())
-
-    @classmethod
-    def from_recipe(
-        cls,
-        folder: str | Path,
-        ensemble: EnsembleRecipe,
-        *,
-        precision: str = "auto",
+        recipe: EnsembleRecipe | None = None,
+        precision: Precision = "auto",
         device: str = "auto",
         batch: int = 8,
         execution: Execution | None = None,
-    ) -> Self:
-        """The ensemble that a recipe describes, its runs taken from `folder`.
-
-        Raises
-        ------
-        CheckpointError, DeviceError, RecipeError
-            As `load_members` and `choose_device`, and where recipe and members do not agree.
-        """
-        model = cls.__new__(cls)
-        model._preprocess_fn = None
-        model._set_up(folder, ensemble, precision, device, batch, execution or Execution())
-        return model
-
-    def _set_up(
-        self,
-        folder: str | Path,
-        recipe: EnsembleRecipe,
-        precision: str,
-        device: str,
-        batch: int,
-        execution: Execution,
     ) -> None:
-        self.recipe = recipe
+        recipe = recipe or EnsembleRecipe(name=Path(folder).name, thresholds=(0.3,))
+        self.recipe = changed(recipe, threshold, averaging_mode)
         self.batch = batch
-        """The most tiles at once; the memory plan, or memory running out, may lower it."""
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        self.warm_up_seconds = 0.0
-        """Spent on memory plans, compiling and recording, before the first real batch."""
         self.memory: MemoryPlan | None = None
-        """The plan in force, once there is one; as text it is a table."""
-        self._execution = execution
+        self.warm_up_seconds = 0.0
+        self._preprocess_fn = preprocess_fn
+        self._execution = execution or Execution()
+        self._notes = Notes()
+        if precision == "bf16" and self.precision != torch.bfloat16:
+            self._notes.add("the precision is fp16, because this GPU only emulates bf16")
         self._upload = Uploader(self.device)
         self._ready: set[tuple[int, ...]] = set()
-        self._thresholds = torch.tensor(recipe.thresholds, device=self.device)
 
-        self.members, guards = load_for(recipe, folder, own_input=self._preprocess_fn is not None)
+        self.members, gate_members = load_for(self.recipe, folder, preprocess_fn is not None)
         self.classes = self.members[0].classes
-        """How many classes the answers have: K."""
-        self._seating = Seating([*self.members, *guards], self.device, self.precision, execution)
-        self._tree = MergeTree(self._seating.of(self.members), recipe)
-        guarding = self._seating.of(guards)
-        self._gate = TileGate(guarding, recipe.gate) if recipe.gate else None
-        self._recorder: GraphRecorder | None = None
-        if execution.cuda_graph and self.device.type == "cuda" and not self._tree.views.rotating:
-            self._recorder = GraphRecorder(lambda tiles: self._tree(tiles, range(len(tiles))))
-        elif execution.cuda_graph:
-            self._seating.note("without CUDA graphs: they need a GPU, and views that stay the same")
+        loaded = [*self.members, *gate_members]
+        self._placement = Placement(
+            loaded, self.device, self.precision, self._execution, self._notes
+        )
+        self._tree = MergeTree(self._placement.of(self.members), self.recipe)
+        gate = self.recipe.gate
+        self._gate = TileGate(self._placement.of(gate_members), gate) if gate else None
+        self._recorder = self._make_recorder() if self._execution.cuda_graph else None
 
-    def predict(self, pixels: Tiles, indices: Sequence[int] | None = None) -> Tensor:
-        """Probabilities of a batch of tiles.
+    def predict(
+        self, pixels: Pixels, indices: Sequence[int] | None = None, *, with_spread: bool = False
+    ) -> Answers:
+        """Ask all members about a batch of tiles.
 
         Parameters
         ----------
         pixels
-            One tile or more of any one size, in the source's dtype.
+            One tile or more of one size, in the source's dtype.
         indices
-            The tiles' indices in their grid, which `rotating` views go by; 0, 1, ... if None.
-
-        Returns
-        -------
-        float32 (N, K, h, w) on the model's device.
+            The tiles' indices in their grid, which `rotating` views go by. None means 0, 1, ...
+        with_spread
+            Also measure how far the members lie apart.
 
         Raises
         ------
         DeviceError
             The device has too little memory for one tile and one member.
         """
-        return torch.cat([answer for answer, _ in self._answers(pixels, indices)])
+        return join(list(self._answers(pixels, indices, with_spread)))
 
-    def preprocess_and_infer(self, pixels: Tiles) -> NDArray[np.bool_]:
-        """Masks (N, K, h, w) of a batch of tiles: probabilities above the thresholds."""
-        masks = self.predict(pixels) > self._thresholds[:, None, None]
+    def preprocess_and_infer(self, pixels: Pixels) -> NDArray[np.bool_]:
+        """Masks (N, K, h, w) of a batch of tiles: probabilities above the model's threshold."""
+        thresholds = on_device(self.recipe.thresholds, self.device)
+        masks = self.predict(pixels).probabilities > thresholds[:, None, None]
         return masks.cpu().numpy()
-
-    def predict_bytes(self, pixels: Tiles, indices: Sequence[int] | None = None) -> Pending:
-        """As `predict`, coming down as uint8 (K, h, w) a tile: 255 p, rounded."""
-        return self.as_bytes(self.predict(pixels, indices))
-
-    def predict_bits(self, pixels: Tiles, tiles: Sequence[Tile], scale: int) -> Pending:
-        """As `predict` for the read windows of `tiles`, coming down as `as_bits` says."""
-        return self.as_bits(self.predict(pixels, [tile.index for tile in tiles]), tiles, scale)
-
-    def as_bytes(self, probabilities: Tensor) -> Pending:
-        """Send probabilities (N, K, h, w) down as uint8 (K, h, w) a tile: 255 p, rounded."""
-        valid = probabilities.isfinite().all()
-        return Pending([(255 * probabilities).round().to(torch.uint8)], valid)
-
-    def as_bits(self, probabilities: Tensor, tiles: Sequence[Tile], scale: int) -> Pending:
-        """Send down the tiles' cores at the source's resolution, thresholded and packed.
-
-        `probabilities` (N, K, h, w) are those of the read windows of `tiles`, `scale` times smaller
-        than in the source. What comes down is what `Canvas.add_bits` takes: uint8
-        (K, core.height, ceil(core.width / 8)) a tile, as of `np.packbits(..., bitorder="little")`.
-        """
-        packed = pack_cores(probabilities, tiles, scale, self._thresholds)
-        return Pending(packed, probabilities.isfinite().all())
-
-    def predict_with_disagreement(
-        self, pixels: Tiles, indices: Sequence[int] | None = None, block: int = 16
-    ) -> tuple[Tensor, Tensor]:
-        """As `predict`, and how far the members lie apart in each block of the tiles.
-
-        The second is float32 (N, K, ceil(h / block), ceil(w / block)): the standard deviation of
-        the members' probabilities, averaged over the block.
-        """
-        pairs = list(self._answers(pixels, indices, with_spread=True))
-        spreads = [pooled(spread, block) for _, spread in pairs if spread is not None]
-        return torch.cat([answer for answer, _ in pairs]), torch.cat(spreads)
 
     def plan(self, shape: tuple[int, int, int], dtype: np.dtype | str = "uint8") -> MemoryPlan:
         """Measure what tiles (C, h, w) of `dtype` need, and adopt the batch that fits.
 
-        It is done by itself before the first tile of a size; print the answer to see the table.
+        `predict` does it before the first tile of a size. The plan prints as a table.
         """
         tile = self._preprocess(self._upload(np.zeros((1, *shape), dtype)))
-        plan = self._seating.plan(self._tree, tile, self.batch)
+        plan = self._placement.plan(self._tree, tile, self.batch)
         if plan.batch < self.batch:
-            self._seating.note(f"batches of {plan.batch}, since {self.batch} tiles would not fit")
+            self._notes.add(
+                f"the batch is {plan.batch}, because {self.batch} tiles need too much memory"
+            )
         self.batch, self.memory = plan.batch, plan
         return plan
 
     @property
     def notes(self) -> list[str]:
-        """What did not go as asked for, a sentence each, for the report."""
-        failure = self._recorder and self._recorder.failure
-        return [
-            *self._seating.notes,
-            *([f"without CUDA graphs, which failed ({failure})"] if failure else []),
-        ]
+        """What did not go as requested, one sentence each, for the report."""
+        return list(self._notes.sentences)
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of all weights and of every setting that the answer depends on."""
-        settings = {
-            "weights": [seat.member.weights_sha256 for seat in self._seating.seats],
-            "recipe": self.recipe.model_dump(mode="json"),
+        """A short hash of everything that the answers depend on: members and how they are asked.
+
+        What happens to the answers afterwards (thresholds, postprocessing) is not in it.
+        """
+        not_asked = {"name", "when", "thresholds", "postprocess"}
+        content = {
+            "members": [
+                [placed.member.name, placed.member.weights_sha256]
+                for placed in self._placement.placed
+            ],
+            "recipe": self.recipe.model_dump(mode="json", exclude=not_asked),
             "precision": str(self.precision),
             "execution": self._execution.model_dump(),
             "preprocess": self._preprocess_fn and inspect.getsource(self._preprocess_fn),
         }
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def describe(self) -> list[dict[str, Any]]:
-        """One row a member, for a table."""
-        return self._seating.rows()
+        """One row per member, for a table."""
+        return self._placement.rows()
 
     @torch.no_grad()
     def _answers(
-        self, pixels: Tiles, indices: Sequence[int] | None, with_spread: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Probabilities, and deviations if asked for, batch by batch until all tiles are done."""
+        self, pixels: Pixels, indices: Sequence[int] | None, with_spread: bool
+    ) -> Iterator[Answers]:
+        """Iterate over the answers, batch by batch, until all tiles are done."""
         indices = range(len(pixels)) if indices is None else indices
         done = 0
         while done < len(pixels):
             try:
                 self._get_ready(pixels[0].shape, pixels[0].dtype)
                 batch = slice(done, done + self.batch)
-                answer = self._answer(pixels[batch], indices[batch], with_spread)
+                answers = self._answer(pixels[batch], indices[batch], with_spread)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
             else:
-                yield answer
+                yield answers
                 done = batch.stop
                 continue
-            # outside the handler, since the error keeps all tensors of the failed batch alive
+            # not in the handler, because the error keeps all tensors of the failed batch alive
             self._make_room()
 
-    def _answer(
-        self, pixels: Tiles, indices: Sequence[int], with_spread: bool
-    ) -> tuple[Tensor, Tensor | None]:
+    def _answer(self, pixels: Pixels, indices: Sequence[int], with_spread: bool) -> Answers:
         spread = Spread() if with_spread else None
         tiles = self._preprocess(self._upload(pixels))
         if self._gate is None:
-            answer = self._ask(tiles, indices, spread)
-            return answer, spread.deviation() if spread else None
+            probabilities = self._ask(tiles, indices, spread)
+            return Answers(probabilities, None if spread is None else spread.deviation())
         passing = self._gate(tiles).nonzero()[:, 0]
-        answer = tiles.new_zeros(len(tiles), self.classes, *tiles.shape[-2:])
-        deviation = torch.zeros_like(answer)
+        probabilities = tiles.new_zeros(len(tiles), self.classes, *tiles.shape[-2:])
+        deviation = None if spread is None else torch.zeros_like(probabilities)
         if len(passing):
             passing_indices = [indices[i] for i in passing.tolist()]
-            answer[passing] = self._ask(tiles[passing], passing_indices, spread)
-            if spread is not None:
+            probabilities[passing] = self._ask(tiles[passing], passing_indices, spread)
+            if spread is not None and deviation is not None:
                 deviation[passing] = spread.deviation()
-        return answer, deviation if with_spread else None
+        return Answers(probabilities, deviation)
 
     def _ask(self, tiles: Tensor, indices: Sequence[int], spread: Spread | None) -> Tensor:
         missing = self.batch - len(tiles)
         if missing > 0 and spread is None and (self._execution.compile or self._recorder):
-            # programs are made for one batch size: fill the last batch up rather than make more
+            # a program is made for one batch size: fill up the last batch, and make no more
             filled = F.pad(tiles, (0, 0) * 3 + (0, missing))
             return self._ask(filled, [*indices, *range(missing)], None)[: len(tiles)]
-        if self._recorder is not None and spread is None and self._seating.all_on_device:
+        if self._recorder is not None and spread is None and self._placement.all_on_device:
             return self._recorder(tiles)
         return self._tree(tiles, indices, spread)
+
+    def _make_recorder(self) -> GraphRecorder | None:
+        tree = self._tree
+        if self.device.type != "cuda" or tree.views.rotating:
+            self._notes.add("CUDA graphs are not used: they need a GPU, and no rotating views")
+            return None
+        return GraphRecorder(lambda tiles: tree(tiles, range(len(tiles))), self._notes)
 
     def _preprocess(self, tiles: Tensor) -> Tensor:
         if self._preprocess_fn is not None:
@@ -315,15 +285,15 @@ class MegaModel:
         self.warm_up_seconds += time.perf_counter() - start
 
     def _make_room(self) -> None:
-        """After memory ran out: half the batch, or the largest member moves to the host."""
+        """After memory ran out: halve the batch, or move the largest member to the host."""
         if self._recorder is not None:
             self._recorder.forget()
         release_cached(self.device)
         if self.batch > 1:
             self.batch //= 2
-            self._seating.note(f"memory ran out; going on with batches of {self.batch}")
-        elif not self._seating.park_largest():
+            self._notes.add(f"memory ran out, so the batch is {self.batch} from then on")
+        elif not self._placement.keep_largest_on_host():
             raise DeviceError(
                 f"{self.recipe.name}: {self.device} has too little memory for one tile and one "
-                "member; use smaller tiles, or a device with more."
+                "member. Use smaller tiles, or a device with more memory"
             )

@@ -1,11 +1,11 @@
-"""The memory plan: what weights and activations need on the device, and what batch that leaves.
+"""`MemoryPlan`: what weights and activations need on the device, and which batch that leaves.
 
-Activations are measured, not guessed: each kind of network is given one tile of the size that will
-come. On a GPU torch's own allocator says what that took at most; on a CPU the tensors alive are
-counted at each operation (what libraries use inside an operation is not seen there).
+Activations are measured. Each kind of network is given one tile of the size that will come. On a
+GPU torch's own allocator gives the peak. On a CPU the live tensors are counted at each operation.
+What libraries use inside one operation is not seen there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,45 +16,68 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = ["MemoryPlan", "Need", "choose", "peak_bytes"]
 
-# Room for what grows beside the measured tensors: workspaces of libraries, fragmentation.
+# Room for what is not measured: the libraries' workspaces, and fragmentation.
 _MARGIN = 1.15
 _MB = 2**20
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one member needs, in bytes."""
+    """What one member needs.
+
+    Attributes
+    ----------
+    member, network
+        Their names, for a table.
+    weights
+        In bytes.
+    activations
+        The most bytes that are alive at once while the member looks at one tile.
+    """
 
     member: str
     network: str
     weights: int
     activations: int
-    """The most that is alive at once while it looks at one tile."""
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How an ensemble will fit on its device; `str` of it is a table."""
+    """How an ensemble fits on its device. As text it is a table.
+
+    Attributes
+    ----------
+    device
+        Its name.
+    needs
+        One entry per member.
+    answers
+        Bytes per tile for the tile itself and for the merge of its answers.
+    available
+        Bytes that the device has for all of this.
+    batch
+        The most tiles at once.
+    on_host
+        The places in `needs` of the members that stay in host memory.
+    """
 
     device: str
     needs: tuple[Need, ...]
     answers: int
-    """Bytes a tile that the tile itself and the merging of its answers take."""
     available: int
     batch: int
-    parked: frozenset[int]
-    """Which members, by their place in `needs`, stay in the host's memory."""
+    on_host: frozenset[int]
 
     @property
     def total(self) -> int:
-        """Bytes that the plan will take on the device at most."""
-        return _total(self.needs, self.answers, self.batch, self.parked)
+        """The most bytes that the plan takes on the device."""
+        return _total(self.needs, self.answers, self.batch, self.on_host)
 
     def __str__(self) -> str:
-        rows = [f"{'member':32} {'network':34} {'weights':>9} {'a tile':>9}  place"]
+        rows = [f"{'member':32} {'network':34} {'weights':>9} {'per tile':>9}  place"]
         rows += [
             f"{need.member[:32]:32} {need.network[:34]:34} {need.weights / _MB:6.0f} MB "
-            f"{need.activations / _MB:6.0f} MB  {'host' if i in self.parked else 'device'}"
+            f"{need.activations / _MB:6.0f} MB  {'host' if i in self.on_host else 'device'}"
             for i, need in enumerate(self.needs)
         ]
         rows.append(
@@ -69,34 +92,32 @@ def choose(
 ) -> MemoryPlan:
     """The plan with the largest batch that fits: `wanted`, its half, its quarter, ... 1.
 
-    If even one tile does not fit beside all the weights, the largest members are parked in the
-    host's memory, one after the other until it does; only one of them at a time is then on the
-    device. If it never does, the plan has all of them parked, and the device will have to say.
+    One tile may not fit beside all the weights. Then the largest members stay in host memory, one
+    after the other until it fits. Only one of them at a time comes onto the device. If nothing
+    fits, the plan keeps all members on the host, and the run shows whether that is enough.
     """
     batch = wanted
-    parked: set[int] = set()
+    on_host: set[int] = set()
     by_size = sorted(range(len(needs)), key=lambda i: needs[i].weights)
-    while _total(needs, answers, batch, parked) > available:
+    while _total(needs, answers, batch, on_host) > available:
         if batch > 1:
             batch //= 2
         elif by_size:
-            parked.add(by_size.pop())
+            on_host.add(by_size.pop())
         else:
             break
-    return MemoryPlan(device, tuple(needs), answers, available, batch, frozenset(parked))
+    return MemoryPlan(device, tuple(needs), answers, available, batch, frozenset(on_host))
 
 
-def _total(
-    needs: Sequence[Need], answers: int, batch: int, parked: set[int] | frozenset[int]
-) -> int:
-    resident = sum(need.weights for i, need in enumerate(needs) if i not in parked)
-    visiting = max((needs[i].weights for i in parked), default=0)
+def _total(needs: Sequence[Need], answers: int, batch: int, on_host: Set[int]) -> int:
+    resident = sum(need.weights for i, need in enumerate(needs) if i not in on_host)
+    visiting = max((needs[i].weights for i in on_host), default=0)
     activations = max((need.activations for need in needs), default=0)
     return resident + visiting + round(_MARGIN * batch * (activations + answers))
 
 
 def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
-    """The most memory that `run` has taken at once, beyond what was taken before it."""
+    """The most memory that `run` takes at once, beyond what was taken before it."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -108,7 +129,7 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors that operations make, for as long as they live."""
+    """Counts the bytes of all tensors that operations make, while they live."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""How several answers for the same tiles become one, and the domain in which they do.
+"""How several answers for the same tiles become one, and in which domain.
 
-Answers are taken one by one and never stacked, so that merging sixteen members needs the memory
-of two. All arithmetic is in float32, and no answer is changed in place. Written as formulas, with
-weights w that sum to one: mean sum(w x); gmean exp(sum(w log p)); tsharpen sum(w p^t), which raises
-low probabilities for t < 1, and is the plain mean for t = 0; max; vote: the weight of those that
-say yes (p > 1/2, or under softmax the likeliest class).
+Answers are taken one by one and never stacked. So the merge of sixteen members needs the memory of
+two. All arithmetic is in float32, and no answer is changed in place. The weights w sum to one.
+`mean` is sum(w x). `gmean` is exp(sum(w log p)). `max` is the largest answer. `tsharpen` is
+sum(w p^t): it raises low probabilities if t < 1, and t = 0 means the plain mean. `vote` is the
+weight of those that say yes. They say it to p > 1/2, or under softmax to the likeliest class.
 
 >>> answers = [torch.tensor([0.25]), torch.tensor([1.0])]
 >>> combine(answers, "mean"), combine(answers, "gmean")
@@ -15,23 +15,24 @@ say yes (p > 1/2, or under softmax the likeliest class).
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from kernelkit.errors import RecipeError
-from kernelkit.vocabulary import Activation, Domain
+from kernelkit.vocabulary import Activation, Domain, MergeMethod
 
 __all__ = ["combine", "convert"]
 
-# The classes' axis of an answer (N, K, h, w), counted from the end so that (K, h, w) works too.
+# The axis of the classes in an answer (N, K, h, w). Counted from the end, (K, h, w) works too.
 _CLASSES = -3
-# Nearer than this to 0 or 1, float32 could not give the probability of a logit back.
+# Nearer than this to 0 or 1, a probability cannot be recovered from its logit in float32.
 _SMALLEST = 1e-7
 
 
 def convert(answer: Tensor, source: Domain, target: Domain, activation: Activation) -> Tensor:
-    """`answer` (..., K, h, w) taken from one domain to the other, in float32.
+    """Take `answer` (..., K, h, w) from one domain to the other, in float32.
 
     A probability of 0 or 1 becomes a logit of about -16 or 16, and back within 1e-7 of itself.
     Under softmax the logits of probabilities are their logarithms.
@@ -48,24 +49,37 @@ def convert(answer: Tensor, source: Domain, target: Domain, activation: Activati
 
 def combine(
     answers: Iterable[Tensor],
-    how: str,
+    how: MergeMethod,
     *,
     weights: Sequence[float] | None = None,
     temperature: float | None = None,
     activation: Activation = "sigmoid",
 ) -> Tensor:
-    """Merge answers of one shape (..., K, h, w) by mean, gmean, max, vote or tsharpen.
+    """Merge answers of one shape (..., K, h, w).
 
-    `weights`, one an answer and positive, need not sum to one; `max` takes no notice of them.
-    Under softmax gmean and tsharpen are scaled so that the classes sum to one again.
+    Parameters
+    ----------
+    how
+        The method (see the module).
+    weights
+        One per answer, positive. They need not sum to one, and `max` ignores them.
+    temperature
+        The t of `tsharpen`.
+    activation
+        Under softmax the results of `gmean` and `tsharpen` are scaled, so that the classes sum to
+        one again.
 
     Raises
     ------
     RecipeError
-        No answers, or no way to merge of that name.
+        There are no answers, or there is no such method.
     ValueError
-        Not one weight an answer.
+        The number of weights is not the number of answers.
     """
+    if how not in get_args(MergeMethod):
+        raise RecipeError(
+            f"{how}: there is no such way to merge. Give one of {', '.join(get_args(MergeMethod))}"
+        )
     merged: Tensor | None = None
     total = 0.0
     shares = repeat(1.0) if weights is None else weights
@@ -79,12 +93,14 @@ def combine(
         else:
             merged.add_(term, alpha=share)
     if merged is None:
-        raise RecipeError("there is no answer to merge; an ensemble needs at least one member.")
+        raise RecipeError("there is no answer to merge. An ensemble needs at least one member")
     return merged if how == "max" else _finish(merged / total, how, activation)
 
 
-def _term(answer: Tensor, how: str, temperature: float | None, activation: Activation) -> Tensor:
-    """What of one answer is added up."""
+def _term(
+    answer: Tensor, how: MergeMethod, temperature: float | None, activation: Activation
+) -> Tensor:
+    """What one answer adds to the sum."""
     match how:
         case "mean" | "max":
             return answer
@@ -97,11 +113,10 @@ def _term(answer: Tensor, how: str, temperature: float | None, activation: Activ
         case "vote":
             likeliest = answer.argmax(_CLASSES, keepdim=True)
             return torch.zeros_like(answer).scatter_(_CLASSES, likeliest, 1.0)
-    raise RecipeError(f"{how} is no way to merge; use mean, gmean, max, vote or tsharpen.")
 
 
-def _finish(merged: Tensor, how: str, activation: Activation) -> Tensor:
-    """The weighted mean of the terms, taken back to a probability."""
+def _finish(merged: Tensor, how: MergeMethod, activation: Activation) -> Tensor:
+    """The weighted mean of the terms, as a probability again."""
     if how == "gmean":
         merged = merged.exp()
     if activation == "softmax" and how in ("gmean", "tsharpen"):

@@ -23,11 +23,11 @@ def pack_cores(
     probabilities
         float32 (N, K, h, w), at the network's scale, of the `tiles`' read windows.
     thresholds
-        float32 (1,) or (K,), on the same device; a pixel is on where it is above.
+        float32 (1,) or (K,), on the same device. A pixel is on if its probability is above.
 
     Returns
     -------
-    The tiles' cores in their order, neighbours of one size together: uint8
+    The tiles' cores in their order, in groups. Neighbours of one size make one group: uint8
     (n, K, core.height, ceil(core.width / 8)), packed as by `pack_bits`.
     """
     packed: list[Tensor] = []
@@ -53,9 +53,9 @@ def _pack_by_torch(mask: Tensor) -> Tensor:
 
 
 def _enlarged(probabilities: Tensor, inner: Window, scale: int) -> Tensor:
-    """The window `inner` of the enlarged tiles; only what it needs of them is enlarged."""
+    """The window `inner` of the enlarged tiles. Nothing else of them is enlarged."""
     rows, columns = (
-        # one pixel more on each side, since bilinear enlarging looks at neighbours
+        # one pixel more on each side, because bilinear enlarging looks at neighbours
         slice(max(0, start // scale - 1), -(-(start + size) // scale) + 1)
         for start, size in ((inner.row, inner.height), (inner.col, inner.width))
     )

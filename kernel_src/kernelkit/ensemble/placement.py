@@ -1,30 +1,38 @@
-"""Who of an ensemble sits on the device, and who waits in the host's memory."""
+"""`Placement`: which members are on the device, and which stay in host memory."""
 
-import logging
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kernelkit.checkpoints import Member, load_members
+from kernelkit.checkpoints import Member
 from kernelkit.ensemble.device import device_name, free_bytes, is_out_of_memory, release_cached
 from kernelkit.ensemble.memory import MemoryPlan, Need, choose, peak_bytes
-from kernelkit.ensemble.placed import Seat
+from kernelkit.ensemble.notes import Notes
+from kernelkit.ensemble.placed import PlacedMember
 from kernelkit.ensemble.tree import MergeTree
-from kernelkit.errors import CheckpointError, RecipeError
-from kernelkit.recipe import EnsembleRecipe, Execution
+from kernelkit.recipe import Execution
 
-__all__ = ["Seating", "load_for"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["Placement"]
 
 
-class Seating:
-    """The seats of all members, moved onto the device as far as its memory goes."""
+class Placement:
+    """All members of an ensemble, on the device as far as its memory goes.
+
+    Parameters
+    ----------
+    members
+        A member that is named twice is placed once.
+    device, precision, execution, notes
+        As for each `PlacedMember`.
+
+    Attributes
+    ----------
+    placed
+        The members in the order in which they came.
+    """
 
     def __init__(
         self,
@@ -32,155 +40,108 @@ class Seating:
         device: torch.device,
         precision: torch.dtype,
         execution: Execution,
+        notes: Notes,
     ) -> None:
         self._device = device
-        self._notes: list[str] = []
+        self._notes = notes
         unique = {member.name: member for member in members}
-        self.seats = [Seat(member, device, precision, execution) for member in unique.values()]
-        for seat in self.seats:
-            try:
-                seat.move_in()
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._park(seat)
+        self.placed = [
+            PlacedMember(member, device, precision, execution, notes) for member in unique.values()
+        ]
+        for placed in self.placed:
+            if not _fits(placed):
+                self._keep_on_host(placed)
 
-    def of(self, members: Sequence[Member]) -> list[Seat]:
-        """The seats of some of the members."""
+    def of(self, members: Sequence[Member]) -> list[PlacedMember]:
+        """Some of the members as they are placed."""
         names = {member.name for member in members}
-        return [seat for seat in self.seats if seat.member.name in names]
-
-    def note(self, sentence: str) -> None:
-        """Keep a sentence for the report, and log it."""
-        self._notes.append(sentence)
-        _log.warning(sentence)
-
-    @property
-    def notes(self) -> list[str]:
-        """All sentences for the report: these, and what the seats fell back from."""
-        return [*self._notes, *(note for seat in self.seats for note in seat.fallbacks)]
+        return [placed for placed in self.placed if placed.member.name in names]
 
     @property
     def all_on_device(self) -> bool:
-        """Whether no member waits on the host."""
-        return not any(seat.parked for seat in self.seats)
+        """Whether no member stays on the host."""
+        return not any(placed.on_host for placed in self.placed)
 
-    def park_largest(self) -> bool:
-        """Move the largest member that is still on the device to the host; False if none is."""
-        resident = [seat for seat in self.seats if not seat.parked]
+    def keep_largest_on_host(self) -> bool:
+        """Move the largest member on the device to the host, or return False if there is none."""
+        resident = [placed for placed in self.placed if not placed.on_host]
         if resident:
-            self._park(max(resident, key=lambda seat: seat.weight_bytes))
+            self._keep_on_host(max(resident, key=lambda placed: placed.weight_bytes))
         return bool(resident)
 
     def plan(self, tree: MergeTree, tile: Tensor, wanted: int) -> MemoryPlan:
-        """Measure each model with one normalised tile (1, C, h, w), and carry the plan out."""
+        """Measure each model with one normalised tile (1, C, h, w), and carry out the plan.
+
+        Parameters
+        ----------
+        tree
+            Says at which sizes each model sees the tile.
+        tile
+            On the device.
+        wanted
+            The largest batch to plan for.
+        """
         activations: dict[str, int] = {}
         classes = 1
-        for folds, seen in tree.looks(tile):
+        for folds, seen in tree.inputs(tile):
             first = folds[0]
             classes = first.member.classes
-            peak = peak_bytes(partial(first.plain, seen), self._device)
-            for seat in folds:
-                activations[seat.member.name] = max(peak, activations.get(seat.member.name, 0))
+            peak = peak_bytes(partial(first.eager, seen), self._device)
+            for placed in folds:
+                activations[placed.member.name] = max(peak, activations.get(placed.member.name, 0))
         release_cached(self._device)
-        resident = sum(seat.weight_bytes for seat in self.seats if not seat.parked)
+        resident = sum(placed.weight_bytes for placed in self.placed if not placed.on_host)
         channels, height, width = tile.shape[1:]
         plan = choose(
             device_name(self._device),
             [
                 Need(
-                    seat.member.name,
-                    seat.member.architecture,
-                    seat.weight_bytes,
-                    activations.get(seat.member.name, 0),
+                    placed.member.name,
+                    placed.member.architecture,
+                    placed.weight_bytes,
+                    activations.get(placed.member.name, 0),
                 )
-                for seat in self.seats
+                for placed in self.placed
             ],
-            # the tiles and one view of them, and the answers of four levels while they are merged
+            # the tiles, one view of them, and the answers of four levels during the merge
             answers=4 * height * width * (2 * channels + 6 * classes),
             available=free_bytes(self._device) + resident,
             wanted=wanted,
         )
-        for index in plan.parked:
-            if not self.seats[index].parked:
-                self._park(self.seats[index])
+        for index in plan.on_host:
+            if not self.placed[index].on_host:
+                self._keep_on_host(self.placed[index])
         return plan
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a member, for a table."""
+        """One row per member, for a table."""
         return [
             {
-                "member": seat.member.name,
-                "network": seat.member.architecture,
-                "parameters": seat.member.parameters,
-                "weights_mb": round(seat.weight_bytes / 2**20, 1),
-                "place": "host" if seat.parked else str(self._device),
-                "score": seat.member.score,
-                "checkpoint": seat.member.path.name,
+                "member": placed.member.name,
+                "network": placed.member.architecture,
+                "parameters": placed.member.parameters,
+                "weights_mb": round(placed.weight_bytes / 2**20, 1),
+                "place": "host" if placed.on_host else str(self._device),
+                "score": placed.member.score,
+                "checkpoint": placed.member.path.name,
             }
-            for seat in self.seats
+            for placed in self.placed
         ]
 
-    def _park(self, seat: Seat) -> None:
-        seat.park()
+    def _keep_on_host(self, placed: PlacedMember) -> None:
+        placed.keep_on_host()
         release_cached(self._device)
-        self.note(f"{seat.member.name}: its weights stay in the host's memory, for want of room")
-
-
-def load_for(
-    recipe: EnsembleRecipe, folder: str | Path, own_input: bool
-) -> tuple[list[Member], list[Member]]:
-    """The members that a recipe names, and those of its gate; they may overlap.
-
-    `own_input` says that the caller makes the networks' input, so that the recipe's bands do not
-    count.
-
-    Raises
-    ------
-    CheckpointError, RecipeError
-        As `load_members`; or recipe and members do not agree with each other.
-    """
-    gate_runs = recipe.gate.runs if recipe.gate else ()
-    loaded = load_members(
-        folder, (*recipe.runs, *gate_runs), prefer=recipe.checkpoints, programs=recipe.programs
-    )
-    guards = [member for member in loaded if _matches(member, gate_runs)]
-    members = [m for m in loaded if _matches(m, recipe.runs) and m.kind != "classifier"]
-    strangers = [m for m in loaded if m.kind == "classifier" and m not in guards]
-    if strangers:
-        raise CheckpointError(
-            f"{strangers[0].name}: this is a classifier, which answers with no mask; name it in "
-            "the recipe's 'gate', or leave it out of 'runs'."
-        )
-    if not members:
-        raise CheckpointError(
-            f"{folder}: the runs {', '.join(recipe.runs)} hold classifiers only; name segmenters."
-        )
-    _agree(recipe, members, own_input)
-    return members, guards
-
-
-def _agree(recipe: EnsembleRecipe, members: Sequence[Member], own_input: bool) -> None:
-    classes = {member.classes for member in members}
-    if len(classes) > 1:
-        counts = ", ".join(f"{member.name} {member.classes}" for member in members)
-        raise CheckpointError(
-            f"{recipe.name}: the members answer with different numbers of classes ({counts}); "
-            "name runs that go together."
-        )
-    if len(recipe.thresholds) not in (1, *classes):
-        raise RecipeError(
-            f"{recipe.name}: there are {len(recipe.thresholds)} thresholds for {classes.pop()} "
-            "class(es); give one for all, or one a class."
-        )
-    bands = len(recipe.input.bands)
-    others = [m for m in members if m.channels != bands]
-    if others and not own_input:
-        raise RecipeError(
-            f"{recipe.name}: {others[0].name} takes {others[0].channels} bands, but the recipe's "
-            f"input gives {bands}; correct the input's 'bands'."
+        self._notes.add(
+            f"{placed.member.name}: not enough device memory, so its weights stay in host memory"
         )
 
 
-def _matches(member: Member, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(member.run, pattern) for pattern in patterns)
+def _fits(placed: PlacedMember) -> bool:
+    """Move a member onto the device, or return False if there is too little memory."""
+    try:
+        placed.move_to_device()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True

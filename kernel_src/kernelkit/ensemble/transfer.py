@@ -1,8 +1,8 @@
-"""Tiles on their way up to the device, and answers on their way down, without making it wait.
+"""Bring tiles up to the device and answers down from it, without making the device wait.
 
-On a GPU tiles are copied into pinned memory and from there by the card itself, on a stream of
-their own, while it still computes on the batch before; answers come down into pinned memory, and
-are waited for only when they are looked at. On a CPU nothing needs to move.
+On a GPU tiles are copied into pinned memory. The card fetches them from there on a stream of their
+own, while it still computes the batch before. Answers come down into pinned memory too. Nothing
+waits for them until they are looked at. On a CPU nothing needs to move.
 """
 
 from collections.abc import Sequence
@@ -18,41 +18,49 @@ __all__ = ["Pending", "Uploader"]
 
 
 class Uploader:
-    """Brings batches of tiles onto `device` in their own dtype."""
+    """Brings batches of tiles onto a device in their own dtype.
 
-    def __init__(self, device: torch.device, slots: int = 2) -> None:
+    Parameters
+    ----------
+    device
+        Where the tiles are needed.
+    buffers
+        How many batches can be on their way at once.
+    """
+
+    def __init__(self, device: torch.device, buffers: int = 2) -> None:
         self._device = device
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)
-            self._slots = [_Slot() for _ in range(slots)]
+            self._buffers = [_PinnedBuffer() for _ in range(buffers)]
 
     def __call__(self, tiles: Sequence[NDArray] | NDArray) -> Tensor:
         """The tiles (N, C, h, w), or a list of N tiles (C, h, w), as a tensor on the device."""
         if self._device.type != "cuda":
             stacked = np.stack(tiles) if isinstance(tiles, Sequence) else tiles
-            # torch wants to be able to write to what it shares
+            # torch must be able to write to memory that it shares
             return torch.from_numpy(np.require(stacked, requirements=["C", "W"]))
-        slot = self._slots[0]
-        self._slots = [*self._slots[1:], slot]
-        pinned = slot.take(tiles)
+        buffer = self._buffers[0]
+        self._buffers = [*self._buffers[1:], buffer]
+        pinned = buffer.take(tiles)
         with torch.cuda.stream(self._stream):
             uploaded = pinned.to(self._device, non_blocking=True)
-            slot.uploaded.record(self._stream)
+            buffer.uploaded.record(self._stream)
         computing = torch.cuda.current_stream(self._device)
-        computing.wait_event(slot.uploaded)
+        computing.wait_event(buffer.uploaded)
         uploaded.record_stream(computing)
         return uploaded
 
 
-class _Slot:
-    """Pinned memory for one batch, used again once its last upload is over."""
+class _PinnedBuffer:
+    """Pinned memory for one batch. It is used again once its last upload is over."""
 
     def __init__(self) -> None:
         self.uploaded = torch.cuda.Event()
         self._bytes = torch.empty(0, dtype=torch.uint8)
 
     def take(self, tiles: Sequence[NDArray] | NDArray) -> Tensor:
-        """Copy the tiles in; the answer shares the slot's memory."""
+        """Copy the tiles in. The answer shares the buffer's memory."""
         self.uploaded.synchronize()
         shape = (len(tiles), *tiles[0].shape)
         dtype = torch.from_numpy(np.empty(0, tiles[0].dtype)).dtype
@@ -67,40 +75,44 @@ class _Slot:
 
 
 class Pending:
-    """Answers for a batch of tiles, which may still be on their way from the device."""
+    """Answers for a batch of tiles, perhaps still on their way from the device.
+
+    Parameters
+    ----------
+    parts
+        Arrays (n, ...): the answers for the first n tiles, then for the next, and so on.
+    valid
+        One bool on the same device: whether the answers can be used.
+    """
 
     def __init__(self, parts: Sequence[Tensor], valid: Tensor) -> None:
-        """`parts` (n, ...) are the answers for the first n tiles, then for the next, and so on.
-
-        `valid` is one bool on the same device: whether the answers are worth anything.
-        """
         self._arrived: torch.cuda.Event | None = None
         self._valid = valid
         self._parts = list(parts)
         if valid.device.type == "cuda":
-            self._valid, *self._parts = (_coming_down(tensor) for tensor in (valid, *parts))
+            self._valid, *self._parts = (_download(tensor) for tensor in (valid, *parts))
             self._arrived = torch.cuda.Event()
             self._arrived.record()
 
     def result(self) -> list[NDArray]:
-        """One array a tile, after waiting for them where needed.
+        """One array per tile, once all have arrived.
 
         Raises
         ------
         DeviceError
-            The networks answered with what is no number.
+            The networks gave NaN or infinity.
         """
         if self._arrived is not None:
             self._arrived.synchronize()
         if not self._valid:
             raise DeviceError(
-                "the networks answered with what is no number, as they do where float16 overflows; "
-                "set the recipe's precision to bf16 or fp32."
+                "the networks gave NaN or infinity, and float16 does that if it overflows. "
+                "Set the recipe's precision to bf16 or fp32"
             )
         return [tile for part in self._parts for tile in part.numpy()]
 
 
-def _coming_down(tensor: Tensor) -> Tensor:
+def _download(tensor: Tensor) -> Tensor:
     """Pinned memory that the card is going to fill with `tensor`."""
     pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return pinned.copy_(tensor, non_blocking=True)

@@ -1,7 +1,7 @@
-"""The tree of merging: views make a fold's answer, folds a model's, models a scale's, scales one.
+"""`MergeTree`: views become a fold's answer, folds a model's, models a scale's, and scales one.
 
-Each step says in which domain it merges; between steps answers are converted as needed. A branch
-is asked only when its turn comes, so of the members' answers one is in memory at a time.
+Each step says in which domain it merges. Answers are converted between the steps if needed. A
+branch is asked only when its turn comes. So only one member's answer is in memory at a time.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernelkit.ensemble.merge import combine, convert
-from kernelkit.ensemble.placed import Seat
+from kernelkit.ensemble.placed import PlacedMember
 from kernelkit.ensemble.tta import MixedViews, View, view_set
 from kernelkit.errors import RecipeError
 from kernelkit.recipe import EnsembleRecipe, MergeStep, PyramidScale
@@ -33,7 +33,15 @@ class Answer(NamedTuple):
 
 @dataclass
 class Spread:
-    """How far the members' probabilities lie apart: their standard deviation at each pixel."""
+    """Sums up the members' probabilities, for their standard deviation at each pixel.
+
+    Attributes
+    ----------
+    count
+        How many members have answered.
+    total, squares
+        The sums of their probabilities, and of the squares of these.
+    """
 
     count: int = 0
     total: Tensor | None = None
@@ -47,7 +55,7 @@ class Spread:
         self.count += 1
 
     def deviation(self) -> Tensor:
-        """The members' standard deviation at each pixel, 0 (they agree) to 0.5."""
+        """The members' standard deviation at each pixel, from 0 (they agree) to 0.5."""
         assert self.total is not None
         assert self.squares is not None
         mean = self.total / self.count
@@ -56,22 +64,34 @@ class Spread:
 
 @dataclass(frozen=True)
 class _Scale:
-    """One scale of the pyramid, and the models that look at it: their folds by run."""
+    """One scale of the pyramid, and the models that look at it.
+
+    Attributes
+    ----------
+    zoom
+        How much tiles are enlarged.
+    weight
+        In the merge of the scales.
+    stride
+        What the sides of the networks' input must be multiples of.
+    models
+        The folds of each run.
+    """
 
     zoom: float
     weight: float
     stride: int
-    models: dict[str, list[Seat]]
+    models: dict[str, list[PlacedMember]]
 
     def size_of(self, tiles: Tensor) -> tuple[int, int]:
-        """Height and width of the tiles as this scale sees them."""
+        """Height and width of the tiles at this scale."""
         height, width = (max(1, round(side * self.zoom)) for side in tiles.shape[-2:])
         return height, width
 
-    def look(self, tiles: Tensor) -> Tensor:
-        """The tiles at this zoom, padded at the right and below until the stride divides them.
+    def resized(self, tiles: Tensor) -> Tensor:
+        """The tiles at this scale, padded at the right and below until the stride divides them.
 
-        What is added repeats the border, and is cut off the answer again.
+        The padding repeats the border, and is cut off the answer again.
         """
         height, width = self.size_of(tiles)
         margin = (0, -width % self.stride, 0, -height % self.stride)
@@ -79,30 +99,53 @@ class _Scale:
 
 
 class MergeTree:
-    """The members of an ensemble, merged as its recipe says."""
+    """The members of an ensemble, merged as its recipe says.
 
-    def __init__(self, seats: Sequence[Seat], recipe: EnsembleRecipe) -> None:
+    Parameters
+    ----------
+    placed
+        All members, the folds of each run next to each other.
+    recipe
+        Says which members see which scale, and how each step merges.
+
+    Attributes
+    ----------
+    views
+        In which views each tile is seen.
+
+    Raises
+    ------
+    RecipeError
+        The recipe names runs or members that are not there, or leaves some out.
+    """
+
+    def __init__(self, placed: Sequence[PlacedMember], recipe: EnsembleRecipe) -> None:
         self.views = view_set(recipe.views)
         self._recipe = recipe
-        self._scales = [self._scale(scale, seats) for scale in recipe.pyramid]
-        self._check_all_are_used(seats)
+        self._scales = [self._scale(scale, placed) for scale in recipe.pyramid]
+        self._check_all_are_used(placed)
 
     def __call__(
         self, tiles: Tensor, indices: Sequence[int], spread: Spread | None = None
     ) -> Tensor:
-        """Probabilities, float32 (N, K, h, w), of normalised tiles (N, C, h, w) of any sides.
+        """Probabilities, float32 (N, K, h, w), of normalised tiles (N, C, h, w) of any size.
 
-        `spread`, where given, takes each member's answer on its way.
+        Parameters
+        ----------
+        indices
+            The tiles' indices in their grid, which rotating views go by.
+        spread
+            Takes each member's answer, if it is given.
         """
         answers = (self._at_scale(scale, tiles, indices, spread) for scale in self._scales)
         weights = [scale.weight for scale in self._scales]
         merged = self._merge(answers, self._recipe.merge.scales, weights)
         return self._converted(merged, "probabilities")
 
-    def looks(self, tiles: Tensor) -> Iterator[tuple[list[Seat], Tensor]]:
-        """For each model of each scale: its folds, and the tiles as they see them."""
+    def inputs(self, tiles: Tensor) -> Iterator[tuple[list[PlacedMember], Tensor]]:
+        """Iterate over each scale's models: the model's folds, and the tiles as they see them."""
         for scale in self._scales:
-            seen = scale.look(tiles)
+            seen = scale.resized(tiles)
             for folds in scale.models.values():
                 yield folds, seen
 
@@ -112,12 +155,12 @@ class MergeTree:
         merge = self._recipe.merge
         size = tiles.shape[-2:]
         height, width = scale.size_of(tiles)
-        seen = scale.look(tiles)
+        seen = scale.resized(tiles)
         passes = self.views.passes(indices, square=seen.shape[-2] == seen.shape[-1])
 
-        def folds(seats: Iterable[Seat]) -> Iterator[Answer]:
-            for seat in seats:
-                answer = self._merge(_views(seat, seen, passes), merge.views)
+        def folds(members: Iterable[PlacedMember]) -> Iterator[Answer]:
+            for member in members:
+                answer = self._merge(_views(member, seen, passes), merge.views)
                 values = self._converted(answer, merge.folds.of)[..., :height, :width]
                 answer = Answer(_resize(values, size), merge.folds.of)
                 if spread is not None:
@@ -125,9 +168,9 @@ class MergeTree:
                 yield answer
 
         def models() -> Iterator[Answer]:
-            for seats in scale.models.values():
-                weights = [self._weight(seat.member.name) for seat in seats]
-                yield self._merge(folds(seats), merge.folds, weights)
+            for members in scale.models.values():
+                weights = [self._weight(placed.member.name) for placed in members]
+                yield self._merge(folds(members), merge.folds, weights)
 
         return self._merge(models(), merge.models, [self._weight(run) for run in scale.models])
 
@@ -151,47 +194,49 @@ class MergeTree:
         weights = self._recipe.weights.items()
         return next((w for pattern, w in weights if fnmatchcase(name, pattern)), 1.0)
 
-    def _scale(self, scale: PyramidScale, seats: Sequence[Seat]) -> _Scale:
-        chosen = [s for s in seats if any(fnmatchcase(s.member.run, p) for p in scale.runs)]
+    def _scale(self, scale: PyramidScale, placed: Sequence[PlacedMember]) -> _Scale:
+        chosen = [p for p in placed if any(fnmatchcase(p.member.run, run) for run in scale.runs)]
         if not chosen:
             raise RecipeError(
                 f"{self._recipe.name}: no run matches {', '.join(scale.runs)}, which the pyramid "
-                f"wants at zoom {scale.zoom:g}; correct its 'runs'."
+                f"names at zoom {scale.zoom:g}. Correct its 'runs'"
             )
-        by_run = groupby(chosen, key=lambda seat: seat.member.run)
+        by_run = groupby(chosen, key=lambda placed: placed.member.run)
         return _Scale(
             zoom=scale.zoom,
             weight=scale.weight,
-            stride=lcm(*(seat.stride for seat in chosen)),
+            stride=lcm(*(placed.stride for placed in chosen)),
             models={run: list(folds) for run, folds in by_run},
         )
 
-    def _check_all_are_used(self, seats: Sequence[Seat]) -> None:
-        """Refuse members that no scale looks at, and weights for nobody."""
+    def _check_all_are_used(self, placed: Sequence[PlacedMember]) -> None:
+        """Refuse members that no pyramid scale uses, and weights that match no member."""
         recipe = self._recipe
-        taken = {run for scale in self._scales for run in scale.models}
-        idle = sorted({seat.member.run for seat in seats} - taken)
-        if idle:
+        used = {run for scale in self._scales for run in scale.models}
+        unused = sorted({member.member.run for member in placed} - used)
+        if unused:
             raise RecipeError(
-                f"{recipe.name}: no scale of the pyramid takes the run(s) {', '.join(idle)}; name "
-                "them in one, or leave them out of 'runs'."
+                f"{recipe.name}: no scale of the pyramid uses the run(s) {', '.join(unused)}. "
+                "Name them in one, or leave them out of 'runs'"
             )
-        names = taken | {seat.member.name for seat in seats}
-        vain = [p for p in recipe.weights if not any(fnmatchcase(name, p) for name in names)]
-        if vain:
+        names = used | {member.member.name for member in placed}
+        unmatched = [p for p in recipe.weights if not any(fnmatchcase(name, p) for name in names)]
+        if unmatched:
             raise RecipeError(
-                f"{recipe.name}: the weights name {', '.join(vain)}, which is no run or member "
-                f"(there are {', '.join(sorted(names))}); correct the pattern."
+                f"{recipe.name}: the weights name {', '.join(unmatched)}, which is no run or "
+                f"member (there are {', '.join(sorted(names))}). Correct the pattern"
             )
 
 
-def _views(seat: Seat, tiles: Tensor, passes: Sequence[View | MixedViews]) -> Iterator[Answer]:
+def _views(
+    member: PlacedMember, tiles: Tensor, passes: Sequence[View | MixedViews]
+) -> Iterator[Answer]:
     for view in passes:
-        yield Answer(view.undo(seat(view.apply(tiles))), "logits")
+        yield Answer(view.undo(member(view.apply(tiles))), "logits")
 
 
 def _resize(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear, pixel centres aligned, averaging where it shrinks."""
+    """Resize bilinearly, with pixel centres aligned. Shrinking averages."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images
     return F.interpolate(images, tuple(size), mode="bilinear", antialias=True)

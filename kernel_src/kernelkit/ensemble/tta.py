@@ -1,7 +1,8 @@
-"""Test-time augmentation: the eight ways to turn a tile over, and how to turn the answer back.
+"""Test-time augmentation: the eight views of a tile, and how to turn each answer back.
 
-A view transposes a tile or not, then flips its rows or not, then its columns or not: together the
-eight symmetries of a square (the dihedral group D4). The inverse does the same in reverse order.
+A view transposes a tile or not, then flips its rows or not, then its columns or not. Together
+these are the eight symmetries of a square (the dihedral group D4). To undo a view, its steps are
+done in reverse order.
 
 >>> tile = torch.arange(6).reshape(1, 1, 2, 3)
 >>> view = VIEWS["rot90"]
@@ -24,7 +25,15 @@ __all__ = ["SETS", "VIEWS", "MixedViews", "View", "ViewSet", "view_set"]
 
 @dataclass(frozen=True)
 class View:
-    """One symmetry of the square, for tensors whose last two axes are rows and columns."""
+    """One symmetry of the square, for tensors whose last two axes are rows and columns.
+
+    Attributes
+    ----------
+    name
+        Its key in `VIEWS`.
+    transposes, flips_rows, flips_columns
+        The steps of the view, in this order.
+    """
 
     name: str
     transposes: bool = False
@@ -32,7 +41,7 @@ class View:
     flips_columns: bool = False
 
     def apply(self, tiles: Tensor) -> Tensor:
-        """Turn `tiles` (..., h, w); the answer is (..., w, h) where the view transposes."""
+        """Turn `tiles` (..., h, w). The result is (..., w, h) if the view transposes."""
         return self._flip(tiles.transpose(-2, -1) if self.transposes else tiles)
 
     def undo(self, answer: Tensor) -> Tensor:
@@ -47,7 +56,7 @@ class View:
 
 @dataclass(frozen=True)
 class MixedViews:
-    """One view a sample of a batch (N, C, h, w); transposing ones need square tiles."""
+    """One view per tile of a batch (N, C, h, w). Views that transpose need square tiles."""
 
     views: tuple[View, ...]
 
@@ -65,7 +74,7 @@ class MixedViews:
         return torch.stack([v.undo(tile) for v, tile in zip(self.views, answer, strict=True)])
 
 
-# `rot90` turns counter-clockwise, as torch.rot90, numpy.rot90 and ttach do.
+# By name. `rot90` turns counter-clockwise, as torch.rot90, numpy.rot90 and ttach do.
 VIEWS: dict[str, View] = {
     view.name: view
     for view in (
@@ -80,9 +89,10 @@ VIEWS: dict[str, View] = {
     )
 }
 _UPRIGHT = ("identity", "hflip", "vflip", "rot180")
+# The names of views that a recipe can ask for by one name.
 SETS: dict[str, tuple[str, ...]] = {
     "flips": _UPRIGHT,
-    # HFlip x Rotate90[0, 90]: flipping and then turning is the transpose
+    # HFlip x Rotate90[0, 90], because a flip followed by a turn is the transpose
     "hubmap": ("identity", "rot90", "hflip", "transpose"),
     "unosat": ("identity", "rot90", "rot270", "rot180"),
     "d4": tuple(VIEWS),
@@ -92,17 +102,24 @@ SETS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ViewSet:
-    """The views that every tile is seen in, or, if `rotating`, that tiles take in turn."""
+    """The views that every tile is seen in. If `rotating`, each tile is seen in one of them."""
 
     views: tuple[View, ...]
     rotating: bool = False
 
     def passes(self, indices: Sequence[int], square: bool) -> tuple[View | MixedViews, ...]:
-        """What a network is to see of a batch, pass by pass.
+        """The views in which a network sees a batch, pass by pass.
 
-        `indices` are the tiles' indices in their grid, one a sample. A rotating set makes one
-        pass, in which tile i takes view i mod 8, or of the four that keep the shape if the tiles
-        are not `square`: neighbours that overlap are then seen differently, at no cost.
+        A rotating set makes one pass. In it tile i is seen in view i mod 8. If tiles are not
+        square, it is one of the four views that keep the shape. So neighbours that overlap are
+        seen differently, at no cost.
+
+        Parameters
+        ----------
+        indices
+            The tiles' indices in their grid, one per tile of the batch.
+        square
+            Whether the tiles are as high as they are wide.
         """
         if not self.rotating:
             return self.views
@@ -111,19 +128,19 @@ class ViewSet:
 
 
 def view_set(names: str | Sequence[str]) -> ViewSet:
-    """The set of that name (`flips`, `hubmap`, `unosat`, `d4`, `rotating`), or of named views.
+    """The set of views of that name (a key of `SETS`), or of the named views.
 
     Raises
     ------
     RecipeError
-        A name that is neither a set nor a view, or no name at all.
+        A name is neither a set nor a view, or there is no name.
     """
     rotating = names == "rotating"
     chosen = SETS.get(names, (names,)) if isinstance(names, str) else tuple(names)
     unknown = [name for name in chosen if name not in VIEWS]
     if unknown or not chosen:
         raise RecipeError(
-            f"{', '.join(unknown) or 'an empty list'} is no view of a tile; "
-            f"name a set ({', '.join(SETS)}) or list views ({', '.join(VIEWS)})."
+            f"{', '.join(unknown) or 'an empty list'} is no view of a tile. "
+            f"Name a set ({', '.join(SETS)}) or list views ({', '.join(VIEWS)})"
         )
     return ViewSet(tuple(VIEWS[name] for name in chosen), rotating)

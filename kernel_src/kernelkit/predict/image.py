@@ -127,7 +127,7 @@ def predict_image(
     for index in sorted(set(range(len(grid))) - set(tiles.wanted)):
         canvas.skip(grid[index])
     disagreement = DisagreementMap(grid, model.classes) if recipe.disagreement else None
-    asker = _Asker(model, recipe, disagreement)
+    asker = _Asker(model, recipe, ensemble, disagreement)
 
     # the device works on one batch while the one before it is stitched here
     watch = Stopwatch()
@@ -168,22 +168,22 @@ class _Asker:
 
     model: MegaModel
     recipe: Recipe
+    ensemble: EnsembleRecipe
     disagreement: DisagreementMap | None
 
     def ask(self, batch: Batch) -> _Asked:
         """Ask for bits of the cores where tiles are only cut, else for probabilities to blend."""
         tiles = batch.tiles
         indices = [tile.index for tile in tiles]
-        if self.disagreement is None:
-            probabilities = self.model.predict(batch.pixels, indices)
-        else:
-            probabilities, spreads = self.model.predict_with_disagreement(batch.pixels, indices)
-            for tile, spread in zip(tiles, spreads.cpu().numpy(), strict=True):
-                self.disagreement.add(tile, spread)
+        answers = self.model.predict(
+            batch.pixels, indices, with_spread=self.disagreement is not None
+        )
+        if self.disagreement is not None and answers.spread is not None:
+            self.disagreement.add(tiles, answers.spread)
         if self.recipe.stitching.is_crop:
-            bits = self.model.as_bits(probabilities, tiles, self.recipe.tiles.scale)
+            bits = answers.bits(tiles, self.recipe.tiles.scale, self.ensemble.thresholds)
             return _Asked(tiles, bits, packed=True)
-        return _Asked(tiles, self.model.as_bytes(probabilities), packed=False)
+        return _Asked(tiles, answers.bytes(), packed=False)
 
 
 def _stitch(canvas: Canvas, asked: _Asked, watch: Stopwatch) -> int:

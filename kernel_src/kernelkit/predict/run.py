@@ -59,9 +59,9 @@ class Prediction:
 def load_models(recipe: Recipe, folder: str | Path, device: str = "auto") -> dict[str, MegaModel]:
     """Load the members of every ensemble of `recipe` from `folder` into the device's memory."""
     return {
-        ensemble.name: MegaModel.from_recipe(
-            Path(folder),
-            ensemble,
+        ensemble.name: MegaModel(
+            folder,
+            recipe=ensemble,
             precision=recipe.precision,
             device=device,
             batch=recipe.batch,

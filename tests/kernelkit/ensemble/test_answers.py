@@ -1,4 +1,4 @@
-"""What comes out: masks, bits, bytes, and where the members differ."""
+"""What comes out of an ensemble: masks, bits, bytes, and where the members differ."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from torch import nn
 
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.disagreement import DisagreementMap
-from kernelkit.errors import DeviceError
+from kernelkit.errors import DeviceError, RecipeError
 from kernelkit.grid import TileGrid
 from kernelkit.mask import BitMask
 from kernelkit.recipe import Execution
@@ -37,9 +37,9 @@ def photograph():
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_masks_agree_with_the_plain_reference(models, photograph, option):
-    """For every option the mask of a real image agrees with float32 networks run one by one."""
+    """Under every option the mask of a real image agrees with float32 networks run one by one."""
     folder, networks = models
-    precision, settings = OPTIONS[option]
+    precision, options = OPTIONS[option]
     expected = torch.stack(
         [
             torch.stack([view.sigmoid() for [view] in folds]).mean(0)
@@ -47,46 +47,46 @@ def test_masks_agree_with_the_plain_reference(models, photograph, option):
         ]
     ).mean(0)
     threshold = float(expected.median())
-    model = MegaModel.from_recipe(
+    model = MegaModel(
         folder,
-        ensemble(thresholds=threshold),
+        recipe=ensemble(thresholds=threshold),
         precision=precision,
-        execution=Execution(**settings),
+        execution=Execution(**options),
     )
     least = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.995}[precision]
     assert dice(model.preprocess_and_infer(photograph), expected.numpy() > threshold) >= least
 
 
 def test_half_weights_change_nothing(models):
-    """Keeping weights in half precision gives the bytes that converting them each time gives."""
+    """Weights kept in half precision give the same as weights converted at each call."""
     folder, _ = models
     pixels = tiles(2)
     kept, converted = (
-        MegaModel.from_recipe(
+        MegaModel(
             folder,
-            ensemble(),
+            recipe=ensemble(),
             precision="bf16",
             execution=Execution(half_weights=half),
         )
         for half in (True, False)
     )
-    assert torch.equal(kept.predict(pixels), converted.predict(pixels))
+    assert torch.equal(kept.predict(pixels).probabilities, converted.predict(pixels).probabilities)
     sizes = [sum(row["weights_mb"] for row in m.describe()) for m in (kept, converted)]
     assert sizes[0] < 0.55 * sizes[1]
 
 
 def test_bits_are_the_thresholded_enlarged_cores(models):
-    """`predict_bits` gives what enlarging, cutting and thresholding the probabilities gives."""
+    """`bits` gives what enlarging, cutting and thresholding the probabilities gives."""
     folder, _ = models
     scale = 3
     grid = TileGrid(200, 310, core=144, pad=24, scale=scale)
     pixels = tiles(len(grid))
-    model = MegaModel.from_recipe(folder, ensemble(), precision="fp32", batch=4)
+    model = MegaModel(folder, recipe=ensemble(), precision="fp32", batch=4)
     model.predict(pixels)
-    threshold = float(model.predict(pixels).median())
-    model = MegaModel.from_recipe(folder, ensemble(thresholds=threshold), precision="fp32", batch=4)
-    enlarged = nn.functional.interpolate(model.predict(pixels), scale_factor=3, mode="bilinear")
-    packed = model.predict_bits(pixels, list(grid), scale).result()
+    answers = model.predict(pixels)
+    threshold = float(answers.probabilities.median())
+    enlarged = nn.functional.interpolate(answers.probabilities, scale_factor=3, mode="bilinear")
+    packed = answers.bits(list(grid), scale, [threshold]).result()
     for tile, bits, plain in zip(grid, packed, enlarged.numpy(), strict=True):
         inner = tile.inner
         core = plain[:, inner.row : inner.row + inner.height, inner.col : inner.col + inner.width]
@@ -102,12 +102,12 @@ def test_bits_paste_into_a_mask(models):
     folder, _ = models
     grid = TileGrid(150, 190, core=64, pad=0)
     pixels = tiles(len(grid))
-    model = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]), precision="fp32")
+    model = MegaModel(folder, recipe=ensemble(runs=["fpn"]), precision="fp32")
     mask = BitMask.zeros(150, 190)
     expected = np.zeros((150, 190), np.bool_)
     for tile, bits, plain in zip(
         grid,
-        model.predict_bits(pixels, list(grid), 1).result(),
+        model.predict(pixels).bits(list(grid), 1, model.recipe.thresholds).result(),
         model.preprocess_and_infer(pixels),
         strict=True,
     ):
@@ -122,73 +122,84 @@ def test_bits_paste_into_a_mask(models):
 
 
 def test_bytes_are_rounded_probabilities(models):
-    """`predict_bytes` gives 255 p, rounded, one array a tile."""
+    """`bytes` gives 255 p, rounded, in one array per tile."""
     folder, _ = models
     pixels = tiles(3)
-    model = MegaModel.from_recipe(folder, ensemble(), precision="fp32", batch=2)
-    expected = np.rint(model.predict(pixels).numpy() * 255).astype(np.uint8)
-    answers = model.predict_bytes(pixels).result()
-    assert len(answers) == 3
-    assert np.array_equal(np.stack(answers), expected)
+    model = MegaModel(folder, recipe=ensemble(), precision="fp32", batch=2)
+    answers = model.predict(pixels)
+    expected = np.rint(answers.probabilities.numpy() * 255).astype(np.uint8)
+    arrived = answers.bytes().result()
+    assert len(arrived) == 3
+    assert np.array_equal(np.stack(arrived), expected)
+
+
+def test_one_threshold_per_class_or_one_for_all(models):
+    """Bits are refused if the number of thresholds is not that of the classes."""
+    folder, _ = models
+    grid = TileGrid(64, 64, core=64)
+    answers = MegaModel(folder, recipe=ensemble(runs=["fpn"])).predict(tiles(1))
+    with pytest.raises(RecipeError, match=r"there are 2 thresholds for 1 class"):
+        answers.bits(list(grid), 1, [0.4, 0.5])
 
 
 def test_same_batch_same_bytes(models):
     """The same tiles give the same bytes, from the same model and from another one."""
     folder, _ = models
     pixels = tiles(3)
-    first = MegaModel.from_recipe(folder, ensemble())
-    second = MegaModel.from_recipe(folder, ensemble())
-    assert torch.equal(first.predict(pixels), first.predict(pixels))
-    assert torch.equal(first.predict(pixels), second.predict(pixels))
+    first = MegaModel(folder, recipe=ensemble())
+    second = MegaModel(folder, recipe=ensemble())
+    assert torch.equal(first.predict(pixels).probabilities, first.predict(pixels).probabilities)
+    assert torch.equal(first.predict(pixels).probabilities, second.predict(pixels).probabilities)
     assert first.fingerprint == second.fingerprint
 
 
 def test_networks_that_overflow_are_noticed(models):
-    """Where a network answers NaN, neither bits nor bytes come down as if they were a mask."""
+    """If a network answers NaN, neither bits nor bytes come down as if they were a mask."""
     folder, _ = models
     grid = TileGrid(64, 64, core=64)
-    model = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]), precision="fp32")
-    [seat] = model._seating.seats
-    for parameter in seat._module.segmentation_head.parameters():
+    model = MegaModel(folder, recipe=ensemble(runs=["fpn"]), precision="fp32")
+    [placed] = model._placement.placed
+    for parameter in placed._module.segmentation_head.parameters():
         parameter.fill_(torch.inf)
-    for pending in (model.predict_bits(tiles(1), list(grid), 1), model.predict_bytes(tiles(1))):
-        with pytest.raises(DeviceError, match="no number"):
+    answers = model.predict(tiles(1))
+    for pending in (answers.bits(list(grid), 1, [0.5]), answers.bytes()):
+        with pytest.raises(DeviceError, match="NaN or infinity"):
             pending.result()
 
 
-def test_disagreement_is_the_members_deviation(models):
-    """The disagreement is the standard deviation of the members' probabilities, over blocks."""
+def test_the_spread_is_the_members_deviation(models):
+    """The spread is the standard deviation of the members' probabilities at each pixel."""
     folder, networks = models
     pixels = tiles(3)
-    model = MegaModel.from_recipe(folder, ensemble(), precision="fp32", batch=2)
-    probabilities, spread = model.predict_with_disagreement(pixels, block=16)
-    torch.testing.assert_close(probabilities, model.predict(pixels))
-    answers = [
-        view.sigmoid() for folds in sequential(networks, pixels).values() for [view] in folds
-    ]
-    deviation = torch.stack(answers).std(0, correction=0).numpy()
-    expected = deviation.reshape(3, 1, 4, 16, 4, 16).mean((3, 5))
-    np.testing.assert_allclose(spread.numpy(), expected, atol=1e-4)
+    model = MegaModel(folder, recipe=ensemble(), precision="fp32", batch=2)
+    answers = model.predict(pixels, with_spread=True)
+    plain = model.predict(pixels)
+    torch.testing.assert_close(answers.probabilities, plain.probabilities)
+    assert plain.spread is None
+    views = [view.sigmoid() for folds in sequential(networks, pixels).values() for [view] in folds]
+    expected = torch.stack(views).std(0, correction=0)
+    # the difference of two squares loses digits if the spread is small
+    torch.testing.assert_close(answers.spread, expected, atol=5e-4, rtol=0)
 
 
 def test_one_member_does_not_disagree(models):
-    """An ensemble of one member has a disagreement of 0."""
+    """The spread of one member is 0."""
     folder, _ = models
-    model = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]), precision="fp32")
-    _, spread = model.predict_with_disagreement(tiles(1))
-    assert spread.max() < 1e-3
+    model = MegaModel(folder, recipe=ensemble(runs=["fpn"]), precision="fp32")
+    assert model.predict(tiles(1), with_spread=True).spread.max() < 1e-3
 
 
 def test_disagreement_becomes_a_thumbnail():
-    """Each tile's core lands at its place of the thumbnail, whatever the sizes."""
+    """Each tile's core lands at its place of the thumbnail, averaged over blocks."""
     grid = TileGrid(210, 330, core=96, pad=24, scale=3)
     thumbnail = DisagreementMap(grid, classes=1, block=4)
     rows, columns = np.mgrid[0:400, 0:400]
+    spreads = []
     for tile in grid:
-        blocks = grid.net_size // 4
-        row = tile.read.row + (np.arange(blocks) + 0.5) * 12
-        column = tile.read.col + (np.arange(blocks) + 0.5) * 12
-        thumbnail.add(tile, (row[:, None] * 1000 + column[None]).astype(np.float32)[None])
+        row = tile.read.row + (torch.arange(grid.net_size) + 0.5) * 3
+        column = tile.read.col + (torch.arange(grid.net_size) + 0.5) * 3
+        spreads.append((row[:, None] * 1000 + column[None])[None])
+    thumbnail.add(list(grid), torch.stack(spreads))
     assert thumbnail.image.shape == (1, 18, 28)
     expected = (rows[:18, :28] * 12 + 6) * 1000 + columns[:18, :28] * 12 + 6
     assert np.abs(thumbnail.image[0] - expected).max() < 12_500

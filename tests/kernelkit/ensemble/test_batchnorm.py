@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from kernelkit.ensemble.batchnorm import fold_norms
+from kernelkit.ensemble.batchnorm import fuse_norms
 from tests.made.networks import FPN, UNET, answer, network
 
 TILES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -25,24 +25,24 @@ def norms_of(module):
         {"arch": "DeepLabV3Plus", "encoder_name": "timm-efficientnet-b0"},
     ],
 )
-def test_folding_leaves_the_answer_as_it_is(description):
-    """With their norms folded, networks of all kinds answer as before, to rounding."""
+def test_fusing_leaves_the_answer_as_it_is(description):
+    """With their norms fused, networks of all kinds answer as before, to rounding."""
     module = network(description, seed=1)
     before, norms = answer(module, 2 * TILES), norms_of(module)
-    folded = fold_norms(module, TILES)
+    fused = fuse_norms(module, TILES)
     after = answer(module, 2 * TILES)
     assert (after - before).abs().max() < 1e-4 * before.abs().max()
-    assert folded > 0.8 * norms
-    assert norms_of(module) == norms - folded
+    assert fused > 0.8 * norms
+    assert norms_of(module) == norms - fused
 
 
 def test_norms_with_an_activation_keep_it():
-    """timm's norms that carry their activation are folded, and the activation stays."""
+    """If timm's norms contain an activation, they are fused and the activation stays."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = timm.create_model("test_efficientnet", num_classes=2).eval()
     before = answer(module, TILES)
-    assert fold_norms(module, TILES) > 5
+    assert fuse_norms(module, TILES) > 5
     torch.testing.assert_close(answer(module, TILES), before)
 
 
@@ -72,12 +72,12 @@ class Shared(nn.Module):
 
 
 @pytest.mark.parametrize("kind", [Skipping, Shared])
-def test_what_cannot_be_folded_is_put_back(kind):
-    """Where folding would change the answer, the network is left as it was, bit for bit."""
+def test_what_cannot_be_fused_is_put_back(kind):
+    """If fusing changes the answer, the network is put back as it was, bit for bit."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = kind().eval()
     original = copy.deepcopy(module)
-    assert fold_norms(module, TILES) == 0
+    assert fuse_norms(module, TILES) == 0
     assert torch.equal(answer(module, TILES), answer(original, TILES))
     assert module.state_dict().keys() == original.state_dict().keys()

@@ -1,4 +1,4 @@
-"""Where the members lie, and what happens when memory or a feature is missing."""
+"""Where the members are, and what happens if memory or a feature is missing."""
 
 import shutil
 
@@ -8,6 +8,7 @@ from torch import nn
 
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.graphs import GraphRecorder
+from kernelkit.ensemble.notes import Notes
 from kernelkit.errors import DeviceError
 from kernelkit.recipe import Execution
 from tests.made.ensembles import ensemble
@@ -15,7 +16,7 @@ from tests.made.networks import tiles
 
 
 class Greedy(nn.Module):
-    """Runs out of memory with more than `limit` tiles at once, or while it is not on the host."""
+    """Runs out of memory with more than `limit` tiles at once."""
 
     def __init__(self, network, limit):
         super().__init__()
@@ -32,54 +33,54 @@ class Greedy(nn.Module):
 def make_greedy(model, limit):
     """Let every member of a model run out of memory above `limit` tiles."""
     greedy = []
-    for seat in model._seating.seats:
-        seat._module = Greedy(seat._module, limit)
-        greedy.append(seat._module)
+    for placed in model._placement.placed:
+        placed._module = Greedy(placed._module, limit)
+        greedy.append(placed._module)
     return greedy
 
 
 def test_out_of_memory_halves_the_batch_and_loses_nothing(models):
-    """Where memory runs out, the same tiles are tried again in halves, and the model says so."""
+    """If memory runs out, the same tiles are tried again in halves, and a note says so."""
     folder, _ = models
     pixels = tiles(11)
     recipe = ensemble(runs=["fpn"])
-    expected = MegaModel.from_recipe(folder, recipe, precision="fp32").predict(pixels)
-    model = MegaModel.from_recipe(folder, recipe, precision="fp32", batch=8)
+    expected = MegaModel(folder, recipe=recipe, precision="fp32").predict(pixels).probabilities
+    model = MegaModel(folder, recipe=recipe, precision="fp32", batch=8)
     [greedy] = make_greedy(model, limit=3)
-    torch.testing.assert_close(model.predict(pixels), expected)
+    torch.testing.assert_close(model.predict(pixels).probabilities, expected)
     assert model.batch == 2
     assert greedy.batches[1:] == [2, 2, 2, 2, 2, 1]
-    assert [note for note in model.notes if "batches of 2" in note]
-    torch.testing.assert_close(model.predict(pixels), expected)
+    assert [note for note in model.notes if "the batch is 2" in note]
+    torch.testing.assert_close(model.predict(pixels).probabilities, expected)
 
 
 def test_at_one_tile_the_largest_member_moves_to_the_host(models):
-    """At batch 1 members are parked, the largest first, until it goes on; answers are the same."""
+    """At batch 1 members move to the host, the largest first. The answers stay the same."""
     folder, _ = models
     pixels = tiles(2)
-    expected = MegaModel.from_recipe(folder, ensemble(), precision="fp32").predict(pixels)
-    model = MegaModel.from_recipe(folder, ensemble(), precision="fp32", batch=2)
-    seats = model._seating.seats
+    expected = MegaModel(folder, recipe=ensemble(), precision="fp32").predict(pixels).probabilities
+    model = MegaModel(folder, recipe=ensemble(), precision="fp32", batch=2)
+    members = model._placement.placed
 
     class Crowded(Greedy):
         def forward(self, x):
-            self.limit = 8 if sum(seat.parked for seat in seats) >= 2 else 0
+            self.limit = 8 if sum(member.on_host for member in members) >= 2 else 0
             return super().forward(x)
 
-    smallest = min(seats, key=lambda seat: seat.weight_bytes)
-    for seat in seats:
-        seat._module = Crowded(seat._module, 0)
-    torch.testing.assert_close(model.predict(pixels), expected)
-    assert sum(seat.parked for seat in seats) == 2
-    assert not smallest.parked
+    smallest = min(members, key=lambda member: member.weight_bytes)
+    for member in members:
+        member._module = Crowded(member._module, 0)
+    torch.testing.assert_close(model.predict(pixels).probabilities, expected)
+    assert sum(member.on_host for member in members) == 2
+    assert not smallest.on_host
     assert sorted(row["place"] for row in model.describe()) == ["cpu", "cpu", "host", "host"]
-    assert any("host's memory" in note for note in model.notes)
+    assert any("stay in host memory" in note for note in model.notes)
 
 
 def test_too_little_memory_for_one_tile_is_said(models):
-    """Where even one tile and one member do not fit, the error says what to do."""
+    """If one tile and one member do not fit, the error says what to do."""
     folder, _ = models
-    model = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]), batch=2)
+    model = MegaModel(folder, recipe=ensemble(runs=["fpn"]), batch=2)
     make_greedy(model, limit=0)
     with pytest.raises(DeviceError, match="too little memory for one tile"):
         model.predict(tiles(1))
@@ -88,53 +89,58 @@ def test_too_little_memory_for_one_tile_is_said(models):
 def test_other_errors_are_not_taken_for_lack_of_memory(models):
     """An error of a network that is not about memory comes out as it is."""
     folder, _ = models
-    model = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]))
+    model = MegaModel(folder, recipe=ensemble(runs=["fpn"]))
 
     class Broken(nn.Module):
-        def forward(self, x):
+        def forward(self, _):
             raise RuntimeError("a shape is wrong")
 
-    model._seating.seats[0]._module = Broken()
+    model._placement.placed[0]._module = Broken()
     with pytest.raises(RuntimeError, match="a shape is wrong"):
         model.predict(tiles(1))
 
 
-def test_graphs_fall_back(models):
-    """Where a CUDA graph cannot be recorded, the network is called plainly, and it says so."""
+def test_graphs_that_cannot_be_recorded(models):
+    """If a CUDA graph cannot be recorded, the network is called directly, and a note says so."""
     if torch.cuda.is_available():
         pytest.skip("this machine can record graphs")
-    recorder = GraphRecorder(lambda x: 2 * x)
-    assert torch.equal(recorder(torch.ones(2)), 2 * torch.ones(2))
-    assert recorder.failure
+    notes = Notes()
+    recorder = GraphRecorder(lambda x: 2 * x, notes)
+    for _ in range(2):
+        assert torch.equal(recorder(torch.ones(2)), 2 * torch.ones(2))
+    [note] = notes.sentences
+    assert note.startswith("CUDA graphs are not used, because of an error")
     execution = Execution(cuda_graph=True)
-    model = MegaModel.from_recipe(models[0], ensemble(runs=["fpn"]), execution=execution)
-    assert model.notes == ["without CUDA graphs: they need a GPU, and views that stay the same"]
+    model = MegaModel(models[0], recipe=ensemble(runs=["fpn"]), execution=execution)
+    assert model.notes == ["CUDA graphs are not used: they need a GPU, and no rotating views"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(not shutil.which("g++"), reason="compiling for a CPU takes a compiler")
+@pytest.mark.skipif(not shutil.which("g++"), reason="compiling for a CPU needs a compiler")
 def test_compiled_networks_answer_as_plain_ones(models, monkeypatch, tmp_path):
-    """`compile` really compiles, and changes no more than the order of additions."""
+    """`compile` really compiles, and changes only the order of additions."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     recipe = ensemble(runs=["fpn"])
     compiled, plain = (
-        MegaModel.from_recipe(
-            models[0], recipe, precision="fp32", execution=Execution(compile=compile)
-        )
+        MegaModel(models[0], recipe=recipe, precision="fp32", execution=Execution(compile=compile))
         for compile in (True, False)
     )
     torch.testing.assert_close(
-        compiled.predict(tiles(2)), plain.predict(tiles(2)), atol=1e-5, rtol=1e-4
+        compiled.predict(tiles(2)).probabilities,
+        plain.predict(tiles(2)).probabilities,
+        atol=1e-5,
+        rtol=1e-4,
     )
     assert compiled.notes == []
     assert any(tmp_path.rglob("*.so"))
 
 
-def test_compiling_falls_back(models, monkeypatch):
-    """Where torch.compile fails, the plain network answers, and the model says why."""
+def test_networks_that_cannot_be_compiled(models, monkeypatch):
+    """If torch.compile fails, the plain network answers, and a note says why."""
     folder, _ = models
 
-    def failing(module):
+    def failing(_):
         def compiled(*_):
             raise RuntimeError("no compiler was found")
 
@@ -142,19 +148,21 @@ def test_compiling_falls_back(models, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", failing)
     recipe = ensemble(runs=["fpn"])
-    model = MegaModel.from_recipe(
-        folder, recipe, precision="fp32", execution=Execution(compile=True)
+    model = MegaModel(folder, recipe=recipe, precision="fp32", execution=Execution(compile=True))
+    plain = MegaModel(folder, recipe=recipe, precision="fp32")
+    torch.testing.assert_close(
+        model.predict(tiles(2)).probabilities, plain.predict(tiles(2)).probabilities
     )
-    plain = MegaModel.from_recipe(folder, recipe, precision="fp32")
-    torch.testing.assert_close(model.predict(tiles(2)), plain.predict(tiles(2)))
     assert model.notes == [
-        "fpn/fold_0: without torch.compile, which failed (no compiler was found)"
+        "fpn/fold_0: torch.compile is not used, because of an error (no compiler was found)"
     ]
 
 
-def test_a_gpu_that_is_not_there(models):
-    """Asking for a GPU on a machine without one says so."""
+def test_a_device_that_is_not_there(models):
+    """A request for a GPU on a machine without one says so, as does a device with no meaning."""
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(DeviceError, match="no GPU that torch can use"):
         MegaModel(models[0], device="cuda:0")
+    with pytest.raises(DeviceError, match="gpu: there is no such device. Give auto, cpu, or a GPU"):
+        MegaModel(models[0], device="gpu")

@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from kernelkit.ensemble import MegaModel
+from kernelkit.errors import RecipeError
 from tests.made.ensembles import MEAN, STD, dice, ensemble, normalised, sequential
 from tests.made.networks import FPN, answer, tiles, write_run
 
 
 def test_the_readmes_call(models):
-    """`MegaModel(dir, threshold, averaging_mode)` is a mean over models of means over folds."""
+    """`MegaModel(folder, threshold, averaging_mode)` merges folds, and then models, by the mean."""
     folder, networks = models
     pixels = tiles(3)
     model = MegaModel(folder, threshold=0.4, averaging_mode="mean", precision="fp32")
@@ -19,7 +20,7 @@ def test_the_readmes_call(models):
     expected = torch.stack(
         [torch.stack([view.sigmoid() for [view] in folds]).mean(0) for folds in logits.values()]
     ).mean(0)
-    torch.testing.assert_close(model.predict(pixels), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model.predict(pixels).probabilities, expected, atol=1e-5, rtol=1e-4)
     masks = model.preprocess_and_infer(pixels)
     assert masks.dtype == np.bool_
     assert masks.shape == (3, 1, 64, 64)
@@ -27,7 +28,7 @@ def test_the_readmes_call(models):
 
 
 def test_the_readmes_preprocess_fn(models):
-    """`preprocess_fn` gets the raw tiles on the device, and its answer is what networks see."""
+    """`preprocess_fn` gets the raw tiles on the device, and networks see its answer."""
     folder, _ = models
     pixels = tiles(2)
     seen = []
@@ -39,7 +40,9 @@ def test_the_readmes_preprocess_fn(models):
 
     model = MegaModel(folder, preprocess_fn=by_hand, precision="fp32")
     plain = MegaModel(folder, precision="fp32")
-    torch.testing.assert_close(model.predict(pixels), plain.predict(pixels))
+    torch.testing.assert_close(
+        model.predict(pixels).probabilities, plain.predict(pixels).probabilities
+    )
     assert set(seen) == {torch.uint8}
     assert model.fingerprint != plain.fingerprint
 
@@ -61,21 +64,21 @@ HUBMAP_BACKS = (
 
 
 def test_the_hubmap_order(models):
-    """HuBMAP: mean of logits over 4 views, then of probabilities over folds and models."""
+    """HuBMAP: the mean of logits over 4 views, then of probabilities over folds and models."""
     folder, networks = models
     pixels = tiles(2, size=(64, 96))
-    model = MegaModel.from_recipe(folder, ensemble(views="hubmap"), precision="fp32")
+    model = MegaModel(folder, recipe=ensemble(views="hubmap"), precision="fp32")
     logits = sequential(networks, pixels, HUBMAP_TURNS, HUBMAP_BACKS)
     runs = [
         torch.stack([torch.stack(views).mean(0).sigmoid() for views in folds]).mean(0)
         for folds in logits.values()
     ]
     expected = torch.stack(runs).mean(0)
-    torch.testing.assert_close(model.predict(pixels), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model.predict(pixels).probabilities, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_clouds_order(models):
-    """Clouds: flips merged by p^0.5 and the mean, models of several sizes resized and averaged."""
+    """Clouds: flips merged by the mean, models and sizes by the mean of p^0.5."""
     folder, networks = models
     pixels = tiles(2, size=(64, 128))
     recipe = ensemble(
@@ -102,16 +105,16 @@ def test_the_clouds_order(models):
     small = nn.functional.interpolate(small, (64, 128), mode="bilinear") ** 0.5
     large = torch.stack([seen(module, inputs) for module in networks["unet"]]).mean(0) ** 0.5
     expected = (small**0.5 + 3 * large**0.5) / 4
-    model = MegaModel.from_recipe(folder, recipe, precision="fp32")
-    torch.testing.assert_close(model.predict(pixels), expected, atol=1e-5, rtol=1e-4)
+    model = MegaModel(folder, recipe=recipe, precision="fp32")
+    torch.testing.assert_close(model.predict(pixels).probabilities, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_unosat_order(tmp_path):
-    """UNOSAT: dB input of two classes, mean of logits over 4 rotations, then softmax."""
+    """UNOSAT: dB input of two classes, the mean of logits over 4 rotations, then softmax."""
     description = FPN | {"classes": 2}
     [module] = write_run(tmp_path / "run", description, seeds=(3,))
     pixels = np.random.default_rng(0).gamma(1, 0.05, (2, 3, 64, 64)).astype(np.float32)
-    pixels[0, :, :9] = 0  # what ortho-rectification leaves without data
+    pixels[0, :, :9] = 0  # ortho-rectification leaves such pixels without data
     mean, std = (-17.399, -10.020, -12.108), (6.290, 5.777, 5.795)
     recipe = ensemble(
         activation="softmax",
@@ -126,12 +129,12 @@ def test_the_unosat_order(tmp_path):
         for k in range(4)
     ]
     expected = torch.stack(turned).mean(0).softmax(1)
-    model = MegaModel.from_recipe(tmp_path, recipe, precision="fp32")
-    torch.testing.assert_close(model.predict(pixels), expected, atol=1e-5, rtol=1e-4)
+    model = MegaModel(tmp_path, recipe=recipe, precision="fp32")
+    torch.testing.assert_close(model.predict(pixels).probabilities, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_weights_by_run_and_by_fold(models):
-    """Weights by patterns of runs and of members make weighted means of models and of folds."""
+    """Weights by patterns of runs and members give weighted means of models and folds."""
     folder, networks = models
     pixels = tiles(2)
     recipe = ensemble(weights={"*/fold_0": 2, "unet": 0.5})
@@ -139,17 +142,17 @@ def test_weights_by_run_and_by_fold(models):
     folds = [view.sigmoid() for [view] in logits["unet"]]
     unet = (2 * folds[0] + folds[1] + folds[2]) / 4
     expected = (logits["fpn"][0][0].sigmoid() + 0.5 * unet) / 1.5
-    model = MegaModel.from_recipe(folder, recipe, precision="fp32")
-    torch.testing.assert_close(model.predict(pixels), expected, atol=1e-5, rtol=1e-4)
+    model = MegaModel(folder, recipe=recipe, precision="fp32")
+    torch.testing.assert_close(model.predict(pixels).probabilities, expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (50, 70), (33, 31)])
 def test_sides_that_no_stride_divides(models, size):
-    """Tiles of any size are padded for the networks and cut again; what is inside agrees."""
+    """Tiles of any size are padded for the networks and cut again, and the inside agrees."""
     folder, networks = models
     pixels = tiles(1, size=size)
-    model = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]), precision="fp32")
-    probabilities = model.predict(pixels)
+    model = MegaModel(folder, recipe=ensemble(runs=["fpn"]), precision="fp32")
+    probabilities = model.predict(pixels).probabilities
     assert probabilities.shape == (1, 1, *size)
     padded = np.pad(pixels, ((0, 0), (0, 0), (0, -size[0] % 32), (0, -size[1] % 32)), mode="edge")
     expected = answer(networks["fpn"][0], normalised(padded)).sigmoid()
@@ -157,71 +160,120 @@ def test_sides_that_no_stride_divides(models, size):
 
 
 def test_rotating_views_follow_the_index(models):
-    """With rotating views a tile is seen in the view of its own index, wherever in a batch."""
+    """With rotating views a tile is seen in the view of its own index, in any batch."""
     folder, _ = models
     pixels = tiles(5)
     recipe = ensemble(runs=["fpn"], views="rotating")
-    model = MegaModel.from_recipe(folder, recipe, precision="fp32", batch=2)
-    by_index = model.predict(pixels, indices=[0, 1, 2, 3, 4])
-    single = [model.predict(pixels[i : i + 1], indices=[i]) for i in range(5)]
+    model = MegaModel(folder, recipe=recipe, precision="fp32", batch=2)
+    by_index = model.predict(pixels, indices=[0, 1, 2, 3, 4]).probabilities
+    single = [model.predict(pixels[i : i + 1], indices=[i]).probabilities for i in range(5)]
     torch.testing.assert_close(by_index, torch.cat(single))
-    still = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]), precision="fp32")
-    assert torch.equal(by_index[0], still.predict(pixels)[0])
-    assert not torch.allclose(by_index[1], still.predict(pixels)[1])
+    still = MegaModel(folder, recipe=ensemble(runs=["fpn"]), precision="fp32")
+    assert torch.equal(by_index[0], still.predict(pixels).probabilities[0])
+    assert not torch.allclose(by_index[1], still.predict(pixels).probabilities[1])
 
 
 @pytest.mark.parametrize(
     ("dtype", "divide"), [("uint16", 65535.0), ("int16", 255.0), ("float32", 1.0)]
 )
 def test_other_sources(tmp_path, dtype, divide):
-    """One band of another dtype is converted on the device, values above 32767 included."""
+    """One band of another dtype is converted on the device, also values above 32767."""
     description = FPN | {"in_channels": 1}
     [module] = write_run(tmp_path / "run", description, seeds=(1,))
     pixels = (np.random.default_rng(0).random((2, 2, 64, 64)) * divide).astype(dtype)
-    settings = {"bands": [2], "divide": divide, "mean": [0.4], "std": [0.2]}
-    model = MegaModel.from_recipe(tmp_path, ensemble(input=settings), precision="fp32")
+    second_band = {"bands": [2], "divide": divide, "mean": [0.4], "std": [0.2]}
+    model = MegaModel(tmp_path, recipe=ensemble(input=second_band), precision="fp32")
     inputs = (pixels[:, 1:].astype(np.float32) / np.float32(divide) - 0.4) / 0.2
     expected = answer(module, torch.from_numpy(inputs.astype(np.float32))).sigmoid()
-    torch.testing.assert_close(model.predict(pixels), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model.predict(pixels).probabilities, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_tiles_may_come_as_a_list_and_stay_untouched(models):
-    """A list of read-only tiles is as good as an array, and no tile is changed."""
+    """A list of read-only tiles gives the same as an array, and no tile is changed."""
     folder, _ = models
     pixels = tiles(3)
     kept = pixels.copy()
     listed = list(pixels)
     for tile in listed:
         tile.flags.writeable = False
-    model = MegaModel.from_recipe(folder, ensemble(runs=["fpn"]))
-    assert torch.equal(model.predict(listed), model.predict(pixels))
+    model = MegaModel(folder, recipe=ensemble(runs=["fpn"]))
+    assert torch.equal(model.predict(listed).probabilities, model.predict(pixels).probabilities)
     pixels.flags.writeable = False
     model.predict(pixels)
     assert np.array_equal(pixels, kept)
 
 
-def test_the_fingerprint_follows_weights_and_settings(models):
-    """Another member, another setting or another precision is another fingerprint."""
+def test_the_fingerprint_follows_what_the_answers_depend_on(models):
+    """Another member, another way to ask or another precision is another fingerprint."""
     folder, _ = models
     prints = {
-        MegaModel.from_recipe(
-            folder, ensemble(**{"runs": ["unet"], **settings}), precision=precision
+        MegaModel(
+            folder, recipe=ensemble(**{"runs": ["unet"], **changes}), precision=precision
         ).fingerprint
-        for settings, precision in [
+        for changes, precision in [
             ({}, "fp32"),
             ({}, "bf16"),
             ({"runs": ["fpn"]}, "fp32"),
             ({"runs": ["fpn"], "views": "flips"}, "fp32"),
-            ({"runs": ["fpn"], "thresholds": 0.4}, "fp32"),
         ]
     }
-    assert len(prints) == 5
+    assert len(prints) == 4
 
 
-def test_the_table_has_a_row_a_member(models):
-    """`describe` tells of each member its network, size, place, score and checkpoint."""
+def test_the_fingerprint_leaves_out_what_comes_after_the_answers(models):
+    """Another name, threshold or postprocess step does not change the fingerprint."""
+    folder, _ = models
+    prints = {
+        MegaModel(folder, recipe=ensemble(runs=["fpn"], **changes)).fingerprint
+        for changes in [
+            {},
+            {"name": "other"},
+            {"thresholds": 0.4},
+            {"postprocess": ["fill_holes"]},
+        ]
+    }
+    assert len(prints) == 1
+
+
+def test_the_fingerprint_follows_the_names_of_runs(tmp_path):
+    """The same weights as two runs or as two folds are merged otherwise: another fingerprint."""
+    write_run(tmp_path / "folds/a", FPN, seeds=(1, 2))
+    for name, seed in (("a", 1), ("b", 2)):
+        write_run(tmp_path / "runs" / name, FPN, seeds=(seed,))
+    folds, runs = (MegaModel(tmp_path / name) for name in ("folds", "runs"))
+    assert [m.weights_sha256 for m in folds.members] == [m.weights_sha256 for m in runs.members]
+    assert folds.fingerprint != runs.fingerprint
+
+
+def test_threshold_and_averaging_mode_replace_the_recipes(models):
+    """Given beside a recipe they win, and its views and everything else stay."""
+    folder, _ = models
+    recipe = ensemble(runs=["fpn"], views="flips", thresholds=0.7)
+    model = MegaModel(folder, 0.4, "max", recipe=recipe)
+    assert model.recipe.thresholds == (0.4,)
+    assert str(model.recipe.merge.folds) == str(model.recipe.merge.models) == "max of probabilities"
+    assert (model.recipe.views, model.recipe.merge.views) == (recipe.views, recipe.merge.views)
+    assert MegaModel(folder, recipe=recipe).recipe == recipe
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"threshold": 30}, "the threshold is 30. Give a number between 0 and 1"),
+        ({"averaging_mode": "median"}, "median: there is no such averaging mode. Give one of mean"),
+        ({"precision": "fp8"}, "fp8: there is no such precision. Give one of auto, fp32"),
+    ],
+)
+def test_arguments_that_make_no_sense(models, arguments, error):
+    """A wrong threshold, averaging mode or precision is refused with the choices."""
+    with pytest.raises(RecipeError, match=error):
+        MegaModel(models[0], **arguments)
+
+
+def test_the_table_has_one_row_per_member(models):
+    """`describe` gives each member's network, size, place, score and checkpoint."""
     folder, networks = models
-    rows = MegaModel.from_recipe(folder, ensemble()).describe()
+    rows = MegaModel(folder, recipe=ensemble()).describe()
     assert [row["member"] for row in rows] == [
         "fpn/fold_0",
         "unet/fold_0",

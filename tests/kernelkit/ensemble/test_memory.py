@@ -17,29 +17,29 @@ def needs(*weights, activations=10):
     return [Need(f"run/{i}", "Unet", w * MB, activations * MB) for i, w in enumerate(weights)]
 
 
-def test_the_wanted_batch_where_there_is_room():
-    """With room for it, the batch is as wanted, and nobody is parked."""
+def test_the_wanted_batch_if_there_is_room():
+    """If there is room, the batch is as wanted, and every member is on the device."""
     plan = choose("GPU", needs(100, 200), 0, 1000 * MB, wanted=8)
-    assert (plan.batch, plan.parked) == (8, frozenset())
+    assert (plan.batch, plan.on_host) == (8, frozenset())
 
 
 def test_the_batch_is_halved_until_it_fits():
-    """Without room, the batch is the largest half of a half that fits."""
+    """If there is no room, the batch is halved until it fits."""
     plan = choose("GPU", needs(100, 200), 0, 350 * MB, wanted=16)
-    assert (plan.batch, plan.parked) == (4, frozenset())
+    assert (plan.batch, plan.on_host) == (4, frozenset())
     assert plan.total <= plan.available
 
 
-def test_the_largest_members_are_parked_at_batch_one():
-    """Where one tile does not fit beside all weights, the largest members wait on the host."""
+def test_the_largest_members_stay_on_the_host_at_batch_one():
+    """If one tile does not fit beside all weights, the largest members stay on the host."""
     plan = choose("GPU", needs(100, 300, 200, 50), 0, 580 * MB, wanted=8)
-    assert (plan.batch, plan.parked) == (1, frozenset({1, 2}))
+    assert (plan.batch, plan.on_host) == (1, frozenset({1, 2}))
 
 
 def test_a_device_too_small_for_anything():
-    """Where nothing helps, everybody is parked, and the device will have to say."""
+    """If nothing fits, all members stay on the host."""
     plan = choose("GPU", needs(100, 300), 0, 10 * MB, wanted=8)
-    assert (plan.batch, plan.parked) == (1, frozenset({0, 1}))
+    assert (plan.batch, plan.on_host) == (1, frozenset({0, 1}))
 
 
 @given(
@@ -49,21 +49,21 @@ def test_a_device_too_small_for_anything():
     st.sampled_from([1, 3, 8, 16]),
 )
 def test_a_plan_fits_or_has_tried_everything(weights, activations, available, wanted):
-    """A plan either fits, and the next larger batch would not, or everybody is parked."""
+    """A plan fits and the next larger batch does not, or all members are on the host."""
     members = needs(*weights, activations=activations)
     plan = choose("GPU", members, 0, available * MB, wanted)
     halves = [wanted >> i for i in range(5) if wanted >> i]
     assert plan.batch in halves
     if plan.total > plan.available:
         assert plan.batch == 1
-        assert len(plan.parked) == len(members)
-    elif plan.batch < wanted and not plan.parked:
+        assert len(plan.on_host) == len(members)
+    elif plan.batch < wanted and not plan.on_host:
         larger = halves[halves.index(plan.batch) - 1]
         assert (sum(weights) + 1.15 * larger * activations) * MB > plan.available
 
 
 def test_the_plan_is_a_table():
-    """As text the plan has a line a member and one for the whole."""
+    """As text the plan has one line per member and one for the whole."""
     plan = choose("a GPU", needs(100, 300, 200, 50), 0, 580 * MB, wanted=8)
     lines = str(plan).splitlines()
     assert len(lines) == 6
@@ -74,7 +74,7 @@ def test_the_plan_is_a_table():
 
 
 def test_peaks_are_the_tensors_alive_at_once():
-    """What is freed again does not count twice, views count once, inputs and weights not at all."""
+    """Freed tensors do not add up, views count once, inputs and weights do not count."""
     layer = nn.Linear(1000, 1000)
 
     def chain():
@@ -97,7 +97,7 @@ def test_the_peak_of_a_network_is_that_of_its_tensors():
 
 
 def test_free_memory_is_less_than_the_machine_has():
-    """What is free on the host is something, and less than all of it."""
+    """Some of the host's memory is free, but not all of it."""
     total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
     assert 0 < free_bytes(CPU) <= total
 
@@ -114,19 +114,19 @@ def test_free_memory_is_less_than_the_machine_has():
     ],
 )
 def test_which_errors_mean_that_memory_ran_out(error, expected):
-    """Torch's own error counts, and what the libraries below it say in a RuntimeError."""
+    """Torch's own error counts, and so do the texts of the libraries below it."""
     assert is_out_of_memory(error) is expected
 
 
 def test_a_real_lack_of_memory_is_recognised():
-    """What torch raises for an allocation that no machine can serve is recognised."""
+    """The error for an allocation that no machine can serve is recognised."""
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(raised.value)
 
 
 def test_precision_on_a_cpu():
-    """On a CPU `auto` is bfloat16 where the processor has it, and names are taken at their word."""
+    """On a CPU `auto` is bfloat16 if the processor has it, and a name gives its own dtype."""
     assert choose_precision("fp32", CPU) == torch.float32
     assert choose_precision("bf16", CPU) == torch.bfloat16
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -144,13 +144,13 @@ def test_precision_on_a_cpu():
     ],
 )
 def test_precision_on_a_gpu(monkeypatch, capability, asked, given):
-    """A GPU below compute capability 8 gets float16 even where bfloat16 is asked for."""
+    """A GPU below compute capability 8 gets float16 even if bfloat16 was requested."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     assert choose_precision(asked, torch.device("cuda", 0)) == given
 
 
-def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch):
-    """`auto` takes the first GPU if torch has one, else the CPU."""
+def test_auto_is_the_cpu_if_there_is_no_gpu(monkeypatch):
+    """`auto` is the first GPU if torch has one, else the CPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

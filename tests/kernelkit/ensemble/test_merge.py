@@ -22,7 +22,7 @@ def _tensors(array):
 
 @given(probabilities)
 def test_means_agree_with_numpy_and_scipy(stack):
-    """Mean, gmean, max and vote give what numpy and scipy give for the stacked answers."""
+    """Mean, gmean, max and vote agree with numpy and scipy for the stacked answers."""
     answers = _tensors(stack)
     expected = {
         "mean": stack.mean(0),
@@ -87,7 +87,7 @@ def test_answers_are_not_changed(how):
 
 
 def test_answers_are_asked_for_one_by_one():
-    """No answer is asked for before the one before it has been taken up and could be freed."""
+    """An answer is asked for only when the one before it can be freed."""
     alive = 0
 
     class Counted(torch.Tensor):
@@ -125,7 +125,7 @@ def test_softmax_votes_go_to_the_likeliest_class():
 
 @pytest.mark.parametrize(("how", "temperature"), [("gmean", None), ("tsharpen", 0.5)])
 def test_softmax_merges_sum_to_one(how, temperature):
-    """Under softmax what is no mean any more is scaled back to a distribution over classes."""
+    """Under softmax the results of gmean and tsharpen are scaled, so that classes sum to one."""
     answers = [torch.rand(2, 3, 4, 4).softmax(1) for _ in range(3)]
     merged = combine(answers, how, temperature=temperature, activation="softmax")
     torch.testing.assert_close(merged.sum(1), torch.ones(2, 4, 4))
@@ -136,7 +136,7 @@ def test_softmax_merges_sum_to_one(how, temperature):
     st.sampled_from(["sigmoid", "softmax"]),
 )
 def test_domains_convert_there_and_back(logits, activation):
-    """Logits become scipy's probabilities, and these the same probabilities again by logits."""
+    """Logits become scipy's probabilities, and logits of these give the same probabilities."""
     there = convert(torch.from_numpy(logits), "logits", "probabilities", activation)
     expected = special.expit(logits) if activation == "sigmoid" else special.softmax(logits, 1)
     np.testing.assert_allclose(there.numpy(), expected, atol=1e-6)
@@ -154,7 +154,7 @@ def test_certain_probabilities_have_finite_logits(value):
 
 
 def test_half_precision_is_merged_in_float32():
-    """Half precision answers are summed in float32, so that small terms are not lost."""
+    """Answers in half precision are summed in float32, so that small terms are not lost."""
     answers = [torch.full((1, 1, 1, 1), 1e-4, dtype=torch.float16)] * 3
     merged = combine(answers, "mean")
     assert merged.dtype == torch.float32
@@ -162,10 +162,10 @@ def test_half_precision_is_merged_in_float32():
 
 
 def test_nothing_to_merge_is_an_error():
-    """Merging no answers is refused, and so is a way to merge that does not exist."""
+    """No answers are refused, and so is a way to merge that does not exist."""
     with pytest.raises(RecipeError, match="at least one member"):
         combine([], "mean")
-    with pytest.raises(RecipeError, match="median is no way to merge"):
+    with pytest.raises(RecipeError, match="median: there is no such way to merge"):
         combine([torch.rand(1, 1, 1, 1)], "median")
     with pytest.raises(ValueError, match="zip"):
         combine([torch.rand(1, 1, 1, 1)] * 2, "mean", weights=[1.0])

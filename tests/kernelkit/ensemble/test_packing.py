@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 @given(st.integers(1, 5), st.integers(1, 70), st.integers(0, 2**32 - 1))
 def test_bits_are_packed_as_numpy_packs_them(height, width, seed):
-    """Both ways to pack, the CPU's and the GPU's, give what np.packbits gives."""
+    """Both ways to pack, the CPU's and the GPU's, agree with np.packbits."""
     mask = np.random.default_rng(seed).random((2, 3, height, width)) > 0.5
     expected = np.packbits(mask, axis=-1, bitorder="little")
     for pack in (pack_bits, _pack_by_torch):
@@ -27,7 +27,7 @@ def test_bits_are_packed_as_numpy_packs_them(height, width, seed):
 @pytest.mark.parametrize("scale", [1, 2, 3])
 @pytest.mark.parametrize("edges", ["pad", "shift"])
 def test_cores_are_cut_from_the_enlarged_tiles(scale, edges):
-    """Only what a core needs is enlarged, and that gives what enlarging the whole tile gives."""
+    """Enlarging only what a core needs agrees with enlarging the whole tile."""
     grid = TileGrid(167, 211, core=12 * 5 * scale, pad=6 * scale, scale=scale, edges=edges)
     side = grid.net_size
     probabilities = torch.rand(len(grid), 2, side, side, generator=torch.manual_seed(0))
@@ -63,7 +63,7 @@ def test_tiles_go_up_in_their_own_dtype():
 
 
 def test_answers_come_down_tile_by_tile():
-    """The parts of an answer are taken apart into one array a tile, in order."""
+    """The parts of an answer become one array per tile, in order."""
     parts = [torch.zeros(2, 1, 4, 4), torch.ones(3, 1, 4, 2)]
     arrived = Pending(parts, torch.tensor(True)).result()
     assert [tile.shape for tile in arrived] == [(1, 4, 4)] * 2 + [(1, 4, 2)] * 3
@@ -72,6 +72,6 @@ def test_answers_come_down_tile_by_tile():
 
 
 def test_answers_that_are_no_numbers_do_not_pass():
-    """An answer that is not valid is an error that says what to do, not an empty mask."""
-    with pytest.raises(DeviceError, match="set the recipe's precision to bf16 or fp32"):
+    """Answers that are not valid are an error that says what to do, and no empty mask."""
+    with pytest.raises(DeviceError, match="Set the recipe's precision to bf16 or fp32"):
         Pending([torch.zeros(1, 1, 4, 4)], torch.tensor(False)).result()

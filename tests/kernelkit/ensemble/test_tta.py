@@ -12,7 +12,7 @@ ASYMMETRIC = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).float()
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_undo_is_the_inverse(name):
-    """Undoing a view of a tile without any symmetry gives the tile back."""
+    """Undoing a view gives the tile back, here one without any symmetry."""
     view = VIEWS[name]
     assert torch.equal(view.undo(view.apply(ASYMMETRIC)), ASYMMETRIC)
 
@@ -43,7 +43,7 @@ def test_the_eight_views_differ():
 
 @given(first=st.sampled_from(sorted(VIEWS)), second=st.sampled_from(sorted(VIEWS)))
 def test_views_are_closed_under_composition(first, second):
-    """Seeing a view of a view is one of the eight again, so D4 is complete."""
+    """A view of a view is one of the eight again, so D4 is complete."""
     square = torch.arange(16.0).reshape(4, 4)
     both = VIEWS[second].apply(VIEWS[first].apply(square))
     assert any(torch.equal(both, view.apply(square)) for view in VIEWS.values())
@@ -69,8 +69,8 @@ def test_unosat_is_the_four_rotations():
     assert views == turns
 
 
-def test_rotating_takes_one_view_a_tile():
-    """A rotating set makes a single pass, in which neighbouring tiles are seen differently."""
+def test_rotating_takes_one_view_per_tile():
+    """A rotating set makes one pass, in which neighbouring tiles are seen differently."""
     square = torch.arange(2 * 3 * 4 * 4).reshape(2, 3, 4, 4).float()
     [turn] = view_set("rotating").passes([0, 9], square=True)
     seen = turn.apply(square)
@@ -80,7 +80,7 @@ def test_rotating_takes_one_view_a_tile():
 
 
 def test_rotating_keeps_the_shape_of_oblong_tiles():
-    """Oblong tiles only take the four views that do not swap their sides."""
+    """Oblong tiles are seen only in the four views that do not swap their sides."""
     tiles = torch.rand(8, 1, 4, 6)
     [turn] = view_set("rotating").passes(range(8), square=False)
     assert turn.apply(tiles).shape == tiles.shape
@@ -88,8 +88,8 @@ def test_rotating_keeps_the_shape_of_oblong_tiles():
 
 
 @pytest.mark.parametrize("name", sorted(set(SETS) - {"rotating"}))
-def test_other_sets_make_a_pass_for_each_view(name):
-    """Every view of a set is a pass of its own, whatever the tiles."""
+def test_other_sets_make_one_pass_per_view(name):
+    """Every view of a set is a pass of its own, whatever the tiles are."""
     assert len(view_set(name).passes([5], square=False)) == len(SETS[name])
 
 

@@ -1,0 +1,85 @@
+"""`Answers`: what an ensemble says about a batch of tiles, in the forms that leave the device.
+
+>>> answers = Answers(torch.tensor([[[[0.2, 0.8]]]]))
+>>> answers.bytes().result()
+[array([[[ 51, 204]]], dtype=uint8)]
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernelkit.ensemble.device import on_device
+from kernelkit.ensemble.packing import pack_cores
+from kernelkit.ensemble.transfer import Pending
+from kernelkit.errors import RecipeError
+from kernelkit.grid import Tile
+
+__all__ = ["Answers", "join"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """The answers for a batch of N tiles. They stay on the device until a method sends them down.
+
+    Attributes
+    ----------
+    probabilities
+        float32 (N, K, h, w) on the model's device, for K classes.
+    spread
+        The standard deviation of the members' probabilities at each pixel, of the same shape.
+        It is 0 if all agree, and 0.5 at most. None unless it was requested.
+    """
+
+    probabilities: Tensor
+    spread: Tensor | None = None
+
+    def bytes(self) -> Pending:
+        """Send down `255 p`, rounded: one uint8 array (K, h, w) per tile."""
+        return Pending([(255 * self.probabilities).round().to(torch.uint8)], self._valid())
+
+    def bits(self, tiles: Sequence[Tile], scale: int, thresholds: Sequence[float]) -> Pending:
+        """Send down the tiles' cores at the source's resolution, thresholded and packed.
+
+        One array per tile comes down, as `Canvas.add_bits` takes it. It is uint8
+        (K, core.height, ceil(core.width / 8)), packed as by `np.packbits(..., bitorder="little")`.
+
+        Parameters
+        ----------
+        tiles
+            The N tiles whose read windows were asked about.
+        scale
+            How many source pixels one pixel of the answers covers, along each axis.
+        thresholds
+            One for all classes, or one per class. A pixel is on if its probability is above.
+
+        Raises
+        ------
+        RecipeError
+            The number of thresholds is neither 1 nor K.
+        """
+        classes = self.probabilities.shape[1]
+        if len(thresholds) not in (1, classes):
+            raise RecipeError(
+                f"there are {len(thresholds)} thresholds for {classes} class(es). "
+                "Give one for all classes, or one per class"
+            )
+        above = on_device(tuple(thresholds), self.probabilities.device)
+        return Pending(pack_cores(self.probabilities, tiles, scale, above), self._valid())
+
+    def _valid(self) -> Tensor:
+        """One bool on the device: whether all probabilities are numbers."""
+        return self.probabilities.isfinite().all()
+
+
+def join(parts: Sequence[Answers]) -> Answers:
+    """The answers for several batches as those for one."""
+    if len(parts) == 1:
+        return parts[0]
+    spreads = [part.spread for part in parts if part.spread is not None]
+    return Answers(
+        torch.cat([part.probabilities for part in parts]),
+        torch.cat(spreads) if spreads else None,
+    )

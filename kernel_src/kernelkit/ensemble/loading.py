@@ -1,0 +1,104 @@
+"""From a recipe to the members that it names, with a check that both agree."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, get_args
+
+from kernelkit.checkpoints import Member, load_members
+from kernelkit.errors import CheckpointError, RecipeError
+from kernelkit.recipe import EnsembleRecipe, MergeStep
+from kernelkit.vocabulary import MergeMethod
+
+__all__ = ["changed", "load_for"]
+
+# The ways to merge that need no temperature.
+_AVERAGING_MODES = tuple(method for method in get_args(MergeMethod) if method != "tsharpen")
+
+
+def changed(
+    recipe: EnsembleRecipe, threshold: float | None, averaging_mode: MergeMethod | None
+) -> EnsembleRecipe:
+    """The recipe with another threshold, and another way to merge folds and models, if given.
+
+    Raises
+    ------
+    RecipeError
+        The threshold is not between 0 and 1, or there is no such averaging mode.
+    """
+    changes: dict[str, Any] = {}
+    if threshold is not None:
+        if not 0 < threshold < 1:
+            raise RecipeError(f"the threshold is {threshold}. Give a number between 0 and 1")
+        changes["thresholds"] = (threshold,)
+    if averaging_mode is not None:
+        if averaging_mode not in _AVERAGING_MODES:
+            raise RecipeError(
+                f"{averaging_mode}: there is no such averaging mode. "
+                f"Give one of {', '.join(_AVERAGING_MODES)}"
+            )
+        step = MergeStep(how=averaging_mode, of="probabilities")
+        changes["merge"] = recipe.merge.model_copy(update={"folds": step, "models": step})
+    return recipe.model_copy(update=changes)
+
+
+def load_for(
+    recipe: EnsembleRecipe, folder: str | Path, own_input: bool
+) -> tuple[list[Member], list[Member]]:
+    """Load the members that a recipe names, and those of its gate. One member may be both.
+
+    Parameters
+    ----------
+    own_input
+        Whether the caller makes the networks' input, so that the recipe's bands do not count.
+
+    Raises
+    ------
+    CheckpointError, RecipeError
+        As `load_members`, or if recipe and members do not agree with each other.
+    """
+    gate_runs = recipe.gate.runs if recipe.gate else ()
+    loaded = load_members(
+        folder, (*recipe.runs, *gate_runs), prefer=recipe.checkpoints, programs=recipe.programs
+    )
+    gate_members = [member for member in loaded if _matches(member, gate_runs)]
+    members = [m for m in loaded if _matches(m, recipe.runs) and m.kind != "classifier"]
+    unused = [m for m in loaded if m.kind == "classifier" and m not in gate_members]
+    if unused:
+        raise CheckpointError(
+            f"{unused[0].name}: this is a classifier, which gives no masks. Name it in the "
+            "recipe's 'gate', or leave it out of 'runs'"
+        )
+    if not members:
+        raise CheckpointError(
+            f"{folder}: the runs {', '.join(recipe.runs)} contain only classifiers. "
+            "Name runs of segmenters"
+        )
+    _check_agreement(recipe, members, own_input)
+    return members, gate_members
+
+
+def _check_agreement(recipe: EnsembleRecipe, members: Sequence[Member], own_input: bool) -> None:
+    classes = {member.classes for member in members}
+    if len(classes) > 1:
+        counts = ", ".join(f"{member.name} {member.classes}" for member in members)
+        raise CheckpointError(
+            f"{recipe.name}: the members have different numbers of classes ({counts}). "
+            "Name runs that have the same number"
+        )
+    if len(recipe.thresholds) not in (1, *classes):
+        raise RecipeError(
+            f"{recipe.name}: there are {len(recipe.thresholds)} thresholds for {classes.pop()} "
+            "class(es). Give one for all classes, or one per class"
+        )
+    bands = len(recipe.input.bands)
+    others = [m for m in members if m.channels != bands]
+    if others and not own_input:
+        raise RecipeError(
+            f"{recipe.name}: {others[0].name} takes {others[0].channels} bands, but the recipe's "
+            f"input gives {bands}. Correct the input's 'bands'"
+        )
+
+
+def _matches(member: Member, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(member.run, pattern) for pattern in patterns)
