@@ -24,8 +24,8 @@ __all__ = ["LocalArray", "SharedArena"]
 
 # What an arena may grow to, in bytes of address space. Only written tiles take memory.
 _ADDRESS_SPACE = 64 << 30
-# How much memory free slots may keep, in bytes. In images in strips a whole row of tiles waits for
-# its last pixels, while the row above is given back.
+# How much memory free slots may keep, in bytes. In strips a whole row of tiles waits for its last
+# pixels. Meanwhile the row above is given back.
 _KEPT_BYTES = 288 << 20
 
 _serial_numbers = itertools.count()
