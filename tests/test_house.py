@@ -74,6 +74,11 @@ def error_classes() -> set[str]:
     return found
 
 
+def name_called(call: ast.Call) -> str:
+    """The name of what is called, without what stands before its last dot."""
+    return str(getattr(call.func, "id", getattr(call.func, "attr", "")))
+
+
 class Endings:
     """How the texts that a file builds can end."""
 
@@ -121,8 +126,9 @@ def test_errors_end_without_a_full_stop(path: Path) -> None:
     """The message of each error that kernelkit or devkit makes has the one ending of the house."""
     tree = ast.parse(path.read_text())
     endings, ours = Endings(tree), error_classes()
+    raised = {id(node.exc) for node in ast.walk(tree) if isinstance(node, ast.Raise)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ours:
+        if isinstance(node, ast.Call) and (id(node) in raised or name_called(node) in ours):
             for argument in node.args[:1]:
                 bad = {end for end in endings.of(argument) if end.rstrip().endswith((".", ";"))}
                 assert not bad, f"{path.name}:{node.lineno} {bad}"
