@@ -36,18 +36,18 @@ class Dataset:
     ----------
     folder
         Where it is mounted.
-    site
+    site_folder
         Where its packages are installed. `sys.path` and `PYTHONPATH` have it.
     fingerprint
         Of what it holds.
-    work
+    work_folder
         Where this session keeps what it restored.
     """
 
     folder: Path
-    site: Path
+    site_folder: Path
     fingerprint: str
-    work: Path
+    work_folder: Path
 
     def models(self, folder: str | Path) -> Path:
         """Return the models folder to load from.
@@ -67,12 +67,12 @@ class Dataset:
             return folder
         manifest = read_manifest(mounted / WEIGHTS_MANIFEST)
         sources = verified(mounted, manifest["files"])
-        tree = self.work / f"models-{manifest['fingerprint'][:12]}"
+        models_folder = self.work_folder / f"models-{manifest['fingerprint'][:12]}"
         for entry in manifest["files"]:
-            place(sources[entry["name"]], tree / entry["name"])
+            place(sources[entry["name"]], models_folder / entry["name"])
         for name, text in manifest["target"]["configurations"].items():
-            (tree / name).write_text(text, encoding="utf-8")
-        return tree
+            (models_folder / name).write_text(text, encoding="utf-8")
+        return models_folder
 
 
 def start(manifests: Sequence[str | Path], wanted: str = "") -> Dataset:
@@ -95,14 +95,14 @@ def start(manifests: Sequence[str | Path], wanted: str = "") -> Dataset:
     target, fingerprint = manifest["target"], manifest["fingerprint"]
     image = _check_target(target)
     before = {name: _origin(name) for name in _NEVER_REPLACED}
-    work = _work_folder(fingerprint)
+    work_folder = _work_folder(fingerprint)
     sources = verified(path.parent, manifest["files"])
     wheels = [entry for entry in manifest["files"] if entry["kind"] == "wheel"]
-    site = _install(sources, wheels, work)
-    _put_on_path(site, path.parent)
+    site_folder = _install(sources, wheels, work_folder)
+    _put_on_path(site_folder, path.parent)
     for entry in wheels:
         for module in entry["modules"]:
-            _import_from(site, module, entry["name"])
+            _import_from(site_folder, module, entry["name"])
     for name, origin in before.items():
         if _origin(name) != origin:
             raise BootstrapError(
@@ -111,7 +111,7 @@ def start(manifests: Sequence[str | Path], wanted: str = "") -> Dataset:
             )
     rows = [(entry["name"], _how(sources[entry["name"]], entry)) for entry in wheels]
     _print_table(path.parent, fingerprint, target, [*rows, *image])
-    return Dataset(path.parent, site, fingerprint, work)
+    return Dataset(path.parent, site_folder, fingerprint, work_folder)
 
 
 def _mounted_as(folder: Path) -> Path:
@@ -203,14 +203,15 @@ def _work_folder(fingerprint: str) -> Path:
     """A folder of this session's own, on Kaggle's scratch disk if there is one."""
     scratch = "/kaggle/tmp" if Path("/kaggle").is_dir() else None
     parent = os.environ.get("KERNELKIT_WORK") or scratch or tempfile.gettempdir()
-    work = Path(parent) / f"kernelkit-{fingerprint[:12]}"
+    work_folder = Path(parent) / f"kernelkit-{fingerprint[:12]}"
     try:
-        work.mkdir(parents=True, exist_ok=True)
+        work_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BootstrapError(
-            f"{work} cannot be made: {error}. Set KERNELKIT_WORK to a folder that can be written"
+            f"{work_folder} cannot be made: {error}. "
+            "Set KERNELKIT_WORK to a folder that can be written"
         ) from None
-    return work
+    return work_folder
 
 
 def _how(source: Path, entry: Mapping[str, Any]) -> str:
@@ -219,41 +220,44 @@ def _how(source: Path, entry: Mapping[str, Any]) -> str:
     return "installed" if source.name == entry["name"] else f"installed, it came as {source.name}"
 
 
-def _install(sources: Mapping[str, Path], wheels: Sequence[Mapping[str, Any]], work: Path) -> Path:
+def _install(
+    sources: Mapping[str, Path], wheels: Sequence[Mapping[str, Any]], work_folder: Path
+) -> Path:
     """Install the wheels into a folder of their own, unless a run before this one did."""
-    site = work / "site"
-    if site.is_dir():
-        return site
-    restored = [work / "wheels" / entry["name"] for entry in wheels]
+    site_folder = work_folder / "site"
+    if site_folder.is_dir():
+        return site_folder
+    restored = [work_folder / "wheels" / entry["name"] for entry in wheels]
     for path in restored:
         place(sources[path.name], path)
-    unfinished = Path(tempfile.mkdtemp(prefix="site-", dir=work))
+    unfinished = Path(tempfile.mkdtemp(prefix="site-", dir=work_folder))
     command = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "install"]
     command += ["--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--quiet"]
     command += ["--target", str(unfinished), *map(str, restored)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise BootstrapError(f"the image's pip refused the wheels:\n{result.stderr.strip()}")
-    unfinished.replace(site)
-    return site
+    unfinished.replace(site_folder)
+    return site_folder
 
 
-def _put_on_path(site: Path, folder: Path) -> None:
-    """Let this process and those that it starts import from `site`."""
-    sys.path[:] = [str(site), *(p for p in sys.path if p not in (str(site), str(folder)))]
+def _put_on_path(site_folder: Path, folder: Path) -> None:
+    """Let this process and those that it starts import from `site_folder`."""
+    first = str(site_folder)
+    sys.path[:] = [first, *(path for path in sys.path if path not in (first, str(folder)))]
     others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    paths = [str(site), *(path for path in others if path not in ("", str(site)))]
+    paths = [first, *(path for path in others if path not in ("", first))]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     importlib.invalidate_caches()
 
 
-def _import_from(site: Path, module: str, wheel: str) -> None:
+def _import_from(site_folder: Path, module: str, wheel: str) -> None:
     try:
         imported = importlib.import_module(module)
     except Exception as error:
         raise BootstrapError(f"{module} of {wheel} cannot be imported: {error!r}") from error
     origins = [imported.__file__] if imported.__file__ else list(imported.__path__)
-    if not any(Path(origin).is_relative_to(site) for origin in origins if origin):
+    if not any(Path(origin).is_relative_to(site_folder) for origin in origins if origin):
         raise BootstrapError(
             f"{module} was imported from {origins[0]} instead of the dataset's {wheel}. Restart "
             "the session, and import nothing before the first cell"

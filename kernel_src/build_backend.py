@@ -56,14 +56,14 @@ def build_sdist(
     raise UnsupportedOperation("kernelkit has no source archive. Build its wheel from a clone")
 
 
-def write_wheel(folder: Path, source: Path = SOURCE) -> Path:
+def write_wheel(folder: Path, source_folder: Path = SOURCE) -> Path:
     """Write the wheel of a project with one pure package, and return its path.
 
     Parameters
     ----------
     folder
         Where to write it.
-    source
+    source_folder
         Holds `pyproject.toml` and the package. All files of the package are in the wheel.
 
     Raises
@@ -71,22 +71,22 @@ def write_wheel(folder: Path, source: Path = SOURCE) -> Path:
     ValueError
         `pyproject.toml` cannot be read, or the package states no version.
     """
-    project = _read_project(source)
-    package = source / project["name"]
+    project = _read_project(source_folder)
+    package = source_folder / project["name"]
     members = {
-        path.relative_to(source).as_posix(): path.read_bytes()
+        path.relative_to(source_folder).as_posix(): path.read_bytes()
         for path in package.rglob("*")
         if path.is_file() and not _is_left_out(path.relative_to(package))
     }
     return _write(folder, project, members)
 
 
-def _read_project(source: Path) -> dict[str, Any]:
+def _read_project(source_folder: Path) -> dict[str, Any]:
     """The table `project`, with the version that the package's `__init__.py` states."""
-    path = source / "pyproject.toml"
+    path = source_folder / "pyproject.toml"
     try:
         project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
-        start = source / project["name"] / "__init__.py"
+        start = source_folder / project["name"] / "__init__.py"
         lines = start.read_text(encoding="utf-8").splitlines()
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as that of a package: {error!r}") from None

@@ -127,11 +127,11 @@ def _find(folder: Path, entry: Mapping[str, Any], hashes: _Hashes) -> Path:
         if hashes[path] == entry["sha256"]:
             return path
     if "record_sha256" in entry:
-        outer = [tree for known in named for tree in (known, known.with_suffix(""))]
-        for tree in (inner for path in outer for inner in (path, path / path.name)):
-            if any(tree.glob("*.dist-info")):
-                _check_unpacked(tree, entry)
-                return tree
+        outer = [path for known in named for path in (known, known.with_suffix(""))]
+        for unpacked_folder in (inner for path in outer for inner in (path, path / path.name)):
+            if any(unpacked_folder.glob("*.dist-info")):
+                _check_unpacked(unpacked_folder, entry)
+                return unpacked_folder
     if files:
         raise BootstrapError(
             f"{files[0].name} was changed: its SHA-256 is {hashes[files[0]][:12]}, not "
@@ -148,16 +148,16 @@ def _files_of_size(folder: Path, size: int) -> Iterator[Path]:
     return (path for path in folder.iterdir() if path.is_file() and path.stat().st_size == size)
 
 
-def _check_unpacked(tree: Path, entry: Mapping[str, Any]) -> None:
+def _check_unpacked(unpacked_folder: Path, entry: Mapping[str, Any]) -> None:
     """Check a wheel that the upload unpacked by its own list of hashes."""
     unpacked = f"{entry['name']} was unpacked, and its"
-    records = list(tree.glob("*.dist-info/RECORD"))
+    records = list(unpacked_folder.glob("*.dist-info/RECORD"))
     if not records:
         raise BootstrapError(f"{unpacked} list of files is missing")
     if hashlib.sha256(records[0].read_bytes()).hexdigest() != entry["record_sha256"]:
         raise BootstrapError(f"{unpacked} list of files was changed")
     for name, digest in _record(records[0]):
-        path = tree / name
+        path = unpacked_folder / name
         if not path.is_file():
             raise BootstrapError(f"{unpacked} {name} is missing")
         if digest and _record_digest(path) != digest:

@@ -46,7 +46,7 @@ class Builder:
         How the dataset is to be listed on Kaggle.
     files
         What the lint looks at.
-    source
+    source_folder
         The folder with the package and what lies beside it.
     say
         It gets each line that there is to tell.
@@ -55,7 +55,7 @@ class Builder:
     resolver: Resolver
     listing: Listing
     files: Sequence[Path] = field(default_factory=kernel_files)
-    source: Path = KERNEL_SOURCE
+    source_folder: Path = KERNEL_SOURCE
     say: Callable[[str], None] = print
 
     @property
@@ -87,7 +87,7 @@ class Builder:
         wheels = self.wheels(lock)
         self.say(f"wheels   {len(wheels)} vendored, {_size(sum(w.size for w in wheels))}")
         reasons = {wheel.name: wheel.why for wheel in lock.wheels}
-        packed = pack(self.profile, wheels, reasons, self.listing, folder, self.source)
+        packed = pack(self.profile, wheels, reasons, self.listing, folder, self.source_folder)
         self.say(f"pack     {len(packed.files)} files into {_shown(folder)}")
         check_dataset(folder, self.profile)
         self.say(f"verify   every hash, tag, requirement and limit of {packed.fingerprint[:12]}")
@@ -132,7 +132,7 @@ class Builder:
         LintError
             It lists every finding.
         """
-        findings = lint(self.files, self.profile, lock.modules, self.source)
+        findings = lint(self.files, self.profile, lock.modules, self.source_folder)
         if findings:
             listed = "".join(f"\n{finding}" for finding in findings)
             raise LintError(f"{len(findings)} things would fail on {self.profile.name}:{listed}")

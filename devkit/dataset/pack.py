@@ -60,7 +60,7 @@ def pack(
     reasons: Mapping[str, str],
     listing: Listing,
     folder: Path,
-    source: Path = KERNEL_SOURCE,
+    source_folder: Path = KERNEL_SOURCE,
 ) -> Packed:
     """Write the dataset into `folder`. Its old contents go only once the new are checked.
 
@@ -76,7 +76,7 @@ def pack(
         How the dataset is listed on Kaggle.
     folder
         Where to write it.
-    source
+    source_folder
         The folder with the bootstrap, the package and its `pyproject.toml`.
 
     Raises
@@ -88,8 +88,10 @@ def pack(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".packing-") as name:
         staging_folder = Path(name) / "dataset"
         staging_folder.mkdir()
-        entries = [_pack_file(source / file, staging_folder, "bootstrap", w) for file, w in _BESIDE]
-        for wheel in (_own_wheel(source, Path(name)), *wheels):
+        entries = [
+            _pack_file(source_folder / file, staging_folder, "bootstrap", w) for file, w in _BESIDE
+        ]
+        for wheel in (_own_wheel(source_folder, Path(name)), *wheels):
             why = reasons.get(wheel.name, "the package itself")
             entry = _pack_file(wheel.path, staging_folder, "wheel", why)
             entry |= {"tags": wheel.tag_names, "modules": list(wheel.modules)}
@@ -101,9 +103,9 @@ def pack(
     return Packed(folder, manifest)
 
 
-def _own_wheel(source: Path, folder: Path) -> Wheel:
+def _own_wheel(source_folder: Path, folder: Path) -> Wheel:
     try:
-        return read_wheel(write_wheel(folder, source))
+        return read_wheel(write_wheel(folder, source_folder))
     except ValueError as error:
         raise DatasetError(str(error)) from None
 

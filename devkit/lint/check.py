@@ -54,14 +54,18 @@ class Finding:
         return f"{shown}:{cell}{self.line}: {self.message}"
 
 
-def kernel_files(source: Path = KERNEL_SOURCE, notebooks: Path = NOTEBOOKS) -> list[Path]:
-    """Return the modules below `source`, and the notebooks that run offline on Kaggle.
+def kernel_files(
+    source_folder: Path = KERNEL_SOURCE, notebooks_folder: Path = NOTEBOOKS
+) -> list[Path]:
+    """Return the modules below `source_folder`, and the notebooks that run offline on Kaggle.
 
     The backend that builds the package stays at home. A notebook that does so says it in its
     metadata: `{"kernelkit": {"runs": "at home"}}`.
     """
-    modules = [path for path in sorted(source.rglob("*.py")) if path.stem not in AT_HOME]
-    offline = [path for path in sorted(notebooks.glob("*.ipynb")) if not _stays_at_home(path)]
+    modules = [path for path in sorted(source_folder.rglob("*.py")) if path.stem not in AT_HOME]
+    offline = [
+        path for path in sorted(notebooks_folder.glob("*.ipynb")) if not _stays_at_home(path)
+    ]
     return [*modules, *offline]
 
 
@@ -75,7 +79,7 @@ def lint(
     files: Sequence[Path],
     profile: Profile,
     vendored: Collection[str],
-    source: Path = KERNEL_SOURCE,
+    source_folder: Path = KERNEL_SOURCE,
 ) -> list[Finding]:
     """Find what would fail on the image, in the order of files and lines.
 
@@ -87,7 +91,7 @@ def lint(
         The image.
     vendored
         The top-level modules of the vendored wheels.
-    source
+    source_folder
         The folder with the package and what lies beside it.
 
     Raises
@@ -99,10 +103,10 @@ def lint(
     """
     findings = set(_syntax(files, profile))
     broken = {(finding.path, finding.cell) for finding in findings}
-    rules = ImportRules(profile, vendored, source / "kernelkit")
+    rules = ImportRules(profile, vendored, source_folder / "kernelkit")
     for path in files:
         known: dict[str, ast.expr] = {}
-        is_early = path.parent == source
+        is_early = path.parent == source_folder
         own_rules = replace(rules, only_standard_library=True) if is_early else rules
         for unit in read_units(path):
             problems = list(shell_problems(unit.commands))

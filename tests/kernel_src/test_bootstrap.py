@@ -67,7 +67,7 @@ def last_line(result):
     ],
 )
 def test_the_first_cell_finds_the_dataset_in_every_layout(packed, tmp_path, work, layout):
-    """Wherever Kaggle mounts it, doubled or not, it is found, installed and imported from."""
+    """The dataset is found, installed and imported wherever Kaggle mounts it, doubled or not."""
     shutil.copytree(packed.folder, tmp_path / "input" / layout)
     (tmp_path / "input" / "competitions" / "other").mkdir(parents=True)
     then = "import kernelkit.grid, shapes; print('from', shapes.__file__)"
@@ -92,13 +92,13 @@ def test_the_inference_notebook_begins_with_the_finder():
 
 @pytest.mark.usefixtures("upload")
 def test_a_session_imports_from_the_dataset_and_keeps_the_images_own(packed, tmp_path):
-    """The recipes are there, subprocesses see the packages, torch and numpy are the image's."""
+    """The recipes are there, subprocesses see the packages, and numpy is the image's."""
     then = """
 import importlib.resources, importlib.util, subprocess, sys
 import kernelkit.grid, numpy
 print(importlib.resources.files("kernelkit").joinpath("recipe/demo.yaml").read_text())
 print("numpy from", numpy.__file__)
-print("site is first:", sys.path[0] == str(kernelkit_dataset.site))
+print("site is first:", sys.path[0] == str(kernelkit_dataset.site_folder))
 print("dataset not on path:", str(kernelkit_dataset.folder) not in sys.path)
 subprocess.run([sys.executable, "-c", "import kernelkit; print('child', kernelkit.__file__)"])
 """
@@ -154,7 +154,7 @@ def test_a_file_in_a_folder_of_its_own_name_is_found(upload, packed):
     "place", [KERNELKIT, Path(KERNELKIT).stem, f"{Path(KERNELKIT).stem}/{Path(KERNELKIT).stem}"]
 )
 def test_an_unpacked_wheel_is_packed_again(upload, packed, tmp_path, place):
-    """A wheel that became a folder is judged by its own list of hashes, and put together again."""
+    """A wheel that became a folder is checked by its own list of hashes, and packed again."""
     (upload / KERNELKIT).rename(tmp_path / KERNELKIT)
     with zipfile.ZipFile(tmp_path / KERNELKIT) as archive:
         archive.extractall(upload / place)
@@ -196,7 +196,7 @@ def test_one_changed_byte_is_refused_by_name(upload, packed):
 
 
 def test_all_that_is_wrong_is_named_at_once(upload, packed):
-    """A missing file and a changed one are one sentence."""
+    """A missing file and a changed one are in one message."""
     (upload / SAFE).unlink()
     (upload / "bootstrap.py").write_text("")
     with pytest.raises(BootstrapError) as error:
@@ -216,7 +216,7 @@ def test_no_dataset_is_one_sentence(tmp_path, work):
 
 @pytest.mark.usefixtures("upload")
 def test_another_fingerprint_stops_the_notebook(packed, tmp_path, work):
-    """A notebook made for another version says which is wanted, which is there, what to do."""
+    """A notebook for another version says which it wants, which is there, and what to do."""
     line = last_line(run_first_cell(tmp_path / "input", work, "f" * 64))
     assert f"wants the kernel dataset {'f' * 12}, but mounted is {packed.fingerprint[:12]}" in line
     assert "Wait until its new version is ready" in line
@@ -270,7 +270,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(packed, tmp_path):
     ],
 )
 def test_another_image_stops_the_notebook(tmp_path, work, facts, sentence):
-    """A dataset made for another Python, glibc or torch is refused with what to attach instead."""
+    """A dataset for another Python, glibc or torch is refused, with what to attach instead."""
     here = {"python": sys.version.split()[0], "glibc": "2.17", "freeze": "numpy==2.0.2\n"}
     packed = make_dataset(tmp_path / "made", make_profile(tmp_path / "p", **{**here, **facts}))
     shutil.copytree(packed.folder, tmp_path / "input" / "a-kernel")
@@ -295,8 +295,8 @@ def test_a_module_imported_too_early_is_told(packed, tmp_path, work):
 @pytest.mark.usefixtures("upload")
 def test_running_the_cell_again_is_quick_and_the_same(packed, tmp_path):
     """The second run in a session installs nothing."""
-    then = f"site = kernelkit_dataset.site.stat().st_mtime_ns\n{FIRST_CELL}\n"
-    then += "print('same', site == kernelkit_dataset.site.stat().st_mtime_ns)"
+    then = f"site = kernelkit_dataset.site_folder.stat().st_mtime_ns\n{FIRST_CELL}\n"
+    then += "print('same', site == kernelkit_dataset.site_folder.stat().st_mtime_ns)"
     result = run_first_cell(tmp_path / "input", tmp_path / "work", packed.fingerprint, then)
     assert result.returncode == 0, result.stderr
     assert "same True" in result.stdout

@@ -29,7 +29,7 @@ def contents(folder):
 
 
 def test_two_builds_in_two_folders_are_the_same_bytes(tmp_path):
-    """Neither the folder, nor the time, nor the order of files, nor the umask shows."""
+    """Folder, time, order of files and umask leave no trace."""
     profile = make_profile(tmp_path / "profiles")
     first = make_dataset(tmp_path / "one", profile)
     umask = os.umask(0o077)
@@ -86,7 +86,7 @@ def test_the_packages_wheel_has_its_recipes_and_is_valid(tmp_path):
 
 
 def test_one_changed_byte_changes_the_fingerprint(tmp_path):
-    """Anything that the dataset holds shows in its fingerprint, and so does what it is made for."""
+    """The fingerprint changes with each file, and with the image that it is made for."""
     profile = make_profile(tmp_path / "profiles")
     source = make_source(tmp_path / "source")
     before = pack(profile, [], {}, LISTING, tmp_path / "before", source).fingerprint
@@ -178,7 +178,7 @@ def test_what_the_client_would_refuse_is_refused_first(tmp_path, change, problem
     ],
 )
 def test_what_the_upload_would_mangle_is_refused(tmp_path, name, problem):
-    """Names that lose characters, archives and folders do not come so far."""
+    """Archives, folders and names that lose characters are refused."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("x")
     with pytest.raises(DatasetError, match=problem):
@@ -186,7 +186,7 @@ def test_what_the_upload_would_mangle_is_refused(tmp_path, name, problem):
 
 
 def test_fifty_files_are_the_most(tmp_path):
-    """The client's own file does not count, the fifty-first of the others does."""
+    """The client's own file does not count. The fifty-first of the others is too many."""
     for number in range(50):
         (tmp_path / f"{number}.txt").write_text("")
     (tmp_path / CLIENT_FILE).write_text("{}")
@@ -224,7 +224,7 @@ def test_only_a_dataset_is_ever_replaced(tmp_path):
 
 
 def test_a_refused_build_keeps_the_dataset_that_was_there(tmp_path):
-    """The old dataset goes only once the new one is checked, and nothing half done stays."""
+    """The old dataset stays until the new one is checked. Nothing half done is left."""
     profile = make_profile(tmp_path / "profiles")
     packed = make_dataset(tmp_path, profile)
     before = contents(packed.folder)

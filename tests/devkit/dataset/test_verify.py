@@ -58,7 +58,7 @@ def test_what_changed_since_it_was_packed_is_named(here, tmp_path, harm, problem
 
 
 def test_a_manifest_edited_by_hand_is_refused(here, tmp_path):
-    """The fingerprint goes with the hashes that it was made of."""
+    """A manifest whose content does not fit its fingerprint is refused."""
     packed = make_dataset(tmp_path, here)
     path = packed.folder / mounted.MANIFEST
     path.write_text(path.read_text().replace("asked for", "trust me"))
@@ -123,7 +123,7 @@ def test_the_proof_installs_and_imports_offline(here, twin, tmp_path):
     assert "1 modules of kernelkit import" in proof.output
 
 
-def test_the_proof_fails_where_a_module_does_not_import(here, twin, tmp_path):
+def test_the_proof_fails_if_a_module_does_not_import(here, twin, tmp_path):
     """A module that nothing imports at the start is tried as well."""
     source = make_source(tmp_path / "source")
     (source / "kernelkit" / "grid.py").write_text("import not_there_at_all\n")
@@ -133,7 +133,7 @@ def test_the_proof_fails_where_a_module_does_not_import(here, twin, tmp_path):
 
 
 def test_the_proof_fails_for_another_fingerprint(here, twin, tmp_path):
-    """What is proved is the dataset that was built, not whichever lies there."""
+    """The proof is for the dataset that was built, not for any that lies there."""
     packed = make_dataset(tmp_path, here)
     with pytest.raises(TwinError, match="this notebook wants the kernel dataset 000000000000"):
         prove(packed.folder, "0" * 64, twin)

@@ -58,7 +58,7 @@ def test_the_mounted_dataset_has_the_same_members(original, packed, tmp_path):
 
 
 def test_the_files_are_flat_safetensors_with_a_manifest(packed):
-    """No folder, no archive, no code: and each file's place, size, hash and score are told."""
+    """No folder, archive or code is in it. The manifest tells each file's place and hash."""
     names = sorted(path.name for path in packed.folder.iterdir())
     assert CLIENT_FILE in names
     assert mounted.WEIGHTS_MANIFEST in names
@@ -85,7 +85,7 @@ def test_two_conversions_are_the_same_bytes(models, packed, tmp_path):
 
 
 def test_an_interrupted_conversion_goes_on_where_it_was(models, tmp_path):
-    """What was converted is not converted again, and what was half written is not trusted."""
+    """What was converted stays, and what was half written is not trusted."""
     cache = tmp_path / "cache"
     told = []
 
@@ -125,7 +125,7 @@ def test_a_folder_that_is_itself_a_run_keeps_its_name(models, tmp_path):
 
 
 def test_a_changed_weight_is_refused_by_name(packed, tmp_path):
-    """One byte of a mounted file that is not what was packed stops before the first tile."""
+    """One changed byte of a mounted file stops the notebook before the first tile."""
     folder = shutil.copytree(packed.folder, tmp_path / "dataset")
     path = folder / packed.files[0]["safe_name"]
     content = bytearray(path.read_bytes())

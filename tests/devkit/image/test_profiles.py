@@ -26,7 +26,7 @@ def accepts(profile, tag):
 
 
 def test_two_profiles_are_there_from_the_start():
-    """Both images of Kaggle are described, and each source of theirs has an origin and a date."""
+    """Both images of Kaggle have a profile, and each of its sources has an origin and a date."""
     assert {"kaggle-py312", "kaggle-py313"} <= set(profile_names())
     for name in ("kaggle-py312", "kaggle-py313"):
         facts = tomllib.loads((PROFILES / name / "profile.toml").read_text())
@@ -142,7 +142,7 @@ def test_a_freeze_becomes_a_profile(tmp_path):
 
 @pytest.mark.timeout(120)
 def test_the_probe_makes_a_profile_of_the_machine_it_runs_on(tmp_path):
-    """The probe notebook, really run, writes what becomes a profile with its own import names."""
+    """The probe notebook runs, and its file becomes a profile with import names of its own."""
     notebook = nbformat.read(NOTEBOOKS / "probe.ipynb", as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", ()):

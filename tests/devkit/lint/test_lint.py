@@ -28,7 +28,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def check(source):
-    """A function that lints one module of the package and gives back its findings as text."""
+    """A function that lints one module of the package, and returns its findings as text."""
 
     def check(code, profile=None, vendored=(), name="kernelkit/module.py"):
         path = source / name
@@ -107,7 +107,7 @@ def test_parsing_an_address_is_no_network(check):
 
 
 def test_a_lazy_import_is_caught_at_its_line(check):
-    """An import inside a function fails in the ninth hour rather than the first second."""
+    """An import inside a function is found too. It would fail in the ninth hour."""
     (finding,) = check("def predict():\n    x = 1\n    import monai\n    return monai\n")
     assert finding.startswith("3: monai is neither in the standard library of Python 3.12, nor")
     assert "wheels/requirements.in" in finding
@@ -123,7 +123,7 @@ def test_an_import_by_name_is_caught(check, line):
 
 
 def test_an_import_that_may_fail_is_allowed(check):
-    """What is guarded against being absent, or is for types only, is not needed."""
+    """An import may fail if the code expects that, or if it is for types only."""
     code = (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import monai\n"
         "try:\n    import onnxruntime\nexcept ImportError:\n    onnxruntime = None\n"
@@ -279,7 +279,7 @@ def test_every_way_to_install_is_caught(check_notebook, cell):
 
 
 def test_shell_and_magics_that_stay_offline_pass(check_notebook):
-    """Offline installation, timing and listing are no findings, and continued lines are one."""
+    """Offline installation, timing and listing are no findings. A continued line is one line."""
     cells = ["!pip install --no-index x.whl", "%time x = 1", "!ls /kaggle/input", "%%time\nx = 1"]
     assert check_notebook(*cells, "!echo a \\\n  b\nx = 1\n?print") == []
 
@@ -322,7 +322,7 @@ def test_what_is_no_notebook_is_an_error(tmp_path, source, capsys):
 
 
 def test_the_command_exits_by_what_it_found(tmp_path, capsys):
-    """Findings are lines of file:line: sentence, and the exit code tells."""
+    """Each finding is one line, `file:line: sentence`, and the exit code is 1."""
     path = tmp_path / "module.py"
     path.write_text("x = 1\nimport requests\n")
     assert command.main([str(path)]) == 1
@@ -340,6 +340,6 @@ def test_all_that_goes_to_kaggle_passes(name):
 
 
 def test_imports_of_the_kernel_are_known():
-    """What the kernel imports is found, for the twin to have it."""
+    """What the kernel imports is found, so that the twin can have it."""
     modules = outside_modules(kernel_files(KERNEL_SOURCE, NOTEBOOKS))
     assert {"numpy", "torch", "rasterio", "yaml"} <= {module.split(".")[0] for module in modules}

@@ -37,7 +37,7 @@ def make_resolver(tmp_path, profile, *asked):
 def test_a_compiled_package_is_vendored_for_the_image_not_for_this_python(
     profiles, tmp_path, name, tag
 ):
-    """From one Python the wheels of either image are locked, fetched and checked."""
+    """One Python locks, fetches and checks the wheels of both images."""
     asked = ("segmentation-models-pytorch", "connected-components-3d")
     lock = make_resolver(tmp_path, load_profile(name, profiles), *asked).lock(upgrade=True)
     wheels = {wheel.name: wheel for wheel in lock.wheels}
@@ -77,7 +77,7 @@ def test_a_dataset_for_3_13_installs_into_a_real_3_13(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_real_dataset_installs_in_the_images_twin(profiles, tmp_path):
-    """kernelkit itself, built for Kaggle's image, imports whole in an environment like it."""
+    """kernelkit's own dataset for Kaggle's image imports in an environment like that image."""
     profile = load_profile("kaggle-py312", profiles)
     builder = Builder(Resolver(profile), default_listing(profile), say=str)
     packed = builder.build(tmp_path / "dataset")

@@ -191,7 +191,7 @@ def test_a_module_that_would_hide_the_images_own_is_refused(resolve, registry):
 
 
 def test_cuda_packages_are_refused_with_their_chain(resolve, registry):
-    """A dataset never ships CUDA, even where the image has no such package to conflict with."""
+    """A dataset never ships CUDA, even if the image has no such package."""
     make_wheel(registry, "fast", requires=["nvidia-something-cu13"])
     make_wheel(registry, "nvidia-something-cu13")
     with pytest.raises(
@@ -219,7 +219,7 @@ def test_extras_of_an_image_package_bring_what_they_add(resolve, registry):
 
 
 def test_the_images_own_inconsistencies_do_not_matter(resolve, registry):
-    """The image's packages are taken as installed, whatever the registry says that they want."""
+    """The image's packages count as installed, whatever the registry says that they want."""
     make_wheel(registry, "torch", "2.10.0", requires=["nvidia-nccl-cu13==1"])
     make_wheel(registry, "segmenter", "0.6.0", requires=["torch>=2"])
     make_wheel(registry, "segmenter", "0.0.2")
@@ -228,7 +228,7 @@ def test_the_images_own_inconsistencies_do_not_matter(resolve, registry):
 
 
 def test_a_package_at_an_unknown_version_is_shipped_when_wanted(registry, tmp_path):
-    """Where no list tells the image's version, what fits goes along, and the reason says so."""
+    """If no list tells the image's version, a wheel goes along, and the reason says so."""
     profile = make_profile(tmp_path / "profiles", "numpy==2.0.2\nkornia\n")
     make_wheel(registry, "kornia", "0.8")
     (wheel,) = make_resolver(tmp_path, profile, "kornia").lock().wheels
@@ -252,7 +252,7 @@ def test_requirements_are_names_only(tmp_path, line):
 
 
 def test_a_lock_edited_by_hand_is_refused(resolve, registry, tmp_path):
-    """What no build wrote is told, and what to do about it."""
+    """An edited lock is refused, with what is wrong and what to do."""
     make_wheel(registry, "one")
     resolve("one")
     path = tmp_path / "profiles/image/pylock.toml"
@@ -300,7 +300,7 @@ def test_a_wheel_changed_at_its_source_is_refused(registry, tmp_path):
 
 
 def test_a_file_that_is_no_wheel_is_named(tmp_path):
-    """A source archive, a truncated file and a wheel without metadata each get a sentence."""
+    """A source archive, a cut file and a wheel without metadata get one sentence each."""
     profile = make_profile(tmp_path / "profiles", FREEZE)
     with pytest.raises(WheelError, match=r"is not a wheel. Kaggle unpacks source archives"):
         read_wheel(make_sdist(tmp_path, "unbuilt"))

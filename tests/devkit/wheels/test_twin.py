@@ -87,7 +87,7 @@ def test_the_lock_is_kept_beside_the_profile(make, tmp_path):
     assert path.read_bytes() != before
 
 
-def test_what_is_only_required_gives_way_where_the_list_contradicts_itself(make):
+def test_what_is_only_required_gives_way_if_the_list_contradicts_itself(make):
     """If two lists contradict each other, the twin says what it took instead."""
     twin = make("wanted==1.0\nbelow==1.0\n", "wanted")
     assert twin.versions["below"] == "3.0"
