@@ -15,6 +15,7 @@ __all__ = [
     "Edges",
     "Fill",
     "Keep",
+    "MemberKind",
     "MergeMethod",
     "Order",
     "Precision",
@@ -38,6 +39,8 @@ Domain = Literal["logits", "probabilities"]
 Activation = Literal["sigmoid", "softmax"]
 # The arithmetic of the networks. "auto" is the fastest that is safe on the device.
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+# What a member of an ensemble answers with: masks, labels of whole tiles, or masks of a program.
+MemberKind = Literal["segmenter", "classifier", "program"]
 # Which of a fold's checkpoints is taken.
 Prefer = Literal["best", "ema", "raw"]
 

@@ -1,5 +1,6 @@
-"""Small random networks, saved in every form that members may have on disk. Nothing is trained."""
+"""Small random networks, and how they are saved. Nothing is trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import segmentation_models_pytorch as smp
 import torch
 import yaml
 from torch import Tensor, nn
+
+from kernelkit.checkpoints import Member
 
 UNET = {
     "arch": "Unet",
@@ -27,9 +30,12 @@ FPN = {
     "decoder_segmentation_channels": 32,
 }
 
+# Normalised tiles that all networks are asked about.
+PIXELS = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
 
 def network(description: dict[str, Any], seed: int) -> nn.Module:
-    """A network of random weights and, as after a training, of uneven batch norms."""
+    """A network of random weights, with uneven batch norms as after a training."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         arguments = {"encoder_weights": None, **description}
@@ -44,7 +50,7 @@ def network(description: dict[str, Any], seed: int) -> nn.Module:
 
 
 def checkpoint(module: nn.Module, prefix: str = "module.") -> dict[str, Any]:
-    """What the HuBMAP training code saves, the loss as the numpy scalar that it often is."""
+    """What the HuBMAP training code saves. The loss is a numpy scalar, as it often is."""
     return {
         "epoch": 3,
         "loss": np.float64(0.25),
@@ -57,7 +63,7 @@ def checkpoint(module: nn.Module, prefix: str = "module.") -> dict[str, Any]:
 def write_run(
     folder: Path, description: dict[str, Any], seeds: tuple[int, ...], models: str = "models"
 ) -> list[nn.Module]:
-    """A run folder of one fold a seed; the networks are given back as they were saved."""
+    """Write a run folder with one fold per seed, and return the networks as they were saved."""
     folder.mkdir(parents=True)
     (folder / "cfg.yaml").write_text(yaml.safe_dump({"MODEL": description}))
     networks = []
@@ -69,6 +75,12 @@ def write_run(
     return networks
 
 
+def write_fold(folder: Path, module: nn.Module, name: str = "e1_t1_cmax_val_0.5.pth") -> None:
+    """Write one checkpoint of `module` into a fold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(checkpoint(module), folder / name)
+
+
 def tiles(count: int, size: tuple[int, int] = (64, 64), bands: int = 3, seed: int = 0) -> Any:
     """Random tiles (count, bands, h, w), uint8."""
     shape = count, bands, *size
@@ -77,5 +89,13 @@ def tiles(count: int, size: tuple[int, int] = (64, 64), bands: int = 3, seed: in
 
 @torch.no_grad()
 def answer(module: nn.Module, pixels: Tensor) -> Tensor:
-    """Logits of normalised pixels, the plain way."""
+    """Logits of normalised pixels."""
     return module(pixels)
+
+
+def same_answers(members: Sequence[Member], networks: Sequence[nn.Module]) -> bool:
+    """Whether each member answers, bit for bit, as the network that was saved for it."""
+    return all(
+        torch.equal(answer(member.module, PIXELS), answer(module, PIXELS))
+        for member, module in zip(members, networks, strict=True)
+    )

@@ -1,7 +1,7 @@
-"""Folders of training runs become networks, one fresh module a checkpoint.
+"""Folders of training runs become networks, one fresh module per checkpoint.
 
-`members` finds the folds and their best checkpoints; `weights` reads files without trusting them,
-`networks` builds what their folders describe, `programs` loads networks that come as programs.
+`members` finds the folds and their best checkpoints. `weights` reads files without trusting them.
+`networks` builds what the folders describe. `programs` loads networks that come as programs.
 """
 
 from kernelkit.checkpoints.members import Member, load_members

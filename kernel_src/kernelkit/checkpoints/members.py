@@ -1,15 +1,15 @@
-"""`load_members`: folders of training runs become networks, one fresh module a checkpoint.
+"""`load_members`: folders of training runs become networks, one fresh module per checkpoint.
 
-What is understood below the models folder, where `<run>` and the folds may have any of the forms:
+A models folder may hold runs in any of these forms, where `<run>` may have any name:
 
-    <run>/cfg.yaml                        a MODEL section describes the network
-    <run>/fold_<i>/models/e*.pth          also model/, or the checkpoints in the fold itself
-    <run>/config.json, model.safetensors  what save_pretrained of the library writes, or a fold each
+    <run>/cfg.yaml                        a section MODEL describes the network
+    <run>/fold_<i>/models/e*.pth          its checkpoints, also in model/ or in the fold itself
+    <run>/config.json, model.safetensors  as save_pretrained of the library writes, also per fold
     {Arch}_{encoder}[_scse]/<n>/e*.pth    no cfg.yaml: the folder's name describes the network
 
-Of several checkpoints in a fold the one with the best score in its name is taken, such as
-`e30_t50_cmax_ema_0.9312.pth`, and of equals the newest. In the place of a checkpoint there may be a
-program (see `programs`), but only where programs are asked for.
+A fold's best checkpoint is the one with the best score in its name, such as
+`e30_t50_cmax_ema_0.9312.pth`. If scores are equal, it is the newest. A checkpoint may also be a
+program (see `programs`). Programs are loaded only on request.
 """
 
 import json
@@ -19,25 +19,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import yaml
 from torch import nn
 from tqdm import tqdm
 
-from kernelkit.checkpoints.networks import build, describe, fill, from_folder_name, weights_sha256
+from kernelkit.checkpoints.networks import (
+    build,
+    describe,
+    from_folder_name,
+    load_state,
+    weights_sha256,
+)
 from kernelkit.checkpoints.programs import SUFFIXES as PROGRAMS
 from kernelkit.checkpoints.programs import is_program, load_program
 from kernelkit.checkpoints.weights import PICKLES, is_unpacked, read_weights
-from kernelkit.errors import CheckpointError
+from kernelkit.errors import CheckpointError, RecipeError
 from kernelkit.files import file_sha256
-from kernelkit.vocabulary import Prefer
+from kernelkit.vocabulary import MemberKind, Prefer, choices
 
 __all__ = ["Member", "load_members"]
 
 _FOLD = re.compile(r"(?:fold_?)?(\d+)")
 _SUFFIXES = (*PICKLES, ".safetensors", *PROGRAMS)
-
 _DESCRIPTIONS = ("config.json", "cfg.yaml")
 
 
@@ -48,29 +53,30 @@ class Member:
     Attributes
     ----------
     module
-        In eval mode, float32, on the CPU, needing no gradients; shared with no other member.
-        It takes (N, channels, h, w) and answers in logits.
+        In eval mode, in float32, on the CPU, without gradients. No other member shares it. It
+        takes (N, channels, h, w) and answers in logits.
     kind
-        A `segmenter`, a `classifier`, or a `program`: a segmenter that cannot be looked into.
+        A `segmenter`, a `classifier`, or a `program`. A program is a segmenter whose layers cannot
+        be seen.
     run, fold
-        The names of its folders; a run without folds has the fold "0".
+        The names of its folders. A run without folds has the fold "0".
     path
         The checkpoint.
     weights_sha256
-        Of the weights themselves, so that it does not depend on the file's format; of a program,
-        of its file.
+        A hash of the weights themselves, which does not depend on the file's format. For a
+        program it is a hash of the file.
     architecture
-        In words: `Unet, resnet18, scse`.
+        In words, such as `Unet, resnet18, scse`.
     parameters
-        How many.
+        How many parameters the network has.
     score
-        The one in the checkpoint's name, or None.
+        The score in the checkpoint's name, or None.
     channels, classes
-        Of input and output, as the description of the network says.
+        The channels of input and output, as the network's description says.
     """
 
     module: nn.Module
-    kind: Literal["segmenter", "classifier", "program"]
+    kind: MemberKind
     run: str
     fold: str
     path: Path
@@ -94,45 +100,52 @@ def load_members(
     prefer: Prefer = "best",
     programs: bool = False,
 ) -> list[Member]:
-    """Load every fold of the runs below `folder` whose names match one of the patterns `runs`.
+    """Load every fold of the runs in a models folder.
 
-    The order is that of the names of runs, then of the numbers of folds. A folder that is itself
-    a run is taken as the only one.
+    The members are in the order of the runs' names, then of the folds' numbers.
 
     Parameters
     ----------
+    folder
+        The models folder. It may also be a run itself, which is then the only one.
+    runs
+        Glob patterns. The runs whose names match one of them are loaded.
     prefer
-        Which checkpoints of a fold compete: all of them, or only those of averaged (`ema` in the
-        name) or of plain (`raw`) weights.
+        Which checkpoints of a fold compete: all of them (`best`), only averaged weights (`ema`, as
+        their names say), or only the others (`raw`).
     programs
         Load programs as well. TorchScript and torch.export archives can run code when they are
-        loaded: ask for them only if you trust where they come from.
+        loaded. Use this only if you trust their source.
 
     Raises
     ------
     CheckpointError
         A pattern matches no run, a fold has no checkpoint, a network cannot be built, weights do
         not fit it, or two members have the same weights.
+    RecipeError
+        `prefer` is none of the above.
     """
+    if prefer not in get_args(Prefer):
+        raise RecipeError(f'there are no checkpoints "{prefer}". Choose {choices(Prefer)}')
     found = [(fold, run) for run in _matching_runs(Path(folder), runs) for fold in _folds(run)]
     bar = tqdm(found, desc="members", unit="network", disable=len(found) < 2, file=sys.stdout)
     members = [_load_fold(fold, run, prefer, programs) for fold, run in bar]
-    _refuse_twins(members)
+    _refuse_duplicates(members)
     return members
 
 
 def _matching_runs(folder: Path, patterns: Sequence[str]) -> list[Path]:
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: there is no such models folder; check the path.")
+        raise CheckpointError(f"{folder}: there is no such models folder. Check the path")
     runs = sorted(child for child in folder.iterdir() if _is_run(child))
     if _is_described(folder) or (not runs and _is_run(folder)):
         runs = [folder.absolute()]
-    idle = [p for p in patterns if not any(fnmatchcase(run.name, p) for run in runs)]
-    if idle:
-        found = f"only {', '.join(run.name for run in runs)}" if runs else "no run folder at all"
+    unmatched = [p for p in patterns if not any(fnmatchcase(run.name, p) for run in runs)]
+    if unmatched:
+        found = f"the runs are {', '.join(run.name for run in runs)}" if runs else "it has no runs"
         raise CheckpointError(
-            f"{folder}: no run matches {', '.join(idle)} ({found} was found); "
-            "correct the recipe's 'runs', or the models folder."
+            f"{folder}: no run matches {', '.join(unmatched)} ({found}). "
+            "Correct the recipe's 'runs', or choose another models folder"
         )
     return [run for run in runs if any(fnmatchcase(run.name, p) for p in patterns)]
 
@@ -155,12 +168,12 @@ def _numbered(run: Path) -> list[Path]:
 
 
 def _folds(run: Path) -> list[Path]:
-    """The folders of a run's folds; a run without any is its own only fold."""
+    """The folders of a run's folds. A run without folds is its own only fold."""
     return _numbered(run) or [run]
 
 
 def _checkpoints(fold: Path) -> list[Path]:
-    """The checkpoints of a fold, wherever in it they lie."""
+    """The checkpoints of a fold, from the first of its possible folders that has any."""
     for folder in (fold / "models", fold / "model", fold):
         if folder.is_dir():
             children = sorted(folder.iterdir())
@@ -182,7 +195,7 @@ def _stem(checkpoint: Path) -> str:
 
 
 def _rank(checkpoint: Path) -> tuple[float, int, bool, int, str]:
-    """What makes a checkpoint the better one, and of equals the newer."""
+    """The key by which checkpoints are compared: the score, and if it is equal, the age."""
     score = _score(checkpoint)
     epoch = re.match(r"e(\d+)", checkpoint.name)
     return (
@@ -195,20 +208,20 @@ def _rank(checkpoint: Path) -> tuple[float, int, bool, int, str]:
 
 
 def _best(fold: Path, prefer: Prefer) -> Path:
-    """The checkpoint of a fold that counts."""
+    """The checkpoint that stands for a fold."""
     checkpoints = _checkpoints(fold)
     if not checkpoints:
         raise CheckpointError(
-            f"{fold}: there is no checkpoint in it ({', '.join(_SUFFIXES)}); finish the training "
-            "or remove the folder."
+            f"{fold}: there is no checkpoint in it ({', '.join(_SUFFIXES)}). Finish the training, "
+            "or remove the folder"
         )
     averaged = [c for c in checkpoints if "_ema_" in c.name]
     plain = [c for c in checkpoints if c not in averaged]
     competing = {"best": checkpoints, "ema": averaged, "raw": plain}[prefer]
     if not competing:
         raise CheckpointError(
-            f"{fold}: the recipe asks for {prefer} checkpoints, but there is only "
-            f"{', '.join(c.name for c in checkpoints)}; ask for the best."
+            f"{fold}: there is no {prefer} checkpoint, as the recipe wants "
+            f"(there is {', '.join(c.name for c in checkpoints)}). Let it take the best"
         )
     return max(competing, key=_rank)
 
@@ -223,7 +236,7 @@ def _load_fold(fold: Path, run: Path, prefer: Prefer, programs: bool) -> Member:
     else:
         module = build(description, source)
         architecture = describe(description)
-        fill(module, read_weights(path), architecture, str(path))
+        load_state(module, read_weights(path), architecture, str(path))
         sha256 = weights_sha256(module.state_dict())
     for parameter in module.parameters():  # a TorchScript module has no requires_grad_
         parameter.requires_grad_(False)
@@ -255,38 +268,38 @@ def _description(
     description = from_folder_name(run.name)
     if description is None and required:
         raise CheckpointError(
-            f"{run}: nothing says which network this is; write a cfg.yaml with a section MODEL "
-            "(arch, encoder_name, ...), or name the folder like Unet_resnet34_scse."
+            f"{run}: nothing says which network this is. Write a cfg.yaml with a section MODEL "
+            "(arch, encoder_name, ...), or name the folder like Unet_resnet34_scse"
         )
     return description or {}, str(run)
 
 
 def _read_description(path: Path) -> Mapping[str, Any] | None:
-    """What a configuration file says of the network, or None if that is not its subject."""
+    """What a configuration file says about the network, or None if it says nothing."""
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         raise CheckpointError(
-            f"{path}: this is not valid {path.suffix[1:].upper()}; correct it."
+            f"{path}: this is not valid {path.suffix[1:].upper()}. Correct it"
         ) from error
     if not isinstance(content, Mapping):
         return None
     if path.suffix == ".yaml":
         return content.get("MODEL")
-    if "architecture" in content:  # a classifier as timm saves it
+    if "architecture" in content:  # as timm saves a classifier
         arguments = {k: content[k] for k in ("num_classes", "in_chans") if k in content}
         return {"arch": "timm", "model_name": content["architecture"], **arguments}
     return content if "_model_class" in content else None
 
 
-def _refuse_twins(members: Sequence[Member]) -> None:
-    """Two names for the same weights are one network counted twice."""
+def _refuse_duplicates(members: Sequence[Member]) -> None:
+    """Refuse two members with the same weights, because one network would count twice."""
     seen: dict[str, Member] = {}
     for member in members:
-        twin = seen.setdefault(member.weights_sha256, member)
-        if twin is not member:
+        first = seen.setdefault(member.weights_sha256, member)
+        if first is not member:
             raise CheckpointError(
-                f"{member.path}: these are the weights of {twin.path} again; an ensemble wants "
-                "different members, so remove one of the two."
+                f"{member.path}: these are the weights of {first.path} again. An ensemble needs "
+                "different members, so remove one of the two"
             )

@@ -1,10 +1,10 @@
-"""From a description of a network to a fresh module, and weights into it, without losing one.
+"""From a description of a network to a fresh module, and all weights into it.
 
-A description is a mapping: `arch` and the keyword arguments of
-`segmentation_models_pytorch.create_model` (a `MODEL` section of cfg.yaml, or the library's own
-config.json), or for classifiers `arch: timm`, `model_name` and those of `timm.create_model`.
-Pretrained weights that a description names are never fetched, and output activations are left out:
-members, and their classification heads, answer in logits.
+A description is a mapping. It has `arch` and the keyword arguments of
+`segmentation_models_pytorch.create_model`, from a `MODEL` section of cfg.yaml or the library's own
+config.json. A classifier has `arch: timm`, `model_name` and the arguments of `timm.create_model`.
+A description may name pretrained weights, but they are never fetched. Output activations are left
+out, so that networks and their classification heads answer in logits.
 """
 
 import hashlib
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from kernelkit.errors import CheckpointError
 
-__all__ = ["build", "describe", "fill", "from_folder_name", "weights_sha256"]
+__all__ = ["build", "describe", "from_folder_name", "load_state", "weights_sha256"]
 
+# How many names an error lists.
 _SHOWN = 3
 
 
@@ -40,12 +41,17 @@ def from_folder_name(name: str) -> dict[str, Any] | None:
 
 
 def build(description: Mapping[str, Any], source: str) -> nn.Module:
-    """A fresh module in eval mode, with random weights; `source` is what errors call it.
+    """A fresh module in eval mode, with random weights.
+
+    Parameters
+    ----------
+    source
+        Where the description was found, for errors.
 
     Raises
     ------
     CheckpointError
-        An architecture, encoder or argument that the libraries do not know.
+        The libraries do not know the architecture, the encoder or an argument.
     """
     arguments = {k: v for k, v in description.items() if not k.startswith("_")}
     arch = arguments.pop("arch", None) or description.get("_model_class")
@@ -57,33 +63,38 @@ def build(description: Mapping[str, Any], source: str) -> nn.Module:
         if arguments.get("aux_params"):
             arguments["aux_params"] = {**arguments["aux_params"], "activation": None}
         encoder = arguments.get("encoder_name", "resnet34")
-        # timm's regnets and their like, as the library spelled them in 2021
+        # the library spelled encoders of timm differently in 2021
         if encoder.startswith(("timm-regnet", "timm-res", "timm-gernet")):
             arguments["encoder_name"] = f"tu-{encoder.removeprefix('timm-')}"
         return smp.create_model(arch, **arguments).eval()
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip("'\"").split("\n")[0][:300].rstrip(".")
         raise CheckpointError(
-            f"{source}: no network can be built from {describe(description)} ({reason}); "
-            "correct the description."
+            f"{source}: no network can be built from {describe(description)} ({reason}). "
+            "Correct the description"
         ) from error
 
 
 def describe(description: Mapping[str, Any]) -> str:
-    """A network in a few words: `Unet, resnet18` or `Unet, resnet18, scse`."""
+    """A network in a few words, such as `Unet, resnet18, scse`."""
     arch = description.get("arch") or description.get("_model_class") or "no arch"
     encoder = description.get("model_name") or description.get("encoder_name")
     words = (arch, encoder, description.get("decoder_attention_type"))
     return ", ".join(str(word) for word in words if word)
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, source: str) -> None:
-    """Copy `state` into `module`; every name and shape has to agree, or nothing is loaded.
+def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source: str) -> None:
+    """Copy `state` into `module`, if every name and shape agrees.
+
+    Parameters
+    ----------
+    what, source
+        The network in words and the file of the weights, for errors.
 
     Raises
     ------
     CheckpointError
-        With the names that are missing, unexpected or of another shape.
+        Names are missing, unexpected or of another shape. The error lists some of each.
     """
     wanted = module.state_dict()
     state = {_current_name(name, wanted): tensor for name, tensor in state.items()}
@@ -101,15 +112,15 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, source: str)
             _listed("of another shape", mismatched),
         )
         raise CheckpointError(
-            f"{source}: these weights do not fit {what}: {'; '.join(filter(None, findings))}; "
-            "give the checkpoint of this network, or correct its description."
+            f"{source}: these weights do not fit {what}: {', '.join(filter(None, findings))}. "
+            "Give the checkpoint of this network, or correct its description"
         )
-    # the library's own load_state_dict drops what does not fit; the plain one does not
+    # unlike the plain one, the library's own load_state_dict drops what does not fit
     nn.Module.load_state_dict(module, {**wanted, **state})
 
 
 def _current_name(name: str, wanted: Mapping[str, Tensor]) -> str:
-    """The name of today for a weight of an encoder that moved from the library to timm."""
+    """Today's name for a weight of an encoder that moved from the library to timm."""
     moved = name.replace("encoder.", "encoder.model.", 1)
     for candidate in (name, moved, moved.replace(".stages.", ".stages_")):
         if candidate in wanted:
@@ -129,7 +140,7 @@ def _listed(what: str, names: list[str]) -> str:
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
-    """A hash of names, types, shapes and values: the same for one network in any file format."""
+    """A hash of names, types, shapes and values. It does not depend on the file's format."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

@@ -1,9 +1,9 @@
 """Networks that come as programs: TorchScript, torch.export and ONNX files.
 
-TorchScript and torch.export archives can run code when they are loaded, which no setting of torch
-prevents, so they are loaded only when the caller says that they are trusted. All are taken to
-answer in logits. An exported program has to be exported with a dynamic batch, and runs at the tile
-sizes that it was exported for, on the kind of device that it was exported on.
+TorchScript and torch.export archives can run code when they are loaded. No setting of torch
+prevents that. So they are loaded only if the caller says that they are trusted. All programs must
+answer in logits. A torch.export program needs a dynamic batch. It runs at the tile sizes that it
+was exported for, on the kind of device that it was exported on.
 """
 
 import importlib
@@ -23,13 +23,14 @@ __all__ = ["SUFFIXES", "OnnxProgram", "is_program", "load_program"]
 _SCRIPT = (".ts", ".jit", ".torchscript")
 _EXPORTED = ".pt2"
 _ONNX = ".onnx"
+# Where onnxruntime computes, the fastest first.
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+# Suffixes of files that are programs. A file with another suffix may hold TorchScript too.
 SUFFIXES = (*_SCRIPT, _EXPORTED, _ONNX)
-"""Suffixes of files that are programs; a `.pt` may hold one too."""
 
 
 def is_program(path: Path) -> bool:
-    """Whether a file is a program, by its suffix, or holds TorchScript under any other."""
+    """Whether a file is a program by its suffix, or holds TorchScript under another suffix."""
     if path.suffix in SUFFIXES:
         return True
     if not path.is_file() or not zipfile.is_zipfile(path):
@@ -41,25 +42,30 @@ def is_program(path: Path) -> bool:
 def load_program(path: Path, trusted: bool) -> nn.Module:
     """The program as a module in eval mode, on the CPU.
 
+    Parameters
+    ----------
+    trusted
+        Whether it may run code when it is loaded.
+
     Raises
     ------
     CheckpointError
-        Not `trusted`, not readable, or an ONNX file without onnxruntime to run it.
+        The program is not trusted or not readable, or onnxruntime is missing for an ONNX file.
     """
     if path.suffix == _ONNX:
         return OnnxProgram(path)
     if not trusted:
         raise CheckpointError(
-            f"{path}: this is a program, which can run code when it is loaded; say "
-            "'programs: true' in the recipe if you trust it."
+            f"{path}: this is a program, which can run code when it is loaded. Write "
+            "'programs: true' into the recipe if you trust it"
         )
     load: Callable[[Path], nn.Module] = _load_exported if path.suffix == _EXPORTED else _load_script
     try:
         return load(path)
-    except Exception as error:  # each format has its own errors for a broken file
+    except Exception as error:  # each format has its own kinds of errors for a broken file
         raise CheckpointError(
             f"{path}: torch {torch.__version__} cannot load this program "
-            f"({str(error).splitlines()[0][:200]}); write it again with this version."
+            f"({_first_line(error)}). Write it again with this version"
         ) from error
 
 
@@ -72,26 +78,32 @@ def _load_script(path: Path) -> nn.Module:
 
 
 class OnnxProgram(nn.Module):
-    """An ONNX file, run by onnxruntime on the GPU if that can, else on the CPU; in float32."""
+    """An ONNX file, run by onnxruntime in float32, on the GPU if it can, else on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        onnxruntime is not installed, or cannot load the file.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        # since 1.29 it reports home, and begins with that when it is imported
+        # since 1.29 it sends reports to its makers, from the import on
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             runtime: Any = importlib.import_module("onnxruntime")
         except ImportError as error:
             raise CheckpointError(
-                f"{path}: running an ONNX file needs onnxruntime, which is not installed; install "
-                "it, or give the checkpoint itself."
+                f"{path}: an ONNX file needs onnxruntime, which is not installed. Install it, or "
+                "give the checkpoint itself"
             ) from error
         try:
             available = runtime.get_available_providers()
             providers = [name for name in _PROVIDERS if name in available]
             self._session = runtime.InferenceSession(str(path), providers=providers)
-        except Exception as error:  # the runtime's errors share no base but this
+        except Exception as error:  # the runtime's errors have no other common base
             raise CheckpointError(
-                f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0][:200]})."
+                f"{path}: onnxruntime cannot load it ({_first_line(error)}). Export it again"
             ) from error
         self._input = self._session.get_inputs()[0].name
 
@@ -99,3 +111,7 @@ class OnnxProgram(nn.Module):
         """Logits (N, K, h, w) of tiles (N, C, h, w)."""
         [answer, *_] = self._session.run(None, {self._input: tiles.float().cpu().numpy()})
         return torch.from_numpy(answer).to(tiles.device)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")

@@ -1,8 +1,8 @@
-"""Read weights from a file, whatever form it has, without ever running code from it.
+"""Read weights from a file of any form, and never run code from it.
 
-`.pth`, `.pt`, `.bin` and `.ckpt` files are unpickled with `weights_only`: tensors, plain containers
-and numpy scalars (a loss, say) load, everything else is refused. `.safetensors` holds no code at
-all. A `.pth` is a zip file, and uploading a data set may unpack it: such a folder loads as well.
+`.pth`, `.pt`, `.bin` and `.ckpt` files are unpickled with `weights_only`. Tensors, plain containers
+and numpy scalars (such as a loss) load, and everything else is refused. `.safetensors` holds no
+code. A `.pth` is a zip file, and the upload of a dataset may unpack it. Such a folder loads too.
 """
 
 import io
@@ -23,15 +23,15 @@ from kernelkit.errors import CheckpointError
 
 __all__ = ["PICKLES", "is_unpacked", "read_weights"]
 
+# Suffixes of files that `torch.save` writes.
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
-"""Suffixes of files that `torch.save` writes."""
 
-# Where the field's training codes keep the weights in what they save, most specific first.
+# The keys under which training codes save the weights, the most specific first.
 _STATE_KEYS = ("model_state", "model_state_dict", "state_dict", "model")
-# What wraps a network while it trains: parallel and compiled modules, a Lightning module.
+# Prefixes of what wraps a network while it trains: parallel, compiled and Lightning modules.
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
 
-# What a pickled numpy scalar or array is made of, by its name under numpy 2 and under numpy 1.
+# What a pickled numpy scalar or array consists of, by its names under numpy 1 and numpy 2.
 _multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]
 _SAFE: list[Any] = [
     np.ndarray,
@@ -51,7 +51,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     CheckpointError
-        Truncated, no weights in it, or objects that are no weights.
+        The file is truncated, has no weights in it, or has objects that are no weights.
     """
     if path.suffix == ".safetensors":
         try:
@@ -77,8 +77,8 @@ def _unpickle(path: Path) -> Any:
         found = re.search(r"(?:GLOBAL|global|function) `?([\w.]+)", str(error))
         what = f"objects of {found[1]}" if found else "objects"
         raise CheckpointError(
-            f"{path}: it holds {what} that are no weights, and loading them could run code; "
-            "save the state dict of the network alone."
+            f"{path}: it holds {what} that are no weights, and loading them could run code. "
+            "Save only the state dict of the network"
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError) as error:
         raise _unreadable(path, error) from error
@@ -87,12 +87,12 @@ def _unpickle(path: Path) -> Any:
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
     reason = str(error).split("\n")[0].rstrip(".")
     return CheckpointError(
-        f"{path}: the file is truncated or holds no weights ({reason}); copy it again."
+        f"{path}: the file is truncated or holds no weights ({reason}). Copy it again"
     )
 
 
 def _pickle_folder(path: Path) -> Path | None:
-    """Where the zip file's own top folder lies: below `path`, or `path` itself if it was lost."""
+    """The folder of data.pkl: `path`, or the zip file's own top folder in it."""
     below = [child for child in path.iterdir() if (child / "data.pkl").is_file()]
     return path if (path / "data.pkl").is_file() else next(iter(below), None)
 
@@ -102,8 +102,8 @@ def _repacked(path: Path) -> io.BytesIO:
     root = _pickle_folder(path)
     if root is None:
         raise CheckpointError(
-            f"{path}: this folder has no data.pkl, so it is no unpacked checkpoint; upload the "
-            "checkpoint again, best as .safetensors."
+            f"{path}: this folder has no data.pkl, so it is no unpacked checkpoint. Upload the "
+            "checkpoint again, best as .safetensors"
         )
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -114,7 +114,7 @@ def _repacked(path: Path) -> io.BytesIO:
 
 
 def _find_state(content: Any, path: Path) -> dict[str, Tensor]:
-    """The mapping of names to tensors inside whatever a training code saved."""
+    """The mapping of names to tensors inside what a training code saved."""
     if isinstance(content, Mapping):
         for key in _STATE_KEYS:
             if isinstance(content.get(key), Mapping):
@@ -124,13 +124,13 @@ def _find_state(content: Any, path: Path) -> dict[str, Tensor]:
             return state
     keys = f"the keys {', '.join(map(str, content))}" if isinstance(content, Mapping) else "no keys"
     raise CheckpointError(
-        f"{path}: no weights were found in it (it has {keys}); wanted a state dict, or one under "
-        f"{', '.join(_STATE_KEYS)}."
+        f"{path}: no weights were found in it (it has {keys}). Save a state dict, or one under a "
+        f"key {', '.join(_STATE_KEYS)}"
     )
 
 
 def _strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names as the bare network has them; an averaged model's step counter is no weight."""
+    """The state with the bare network's names, and without an averaged model's step counter."""
     state.pop("n_averaged", None)
     for prefix in _WRAPPERS:
         if all(name.startswith(prefix) for name in state):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernelkit.errors import DeviceError, RecipeError
-from kernelkit.vocabulary import Precision
+from kernelkit.vocabulary import Precision, choices
 
 __all__ = [
     "choose_device",
@@ -40,12 +40,12 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise DeviceError(
-            f"{name}: there is no such device. Give auto, cpu, or a GPU such as cuda:0"
+            f'there is no device "{name}". Choose auto, cpu, or a GPU such as cuda:0'
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
             f"{name}: this machine has no GPU that torch can use. Switch the accelerator on, or "
-            "give the device cpu"
+            "choose the device cpu"
         )
     return device
 
@@ -63,9 +63,7 @@ def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
         There is no such precision.
     """
     if name not in get_args(Precision):
-        raise RecipeError(
-            f"{name}: there is no such precision. Give one of {', '.join(get_args(Precision))}"
-        )
+        raise RecipeError(f'there is no precision "{name}". Choose {choices(Precision)}')
     if device.type == "cuda":
         is_emulated = name == "bf16" and torch.cuda.get_device_capability(device) < (8, 0)
         return torch.float16 if name == "auto" or is_emulated else _DTYPES[name]

@@ -8,12 +8,9 @@ from typing import Any, get_args
 from kernelkit.checkpoints import Member, load_members
 from kernelkit.errors import CheckpointError, RecipeError
 from kernelkit.recipe import EnsembleRecipe, MergeStep
-from kernelkit.vocabulary import MergeMethod
+from kernelkit.vocabulary import MergeMethod, choices
 
 __all__ = ["changed", "load_for"]
-
-# The ways to merge that need no temperature.
-_AVERAGING_MODES = tuple(method for method in get_args(MergeMethod) if method != "tsharpen")
 
 
 def changed(
@@ -32,10 +29,14 @@ def changed(
             raise RecipeError(f"the threshold is {threshold}. Give a number between 0 and 1")
         changes["thresholds"] = (threshold,)
     if averaging_mode is not None:
-        if averaging_mode not in _AVERAGING_MODES:
+        if averaging_mode not in get_args(MergeMethod):
             raise RecipeError(
-                f"{averaging_mode}: there is no such averaging mode. "
-                f"Give one of {', '.join(_AVERAGING_MODES)}"
+                f'there is no averaging mode "{averaging_mode}". Choose {choices(MergeMethod)}'
+            )
+        if averaging_mode == "tsharpen":
+            raise RecipeError(
+                'the averaging mode "tsharpen" needs a temperature. Write it into a recipe\'s '
+                '"merge", such as "tsharpen(0.5) of probabilities"'
             )
         step = MergeStep(how=averaging_mode, of="probabilities")
         changes["merge"] = recipe.merge.model_copy(update={"folds": step, "models": step})

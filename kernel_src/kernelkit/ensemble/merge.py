@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from kernelkit.errors import RecipeError
-from kernelkit.vocabulary import Activation, Domain, MergeMethod
+from kernelkit.vocabulary import Activation, Domain, MergeMethod, choices
 
 __all__ = ["combine", "convert"]
 
@@ -77,9 +77,7 @@ def combine(
         The number of weights is not the number of answers.
     """
     if how not in get_args(MergeMethod):
-        raise RecipeError(
-            f"{how}: there is no such way to merge. Give one of {', '.join(get_args(MergeMethod))}"
-        )
+        raise RecipeError(f'there is no way to merge "{how}". Choose {choices(MergeMethod)}')
     merged: Tensor | None = None
     total = 0.0
     shares = repeat(1.0) if weights is None else weights

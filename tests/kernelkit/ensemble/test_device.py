@@ -164,5 +164,5 @@ def test_a_device_that_is_not_there(models):
         pytest.skip("this machine has a GPU")
     with pytest.raises(DeviceError, match="no GPU that torch can use"):
         MegaModel(models[0], device="cuda:0")
-    with pytest.raises(DeviceError, match="gpu: there is no such device. Give auto, cpu, or a GPU"):
+    with pytest.raises(DeviceError, match='no device "gpu". Choose auto, cpu, or a GPU'):
         MegaModel(models[0], device="gpu")

@@ -260,8 +260,9 @@ def test_threshold_and_averaging_mode_replace_the_recipes(models):
     ("arguments", "error"),
     [
         ({"threshold": 30}, "the threshold is 30. Give a number between 0 and 1"),
-        ({"averaging_mode": "median"}, "median: there is no such averaging mode. Give one of mean"),
-        ({"precision": "fp8"}, "fp8: there is no such precision. Give one of auto, fp32"),
+        ({"averaging_mode": "median"}, 'no averaging mode "median". Choose "mean"'),
+        ({"averaging_mode": "tsharpen"}, '"tsharpen" needs a temperature'),
+        ({"precision": "fp8"}, 'no precision "fp8". Choose "auto"'),
     ],
 )
 def test_arguments_that_make_no_sense(models, arguments, error):
