@@ -236,7 +236,10 @@ def _install(
     command += ["--target", str(unfinished), *map(str, restored)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise BootstrapError(f"the image's pip refused the wheels:\n{result.stderr.strip()}")
+        raise BootstrapError(
+            "the image's pip refused the wheels. Build the dataset for this image, and upload it. "
+            f"pip said:\n{result.stderr.strip()}"
+        )
     unfinished.replace(site_folder)
     return site_folder
 

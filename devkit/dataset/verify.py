@@ -62,6 +62,13 @@ class Proof:
 def check_dataset(folder: Path, profile: Profile) -> dict[str, Any]:
     """Check a packed dataset against its manifest, the profile and Kaggle's limits.
 
+    Parameters
+    ----------
+    folder
+        The dataset.
+    profile
+        The image that it is for.
+
     Returns
     -------
     The manifest.

@@ -106,6 +106,16 @@ def test_an_unmet_requirement_of_a_wheel_is_named(here, tmp_path):
         check_dataset(packed.folder, here)
 
 
+def test_what_the_package_itself_requires_is_checked(here, tmp_path):
+    """The image or the dataset must have what kernelkit's own wheel asks for."""
+    source = make_source(tmp_path / "source")
+    path = source / "pyproject.toml"
+    path.write_text(f'{path.read_text()}dependencies = ["numpy>=1", "nowhere"]\n')
+    packed = pack(here, [], {}, LISTING, tmp_path / "dataset", source)
+    with pytest.raises(DatasetError, match=r"kernelkit 0\.1\.0 requires nowhere, but neither"):
+        check_dataset(packed.folder, here)
+
+
 def test_a_wheel_of_another_python_is_refused(here, tmp_path):
     """Tags are checked on the packed wheels themselves."""
     tag = "cp39-cp39-manylinux_2_17_x86_64"
