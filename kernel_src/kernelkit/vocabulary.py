@@ -14,9 +14,11 @@ __all__ = [
     "Domain",
     "Edges",
     "Fill",
+    "GiveUp",
     "Keep",
     "MemberKind",
     "MergeMethod",
+    "Nodata",
     "Order",
     "Precision",
     "Prefer",
@@ -28,6 +30,8 @@ __all__ = [
 Edges = Literal["pad", "shift"]
 # What stands outside of the image.
 Fill = Literal["zero", "reflect", "edge"]
+# What pixels are that the file declares to be no data: background, or pixels like all others.
+Nodata = Literal["background", "keep"]
 # How overlapping tiles become one picture.
 Blend = Literal["crop", "mean", "linear", "hann", "gaussian"]
 # When answers are enlarged to the source's resolution: tile by tile, or band by band once blended.
@@ -43,6 +47,9 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemberKind = Literal["segmenter", "classifier", "program"]
 # Which of a fold's checkpoints is taken.
 Prefer = Literal["best", "ema", "raw"]
+# What is left out if the time runs short: all views but the first, all folds but the first of each
+# run, all scales of the pyramid but the first.
+GiveUp = Literal["views", "folds", "scales"]
 
 # The order of an RLE's pixels: down the columns, or along the rows.
 Order = Literal["column", "row"]

@@ -16,7 +16,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
 
 from kernelkit.errors import RecipeError
@@ -29,7 +28,8 @@ from kernelkit.recipe.sections import (
     Stitching,
     Tiles,
 )
-from kernelkit.vocabulary import Precision
+from kernelkit.vocabulary import GiveUp, Nodata, Precision
+from kernelkit.yamlfile import parse_yaml, read_yaml
 
 __all__ = ["Recipe"]
 
@@ -53,6 +53,12 @@ class Recipe(Section):
         The arithmetic of the networks: "auto", "fp32", "bf16" or "fp16".
     hours
         How long a session may last.
+    nodata
+        What pixels are that the file declares to be no data. With "background" they are never
+        submitted. With "keep" they are pixels like all others.
+    give_up
+        What is left out of the images that remain if the time runs short, in this order: "views",
+        "folds" and "scales". What is not named is never left out.
     disagreement
         Whether to draw one thumbnail per image of where the ensemble's members differ.
     """
@@ -68,6 +74,8 @@ class Recipe(Section):
     precision: Precision = "auto"
     execution: Execution = Execution()
     hours: PositiveFloat = 9.0
+    nodata: Nodata = "background"
+    give_up: tuple[GiveUp, ...] = ("views", "folds", "scales")
     disagreement: bool = False
 
     @field_validator("ensembles")
@@ -77,6 +85,13 @@ class Recipe(Section):
         if len(set(names)) < len(names):
             raise ValueError(f"found ensembles {', '.join(names)}, wanted names that differ")
         return ensembles
+
+    @field_validator("give_up")
+    @classmethod
+    def _each_once(cls, give_up: tuple[GiveUp, ...]) -> tuple[GiveUp, ...]:
+        if len(set(give_up)) < len(give_up):
+            raise ValueError(f"found {', '.join(give_up)}, wanted each word at most once")
+        return give_up
 
     @classmethod
     def names(cls) -> list[str]:
@@ -95,31 +110,19 @@ class Recipe(Section):
         """
         path = Path(name_or_path)
         if path.suffix in (".yaml", ".yml"):
-            if not path.is_file():
-                raise RecipeError(f"{path}: there is no such recipe file. Check the path")
-            text = path.read_text(encoding="utf-8")
-        elif str(name_or_path) in cls.names():
+            return cls._validated(read_yaml(path, RecipeError, "1.2"), str(path))
+        if str(name_or_path) in cls.names():
             own = resources.files("kernelkit") / "recipe" / f"{name_or_path}.yaml"
-            text = own.read_text(encoding="utf-8")
-        else:
-            raise RecipeError(
-                f"{name_or_path}: there is no such recipe. Name one of {', '.join(cls.names())}, "
-                "or give the path of a .yaml file"
-            )
-        return cls.parse(text, source=str(name_or_path))
+            return cls.parse(own.read_bytes(), source=str(name_or_path))
+        raise RecipeError(
+            f"{name_or_path}: there is no such recipe. Name one of {', '.join(cls.names())}, "
+            "or give the path of a .yaml file"
+        )
 
     @classmethod
-    def parse(cls, text: str, source: str = "recipe") -> Self:
+    def parse(cls, text: str | bytes, source: str = "recipe") -> Self:
         """Read a recipe from YAML text. Error messages call it `source`."""
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            where = getattr(error, "problem_mark", None)
-            line = f" at line {where.line + 1}" if where else ""
-            raise RecipeError(f"{source}: this is not valid YAML{line}. Correct it") from error
-        if not isinstance(content, dict):
-            raise RecipeError(f"{source}: found {content!r:.60}, wanted keys with values")
-        return cls._validated(content, source)
+        return cls._validated(parse_yaml(text, source, RecipeError, "1.2"), source)
 
     @classmethod
     def _validated(cls, content: dict[str, Any], source: str) -> Self:
@@ -194,7 +197,9 @@ class Recipe(Section):
     @property
     def fingerprint(self) -> str:
         """A short hash of all that a mask depends on. Only masks of the same hash are reused."""
-        content = self.model_dump_json(exclude={"name", "summary", "competition", "hours"})
+        content = self.model_dump_json(
+            exclude={"name", "summary", "competition", "hours", "give_up"}
+        )
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -166,3 +166,20 @@ def test_ensembles_of_one_name_are_refused() -> None:
     ensembles = [{"name": "one"}, {"name": "one"}]
     with pytest.raises(RecipeError, match=r"ensembles: found ensembles one, one, .* differ$"):
         parse(ensembles=ensembles)
+
+
+def test_no_data_is_background_and_views_are_given_up_first() -> None:
+    """Both have a default, and a recipe may name another rule or fewer things to leave out."""
+    recipe = parse()
+    assert (recipe.nodata, recipe.give_up) == ("background", ("views", "folds", "scales"))
+    recipe = parse(nodata="keep", give_up=["scales", "views"])
+    assert (recipe.nodata, recipe.give_up) == ("keep", ("scales", "views"))
+    assert parse(give_up=[]).give_up == ()
+
+
+def test_what_is_given_up_stands_once() -> None:
+    """A word that stands twice is refused, and so is one that names nothing."""
+    with pytest.raises(RecipeError, match="give_up: found views, views, wanted each word at most"):
+        parse(give_up=["views", "views"])
+    with pytest.raises(RecipeError, match=r"give_up\.0: Input should be 'views', 'folds' or"):
+        parse(give_up=["images"])
