@@ -9,7 +9,7 @@ import pandas as pd
 
 from devkit.dryrun.scenario import Scenario
 from devkit.dryrun.scoring import score
-from kernelkit.competition import CompetitionFolder, check_submission
+from kernelkit.competition import CompetitionFolder, read_submission
 from kernelkit.mask import BitMask
 from kernelkit.predict.pictures import overlay
 from kernelkit.recipe import Recipe
@@ -29,7 +29,7 @@ def read_checked(scenario: Scenario) -> dict[str, BitMask]:
     competition = Recipe.load(scenario.recipe).competition
     test_set = CompetitionFolder.read(scenario.competition, competition)
     sizes = {image_id: _size(path) for image_id, path in test_set.files.items()}
-    return check_submission(scenario.submission, test_set.ids, sizes, competition)
+    return dict(read_submission(scenario.submission, test_set.ids, sizes, competition))
 
 
 def image_reports(scenario: Scenario) -> list[dict[str, Any]]:

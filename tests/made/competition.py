@@ -1,6 +1,7 @@
 """A small competition of random images, and a recipe and random models for it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import segmentation_models_pytorch as smp
@@ -9,7 +10,7 @@ import yaml
 
 from devkit.demo.layouts import write
 
-NETWORK = {
+NETWORK: dict[str, Any] = {
     "arch": "Unet",
     "encoder_name": "tu-regnetx_002",
     "in_channels": 3,
@@ -28,16 +29,16 @@ batch: 4
 IMAGES = {"a": ("tiled", 150, 201), "b": ("subdatasets", 97, 130), "c": ("strips", 40, 50)}
 
 
-def write_models(folder: Path) -> Path:
+def write_models(folder: Path, network: dict[str, Any] = NETWORK) -> Path:
     """Two folds of one run, with random weights."""
     run = folder / "run"
     for fold in (0, 1):
         torch.manual_seed(fold)
-        network = smp.create_model(**NETWORK, encoder_weights=None)
+        weights = smp.create_model(**network, encoder_weights=None).state_dict()
         checkpoint = run / f"fold_{fold}" / "models" / "e1_t2_cmax_val_0.9.pth"
         checkpoint.parent.mkdir(parents=True)
-        torch.save({"epoch": 1, "model_state": network.state_dict()}, checkpoint)
-    (run / "cfg.yaml").write_text(yaml.safe_dump({"MODEL": NETWORK}))
+        torch.save({"epoch": 1, "model_state": weights}, checkpoint)
+    (run / "cfg.yaml").write_text(yaml.safe_dump({"MODEL": network}))
     return folder
 
 

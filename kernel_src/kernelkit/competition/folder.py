@@ -1,4 +1,4 @@
-"""A competition's folder as Kaggle mounts it: which rows it wants, and where their images lie."""
+"""A competition's folder as Kaggle mounts it: which rows it wants, and where the images lie."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class CompetitionFolder:
     files
         Image file of each id that has one.
     unlisted
-        Image files that no id asks for; they are not predicted.
+        Image files that no id asks for. They are not predicted.
     """
 
     folder: Path
@@ -31,8 +31,15 @@ class CompetitionFolder:
     unlisted: tuple[Path, ...]
 
     @classmethod
-    def read(cls, folder: str | Path, settings: Competition) -> "CompetitionFolder":
-        """Read ids and files afresh: the hidden rerun has others than the public run.
+    def read(cls, folder: str | Path, competition: Competition) -> "CompetitionFolder":
+        """Read ids and files anew: the hidden rerun has others than the public run.
+
+        Parameters
+        ----------
+        folder
+            Where the competition is mounted.
+        competition
+            What the recipe says of it.
 
         Raises
         ------
@@ -42,21 +49,21 @@ class CompetitionFolder:
         folder = Path(folder)
         if not folder.is_dir():
             raise CompetitionError(
-                f"{folder}: there is no such competition folder; "
-                f"attach the competition {settings.slug!r}, or correct the path."
+                f"{folder}: there is no such competition folder. "
+                f"Attach the competition {competition.slug!r}, or correct the path"
             )
-        image_folder = folder / settings.images
-        suffixes = {suffix.lower() for suffix in settings.suffixes}
+        image_folder = folder / competition.images
+        suffixes = {suffix.lower() for suffix in competition.suffixes}
         found = {
             path.stem: path
             for path in sorted(image_folder.glob("*"))
             if path.suffix.lower() in suffixes
         }
-        ids = _sample_ids(folder / settings.sample, settings) or tuple(found)
+        ids = _sample_ids(folder / competition.sample, competition) or tuple(found)
         if not ids:
             raise CompetitionError(
-                f"{image_folder}: no image with the suffix {' or '.join(settings.suffixes)} is "
-                f"there, and {settings.sample} lists none; check the recipe's 'competition'."
+                f"{image_folder}: no image with the suffix {' or '.join(competition.suffixes)} is "
+                f"there, and {competition.sample} lists none. Check the recipe's 'competition'"
             )
         wanted = set(ids)
         return cls(
@@ -67,20 +74,22 @@ class CompetitionFolder:
         )
 
 
-def _sample_ids(sample: Path, settings: Competition) -> tuple[str, ...]:
+def _sample_ids(sample: Path, competition: Competition) -> tuple[str, ...]:
     if not sample.is_file():
         return ()
     try:
         table = pd.read_csv(sample, dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
-        raise CompetitionError(f"{sample}: this is no CSV file ({error}).") from error
-    for column in (settings.id_column, settings.rle_column):
+        raise CompetitionError(
+            f"{sample}: this is no CSV file ({error}). Download it again"
+        ) from error
+    for column in (competition.id_column, competition.rle_column):
         if column not in table.columns:
             raise CompetitionError(
-                f"{sample}: the column {column!r} is missing, found {', '.join(table.columns)}; "
-                "correct id_column and rle_column in the recipe."
+                f"{sample}: the column {column!r} is missing, found {', '.join(table.columns)}. "
+                "Correct id_column and rle_column in the recipe"
             )
-    repeated = table[settings.id_column][table[settings.id_column].duplicated()]
+    repeated = table[competition.id_column][table[competition.id_column].duplicated()]
     if len(repeated):
-        raise CompetitionError(f"{sample}: the id {repeated.iloc[0]!r} stands in it twice.")
-    return tuple(table[settings.id_column])
+        raise CompetitionError(f"{sample}: the id {repeated.iloc[0]!r} stands in it twice")
+    return tuple(table[competition.id_column])

@@ -1,7 +1,7 @@
-"""How much of the session is left, and whether the next image still fits into it.
+"""How much of the session is left.
 
-A code competition kills a notebook that runs over its hours, and a killed notebook has no
-submission at all. So an image that would not be finished in time gets its fallback row instead.
+A code competition kills a notebook that runs over its hours. A killed notebook has no submission at
+all. So an image that would not be finished in time gets its fallback row instead.
 """
 
 import time
@@ -31,14 +31,10 @@ class Deadline:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until work has to stop; negative once it is too late."""
+        """Seconds until work has to stop. It is negative once it is too late."""
         return self._end - self._clock()
 
     @property
     def is_over(self) -> bool:
         """Whether work has to stop now."""
         return self.seconds_left <= 0
-
-    def allows(self, seconds: float) -> bool:
-        """Whether a piece of work that takes `seconds` would be finished in time."""
-        return seconds <= self.seconds_left

@@ -1,10 +1,11 @@
-"""The pipeline for one image: its tiles are read, the models asked, their answers stitched."""
+"""One image: its tiles are read, the models asked, their answers stitched."""
 
+import logging
 import sys
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from kernelkit.errors import DeadlineError, ReaderError, as_sentence
 from kernelkit.grid import Tile, TileGrid
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
-from kernelkit.predict.postprocess import apply_steps
 from kernelkit.predict.report import ImageReport, Stopwatch
 from kernelkit.reader import Batch, ReaderPool, TileReader
 from kernelkit.reader.foreground import foreground_tiles
@@ -27,16 +27,33 @@ from kernelkit.slide import Slide
 
 __all__ = ["ImagePrediction", "ImageTiles", "predict_image"]
 
+_log = logging.getLogger(__name__)
+
 
 class ImageTiles:
-    """The tiles of one image that are worth reading, in batches, read by whoever can.
+    """The tiles of one image that are worth reading, in batches.
 
-    Batches are cut from the list of tiles, never by what happens to be ready, so that they, and
-    with them the submission, do not depend on the number of workers. What a dead reader process
-    owed is read in this one.
+    Reader processes read them, or this process if there are none. This process also reads what a
+    dead reader process owed. Batches are cut from the list of tiles, never by what happens to be
+    ready. So they do not depend on the number of workers, and neither does the submission.
 
-    `readers` reads the tiles; None reads in this process. Attributes: `grid`; `wanted`, the indices
-    of the tiles that the recipe's foreground rule keeps; `note`, what went wrong, as a sentence.
+    Parameters
+    ----------
+    slide
+        The image. It is closed with the tiles.
+    recipe
+        Its tiles, foreground rule and batch size.
+    readers
+        Who reads the tiles. With None, this process does.
+
+    Attributes
+    ----------
+    grid
+        All tiles of the image.
+    wanted
+        The indices of the tiles that the foreground rule keeps.
+    notes
+        What went otherwise, one sentence each.
     """
 
     def __init__(self, slide: Slide, recipe: Recipe, readers: ReaderPool | None = None) -> None:
@@ -51,18 +68,23 @@ class ImageTiles:
             edges=tiles.edges,
         )
         self.wanted: Sequence[int] = foreground_tiles(slide, self.grid, recipe.foreground)
-        self.note = ""
+        self.notes: list[str] = []
         self._fill = tiles.fill
         self._size = recipe.batch
         self._readers = readers or ReaderPool(0)
         self._reader = self._new_reader()
+
+    @property
+    def skipped(self) -> list[int]:
+        """The indices of the tiles that the foreground rule leaves out."""
+        return sorted(set(range(len(self.grid))) - set(self.wanted))
 
     def then(self, following: "ImageTiles") -> None:
         """Have the readers begin with the `following` image as soon as they are done with this."""
         self._reader.then(following._reader)
 
     def batches(self) -> Generator[Batch]:
-        """Iterate over the wanted tiles' batches, in the grid's order."""
+        """Iterate over the batches of the wanted tiles, in the grid's order."""
         delivered = 0
         while delivered < len(self.wanted):
             try:
@@ -71,18 +93,20 @@ class ImageTiles:
                         yield batch
                         delivered += len(batch.tiles)
                 if reader.bad_tiles:
-                    self.note = f"{len(reader.bad_tiles)} tile(s) have blocks that would not decode"
+                    self.notes.append(f"{len(reader.bad_tiles)} tile(s) have undecodable blocks")
             except ReaderError as error:
                 if self._readers.workers == 0:
                     raise
-                self.note = f"went on without reader processes, because: {as_sentence(error)}"
-                print(f"{self.slide.name}: {self.note}", flush=True)
+                note = f"went on without reader processes, because: {as_sentence(error)}"
+                _log.warning("%s: %s", self.slide.name, note)
+                self.notes.append(note)
                 self._readers = ReaderPool(0)
                 self._reader = self._new_reader(delivered)
 
     def close(self) -> None:
-        """Stop reading ahead, if that was begun."""
+        """Give up the file, and what was read ahead of it."""
         self._reader.close()
+        self.slide.close()
 
     def _new_reader(self, delivered: int = 0) -> TileReader:
         remaining = self.wanted[delivered:]
@@ -91,9 +115,15 @@ class ImageTiles:
 
 @dataclass(frozen=True, slots=True)
 class ImagePrediction:
-    """One mask of the image's size for each class; where the members disagree, if asked for.
+    """What the models say of one image.
 
-    `disagreement` is float32 (classes, h, w), as of a `DisagreementMap`.
+    Attributes
+    ----------
+    masks
+        One mask of the image's size per class.
+    disagreement
+        float32 (classes, h, w): where the members disagree, as of a `DisagreementMap`. None if the
+        recipe does not ask for it.
     """
 
     masks: list[BitMask]
@@ -106,91 +136,101 @@ def predict_image(
     ensemble: EnsembleRecipe,
     model: MegaModel,
     *,
-    deadline: Deadline | None = None,
-    report: ImageReport | None = None,
+    deadline: Deadline,
+    report: ImageReport,
 ) -> ImagePrediction:
-    """Predict one image: read its tiles, merge the models' answers, stitch, postprocess.
+    """Predict one image: read its tiles, merge the models' answers, stitch them.
 
-    `report` is where to note tiles, skipped tiles and what became of the time. Raises DeadlineError
-    where the session ends before the image is finished.
+    Parameters
+    ----------
+    ensemble, model
+        The members that look at this image, as the recipe says and as they are loaded.
+    report
+        Takes the number of tiles, and where the time went.
+
+    Raises
+    ------
+    DeadlineError
+        The session ends before the image is finished.
     """
-    grid = tiles.grid
-    report = report or ImageReport(tiles.slide.name)
-    report.tiles, report.skipped = len(tiles.wanted), len(grid) - len(tiles.wanted)
     canvas = Canvas(
-        grid,
+        tiles.grid,
         classes=model.classes,
         blend=recipe.stitching.blend,
         upsample=recipe.stitching.upsample,
         thresholds=ensemble.thresholds,
     )
-    for index in sorted(set(range(len(grid))) - set(tiles.wanted)):
-        canvas.skip(grid[index])
-    disagreement = DisagreementMap(grid, model.classes) if recipe.disagreement else None
-    asker = _Asker(model, recipe, ensemble, disagreement)
+    for index in tiles.skipped:
+        canvas.skip(tiles.grid[index])
+    disagreement = DisagreementMap(tiles.grid, model.classes) if recipe.disagreement else None
+    conversation = _Conversation(model, recipe, ensemble, canvas, disagreement)
+    report.tiles, report.skipped = len(tiles.wanted), len(tiles.skipped)
 
-    # the device works on one batch while the one before it is stitched here
-    watch = Stopwatch()
-    in_flight: deque[_Asked] = deque()
     progress = tqdm(
         total=report.tiles, desc=report.image, unit="tile", file=sys.stdout, mininterval=2
     )
+    watch = conversation.watch
     with progress, closing(tiles.batches()) as batches:
+        # the device works on one batch while the one before it is stitched here
         for batch in watch.each("waited", batches):
-            if deadline is not None and deadline.is_over:
+            if deadline.is_over:
                 raise DeadlineError("the session's time was over before this image was finished")
-            with watch.phase("network"):
-                in_flight.append(asker.ask(batch))
-            if len(in_flight) > 1:
-                progress.update(_stitch(canvas, in_flight.popleft(), watch))
-        while in_flight:
-            progress.update(_stitch(canvas, in_flight.popleft(), watch))
+            conversation.ask(batch)
+            progress.update(conversation.stitch(leave=1))
+        progress.update(conversation.stitch(leave=0))
     report.waited, report.network = watch.seconds["waited"], watch.seconds.get("network", 0.0)
-    report.note = "; ".join(filter(None, [tiles.note, *model.notes]))
-    masks = [
-        apply_steps(mask, ensemble.postprocess, label) for label, mask in enumerate(canvas.finish())
-    ]
-    return ImagePrediction(masks, None if disagreement is None else disagreement.image)
+    report.notes += tiles.notes
+    doubts = None if disagreement is None else disagreement.image
+    return ImagePrediction(canvas.finish(), doubts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Tiles that a model was asked about, and its answers, which may still be on their way."""
+    """Tiles that the model was asked about, and its answers, which may still be on their way."""
 
     tiles: Sequence[Tile]
     answers: Pending
-    packed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Asker:
-    """Asks a model about batches of one image, and notes where its members disagree."""
+class _Conversation:
+    """Batches of one image go to the model, and its answers to the canvas."""
 
     model: MegaModel
     recipe: Recipe
     ensemble: EnsembleRecipe
+    canvas: Canvas
     disagreement: DisagreementMap | None
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    in_flight: deque[_Asked] = field(default_factory=deque)
 
-    def ask(self, batch: Batch) -> _Asked:
-        """Ask for bits of the cores where tiles are only cut, else for probabilities to blend."""
-        tiles = batch.tiles
-        indices = [tile.index for tile in tiles]
-        answers = self.model.predict(
-            batch.pixels, indices, with_spread=self.disagreement is not None
-        )
-        if self.disagreement is not None and answers.spread is not None:
-            self.disagreement.add(tiles, answers.spread)
-        if self.recipe.stitching.is_crop:
-            bits = answers.bits(tiles, self.recipe.tiles.scale, self.ensemble.thresholds)
-            return _Asked(tiles, bits, packed=True)
-        return _Asked(tiles, answers.bytes(), packed=False)
+    def ask(self, batch: Batch) -> None:
+        """Ask for bits of the cores if tiles are only cut, else for probabilities to blend."""
+        with self.watch.phase("network"):
+            tiles = batch.tiles
+            answers = self.model.predict(
+                batch.pixels,
+                [tile.index for tile in tiles],
+                with_spread=self.disagreement is not None,
+            )
+            if self.disagreement is not None and answers.spread is not None:
+                self.disagreement.add(tiles, answers.spread)
+            if self.recipe.stitching.is_crop:
+                scale = self.recipe.tiles.scale
+                pending = answers.bits(tiles, scale, self.ensemble.thresholds)
+            else:
+                pending = answers.bytes()
+        self.in_flight.append(_Asked(tiles, pending))
 
-
-def _stitch(canvas: Canvas, asked: _Asked, watch: Stopwatch) -> int:
-    """Hand the answers for a batch to the canvas; returns how many tiles that were."""
-    with watch.phase("network"):
-        answers = asked.answers.result()
-    add = canvas.add_bits if asked.packed else canvas.add
-    for tile, answer in zip(asked.tiles, answers, strict=True):
-        add(tile, answer)
-    return len(answers)
+    def stitch(self, leave: int) -> int:
+        """Hand answers to the canvas until `leave` batches are in flight. Count their tiles."""
+        add = self.canvas.add_bits if self.recipe.stitching.is_crop else self.canvas.add
+        stitched = 0
+        while len(self.in_flight) > leave:
+            asked = self.in_flight.popleft()
+            with self.watch.phase("network"):
+                answers = asked.answers.result()
+            for tile, answer in zip(asked.tiles, answers, strict=True):
+                add(tile, answer)
+            stitched += len(answers)
+        return stitched

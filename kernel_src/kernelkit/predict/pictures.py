@@ -1,7 +1,12 @@
-"""Pictures for people, at the scale of a thumbnail: predictions over their images, doubts."""
+"""Pictures for people, at the scale of a thumbnail: predictions over their images, doubts.
 
-from collections.abc import Mapping
+A picture that cannot be drawn says why in its place. It never fails a notebook that has its
+submission already.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import cv2
 import matplotlib.pyplot as plt
@@ -11,6 +16,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from kernelkit.errors import as_sentence
 from kernelkit.mask import BitMask
 from kernelkit.slide import Slide
 
@@ -44,29 +50,32 @@ def overlay(slide: Slide, mask: BitMask, max_side: int = 700) -> np.ndarray:
 
 
 def show_overlays(
-    images: Mapping[str, Path], masks: Mapping[str, Path], count: int = 6, max_side: int = 700
+    images: Mapping[str, Path], masks: Mapping[str, BitMask], count: int = 6, max_side: int = 700
 ) -> Figure:
-    """A figure of the first `count` images that have a mask, drawn over each.
+    """A figure of the first `count` images that have a mask, with the mask drawn over each.
 
-    `images` and `masks` are the files of each image id, as a `Prediction` names them.
+    Parameters
+    ----------
+    images, masks
+        The file and the mask of each image id, as a `Prediction` has them.
+    max_side
+        The longest side of a picture, in pixels.
     """
-    chosen = list(masks)[:count]
-    figure, axes = _panels(len(chosen))
-    for axis, image_id in zip(axes, chosen, strict=False):
-        mask = BitMask.load(masks[image_id])
+
+    def draw(axis: Axes, image_id: str) -> None:
         with Slide(images[image_id]) as slide:
-            axis.imshow(overlay(slide, mask, max_side))
-            axis.set_title(
-                f"{image_id}\n{slide.height} x {slide.width}, {slide.layout}", fontsize=9
-            )
-    return figure
+            axis.imshow(overlay(slide, masks[image_id], max_side))
+            size = f"{slide.height} x {slide.width}, {slide.layout}"
+            axis.set_title(f"{image_id}\n{size}", fontsize=9, parse_math=False)
+
+    return _drawn(list(masks)[:count], draw)
 
 
 def save_disagreement(path: Path, disagreement: np.ndarray) -> None:
     """Write a standard deviation of probabilities (classes, h, w) as a PNG, black to yellow.
 
-    Of several classes, the one of which the members disagree most counts. Black is 0, the brightest
-    yellow .5, where half of the members are sure of what the other half is sure is not so.
+    Black is 0. The brightest yellow is .5: half of the members are sure of what the other half
+    denies. Of several classes, the one with the widest disagreement counts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     highest = disagreement.max(axis=0)
@@ -75,12 +84,29 @@ def save_disagreement(path: Path, disagreement: np.ndarray) -> None:
 
 def show_disagreement(pictures: Mapping[str, Path], count: int = 6) -> Figure:
     """A figure of the first `count` pictures that `save_disagreement` wrote, with a scale."""
-    figure, axes = _panels(len(list(pictures)[:count]))
-    for axis, (image_id, path) in zip(axes, pictures.items(), strict=False):
-        axis.imshow(plt.imread(path))
-        axis.set_title(image_id, fontsize=9)
+
+    def draw(axis: Axes, image_id: str) -> None:
+        axis.imshow(plt.imread(pictures[image_id]))
+        axis.set_title(image_id, fontsize=9, parse_math=False)
+
+    figure = _drawn(list(pictures)[:count], draw)
     scale = ScalarMappable(Normalize(0, _WIDEST_DEVIATION), cmap="inferno")
-    figure.colorbar(scale, ax=list(axes), label="standard deviation of the members", shrink=0.8)
+    label = "standard deviation of the members"
+    figure.colorbar(scale, ax=figure.axes, label=label, shrink=0.8)
+    return figure
+
+
+def _drawn(chosen: Sequence[str], draw: Callable[[Axes, str], None]) -> Figure:
+    """A figure with one panel per image id, filled by `draw`, or by the reason why it cannot."""
+    figure, axes = _panels(len(chosen))
+    for axis, image_id in zip(axes, chosen, strict=False):
+        try:
+            draw(axis, image_id)
+        except Exception as error:  # whatever it is, the submission is written already
+            axis.clear()
+            axis.axis("off")
+            text = fill(f"{image_id}: no picture ({as_sentence(error)})", 40)
+            axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, parse_math=False)
     return figure
 
 
@@ -97,7 +123,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def _as_rgb(pixels: np.ndarray) -> np.ndarray:
-    """(C, h, w) of any dtype as uint8 (h, w, 3): as it is, or stretched between percentiles."""
+    """(C, h, w) of any dtype as uint8 (h, w, 3). Other dtypes are stretched between percentiles."""
     bands = pixels if len(pixels) >= 3 else pixels[:1].repeat(3, axis=0)
     picture = np.ascontiguousarray(bands[:3].transpose(1, 2, 0))
     if picture.dtype == np.uint8:

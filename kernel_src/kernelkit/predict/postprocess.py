@@ -6,7 +6,7 @@ A recipe writes a step as its function's name and arguments:
       - remove_small: {min_area: [14000, 10000, 14000, 10000], keep: ">"}
       - fill_holes: {max_area: 500}
 
-An argument that is a list has one value a class. Areas are in pixels of the mask.
+A list has one value per class. Areas are in pixels of the mask.
 """
 
 import difflib
@@ -42,7 +42,7 @@ _LARGEST_RADIUS = 63
 def threshold(probabilities: ArrayLike, above: float) -> BitMask:
     """The pixels of (height, width) whose probability is above a threshold on the array's scale.
 
-    The scale is 0-255 for uint8 probabilities.
+    For uint8 probabilities that scale is 0-255.
     """
     return BitMask.from_array(probabilities, above)
 
@@ -50,19 +50,23 @@ def threshold(probabilities: ArrayLike, above: float) -> BitMask:
 def vote(masks: Sequence[BitMask], at_least: int) -> BitMask:
     """The pixels that are on in at least that many of several masks of one size.
 
-    "All but one" of n masks is `at_least=n - 1`, which for one mask would be every pixel: an error
-    here, as is asking for more votes than there are masks.
+    "All but one" of n masks is `at_least=n - 1`. For one mask that would be every pixel.
+
+    Raises
+    ------
+    MaskError
+        Fewer votes than 1 or more than there are masks are asked for, or the sizes differ.
     """
     if not 1 <= at_least <= len(masks):
         raise MaskError(
-            f"at least {at_least} of {len(masks)} masks were to agree;"
-            f" ask for 1 to {len(masks)} of them."
+            f"at least {at_least} of {len(masks)} masks were to agree. "
+            f"Ask for 1 to {len(masks)} of them"
         )
     result = BitMask.zeros(*masks[0].shape)
     if different := [mask.shape for mask in masks if mask.shape != result.shape]:
         raise MaskError(
-            f"masks of {result.shape} and {different[0]} pixels were to vote;"
-            " all must be of one size."
+            f"masks of {result.shape} and {different[0]} pixels were to vote. "
+            "All must be of one size"
         )
     for top in range(0, result.height, _ROWS_AT_ONCE):
         rows = slice(top, top + _ROWS_AT_ONCE)
@@ -80,7 +84,7 @@ def remove_small(
 def fill_holes(
     mask: BitMask, *, max_area: int | None = None, connectivity: Connectivity = 8
 ) -> BitMask:
-    """Fill holes of at most `max_area` pixels, all if it is not given."""
+    """Fill holes of at most `max_area` pixels. Without it, all are filled."""
     return mask.fill_holes(max_area, connectivity)
 
 
@@ -101,22 +105,22 @@ def smooth(mask: BitMask, *, radius: int) -> BitMask:
     """
     if not 1 <= radius <= _LARGEST_RADIUS:
         raise MaskError(
-            f"smoothing by a radius of {radius} pixels was asked for;"
-            f" it can be 1 to {_LARGEST_RADIUS}."
+            f"smoothing by a radius of {radius} pixels was asked for. "
+            f"It can be 1 to {_LARGEST_RADIUS}"
         )
     opened = morphology.opening(mask.words, mask.width, radius)
     return BitMask(morphology.closing(opened, mask.width, radius), mask.width)
 
 
+# What a recipe can list: functions of one mask and of named arguments.
 STEPS: dict[str, Callable[..., BitMask]] = {
     step.__name__: step
     for step in (remove_small, fill_holes, keep_largest, remove_touching_border, smooth)
 }
-"""What a recipe can list: functions of one mask and of settings."""
 
 
 def apply_steps(mask: BitMask, steps: Sequence[PostprocessStep], label: int = 0) -> BitMask:
-    """Do a recipe's steps, one after the other, with the mask of class number `label`."""
+    """Do a recipe's steps one after the other with the mask of class number `label`."""
     for step in steps:
         function, arguments = _find(step, label)
         mask = function(mask, **arguments)
@@ -134,9 +138,9 @@ def _find(step: PostprocessStep, label: int) -> tuple[Callable[..., BitMask], di
     function = STEPS.get(step.step)
     if function is None:
         close = difflib.get_close_matches(step.step, STEPS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = f" Did you mean {close[0]}?" if close else ""
         raise RecipeError(
-            f"postprocess: there is no step {step.step!r}{hint} There are {', '.join(STEPS)}."
+            f"postprocess: there is no step {step.step!r}.{hint} There are {', '.join(STEPS)}"
         )
     arguments = {
         name: _for_class(step.step, name, value, label) for name, value in step.arguments.items()
@@ -144,9 +148,9 @@ def _find(step: PostprocessStep, label: int) -> tuple[Callable[..., BitMask], di
     try:
         inspect.signature(function).bind(None, **arguments)
     except TypeError as error:
-        settings = list(inspect.signature(function).parameters)[1:]
+        known = list(inspect.signature(function).parameters)[1:]
         raise RecipeError(
-            f"postprocess: {step.step}: {error}; its settings are {', '.join(settings)}."
+            f"postprocess: {step.step}: {error}. It takes {', '.join(known)}"
         ) from None
     return function, arguments
 
@@ -156,14 +160,14 @@ def _for_class(step: str, name: str, value: Any, label: int) -> Any:
         return value
     if label >= len(value):
         raise RecipeError(
-            f"postprocess: {step}: {name} has {len(value)} values and there is a class number"
-            f" {label}; give one value for all classes, or one for each."
+            f"postprocess: {step}: {name} has {len(value)} values and there is a class number "
+            f"{label}. Give one value for all classes, or one for each"
         )
     return value[label]
 
 
 def _count_reaches(masks: Sequence[np.ndarray], at_least: int) -> np.ndarray:
-    """Bits that are set in at least that many words, counted in binary, a digit a word."""
+    """Bits that are set in at least that many words. They are counted in binary, digit by digit."""
     digits: list[np.ndarray] = []
     for carry in masks:
         for place, digit in enumerate(digits):

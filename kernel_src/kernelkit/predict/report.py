@@ -1,17 +1,27 @@
-"""Where the time went: a stopwatch by phase, a row an image, and what a larger set would take."""
+"""What happened to each image of a run, where the time went, and what a larger set would take."""
 
+import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Literal, Self
 
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
-__all__ = ["ImageReport", "RunReport", "Stopwatch"]
+from kernelkit.errors import OutputError
+from kernelkit.files import open_atomically
+
+__all__ = ["ImageReport", "Report", "Stopwatch"]
+
+Status = Literal["predicted", "kept", "fallback"]
 
 
 class Stopwatch:
-    """Seconds spent in each named phase; phases do not nest."""
+    """Seconds spent in each named phase. Phases do not nest."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -26,7 +36,7 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def each[T](self, name: str, items: Iterable[T]) -> Iterator[T]:
-        """Pass on the items of an iterable, counting the time it takes to make each."""
+        """Pass on the items of an iterable. Count the time it takes to make each."""
         iterator = iter(items)
         while True:
             with self.phase(name):
@@ -43,14 +53,25 @@ class ImageReport:
 
     Attributes
     ----------
-    status
-        `predicted`, `kept` (finished by an earlier run) or `fallback` (its row is the stated one).
-    note
-        One sentence where something went wrong, the fallback's reason included.
+    image
+        Its id.
+    ensemble
+        The ensemble of the recipe that predicts such images.
+    layout, height, width
+        How the file is laid out, and its size in pixels.
     tiles, skipped
-        Tiles predicted, and tiles left out as background.
-    seconds
-        Wall time; `waited` of it passed waiting for tiles and `network` in the models.
+        Tiles that were predicted, and tiles that were left out as background.
+    seconds, waited, network
+        Wall time. Of it, the time spent waiting for tiles, and in the networks.
+    area
+        Pixels that are on in the submitted mask.
+    stored
+        The file name of its mask in the store. Empty if it has none.
+    status
+        `predicted` by this run, `kept` from an earlier one, or `fallback`: its row is the stated
+        one.
+    notes
+        What went otherwise, one sentence each. The reason of a fallback is the last one.
     """
 
     image: str
@@ -64,8 +85,9 @@ class ImageReport:
     waited: float = 0.0
     network: float = 0.0
     area: int = 0
-    status: str = "predicted"
-    note: str = ""
+    stored: str = ""
+    status: Status = "predicted"
+    notes: list[str] = field(default_factory=list)
 
     @property
     def megapixels(self) -> float:
@@ -77,12 +99,65 @@ class ImageReport:
         """Whether the submission holds the fallback row for this image."""
         return self.status == "fallback"
 
+    @property
+    def note(self) -> str:
+        """The notes as one text."""
+        return ". ".join(self.notes)
+
+    def fall_back(self, reason: str) -> None:
+        """Give the image up. Its row in the submission is the fallback."""
+        self.status = "fallback"
+        self.notes.append(reason)
+
 
 @dataclass
-class RunReport:
-    """All images of a run, in the order of the submission."""
+class Report:
+    """What happened in a run: `report.json`.
 
+    Attributes
+    ----------
+    recipe, fingerprint
+        The recipe's name and fingerprint.
+    device
+        What the networks ran on, in words.
+    images
+        One report per image, in the submission's order.
+    notes
+        What went otherwise in the run as a whole, one sentence each.
+    """
+
+    recipe: str = ""
+    fingerprint: str = ""
+    device: str = ""
     images: list[ImageReport] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a report that `save` wrote.
+
+        Raises
+        ------
+        OutputError
+            There is no such file, or it is no report.
+        """
+        try:
+            return TypeAdapter(cls).validate_json(Path(path).read_bytes())
+        except OSError as error:
+            raise OutputError(
+                f"{path}: there is no report to read ({error.strerror}). Run the notebook first"
+            ) from error
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"])) or "its form"
+            raise OutputError(
+                f"{path}: this is no report of a run ({place} is wrong). Run the notebook again"
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Write the report as JSON. It also states the steady speed."""
+        content = asdict(self) | {"megapixels_per_second": self.megapixels_per_second}
+        with open_atomically(path) as file:
+            json.dump(content, file, indent=2)
 
     @property
     def fallbacks(self) -> list[ImageReport]:
@@ -90,11 +165,21 @@ class RunReport:
         return [image for image in self.images if image.is_fallback]
 
     @property
+    def predicted(self) -> list[ImageReport]:
+        """The images that this run predicted."""
+        return [image for image in self.images if image.status == "predicted"]
+
+    @property
     def megapixels_per_second(self) -> float:
-        """The steady speed: source megapixels a second over the images predicted in this run."""
-        predicted = [image for image in self.images if image.status == "predicted"]
-        seconds = sum(image.seconds for image in predicted)
-        return sum(image.megapixels for image in predicted) / seconds if seconds else 0.0
+        """The steady speed: source megapixels per second over the images of `predicted`."""
+        seconds = sum(image.seconds for image in self.predicted)
+        return sum(image.megapixels for image in self.predicted) / seconds if seconds else 0.0
+
+    @property
+    def waiting(self) -> float:
+        """The share of the time that was spent waiting for tiles, 0 to 1."""
+        seconds = sum(image.seconds for image in self.predicted)
+        return sum(image.waited for image in self.predicted) / seconds if seconds else 0.0
 
     def projected_hours(self, megapixels: float) -> float:
         """How many hours `megapixels` of such images would take at the steady speed."""
@@ -102,7 +187,7 @@ class RunReport:
         return megapixels / speed / 3600 if speed else float("nan")
 
     def table(self) -> pd.DataFrame:
-        """One row an image, for people: size, tiles, seconds, Mpx/s, shares of the time, note."""
+        """One row per image, for people: size, tiles, seconds, Mpx/s, shares of the time, notes."""
         rows = [
             {
                 "image": image.image,
@@ -115,18 +200,11 @@ class RunReport:
                 "waiting": _share(image.waited, image.seconds),
                 "models": _share(image.network, image.seconds),
                 "status": image.status,
-                "note": image.note,
+                "notes": image.note,
             }
             for image in self.images
         ]
         return pd.DataFrame(rows)
-
-    def as_json(self) -> dict[str, object]:
-        """The report as plain values."""
-        return {
-            "megapixels_per_second": self.megapixels_per_second,
-            "images": [asdict(image) for image in self.images],
-        }
 
 
 def _share(part: float, whole: float) -> str:

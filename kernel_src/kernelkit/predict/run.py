@@ -1,35 +1,33 @@
-"""The pipeline for all images: here every module meets, and nowhere else.
+"""A run over all images of a competition, from the models to a checked submission.
 
-Slide -> TileReader -> MegaModel -> Canvas -> BitMask -> Submission. A bad image, a dead reader or
-the end of the session costs at most its own image: the others keep their rows, and the report
-names what happened. While one image is predicted, the readers go on to the next.
+*Work* (`work.py`) is the way from an image to its mask in the store: Slide, TileReader, MegaModel,
+Canvas. *Hand in* (`hand_in.py`) is the way from the store to the rows. This is where they meet.
 """
 
-import json
+import logging
 import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
-from kernelkit.competition import CompetitionFolder, Submission, check_submission
+from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import DeadlineError, RecipeError, SubmissionError, as_sentence
-from kernelkit.files import open_atomically
+from kernelkit.ensemble.device import device_name
+from kernelkit.errors import OutputError, SubmissionError
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
-from kernelkit.predict.image import ImageTiles, predict_image
-from kernelkit.predict.pictures import save_disagreement
-from kernelkit.predict.postprocess import check_steps
-from kernelkit.predict.report import ImageReport, RunReport
-from kernelkit.predict.store import MaskStore
+from kernelkit.predict.hand_in import FinishedMasks, hand_in
+from kernelkit.predict.preflight import findings_table, preflight, refuse_errors
+from kernelkit.predict.report import Report
+from kernelkit.predict.store import Store
+from kernelkit.predict.work import Run, Task, work
 from kernelkit.reader import ReaderPool
-from kernelkit.recipe import EnsembleRecipe, Recipe
-from kernelkit.slide import Slide
+from kernelkit.recipe import Recipe
 
 __all__ = ["Prediction", "load_models", "predict"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +40,18 @@ class Prediction:
         The checked CSV file.
     report
         What happened to each image, in the submission's order.
-    images, masks
-        Image file and finished mask file of each image that was predicted.
+    images
+        The image file of each image that has a mask.
+    masks
+        The submitted mask of each, read from the store when it is asked for.
     disagreement
-        A picture of where the members differ, a PNG, of each image that was predicted, where the
-        recipe asks for it.
+        A PNG of where the members differ, for each image that has one.
     """
 
     submission: Path
-    report: RunReport
+    report: Report
     images: dict[str, Path]
-    masks: dict[str, Path]
+    masks: Mapping[str, BitMask]
     disagreement: dict[str, Path]
 
 
@@ -82,186 +81,56 @@ def predict(
     strict: bool = False,
     deadline: Deadline | None = None,
 ) -> Prediction:
-    """Predict every image of a competition and write `submission.csv` and `report.json`.
+    """Predict every image of a competition, and write `submission.csv` and `report.json`.
 
     Parameters
     ----------
     models
-        A `MegaModel` for each ensemble of the recipe, by its name, as `load_models` gives them.
+        One `MegaModel` per ensemble of the recipe, by its name, as `load_models` gives them.
     output
-        Folder for the submission, the report and the finished masks, which a later run reuses.
+        A folder for the submission, the report and the store, which a later run reuses.
     workers
-        Reader processes; 0 reads in this process. The submission is the same, byte for byte.
+        Reader processes. With 0, this process reads. The submission is the same, byte for byte.
     limit
-        Predict only the first images, to try things out; the others get the fallback row.
+        Predict only the first images, to try things out. The others get the fallback row.
     strict
-        Raise at the end, with the submission written, where any image has only the fallback row.
+        Raise at the end, with the submission written, if any image has only the fallback row.
 
     Raises
     ------
+    OutputError
+        The output folder cannot be written to.
+    RecipeError
+        Recipe, models and images contradict each other, so that no image could be predicted.
     SubmissionError
-        The output folder cannot be written to; no image at all could be predicted; or, with
-        `strict`, any image has only its fallback row.
+        No image at all could be predicted. With `strict`, any image has only its fallback row.
     """
     output = Path(output)
     _check_writable(output)
-    for ensemble in recipe.ensembles:
-        check_steps(ensemble.postprocess, models[ensemble.name].classes)
-    submission = Submission(competition.ids, recipe.competition)
-    done = Prediction(output / "submission.csv", RunReport(), {}, {}, {})
-    with ReaderPool(workers, kind="process") as readers:
-        run = _Run(
-            competition,
-            recipe,
-            models,
-            MaskStore(output / "masks"),
-            readers,
-            deadline or Deadline(recipe.hours),
-            limit,
-        )
-        # the image after this one is made ready before this one is predicted
-        for image, following in _with_next(map(run.prepare, count(), competition.ids)):
-            report = image.report
-            done.report.images.append(report)
-            if image.tiles and following and following.tiles:
-                image.tiles.then(following.tiles)
-            with closing(image):
-                try:
-                    submission.set(report.image, run.finish(image, done))
-                except Exception as error:  # whatever it was, it may cost no other image its row
-                    report.status, report.note = "fallback", as_sentence(error)
-                    print(f"{report.image}: fallback row, because: {report.note}", flush=True)
-    submission.write(done.submission)
-    _check_what_was_written(done, competition, recipe)
+    findings = preflight(competition, recipe, models, output)
+    if findings:
+        _log.warning("%s", findings_table(findings))
+    refuse_errors(findings, recipe)
+    store = Store(output / "masks")
+    report = Report(recipe.name, recipe.fingerprint, _device(models))
+    report.notes += map(str, findings)
+
+    run = Run(
+        recipe,
+        models,
+        store,
+        ReaderPool(workers, kind="process"),
+        deadline or Deadline(recipe.hours),
+    )
+    with closing(run):
+        report.images += work(_tasks(competition, limit), run)
+    report.notes += [note for model in models.values() for note in model.notes]
+
+    hand_in(report, competition, recipe, store, output / "submission.csv")
+    report.save(output / "report.json")
+    done = _prediction(report, competition, recipe, store, output)
     _judge(done, strict)
     return done
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """An image file, what belongs to it, and its mask if an earlier run finished it, else tiles."""
-
-    path: Path
-    mask_path: Path
-    ensemble: EnsembleRecipe
-    model: MegaModel
-    work: BitMask | ImageTiles
-
-
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """One image of the competition, ready to be predicted, or the reason why it cannot be."""
-
-    report: ImageReport
-    opened: _Opened | Exception
-
-    @property
-    def tiles(self) -> ImageTiles | None:
-        """What is to be read, if anything."""
-        work = self.opened.work if isinstance(self.opened, _Opened) else None
-        return work if isinstance(work, ImageTiles) else None
-
-    def close(self) -> None:
-        """Give up the file, and what was read ahead of it."""
-        if self.tiles is not None:
-            self.tiles.close()
-            self.tiles.slide.close()
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What all images of a run have in common, and the steps of each."""
-
-    competition: CompetitionFolder
-    recipe: Recipe
-    models: Mapping[str, MegaModel]
-    store: MaskStore
-    readers: ReaderPool
-    deadline: Deadline
-    limit: int | None
-
-    def prepare(self, number: int, image_id: str) -> _Image:
-        """Open an image and choose its ensemble and tiles; whatever fails is kept for later."""
-        report = ImageReport(image_id)
-        start = time.perf_counter()
-        try:
-            opened: _Opened | Exception = self._open(number, report)
-        except Exception as error:
-            opened = error
-        report.seconds = time.perf_counter() - start
-        return _Image(report, opened)
-
-    def _open(self, number: int, report: ImageReport) -> _Opened:
-        if self.limit is not None and number >= self.limit:
-            raise SubmissionError(f"left out, since only {self.limit} image(s) were asked for")
-        if report.image not in self.competition.files:
-            raise SubmissionError(f"no image file of this id is in {self.competition.folder}")
-        path = self.competition.files[report.image]
-        with ExitStack() as opened:
-            slide = opened.enter_context(Slide(path))
-            report.layout, report.height, report.width = slide.layout, slide.height, slide.width
-            ensemble = self.recipe.ensemble_for(slide.bands, str(slide.dtype))
-            report.ensemble = ensemble.name
-            model = self.models[ensemble.name]
-            mask_path = self.store.path(
-                report.image, path, self.recipe.fingerprint, model.fingerprint
-            )
-            mask = self.store.load(mask_path)
-            if mask is not None:
-                report.status = "kept"
-                return _Opened(path, mask_path, ensemble, model, mask)
-            if self.deadline.is_over:
-                raise DeadlineError("the session's time was over before this image was begun")
-            tiles = ImageTiles(slide, self.recipe, self.readers)
-            opened.pop_all()  # now the image closes it
-            return _Opened(path, mask_path, ensemble, model, tiles)
-
-    def finish(self, image: _Image, done: Prediction) -> BitMask:
-        """Return an image's mask, kept or predicted now, and note its files in `done`."""
-        opened, report = image.opened, image.report
-        if isinstance(opened, Exception):
-            raise opened
-        start = time.perf_counter()
-        doubts = self.store.picture_path(opened.mask_path)
-        mask = opened.work
-        if isinstance(mask, ImageTiles):
-            found = predict_image(
-                mask,
-                self.recipe,
-                opened.ensemble,
-                opened.model,
-                deadline=self.deadline,
-                report=report,
-            )
-            mask = _only_class(found.masks, self.recipe)
-            if found.disagreement is not None:
-                save_disagreement(doubts, found.disagreement)
-            self.store.save(opened.mask_path, mask)
-        report.area = mask.area
-        report.seconds += time.perf_counter() - start
-        done.images[report.image], done.masks[report.image] = opened.path, opened.mask_path
-        if doubts.is_file():
-            done.disagreement[report.image] = doubts
-        return mask
-
-
-def _with_next[T](items: Iterable[T]) -> Iterator[tuple[T, T | None]]:
-    """Pass on each item once the one after it is made, together with that; None after the last."""
-    iterator = iter(items)
-    item = next(iterator, None)
-    while item is not None:
-        following = next(iterator, None)
-        yield item, following
-        item = following
-
-
-def _only_class(masks: Sequence[BitMask], recipe: Recipe) -> BitMask:
-    if len(masks) != 1:
-        raise RecipeError(
-            f"{recipe.name}: the models answer with {len(masks)} classes, but the submission has "
-            "one row an image; use models of one class."
-        )
-    return masks[0]
 
 
 def _check_writable(output: Path) -> None:
@@ -271,35 +140,52 @@ def _check_writable(output: Path) -> None:
         with tempfile.TemporaryFile(dir=output):
             pass
     except OSError as error:
-        raise SubmissionError(
-            f"{output}: the output folder cannot be written to ({error.strerror}); choose another."
+        raise OutputError(
+            f"{output}: the output folder cannot be written to ({error.strerror}). Choose another"
         ) from error
 
 
-def _check_what_was_written(
-    done: Prediction, competition: CompetitionFolder, recipe: Recipe
-) -> None:
-    sizes = {
-        report.image: (report.height, report.width)
-        for report in done.report.images
-        if not report.is_fallback
-    }
-    check_submission(done.submission, competition.ids, sizes, recipe.competition)
-    with open_atomically(done.submission.with_name("report.json")) as file:
-        json.dump(done.report.as_json(), file, indent=2)
+def _tasks(competition: CompetitionFolder, limit: int | None) -> Iterator[Task]:
+    for number, image_id in enumerate(competition.ids):
+        path = competition.files.get(image_id, competition.folder)
+        left_out = ""
+        if limit is not None and number >= limit:
+            left_out = f"left out, since only {limit} image(s) were asked for"
+        elif image_id not in competition.files:
+            left_out = f"no image file of this id is in {competition.folder}"
+        yield Task(image_id, path, left_out)
+
+
+def _device(models: Mapping[str, MegaModel]) -> str:
+    return ", ".join(dict.fromkeys(device_name(model.device) for model in models.values()))
+
+
+def _prediction(
+    report: Report, competition: CompetitionFolder, recipe: Recipe, store: Store, output: Path
+) -> Prediction:
+    """What the run leaves behind, with the files of each image that has a mask."""
+    done = [image for image in report.images if not image.is_fallback]
+    pictures = {image.image: store.entry_named(image.stored).picture_path for image in done}
+    return Prediction(
+        submission=output / "submission.csv",
+        report=report,
+        images={image.image: competition.files[image.image] for image in done},
+        masks=FinishedMasks(report, recipe, store),
+        disagreement={name: path for name, path in pictures.items() if path.is_file()},
+    )
 
 
 def _judge(done: Prediction, strict: bool) -> None:
-    """Fail where the submission is valid but worth nothing, or not what `strict` asks for."""
+    """Fail if the submission is valid but worth nothing, or not what `strict` asks for."""
     fallbacks = done.report.fallbacks
     if not done.masks:
         raise SubmissionError(
-            f"{done.submission}: not one image could be predicted, so every row is the fallback; "
-            f"the first one's reason: {fallbacks[0].note}."
+            f"{done.submission}: not one image could be predicted, so every row is the fallback. "
+            f"The first one's reason: {fallbacks[0].notes[-1]}"
         )
     if strict and fallbacks:
         names = ", ".join(report.image for report in fallbacks)
         raise SubmissionError(
-            f"{done.submission}: {len(fallbacks)} image(s) have only the fallback row ({names}); "
-            "the report says why, and strict = False accepts it."
+            f"{done.submission}: {len(fallbacks)} image(s) have only the fallback row ({names}). "
+            "The report says why, and strict = False accepts it"
         )

@@ -1,7 +1,7 @@
 """Where the notebook runs: at home, in a Kaggle session, or in the hidden rerun that is scored.
 
-In the hidden rerun nobody can look, so what was meant for trying things out is ignored there: the
-limit of images is lifted, and `strict` is off, since a notebook that fails has no score at all.
+In the hidden rerun nobody can look. What is meant for trying things out is ignored there: the limit
+of images is lifted, and `strict` is off. A notebook that fails has no score at all.
 """
 
 import os
@@ -37,7 +37,7 @@ class Session:
         return cls(on_kaggle=is_rerun or "KAGGLE_KERNEL_RUN_TYPE" in environment, is_rerun=is_rerun)
 
     def limit(self, images: int) -> int | None:
-        """How many images to predict at most: none but `images` when trying, all in the rerun."""
+        """How many images to predict at most. None means all, as in the rerun."""
         return None if self.is_rerun or images <= 0 else images
 
     def strict(self, wanted: bool) -> bool:
@@ -50,15 +50,15 @@ class Session:
         Raises
         ------
         DeviceError
-            On Kaggle without a GPU, unless `allow_cpu`: nine hours would not do, and the error
-            comes in the first cell rather than at their end.
+            The session is on Kaggle and has no GPU. Nine hours would not do without one, unless
+            `allow_cpu` says so.
         """
         if torch.cuda.is_available():
             return torch.device("cuda")
         if self.on_kaggle and not allow_cpu:
             raise DeviceError(
-                "This Kaggle session has no GPU; switch the accelerator on in the notebook's "
-                "settings, or set allow_cpu = True to go on without."
+                "this Kaggle session has no GPU. Switch the accelerator on in the notebook's "
+                "settings, or set allow_cpu = True to go on without one"
             )
         return torch.device("cpu")
 

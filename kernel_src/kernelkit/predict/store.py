@@ -1,23 +1,91 @@
-"""Finished masks on disk, so that an interrupted run goes on where it was.
+"""The store: where the two halves of a run meet. Work puts masks in, hand in takes them out.
 
-A mask is kept under a key of the image, the recipe and the weights: any of them changed, and it is
-predicted anew.
+An interrupted run goes on where it was. An entry is found under a key of all that its bytes depend
+on. That is the image's whole content, the recipe's part before the store, the weights, and the
+versions. If one of them changes, the image is predicted again.
 """
 
 import hashlib
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from kernelkit.errors import KernelKitError
-from kernelkit.files import replace_atomically
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as validated
+
+from kernelkit.errors import MaskError
+from kernelkit.files import file_sha256, open_atomically, replace_atomically
 from kernelkit.mask import BitMask
+from kernelkit.predict.report import ImageReport
 
-__all__ = ["MaskStore"]
-
-_PROBE_BYTES = 1 << 20
+__all__ = ["Entry", "Store", "Stored"]
 
 
-class MaskStore:
-    """A folder of finished masks, one file an image.
+@validated
+class _Label:
+    """What stands beside a mask: how its file is recognised, and the report that belongs to it."""
+
+    sha256: str
+    report: ImageReport
+
+
+_LABEL = TypeAdapter(_Label)
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A finished mask, and what happened when it was made."""
+
+    mask: BitMask
+    report: ImageReport
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The files of one image in the store.
+
+    Attributes
+    ----------
+    mask_path
+        The mask. Its label lies beside it and is written last.
+    """
+
+    mask_path: Path
+
+    @property
+    def label_path(self) -> Path:
+        """Where the mask's checksum and report stand."""
+        return self.mask_path.with_suffix(".json")
+
+    @property
+    def picture_path(self) -> Path:
+        """Where the picture of the members' disagreement lies, if there is one."""
+        return self.mask_path.with_suffix(".png")
+
+    def load(self) -> Stored | None:
+        """The mask and its report, or None if there is none or a file of it is damaged."""
+        try:
+            label = _LABEL.validate_json(self.label_path.read_bytes())
+            if file_sha256(self.mask_path) != label.sha256:
+                return None
+            mask = BitMask.load(self.mask_path)
+        except (OSError, ValidationError, MaskError):
+            return None
+        is_whole = mask.shape == (label.report.height, label.report.width)
+        return Stored(mask, label.report) if is_whole else None
+
+    def save(self, mask: BitMask, report: ImageReport) -> None:
+        """Write the mask, then its label: an entry is there once its label is."""
+        with replace_atomically(self.mask_path) as unfinished:
+            mask.save(unfinished)
+        label = _Label(file_sha256(self.mask_path), report)
+        with open_atomically(self.label_path) as file:
+            file.write(_LABEL.dump_json(label).decode())
+
+
+class Store:
+    """A folder of finished masks, one entry per image and key.
 
     Parameters
     ----------
@@ -28,38 +96,30 @@ class MaskStore:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def path(self, image_id: str, image: Path, *fingerprints: str) -> Path:
-        """Where the mask of `image` lies when made under `fingerprints` of recipe and weights."""
-        key = hashlib.sha256(_image_identity(image))
-        for fingerprint in fingerprints:
-            key.update(fingerprint.encode())
-        # an id may hold anything, a file name may not
-        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in image_id)
-        return self.folder / f"{name}-{key.hexdigest()[:16]}.mask"
+    def entry(self, image_id: str, *parts: str) -> Entry:
+        """The entry of an image made under `parts`: hashes of all that its mask depends on."""
+        key = _sha256("\n".join(parts))[:32]
+        return Entry(self.folder / f"{_file_name(image_id)}-{key}.mask")
 
-    def picture_path(self, path: Path) -> Path:
-        """Where a picture lies that belongs to the mask at `path`."""
-        return path.with_suffix(".png")
+    def entry_named(self, name: str) -> Entry:
+        """The entry whose mask has this file name, as a report states it."""
+        return Entry(self.folder / name)
 
-    def load(self, path: Path) -> BitMask | None:
-        """The mask at `path`, or None where there is none or the file is damaged."""
-        if not path.is_file():
-            return None
-        try:
-            return BitMask.load(path)
-        except (KernelKitError, OSError, ValueError):
-            return None
-
-    def save(self, path: Path, mask: BitMask) -> None:
-        """Write a mask; the file appears only once it is complete."""
-        with replace_atomically(path) as unfinished:
-            mask.save(unfinished)
+    def has_any(self, image_id: str) -> bool:
+        """Whether there is an entry of this image, under whatever key."""
+        return any(self.folder.glob(f"{_file_name(image_id)}-*.json"))
 
 
-def _image_identity(image: Path) -> bytes:
-    """Size, first and last megabyte: reading gigabytes only to name them would cost minutes."""
-    size = image.stat().st_size
-    with image.open("rb") as file:
-        start = file.read(_PROBE_BYTES)
-        file.seek(max(0, size - _PROBE_BYTES))
-        return f"{size}:".encode() + start + file.read(_PROBE_BYTES)
+def _file_name(image_id: str) -> str:
+    """A name of the image for files: an id may hold anything, a file name may not.
+
+    Ids that lose a character, or are long, get a hash, so that no two share a name.
+    """
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", image_id)[:_LONGEST_NAME]
+    if name == image_id:
+        return name
+    return f"{name}-{_sha256(image_id)[:8]}"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

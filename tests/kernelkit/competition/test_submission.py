@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernelkit.competition import Submission, check_submission
-from kernelkit.errors import SubmissionError
+from kernelkit.competition import Submission, check_submission, read_submission
+from kernelkit.errors import OutputError, SubmissionError
 from kernelkit.mask import BitMask
 from kernelkit.recipe import Competition, RLEConvention
 
-SETTINGS = Competition(slug="a-competition")
+COMPETITION = Competition(slug="a-competition")
 
 
 def corner_mask() -> BitMask:
@@ -22,8 +22,8 @@ def corner_mask() -> BitMask:
 
 def test_an_id_without_a_mask_keeps_the_fallback_row(tmp_path: Path) -> None:
     """Every id has its row, in the order given, whether or not it was predicted."""
-    settings = Competition(slug="a-competition", rle=RLEConvention(empty="1 0"))
-    submission = Submission(["b", "a"], settings)
+    competition = Competition(slug="a-competition", rle=RLEConvention(empty="1 0"))
+    submission = Submission(["b", "a"], competition)
     submission.set("a", corner_mask())
     path = submission.write(tmp_path / "submission.csv")
     assert path.read_text() == "id,predicted\nb,1 0\na,1 1 35 1\n"
@@ -31,11 +31,11 @@ def test_an_id_without_a_mask_keeps_the_fallback_row(tmp_path: Path) -> None:
 
 def test_what_is_written_is_read_back_as_it_was(tmp_path: Path) -> None:
     """A mask that touches the first and the last pixel survives the file."""
-    submission = Submission(["a"], SETTINGS)
+    submission = Submission(["a"], COMPETITION)
     submission.set("a", corner_mask())
     path = submission.write(tmp_path / "submission.csv")
-    masks = check_submission(path, ["a"], {"a": (5, 7)}, SETTINGS)
-    assert masks == {"a": corner_mask()}
+    masks = read_submission(path, ["a"], {"a": (5, 7)}, COMPETITION)
+    assert dict(masks) == {"a": corner_mask()}
 
 
 @settings(max_examples=50, deadline=None)
@@ -45,7 +45,7 @@ def test_pandas_reads_the_ids_that_were_written(
 ) -> None:
     """Commas, quotes and accents in an id are written as CSV wants them."""
     path = tmp_path_factory.mktemp("csv") / "submission.csv"
-    Submission(ids, SETTINGS).write(path)
+    Submission(ids, COMPETITION).write(path)
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     assert list(table["id"]) == ids
 
@@ -53,7 +53,7 @@ def test_pandas_reads_the_ids_that_were_written(
 def test_an_id_that_the_sample_lacks_can_have_no_row() -> None:
     """Setting the mask of an unknown id is an error that names it."""
     with pytest.raises(SubmissionError, match="^x: the sample submission has no such id"):
-        Submission(["a"], SETTINGS).set("x", corner_mask())
+        Submission(["a"], COMPETITION).set("x", corner_mask())
 
 
 @pytest.mark.parametrize(
@@ -77,20 +77,20 @@ def test_a_submission_that_would_be_refused_is_refused_here(
     path = tmp_path / "submission.csv"
     path.write_text(text)
     with pytest.raises(SubmissionError, match=wanted):
-        check_submission(path, ["a", "b"], {"a": (5, 7), "b": (5, 7)}, SETTINGS)
+        check_submission(path, ["a", "b"], {"a": (5, 7), "b": (5, 7)}, COMPETITION)
 
 
 def test_a_missing_submission_is_named(tmp_path: Path) -> None:
     """A notebook that wrote nothing is found out."""
     with pytest.raises(SubmissionError, match="there is no such file"):
-        check_submission(tmp_path / "submission.csv", ["a"], {}, SETTINGS)
+        check_submission(tmp_path / "submission.csv", ["a"], {}, COMPETITION)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     """The submission of an earlier run survives an error in the middle of writing a new one."""
-    path = Submission(["a"], SETTINGS).write(tmp_path / "submission.csv")
+    path = Submission(["a"], COMPETITION).write(tmp_path / "submission.csv")
     before = path.read_text()
-    broken = Submission(["a"], SETTINGS)
+    broken = Submission(["a"], COMPETITION)
     broken.rows["a"] = "\udc80"  # cannot be encoded
     with pytest.raises(UnicodeEncodeError):
         broken.write(path)
@@ -101,5 +101,5 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 def test_an_output_path_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     """A file where the folder should be is named as the reason."""
     (tmp_path / "file").touch()
-    with pytest.raises(SubmissionError, match="cannot be written"):
-        Submission(["a"], SETTINGS).write(tmp_path / "file" / "submission.csv")
+    with pytest.raises(OutputError, match="cannot be written"):
+        Submission(["a"], COMPETITION).write(tmp_path / "file" / "submission.csv")

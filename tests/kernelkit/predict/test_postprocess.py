@@ -57,7 +57,7 @@ def test_more_rows_than_are_counted_at_once_vote() -> None:
 
 @pytest.mark.parametrize(("n", "at_least"), [(1, 0), (3, 4), (0, 0), (0, 1)])
 def test_impossible_votes_are_refused(n: int, at_least: int) -> None:
-    """All but one of one mask would turn every pixel on: 0 votes are refused, as are too many."""
+    """All but one of one mask would turn every pixel on. So 0 votes are refused, and too many."""
     with pytest.raises(MaskError, match=f"at least {at_least} of {n} masks"):
         postprocess.vote([BitMask.zeros(2, 2)] * n, at_least)
 
@@ -118,8 +118,8 @@ def test_every_step_can_be_listed() -> None:
     } == set(postprocess.STEPS)
 
 
-def test_a_list_has_a_value_a_class() -> None:
-    """Clouds' minimum areas differ by class: the mask of class number i gets value number i."""
+def test_a_list_has_a_value_per_class() -> None:
+    """Clouds' minimum areas differ by class. The mask of class number i gets value number i."""
     recipe = steps({"remove_small": {"min_area": [30, 10], "keep": ">"}})
     mask = BitMask.from_array(squares(6, 4))
     assert postprocess.apply_steps(mask, recipe, label=0).area == 36
@@ -129,24 +129,24 @@ def test_a_list_has_a_value_a_class() -> None:
 @pytest.mark.parametrize(
     ("written", "complaint"),
     [
-        ("remove_smal", "no step 'remove_smal'; did you mean remove_small"),
+        ("remove_smal", r"no step 'remove_smal'\. Did you mean remove_small\?"),
         ("apply_steps", "There are remove_small, fill_holes"),
         (
             "remove_small",
-            "required keyword-only argument: 'min_area'; its settings are min_area",
+            r"required keyword-only argument: 'min_area'\. It takes min_area",
         ),
         ({"fill_holes": {"area": 3}}, "unexpected keyword argument 'area'"),
         ({"remove_small": {"min_area": [1, 2]}}, "min_area has 2 values"),
     ],
 )
 def test_a_wrong_step_is_refused_before_any_model_runs(written: object, complaint: str) -> None:
-    """A misspelt step or setting, or too few values, is one sentence that names the right ones."""
+    """A misspelt step or argument, or too few values, is a message that names the right ones."""
     with pytest.raises(RecipeError, match=complaint):
         postprocess.check_steps(steps(written), classes=3)
 
 
 def test_right_steps_pass_the_check() -> None:
-    """A recipe whose lists have a value for every class is accepted."""
+    """A recipe whose lists have a value for each class is accepted."""
     postprocess.check_steps(
         steps({"remove_small": {"min_area": [1, 2, 3]}}, "fill_holes"), classes=3
     )

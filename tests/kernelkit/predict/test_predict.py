@@ -1,4 +1,5 @@
 import itertools
+import os
 import pickle
 import shutil
 import signal
@@ -11,16 +12,18 @@ import numpy as np
 import pytest
 import yaml
 
-from kernelkit.competition import CompetitionFolder, check_submission
+from kernelkit.competition import CompetitionFolder, read_submission
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import CheckpointError, RecipeError, SubmissionError
+from kernelkit.errors import CheckpointError, OutputError, RecipeError, SubmissionError
 from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.deadline import Deadline
+from kernelkit.predict.image import ImageTiles
 from kernelkit.reader import ReaderPool
 from kernelkit.reader.workers import PieceResult, PieceTask
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 from tests.made.competition import NETWORK, RECIPE, write_competition, write_models
+from tests.made.layouts import spoil_block
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +82,8 @@ def test_stitched_tiles_equal_the_image_seen_at_once(
     wanted = (
         models["one"].predict(pixels).probabilities[0, 0].cpu().numpy()[: size[0], : size[1]] > 0.5
     )
-    masks = check_submission(done.submission, ["a", "b", "c"], {"a": size}, recipe.competition)
-    assert np.array_equal(masks["a"].to_array().astype(bool), wanted)
+    rows = read_submission(done.submission, ["a", "b", "c"], {"a": size}, recipe.competition)
+    assert np.array_equal(dict(rows)["a"].to_array().astype(bool), wanted)
 
 
 def spoil_by_truncation(path: Path) -> None:
@@ -103,8 +106,9 @@ def test_a_bad_image_costs_only_its_own_row(
     assert rows == [good[0], good[1], "b,", good[3]]
     assert statuses(done) == {"a": "predicted", "b": "fallback", "c": "predicted"}
     (fallback,) = done.report.fallbacks
-    assert "b" in fallback.note
-    assert "\n" not in fallback.note
+    (reason,) = fallback.notes
+    assert "b" in reason
+    assert "\n" not in reason
 
 
 def test_strict_fails_after_the_submission_is_written(
@@ -121,22 +125,97 @@ def test_a_run_that_predicted_nothing_says_so(
     folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
 ) -> None:
     """A submission of nothing but fallback rows is no success, strict or not."""
-    shutil.rmtree(folder / "test")
     with pytest.raises(SubmissionError, match="not one image could be predicted"):
-        run(folder, recipe, models, tmp_path / "out")
+        run(folder, recipe, models, tmp_path / "out", deadline=Deadline(0, reserve=1))
+    assert (tmp_path / "out/submission.csv").read_text().count("\n") == 4
 
 
 def test_an_interrupted_run_goes_on_where_it_was(
     folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
 ) -> None:
-    """Finished masks are kept; another recipe does not use them."""
+    """Finished masks are kept. Another recipe does not use them."""
     first = run(folder, recipe, models, tmp_path / "out")
-    first.masks["b"].unlink()
+    next((tmp_path / "out/masks").glob("b-*.mask")).unlink()
     second = run(folder, recipe, models, tmp_path / "out")
     assert statuses(second) == {"a": "kept", "b": "predicted", "c": "kept"}
     assert second.submission.read_bytes() == first.submission.read_bytes()
     other = run(folder, recipe.override(batch=2), models, tmp_path / "out")
     assert set(statuses(other).values()) == {"predicted"}
+
+
+def test_another_minimum_area_needs_no_model(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """Postprocessing reads the store: a changed step keeps the masks and changes the rows."""
+    first = run(folder, recipe, models, tmp_path / "out")
+    steps = [{"remove_small": {"min_area": 40}}]
+    ensemble = recipe.ensembles[0].model_dump() | {"postprocess": steps}
+    second = run(folder, recipe.override(ensembles=[ensemble]), models, tmp_path / "out")
+    assert set(statuses(second).values()) == {"kept"}
+    assert second.masks["a"] == first.masks["a"].remove_small(40)
+    areas = {image.image: image.area for image in second.report.images}
+    assert areas["a"] == second.masks["a"].area < first.masks["a"].area
+
+
+def test_another_image_of_the_same_name_and_size_is_predicted(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """A file that changed in a single byte in its middle has a mask of its own."""
+    run(folder, recipe, models, tmp_path / "out")
+    path = folder / "test/c.tiff"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x55
+    path.write_bytes(content)
+    second = run(folder, recipe, models, tmp_path / "out")
+    assert statuses(second) == {"a": "kept", "b": "kept", "c": "predicted"}
+
+
+def test_notes_survive_a_second_run(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """What is said of a damaged image is said again when its mask is kept."""
+    spoil_block(folder / "test/a.tiff", 0, 0)
+    first = run(folder, recipe, models, tmp_path / "out")
+    second = run(folder, recipe, models, tmp_path / "out")
+    assert statuses(second)["a"] == "kept"
+    notes = second.report.images[0].notes
+    assert notes == first.report.images[0].notes
+    assert any("undecodable blocks" in note for note in notes)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_trusted(
+    folder: Path,
+    recipe: Recipe,
+    models: dict[str, MegaModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its row is the fallback, and no mask of it is kept."""
+    finish = ImageTiles.batches
+
+    def overwriting(tiles: ImageTiles) -> Any:
+        yield from finish(tiles)
+        if tiles.slide.name.startswith("c"):
+            os.utime(folder / "test/c.tiff", ns=(1, 1))
+
+    monkeypatch.setattr(ImageTiles, "batches", overwriting)
+    done = run(folder, recipe, models, tmp_path / "out")
+    assert statuses(done) == {"a": "predicted", "b": "predicted", "c": "fallback"}
+    assert "was changed while it was read" in done.report.fallbacks[0].notes[-1]
+    assert not list((tmp_path / "out/masks").glob("c-*"))
+
+
+def test_models_that_do_not_fit_the_rows_are_found_first(
+    folder: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    """Missing models, and models of two classes, are errors before any tile is read."""
+    with pytest.raises(RecipeError, match="one: no models are loaded for it"):
+        run(folder, recipe, {}, tmp_path / "out")
+    network = NETWORK | {"classes": 2}
+    two = load_models(recipe, write_models(tmp_path / "models", network))
+    with pytest.raises(RecipeError, match="answer with 2 classes"):
+        run(folder, recipe, two, tmp_path / "out")
+    assert not (tmp_path / "out/submission.csv").exists()
 
 
 def test_a_limit_leaves_fallback_rows_for_the_rest(
@@ -155,7 +234,7 @@ def test_images_after_the_deadline_get_their_fallback(
     deadline = Deadline(1, reserve=0, clock=lambda: next(seconds))
     done = run(folder, recipe, models, tmp_path / "out", deadline=deadline)
     assert statuses(done) == {"a": "predicted", "b": "fallback", "c": "fallback"}
-    assert "time was over" in done.report.fallbacks[0].note
+    assert "time was over" in done.report.fallbacks[0].notes[-1]
 
 
 def test_disagreement_is_drawn_on_request(
@@ -208,7 +287,7 @@ def test_a_killed_reader_changes_nothing_but_the_report(
     wanted = run(folder, recipe, models, tmp_path / "undisturbed")
     assert set(statuses(done).values()) == {"predicted"}
     assert done.submission.read_bytes() == wanted.submission.read_bytes()
-    assert any("went on without reader processes" in image.note for image in done.report.images)
+    assert any("went on without reader" in note for i in done.report.images for note in i.notes)
 
 
 def test_a_misspelt_postprocess_step_is_found_first(
@@ -225,7 +304,7 @@ def test_an_output_folder_that_cannot_be_written_is_found_first(
 ) -> None:
     """The error comes before any model is asked, in one sentence."""
     (tmp_path / "file").touch()
-    with pytest.raises(SubmissionError, match="the output folder cannot be written to"):
+    with pytest.raises(OutputError, match="the output folder cannot be written to"):
         run(folder, recipe, {}, tmp_path / "file/out")
 
 

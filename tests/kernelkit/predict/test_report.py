@@ -1,8 +1,12 @@
 import contextlib
 import math
 import time
+from pathlib import Path
 
-from kernelkit.predict.report import ImageReport, RunReport, Stopwatch
+import pytest
+
+from kernelkit.errors import OutputError
+from kernelkit.predict.report import ImageReport, Report, Stopwatch
 
 
 def test_a_stopwatch_adds_up_the_seconds_of_a_phase() -> None:
@@ -18,11 +22,11 @@ def test_a_stopwatch_adds_up_the_seconds_of_a_phase() -> None:
 
 def test_the_steady_speed_counts_only_what_this_run_predicted() -> None:
     """An image kept from an earlier run, or given up, says nothing about speed."""
-    report = RunReport(
-        [
+    report = Report(
+        images=[
             ImageReport("a", height=1000, width=2000, seconds=4),
             ImageReport("b", height=9000, width=9000, seconds=0.1, status="kept"),
-            ImageReport("c", seconds=8, status="fallback", note="corrupt"),
+            ImageReport("c", seconds=8, status="fallback", notes=["corrupt"]),
         ]
     )
     assert report.megapixels_per_second == 0.5
@@ -33,4 +37,30 @@ def test_the_steady_speed_counts_only_what_this_run_predicted() -> None:
 
 def test_a_run_that_predicted_nothing_projects_nothing() -> None:
     """Without a speed there is no projection, and no division by zero."""
-    assert math.isnan(RunReport([]).projected_hours(100))
+    assert math.isnan(Report().projected_hours(100))
+
+
+def test_a_report_that_is_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
+    """Device, notes and each image's figures survive the file."""
+    image = ImageReport("a", height=10, width=20, seconds=1.5, notes=["one tile was bad"])
+    report = Report("hubmap", "0123", "a device", [image], ["smaller batches"])
+    report.save(tmp_path / "report.json")
+    assert Report.load(tmp_path / "report.json") == report
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (None, "there is no report to read"),
+        ("{", "this is no report of a run"),
+        ('{"images": [{"image": 1}]}', r"images\.0\.image is wrong"),
+    ],
+)
+def test_what_is_no_report_is_one_sentence(
+    tmp_path: Path, content: str | None, wanted: str
+) -> None:
+    """A missing, cut off or foreign file is named, with what is wrong in it."""
+    if content is not None:
+        (tmp_path / "report.json").write_text(content)
+    with pytest.raises(OutputError, match=wanted):
+        Report.load(tmp_path / "report.json")

@@ -4,51 +4,74 @@ import numpy as np
 import pytest
 
 from kernelkit.mask import BitMask
-from kernelkit.predict.store import MaskStore
+from kernelkit.predict.report import ImageReport
+from kernelkit.predict.store import Store
+
+MASK = BitMask.from_array(np.eye(70, dtype=bool))
+REPORT = ImageReport("a", height=70, width=70, notes=["one tile was bad"])
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Path:
-    path = tmp_path / "image.tiff"
-    path.write_bytes(b"pixels" * 1000)
-    return path
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "masks")
 
 
-def test_a_saved_mask_is_found_again(tmp_path: Path, image: Path) -> None:
-    """The same image, recipe and weights name the same file."""
-    mask = BitMask.from_array(np.eye(70, dtype=bool))
-    store = MaskStore(tmp_path / "masks")
-    path = store.path("a", image, "recipe", "weights")
-    assert store.load(path) is None
-    store.save(path, mask)
-    assert MaskStore(tmp_path / "masks").load(path) == mask
-    assert [file.name for file in (tmp_path / "masks").iterdir()] == [path.name]
+def test_a_saved_mask_is_found_again_with_its_report(store: Store) -> None:
+    """The same image and parts name the same entry, and what happened is told again."""
+    entry = store.entry("a", "content", "recipe", "weights")
+    assert entry.load() is None
+    assert not store.has_any("a")
+    entry.save(MASK, REPORT)
+    found = Store(store.folder).entry("a", "content", "recipe", "weights").load()
+    assert found is not None
+    assert (found.mask, found.report) == (MASK, REPORT)
+    assert store.has_any("a")
+    assert store.entry_named(entry.mask_path.name) == entry
 
 
-def test_another_image_recipe_or_weight_is_another_file(tmp_path: Path, image: Path) -> None:
+def test_another_image_content_recipe_or_weight_is_another_entry(store: Store) -> None:
     """A mask is never taken for one that something else made."""
-    store = MaskStore(tmp_path)
-    paths = {
-        store.path("a", image, "recipe", "weights"),
-        store.path("a", image, "other", "weights"),
-        store.path("a", image, "recipe", "other"),
+    entries = {
+        store.entry("a", "content", "recipe", "weights"),
+        store.entry("b", "content", "recipe", "weights"),
+        store.entry("a", "other", "recipe", "weights"),
+        store.entry("a", "content", "other", "weights"),
+        store.entry("a", "content", "recipe", "other"),
+        store.entry("a", "content", "recipeweights", ""),
     }
-    image.write_bytes(b"pixelz" * 1000)
-    paths.add(store.path("a", image, "recipe", "weights"))
-    assert len(paths) == 4
+    assert len(entries) == 6
 
 
-def test_a_damaged_mask_is_as_good_as_none(tmp_path: Path, image: Path) -> None:
-    """A file cut off in the middle means predicting anew, not failing."""
-    store = MaskStore(tmp_path / "masks")
-    path = store.path("a", image, "recipe", "weights")
-    store.save(path, BitMask.from_array(np.eye(70, dtype=bool)))
+@pytest.mark.parametrize("suffix", [".mask", ".json"])
+def test_a_damaged_entry_is_as_good_as_none(store: Store, suffix: str) -> None:
+    """A file that is cut off means that the image is predicted again, not that the run fails."""
+    entry = store.entry("a", "content")
+    entry.save(MASK, REPORT)
+    path = entry.mask_path.with_suffix(suffix)
     path.write_bytes(path.read_bytes()[:20])
-    assert store.load(path) is None
+    assert entry.load() is None
 
 
-def test_an_id_never_leaves_the_folder(tmp_path: Path, image: Path) -> None:
-    """An id with slashes and dots is a file name in the store, not a path out of it."""
-    store = MaskStore(tmp_path / "masks")
-    path = store.path("../../etc/passwd", image)
-    assert path.parent == tmp_path / "masks"
+def test_a_mask_of_another_image_is_as_good_as_none(store: Store) -> None:
+    """A whole mask that somebody copied over this one is not taken: its checksum differs."""
+    entry, other = store.entry("a", "content"), store.entry("b", "content")
+    entry.save(MASK, REPORT)
+    other.save(BitMask.zeros(70, 70), REPORT)
+    other.mask_path.replace(entry.mask_path)
+    assert entry.load() is None
+
+
+@pytest.mark.parametrize("image_id", ["../../etc/passwd", "a/b", "\udcff", "x" * 300, "é", "a*"])
+def test_an_id_never_leaves_the_folder(store: Store, image_id: str) -> None:
+    """Whatever an id holds, its entry is a file in the store."""
+    entry = store.entry(image_id, "content")
+    assert entry.mask_path.parent == store.folder
+    entry.save(MASK, REPORT)
+    assert entry.load() is not None
+    assert store.has_any(image_id)
+
+
+def test_ids_that_differ_in_a_special_character_have_entries_of_their_own(store: Store) -> None:
+    """Two ids that look alike as file names do not share a mask."""
+    assert store.entry("a/b", "content") != store.entry("a_b", "content")
+    assert store.entry("a/b", "content") != store.entry("a:b", "content")

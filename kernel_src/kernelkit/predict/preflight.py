@@ -1,0 +1,165 @@
+"""The preflight: what recipe, models, files and sample contradict each other in.
+
+All of it is found before the first tile. An error is what no image could survive, or what the
+competition would refuse. A warning costs only what it names.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernelkit.competition import CompetitionFolder
+from kernelkit.ensemble import MegaModel
+from kernelkit.errors import KernelKitError, RecipeError
+from kernelkit.predict.postprocess import check_steps
+from kernelkit.recipe import EnsembleRecipe, Recipe
+from kernelkit.slide import Slide
+
+__all__ = ["Finding", "findings_table", "preflight", "refuse_errors"]
+
+_COLOURS = 3
+# what one pixel of a packed mask takes in the store at most, and once more while it is written
+_BYTES_PER_PIXEL = 2 / 8
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One contradiction.
+
+    Attributes
+    ----------
+    subject
+        What it is about: an ensemble, an image, a folder.
+    message
+        What was found, and what to do.
+    is_error
+        Whether the run cannot end well with it.
+    """
+
+    subject: str
+    message: str
+    is_error: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.message}"
+
+
+def preflight(
+    competition: CompetitionFolder, recipe: Recipe, models: Mapping[str, MegaModel], output: Path
+) -> list[Finding]:
+    """Find what cannot be meant, errors first.
+
+    Parameters
+    ----------
+    models
+        One `MegaModel` per ensemble of the recipe, by its name.
+    output
+        Where the run is going to write.
+    """
+    findings = [
+        *(finding for ensemble in recipe.ensembles for finding in _models(ensemble, models)),
+        *_files(competition),
+        *_images(competition, recipe, output),
+    ]
+    return sorted(findings, key=lambda finding: not finding.is_error)
+
+
+def findings_table(findings: Sequence[Finding]) -> str:
+    """One line per finding, for people."""
+    kinds = ["error  " if finding.is_error else "warning" for finding in findings]
+    return "\n".join(f"{kind}  {finding}" for kind, finding in zip(kinds, findings, strict=True))
+
+
+def refuse_errors(findings: Sequence[Finding], recipe: Recipe) -> None:
+    """Raise `RecipeError` with every error among the findings."""
+    errors = [str(finding) for finding in findings if finding.is_error]
+    if errors:
+        raise RecipeError(f"{recipe.name}: {'. '.join(errors)}")
+
+
+def _models(ensemble: EnsembleRecipe, models: Mapping[str, MegaModel]) -> Iterator[Finding]:
+    """What an ensemble's recipe and its loaded models disagree in."""
+    name = ensemble.name
+    if name not in models:
+        yield Finding(name, "no models are loaded for it. Load them by load_models", True)
+        return
+    classes = models[name].classes
+    if classes != 1:
+        message = (
+            f"its models answer with {classes} classes, but the submission has one row per image. "
+            "Use models of one class"
+        )
+        yield Finding(name, message, True)
+    elif ensemble.activation == "softmax":
+        message = "a softmax over one class is 1 everywhere. Set its activation to sigmoid"
+        yield Finding(name, message, True)
+    if len(ensemble.thresholds) not in (1, classes):
+        message = f"it has {len(ensemble.thresholds)} thresholds for {classes} class(es)"
+        yield Finding(name, f"{message}. Give one for all, or one per class", True)
+    try:
+        check_steps(ensemble.postprocess, classes)
+    except KernelKitError as error:
+        yield Finding(name, str(error), True)
+
+
+def _files(competition: CompetitionFolder) -> Iterator[Finding]:
+    """Which ids have no file, and which files have no id."""
+    missing = [image_id for image_id in competition.ids if image_id not in competition.files]
+    if missing:
+        known = ", ".join(path.name for path in competition.unlisted[:_SHOWN]) or "no other file"
+        yield Finding(
+            str(competition.folder),
+            f"{len(missing)} of {len(competition.ids)} ids have no image file ({_some(missing)}). "
+            f"No id asks for: {known}. Correct 'images' and 'suffixes' in the recipe",
+            is_error=not competition.files,
+        )
+    elif competition.unlisted:
+        names = _some([path.name for path in competition.unlisted])
+        yield Finding(str(competition.folder), f"no id asks for {names}. They are not predicted")
+
+
+def _images(competition: CompetitionFolder, recipe: Recipe, output: Path) -> Iterator[Finding]:
+    """Which images no ensemble can look at, and whether the masks fit on the disk."""
+    refused = []
+    pixels = 0
+    for image_id, path in competition.files.items():
+        try:
+            with Slide(path) as slide:
+                pixels += slide.height * slide.width
+                _check_bands(slide, recipe)
+        except Exception as error:  # whatever it is, it costs this image only
+            refused.append(Finding(image_id, " ".join(str(error).split())))
+    if refused and len(refused) == len(competition.files):
+        first = refused[0]
+        message = f"no image can be predicted. The first, {first.subject}: {first.message}"
+        yield Finding(str(competition.folder), message, True)
+    else:
+        yield from refused
+    free, wanted = shutil.disk_usage(output).free, round(pixels * _BYTES_PER_PIXEL)
+    if free < wanted:
+        message = (
+            f"{free / 1e9:.2f} GB are free, and the masks may take {wanted / 1e9:.2f} GB. Make room"
+        )
+        yield Finding(str(output), message)
+
+
+def _check_bands(slide: Slide, recipe: Recipe) -> None:
+    ensemble = recipe.ensemble_for(slide.bands, str(slide.dtype))
+    if max(ensemble.input.bands) > slide.bands:
+        raise RecipeError(
+            f"the input of {ensemble.name} takes band {max(ensemble.input.bands)}, but the image "
+            f"has {slide.bands}. Correct 'bands', or the 'when' of the ensemble"
+        )
+    rule = recipe.foreground
+    if rule is not None and rule.rule == "saturation" and slide.bands < _COLOURS:
+        raise RecipeError(
+            f"the foreground rule 'saturation' needs {_COLOURS} colours, but the image has "
+            f"{slide.bands} band(s). Use the rule 'grey'"
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,205 @@
+"""Work, the first half of a run: each image becomes a mask in the store, and a report.
+
+What becomes of an image depends on its file, the recipe and the weights alone. Whatever fails costs
+only its own image.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+import kernelkit
+from kernelkit.ensemble import MegaModel
+from kernelkit.errors import DeadlineError, SlideError, as_sentence
+from kernelkit.files import file_sha256
+from kernelkit.predict.deadline import Deadline
+from kernelkit.predict.image import ImageTiles, predict_image
+from kernelkit.predict.pictures import save_disagreement
+from kernelkit.predict.report import ImageReport
+from kernelkit.predict.store import Entry, Store
+from kernelkit.reader import ReaderPool
+from kernelkit.recipe import EnsembleRecipe, Recipe
+from kernelkit.slide import Slide
+
+__all__ = ["Run", "Task", "work"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One image to be predicted.
+
+    Attributes
+    ----------
+    left_out
+        Why it is not to be predicted, as a sentence. Empty if it is.
+    """
+
+    image_id: str
+    path: Path
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the work on all images of a run has in common."""
+
+    recipe: Recipe
+    models: Mapping[str, MegaModel]
+    store: Store
+    readers: ReaderPool
+    deadline: Deadline
+    # one thread: a file's hash is needed late, and reading it warms the page cache
+    hashing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+
+    def close(self) -> None:
+        """End the readers and the thread that hashes files."""
+        self.readers.close()
+        self.hashing.shutdown(cancel_futures=True)
+
+
+def work(tasks: Iterable[Task], run: Run) -> Iterator[ImageReport]:
+    """Put the mask of each image into the store, and say what happened to it.
+
+    While one image is predicted, the readers go on to the next.
+    """
+    images = (_ImageWork(task, run) for task in tasks)
+    for image, following in _with_next(images):
+        if image.tiles and following and following.tiles:
+            image.tiles.then(following.tiles)
+        with closing(image):
+            image.finish()
+        yield image.report
+
+
+class _ImageWork:
+    """The work on one image: it is opened first, and finished when its turn comes.
+
+    Attributes
+    ----------
+    report
+        What happened so far.
+    tiles
+        What is to be read. None if the store has the mask, or if the image cannot be predicted.
+    """
+
+    def __init__(self, task: Task, run: Run) -> None:
+        self.report = ImageReport(task.image_id)
+        self.tiles: ImageTiles | None = None
+        self._path = task.path
+        self._run = run
+        if task.left_out:
+            self.report.fall_back(task.left_out)
+            return
+        with self._at_own_cost():
+            self._open()
+
+    def finish(self) -> None:
+        """Predict the image, if that is left to do, and put its mask into the store."""
+        if self.tiles is None:
+            return
+        run, report = self._run, self.report
+        with self._at_own_cost():
+            found = predict_image(
+                self.tiles,
+                run.recipe,
+                self._ensemble,
+                self._model,
+                deadline=run.deadline,
+                report=report,
+            )
+            if _state(self._path) != self._state:
+                raise SlideError(
+                    f"{self._path}: the file was changed while it was read. Leave it alone while "
+                    "a run lasts"
+                )
+            entry = self._entry()
+            if found.disagreement is not None:
+                try:
+                    save_disagreement(entry.picture_path, found.disagreement)
+                except Exception as error:  # a picture is no reason to lose the mask
+                    report.notes.append(f"no picture of the disagreement ({as_sentence(error)})")
+            report.stored = entry.mask_path.name
+            entry.save(found.masks[0], report)
+
+    def close(self) -> None:
+        """Give up the file, and what was read ahead of it."""
+        if self.tiles is not None:
+            self.tiles.close()
+
+    def _open(self) -> None:
+        """Open the image and choose its ensemble and tiles, or find its mask in the store."""
+        run, report = self._run, self.report
+        self._state = _state(self._path)
+        self._sha256: Future[str] = run.hashing.submit(file_sha256, self._path)
+        with ExitStack() as opened:
+            slide = opened.enter_context(Slide(self._path))
+            self._ensemble = run.recipe.ensemble_for(slide.bands, str(slide.dtype))
+            self._model = run.models[self._ensemble.name]
+            report.ensemble = self._ensemble.name
+            report.layout, report.height, report.width = slide.layout, slide.height, slide.width
+            if run.store.has_any(report.image) and (stored := self._entry().load()):
+                # the figures are those of the run that predicted it, but for the time
+                self.report = replace(
+                    stored.report, status="kept", seconds=0.0, waited=0.0, network=0.0
+                )
+                return
+            if run.deadline.is_over:
+                raise DeadlineError("the session's time was over before this image was begun")
+            self.tiles = ImageTiles(slide, run.recipe, run.readers)
+            opened.pop_all()  # now the tiles close it
+
+    def _entry(self) -> Entry:
+        """Where the mask belongs, under a key of all that it depends on."""
+        versions = f"kernelkit {kernelkit.__version__}, torch {torch.__version__}"
+        return self._run.store.entry(
+            self.report.image,
+            self._sha256.result(),
+            _recipe_part(self._run.recipe, self._ensemble),
+            self._model.fingerprint,
+            versions,
+        )
+
+    @contextmanager
+    def _at_own_cost(self) -> Iterator[None]:
+        """Count the seconds of a `with` block. An error in it costs this image, and no other."""
+        start = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self.report.fall_back(as_sentence(error))
+            _log.warning("%s: fallback row, because: %s", self.report.image, as_sentence(error))
+        finally:
+            self.report.seconds += time.perf_counter() - start
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """What changes if somebody writes to a file, or replaces it."""
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns, state.st_ino
+
+
+def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:
+    """What of a recipe decides on the mask in the store, beside what its models know."""
+    part = recipe.model_dump(
+        mode="json", include={"tiles", "foreground", "stitching", "batch", "disagreement"}
+    )
+    return json.dumps(part | {"thresholds": ensemble.thresholds}, sort_keys=True)
+
+
+def _with_next[T](items: Iterable[T]) -> Iterator[tuple[T, T | None]]:
+    """Pass on each item once the one after it is made, together with that. None ends the list."""
+    iterator = iter(items)
+    item = next(iterator, None)
+    while item is not None:
+        following = next(iterator, None)
+        yield item, following
+        item = following
