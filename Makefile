@@ -86,7 +86,7 @@ bench: $(BENCHED)  ## speed and memory beside the field's tools, one table a sub
 	@for subject in $(ONLY); do PYTHONPATH=kernel_src:. .venv-bench/bin/python benchmarks/bench_$$subject.py || exit 1; done
 
 clean:  ## remove all that was made, but for the environment
-	rm -rf build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # ---- the environment: first uv, then .venv from the hashed lock
 .tools/uv/bin/uv: requirements/uv.txt
