@@ -3,9 +3,19 @@
 from kernelkit.competition.folder import CompetitionFolder
 from kernelkit.competition.submission import (
     Submission,
+    check_rows,
     check_submission,
     preview,
     read_submission,
+    submission_rows,
 )
 
-__all__ = ["CompetitionFolder", "Submission", "check_submission", "preview", "read_submission"]
+__all__ = [
+    "CompetitionFolder",
+    "Submission",
+    "check_rows",
+    "check_submission",
+    "preview",
+    "read_submission",
+    "submission_rows",
+]

@@ -5,18 +5,34 @@ competition refuses a submission that lacks an id.
 """
 
 import csv
+import gzip
+import io
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO, TextIO, cast
 
 import pandas as pd
 
-from kernelkit.errors import MaskError, OutputError, SubmissionError
+from kernelkit.errors import KernelKitError, MaskError, OutputError, SubmissionError
 from kernelkit.files import open_atomically
-from kernelkit.mask import BitMask
+from kernelkit.mask import BitMask, rle_check
 from kernelkit.recipe import Competition
 
-__all__ = ["Submission", "check_submission", "preview", "read_submission"]
+__all__ = [
+    "Submission",
+    "check_rows",
+    "check_submission",
+    "preview",
+    "read_submission",
+    "submission_rows",
+]
+
+# how compressed files begin
+_ZIP, _GZIP = (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b"
 
 
 class Submission:
@@ -69,7 +85,7 @@ class Submission:
 
 def read_submission(
     path: str | Path,
-    ids: Iterable[str],
+    ids: Iterable[str] | None,
     sizes: Mapping[str, tuple[int, int]],
     competition: Competition,
 ) -> Iterator[tuple[str, BitMask]]:
@@ -77,10 +93,13 @@ def read_submission(
 
     Parameters
     ----------
+    path
+        The CSV file, or its archive. `submission_rows` says which.
     ids
-        The ids that it must have, one row each, in this order.
+        The ids it must have, one row each, in this order. None means its own, each of them once.
     sizes
-        Height and width of each image. An id without one is not decoded.
+        Height and width of each image. The encoding of an id without one is checked, except that
+        its runs may end anywhere.
     competition
         The columns and the RLE convention.
 
@@ -91,31 +110,28 @@ def read_submission(
     Raises
     ------
     SubmissionError
-        Wrong columns, a missing, repeated or misplaced id, or an RLE that leaves its image.
+        The file is not a table. Or it has wrong columns, a missing, repeated or misplaced id, or an
+        RLE that is malformed or leaves its image.
     """
-    path = Path(path)
-    rows = _read_rows(path, competition)
-    wanted = list(ids)
-    found = [image_id for image_id, _ in rows]
-    if found != wanted:
-        raise SubmissionError(f"{path}: {_first_difference(found, wanted)}")
     rle = competition.rle
-    for image_id, text in rows:
-        if image_id in sizes:
-            try:
-                yield (
-                    image_id,
-                    BitMask.from_rle(
-                        text, sizes[image_id], order=rle.order, base=rle.base, empty=rle.empty
-                    ),
+    columns = [competition.id_column, competition.rle_column]
+    for image_id, text in check_rows(path, columns, ids):
+        try:
+            if image_id in sizes:
+                mask = BitMask.from_rle(
+                    text, sizes[image_id], order=rle.order, base=rle.base, empty=rle.empty
                 )
-            except MaskError as error:
-                raise SubmissionError(f"{path}: the row of {image_id}: {error}") from error
+            else:
+                rle_check(text, base=rle.base, empty=rle.empty)
+                continue
+        except MaskError as error:
+            raise SubmissionError(f"{path}: the row of {image_id}: {error}") from error
+        yield image_id, mask
 
 
 def check_submission(
     path: str | Path,
-    ids: Iterable[str],
+    ids: Iterable[str] | None,
     sizes: Mapping[str, tuple[int, int]],
     competition: Competition,
 ) -> None:
@@ -125,6 +141,85 @@ def check_submission(
     """
     for _ in read_submission(path, ids, sizes, competition):
         pass
+
+
+def check_rows(
+    path: str | Path, columns: Sequence[str], ids: Iterable[str] | None
+) -> Iterator[list[str]]:
+    """Iterate over the rows of a submission, and refuse columns and ids that are not wanted.
+
+    Parameters
+    ----------
+    path
+        The CSV file, or its archive.
+    columns
+        The columns it must have. The first holds the ids.
+    ids
+        The ids it must have, as for `check_submission`.
+
+    Raises
+    ------
+    SubmissionError
+        As by `check_submission`. An id that is wrong may be found after the last row only.
+    """
+    wanted = None if ids is None else list(ids)
+    found: list[str] = []
+    rows = submission_rows(path)
+    header = next(rows, [])
+    if header != list(columns):
+        raise SubmissionError(
+            f"{path}: it is empty. Wanted the columns {', '.join(columns)}"
+            if not header
+            else f"{path}: the columns are {_shown(header)}, wanted {list(columns)}"
+        )
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(columns):
+            raise SubmissionError(
+                f"{path}: line {number} has {len(row)} fields, wanted {len(columns)}"
+            )
+        found.append(row[0])
+        if wanted is not None and len(found) > len(wanted):
+            break  # one of them is too many, and a file may have no end
+        yield row
+    if problem := _first_difference(found, wanted):
+        raise SubmissionError(f"{path}: {problem}")
+
+
+def submission_rows(path: str | Path) -> Iterator[list[str]]:
+    """Iterate over the rows of a CSV file, beginning with its header.
+
+    The file may be compressed, as Kaggle takes it: by gzip, or as the one file of a zip archive.
+    What it begins with decides, not its name.
+
+    Raises
+    ------
+    SubmissionError
+        The file is missing or cannot be read, or it is not a table in UTF-8.
+    """
+    path = Path(path)
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        with _opened(path) as file:
+            yield from csv.reader(file)
+    except UnicodeDecodeError as error:
+        raise SubmissionError(
+            f"{path}: it is not text in UTF-8 (byte {error.object[error.start]:#04x}). Wanted a CSV"
+            " file, plain or compressed by zip or gzip"
+        ) from None
+    except csv.Error as error:
+        raise SubmissionError(f"{path}: it is not a CSV file ({error}). Write it again") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise SubmissionError(
+            f"{path}: the archive is damaged or encrypted ({error}). Compress the file again"
+        ) from None
+    except OSError as error:
+        if isinstance(error, KernelKitError):
+            raise
+        raise SubmissionError(
+            f"{path}: it cannot be read ({error.strerror or error}). Write it again"
+        ) from None
+    finally:
+        csv.field_size_limit(limit)
 
 
 def preview(path: str | Path, rows: int = 20, characters: int = 60) -> pd.DataFrame:
@@ -137,39 +232,58 @@ def preview(path: str | Path, rows: int = 20, characters: int = 60) -> pd.DataFr
     )
 
 
-def _read_rows(path: Path, competition: Competition) -> list[tuple[str, str]]:
-    if not path.is_file():
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """Open a CSV file as text, whether or not it is compressed."""
+    if not path.exists():
         raise SubmissionError(f"{path}: there is no such file. The notebook has not written it")
-    columns = [competition.id_column, competition.rle_column]
-    limit = csv.field_size_limit(2**31 - 1)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            if header != columns:
-                raise SubmissionError(f"{path}: the columns are {header}, wanted {columns}")
-            rows = list(reader)
-    finally:
-        csv.field_size_limit(limit)
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(columns):
-            raise SubmissionError(
-                f"{path}: line {number} has {len(row)} fields, wanted {len(columns)}"
-            )
-    return [(image_id, text) for image_id, text in rows]
+    if not path.is_file():
+        raise SubmissionError(f"{path}: it is not a file. Name the CSV file itself")
+    with path.open("rb") as file:
+        start = file.read(4)
+    with ExitStack() as stack:
+        content: IO[bytes]
+        if start.startswith(_ZIP):
+            content = stack.enter_context(_only_member(path, stack))
+        elif start.startswith(_GZIP):
+            content = cast(IO[bytes], stack.enter_context(gzip.GzipFile(path)))
+        else:
+            content = stack.enter_context(path.open("rb"))
+        yield stack.enter_context(io.TextIOWrapper(content, encoding="utf-8", newline=""))
 
 
-def _first_difference(found: list[str], wanted: list[str]) -> str:
+def _only_member(path: Path, stack: ExitStack) -> IO[bytes]:
+    archive = stack.enter_context(zipfile.ZipFile(path))
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    if len(members) != 1:
+        raise SubmissionError(
+            f"{path}: the archive holds {len(members)} files, wanted one. Compress the CSV file"
+            " alone"
+        )
+    return archive.open(members[0])
+
+
+def _first_difference(found: list[str], wanted: list[str] | None) -> str:
+    """What is wrong with the ids. Empty if nothing is."""
+    if found == wanted:
+        return ""
     repeated = [image_id for image_id, count in Counter(found).items() if count > 1]
-    missing = sorted(set(wanted) - set(found))
-    unknown = sorted(set(found) - set(wanted))
     if repeated:
         return f"the id {repeated[0]!r} has more than one row"
+    if wanted is None:
+        return "" if found else "it has no row. Wanted one row per id"
+    missing = sorted(set(wanted) - set(found))
+    unknown = sorted(set(found) - set(wanted))
     if missing:
         return f"{len(missing)} of {len(wanted)} ids have no row, the first is {missing[0]!r}"
     if unknown:
         return f"the id {unknown[0]!r} is not in the sample submission"
     return "the rows are not in the order of the sample submission"
+
+
+def _shown(header: list[str], longest: int = 200) -> str:
+    text = str(header)
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def _quoted(field: str) -> str:

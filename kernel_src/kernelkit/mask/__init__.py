@@ -7,8 +7,9 @@ into text and back. `components` finds pixels that touch. `morphology` grows and
 from kernelkit.mask.bitmask import (
     BitMask,
     Components,
+    rle_check,
     rle_decode,
     rle_encode,
 )
 
-__all__ = ["BitMask", "Components", "rle_decode", "rle_encode"]
+__all__ = ["BitMask", "Components", "rle_check", "rle_decode", "rle_encode"]

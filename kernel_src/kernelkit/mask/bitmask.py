@@ -18,7 +18,10 @@ from kernelkit.mask.components import Components, Labels, label, measure, toggle
 from kernelkit.mask.runs import fill_runs, map_pieces, runs_of
 from kernelkit.vocabulary import Connectivity, Keep, Order, choices
 
-__all__ = ["BitMask", "Components", "rle_decode", "rle_encode"]
+__all__ = ["BitMask", "Components", "rle_check", "rle_decode", "rle_encode"]
+
+# in pixels: more than any image has, and an int64 holds what is read up to there
+_LARGEST = 10**18
 
 
 class BitMask:
@@ -449,3 +452,18 @@ def rle_decode(
 ) -> NDArray[np.uint8]:
     """The uint8 array (height, width) of 0 and 1 of an encoding, as by `BitMask.from_rle`."""
     return BitMask.from_rle(text, shape, order, base, empty).to_array()
+
+
+def rle_check(text: str, base: int = 1, empty: str = "") -> None:
+    """Refuse a run-length encoding that no image has, whatever its size.
+
+    Raises
+    ------
+    MaskError
+        The text is anything but ascending, separate runs of positive length.
+
+    >>> rle_check("1 2 5 1")
+    """
+    rle.check_convention("column", base)
+    if text.strip() not in ("", empty):
+        rle.parse_runs(text, _LARGEST, base)

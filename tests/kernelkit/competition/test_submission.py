@@ -1,3 +1,5 @@
+import gzip
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,85 @@ def test_a_submission_that_would_be_refused_is_refused_here(
     path.write_text(text)
     with pytest.raises(SubmissionError, match=wanted):
         check_submission(path, ["a", "b"], {"a": (5, 7), "b": (5, 7)}, COMPETITION)
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        ("0 5", "the start 0 lies before the first pixel, 1"),
+        ("-5 3", "the start -5 lies before the first pixel, 1"),
+        ("foo bar", "'foo' is not a whole number"),
+        ("1", "a start without a length"),
+        ("1 0", "the length 0 is not positive"),
+        ("1 5 3 2", "the start 3 lies before the end of the run before it"),
+        ("9 1 1 1", "the start 1 lies before the end of the run before it"),
+        ("1 1.5", "'1.5' is not a whole number"),
+    ],
+)
+def test_without_a_size_the_runs_are_still_checked(tmp_path: Path, row: str, wanted: str) -> None:
+    """The images lie on Kaggle. Pairs, base and order can be checked at home."""
+    path = tmp_path / "submission.csv"
+    path.write_text(f"id,predicted\na,{row}\n")
+    with pytest.raises(SubmissionError, match="the row of a") as caught:
+        check_submission(path, ["a"], {}, COMPETITION)
+    assert wanted in str(caught.value)
+    path.write_text("id,predicted\na,7000000000 3\n")
+    check_submission(path, ["a"], {}, COMPETITION)
+
+
+def test_a_compressed_submission_is_read_as_kaggle_reads_it(tmp_path: Path) -> None:
+    """What the file begins with decides. Its name may say something else."""
+    content = b"id,predicted\na,1 1 35 1\n"
+    with zipfile.ZipFile(tmp_path / "a.csv", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("submission.csv", content)
+    (tmp_path / "b.zip").write_bytes(gzip.compress(content))
+    for path in tmp_path.iterdir():
+        masks = dict(read_submission(path, ["a"], {"a": (5, 7)}, COMPETITION))
+        assert masks == {"a": corner_mask()}
+
+
+@pytest.mark.parametrize(
+    ("members", "wanted"), [([], "holds 0 files, wanted one"), (["a", "b"], "holds 2 files")]
+)
+def test_an_archive_of_several_files_is_refused(
+    tmp_path: Path, members: list[str], wanted: str
+) -> None:
+    """Nobody could say which of them is the submission."""
+    path = tmp_path / "submission.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in members:
+            archive.writestr(name, "id,predicted\na,\n")
+    with pytest.raises(SubmissionError, match=wanted):
+        check_submission(path, ["a"], {}, COMPETITION)
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (b"", "it is empty. Wanted the columns id, predicted"),
+        (b"id,predicted\n", "it has no row"),
+        (b"id,predicted\na,\na,\n", "the id 'a' has more than one row"),
+        (b"\x89PNG\r\n\x1a\n\x00", "it is not text in UTF-8 (byte 0x89)"),
+        (gzip.compress(b"id,predicted\na,\n" * 999)[:40], "the archive is damaged"),
+        (b"PK\x03\x04 and then nothing", "the archive is damaged"),
+        ("id,predicted\na,\n".encode("utf-16"), "it is not text in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes, wanted: str) -> None:
+    """Without a sample there are no ids to compare with. The rest is checked."""
+    path = tmp_path / "submission.csv"
+    path.write_bytes(content)
+    with pytest.raises(SubmissionError) as caught:
+        check_submission(path, None, {}, COMPETITION)
+    assert wanted in str(caught.value)
+
+
+def test_a_file_without_an_end_is_left_at_the_first_row_too_many(tmp_path: Path) -> None:
+    """An archive of a few kilobytes may hold gigabytes of rows."""
+    path = tmp_path / "submission.csv"
+    path.write_bytes(gzip.compress(b"id,predicted\n" + b"a,\n" * 10**6 + b'"'))
+    with pytest.raises(SubmissionError, match="the id 'a' has more than one row"):
+        check_submission(path, ["a"], {}, COMPETITION)
 
 
 def test_a_missing_submission_is_named(tmp_path: Path) -> None:
