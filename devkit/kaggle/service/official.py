@@ -2,10 +2,10 @@
 
 Importing the `kaggle` package signs in, prints and makes folders. So it is done late and quietly.
 
-Two faults of the client's uploads are mended by overriding its public methods. Before 2.2.5 a file
-whose upload failed is left out of the dataset without an error. Here the dataset is not created
-then. The client gives up an upload that was interrupted ten times within a second. Here there are
-pauses between the attempts.
+Two habits of the client's uploads are changed by overriding its public methods. It gives up an
+upload that was interrupted ten times within a second. Here there are pauses between the attempts.
+It resumes an upload that Kaggle rejected, again and again. Here the next command starts it anew. An
+upload that expired, the client itself starts anew.
 """
 
 import time
@@ -22,7 +22,7 @@ _LONGEST_PAUSE = 30.0
 
 
 class CarefulApi(KaggleApi):
-    """The official client, which creates no dataset from a part of its files.
+    """The official client, which is patient with uploads that are cut off.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class CarefulApi(KaggleApi):
         failure = None
         try:
             super().upload_files(request, resources, folder, blob_type, upload_context, *options)
-        except ValueError as error:  # how the client itself says it, since 2.2.5
+        except ValueError as error:  # how the client says that a file did not arrive
             failure = error
         unfinished = {
             path: result
