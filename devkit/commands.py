@@ -1,16 +1,23 @@
 """How every command ends: with its result or one line that says why not, and a true exit code."""
 
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 
 from kernelkit.errors import KernelKitError
 
 __all__ = ["command", "starting_children"]
 
 _INTERRUPTED = 130
+# what a shell shows of a program whose reader went away
+_UNREAD = 141
+# set to anything but 0, it shows where an unexpected error came from
+_DEBUG = "KERNELKIT_DEBUG"
 
 
 def command[**Arguments](
@@ -19,7 +26,9 @@ def command[**Arguments](
     """Make the exit code of a command's main function true, whatever happens in it.
 
     A `KernelKitError` ends the function with the line "NAME failed: SENTENCE" and exit code 1.
-    Ctrl-C ends it with one line and exit code 130, as a shell expects. Both lines go to stderr.
+    Any other error is a fault of the program. It ends in one line too, which says how to see the
+    traceback. Ctrl-C ends it with one line and exit code 130, as a shell expects. All these lines
+    go to stderr. What stdout cannot encode is printed as an escape.
 
     Parameters
     ----------
@@ -36,10 +45,18 @@ def command[**Arguments](
     def decorate(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
         @wraps(main)
         def ended(*arguments: Arguments.args, **options: Arguments.kwargs) -> int:
+            _print_any_text()
             try:
                 return main(*arguments, **options)
             except KernelKitError as error:
                 print(f"{name} failed: {error}", file=sys.stderr)
+                return 1
+            except Exception as error:
+                if isinstance(error, BrokenPipeError) and _is_unread():
+                    return _UNREAD
+                if os.environ.get(_DEBUG, "0") != "0":
+                    traceback.print_exception(error)
+                print(f"{name} failed: {_unexpected(error)}", file=sys.stderr)
                 return 1
             except KeyboardInterrupt:
                 print(f"{name} was interrupted{go_on and f'. {go_on}'}", file=sys.stderr)
@@ -48,6 +65,44 @@ def command[**Arguments](
         return ended
 
     return decorate
+
+
+def _print_any_text() -> None:
+    """Let no character end a command: what a stream cannot encode becomes an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_unread() -> bool:
+    """Whether the reader of stdout went away, such as that of `make submissions | head`.
+
+    If so, what is still unprinted goes nowhere. Otherwise the interpreter would complain at its end.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    return False
+
+
+def _unexpected(error: Exception) -> str:
+    """One line about an error that nobody foresaw, and how to see more."""
+    if isinstance(error, MemoryError):
+        return "the machine has too little memory. Close other programs, or give it less at a time"
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror}. Set {_DEBUG}=1 to see where it came from"
+    words = " ".join(str(error).split())
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"a fault of kernelkit, {type(error).__name__}{words and f' ({words})'} in "
+        f"{Path(frame.filename).name}, line {frame.lineno}. Set {_DEBUG}=1 to see the traceback, "
+        "and report it"
+    )
 
 
 @contextmanager
