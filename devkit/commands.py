@@ -1,6 +1,7 @@
 """How every command ends: with its result or one line that says why not, and a true exit code."""
 
 import os
+import select
 import signal
 import sys
 import traceback
@@ -77,16 +78,17 @@ def _print_any_text() -> None:
 def _is_unread() -> bool:
     """Whether the reader of stdout went away, such as that of `make submissions | head`.
 
-    If so, what is still unprinted goes nowhere. Otherwise the interpreter would complain at its end.
+    If so, what is unprinted goes nowhere. Otherwise the interpreter would complain at its end.
     """
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        return True
-    return False
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, output)
+    os.close(nowhere)
+    return True
 
 
 def _unexpected(error: Exception) -> str:
