@@ -40,7 +40,9 @@ from kernelkit.ensemble.device import device_name
 from kernelkit.ensemble.normalise import normalise
 from kernelkit.ensemble.tta import view_set
 from kernelkit.grid import Tile, TileGrid
+from kernelkit.mask import BitMask
 from kernelkit.recipe import EnsembleRecipe, Execution
+from kernelkit.vocabulary import Precision
 
 SCALE = 3
 HUBMAP_MPX = 6040
@@ -101,11 +103,11 @@ def main() -> None:
 def write_members(folder: Path, case: Case) -> None:
     """One run of as many folds as the case has members, of random weights."""
     (folder / "unet").mkdir()
-    settings = {"arch": "Unet", "encoder_name": case.encoder, "in_channels": 3, "classes": 1}
-    (folder / "unet/cfg.yaml").write_text(yaml.safe_dump({"MODEL": settings}))
+    description = {"arch": "Unet", "encoder_name": case.encoder, "in_channels": 3, "classes": 1}
+    (folder / "unet/cfg.yaml").write_text(yaml.safe_dump({"MODEL": description}))
     for fold in range(case.members):
         torch.manual_seed(fold)
-        network = smp.create_model(**settings, encoder_weights=None)
+        network = smp.create_model(**description, encoder_weights=None)
         (folder / f"unet/fold_{fold}").mkdir()
         torch.save(network.state_dict(), folder / f"unet/fold_{fold}/e1.pth")
 
@@ -156,7 +158,7 @@ def allow_tf32(allowed: bool) -> None:
     torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
-def options_of(case: Case, gpu: bool) -> list[tuple[str, str, Execution]]:
+def options_of(case: Case, gpu: bool) -> list[tuple[str, Precision, Execution]]:
     """The precisions and options worth a line, the default first."""
     if not gpu:
         return [
@@ -165,7 +167,7 @@ def options_of(case: Case, gpu: bool) -> list[tuple[str, str, Execution]]:
             ("bf16, contiguous", "bf16", Execution(channels_last=False)),
             ("fp32", "fp32", Execution()),
         ]
-    lines = [
+    lines: list[tuple[str, Precision, Execution]] = [
         ("fp16", "fp16", Execution()),
         ("fp16, CUDA graph", "fp16", Execution(cuda_graph=True)),
         ("fp16, norms kept", "fp16", Execution(fuse_norms=False)),
@@ -289,7 +291,9 @@ def gpu_busy(step: Callable[[Batch], object], batch: Batch, batches: int = 4) ->
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
-    return float(2 * (first & second).sum() / (first.sum() + second.sum()))
+    """Dice of two arrays of masks (..., h, w)."""
+    one, other = (BitMask.from_array(a.reshape(-1, a.shape[-1])) for a in (first, second))
+    return one.dice(other)
 
 
 def forget() -> None:

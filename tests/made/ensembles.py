@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from kernelkit.mask import BitMask
 from kernelkit.recipe import EnsembleRecipe
 from tests.made.networks import answer
 
@@ -31,4 +32,6 @@ def sequential(networks, pixels, turns=(lambda x: x,), backs=(lambda x: x,)):
 
 
 def dice(first, second):
-    return 2 * (first & second).sum() / (first.sum() + second.sum())
+    """Dice of two arrays of masks (..., h, w)."""
+    one, other = (BitMask.from_array(a.reshape(-1, a.shape[-1])) for a in (first, second))
+    return one.dice(other)

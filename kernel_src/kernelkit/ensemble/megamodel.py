@@ -1,7 +1,7 @@
 """`MegaModel`: every member of an ensemble in the device's memory, and one answer per tile.
 
->>> model = MegaModel("models", threshold=0.3)                      # doctest: +SKIP
->>> masks = model.preprocess_and_infer(pixels)                      # doctest: +SKIP
+    model = MegaModel("models", threshold=0.3)
+    masks = model.preprocess_and_infer(pixels)
 
 Tiles come in the source's dtype and are normalised on the device. Before the first tile of a size,
 a memory plan chooses the batch. If memory still runs out, the batch is halved, and the same tiles
@@ -62,7 +62,8 @@ class MegaModel:
     folder
         The models folder: run folders in any form that `load_members` understands.
     threshold
-        A pixel is on if its probability is above it. It replaces the recipe's thresholds.
+        A pixel of `preprocess_and_infer` is on if its probability is above it. It replaces the
+        recipe's thresholds.
     averaging_mode
         How the probabilities of folds, and then of models, are merged: mean, gmean, max or vote.
         It replaces the recipe's merging of folds and models.
@@ -196,17 +197,15 @@ class MegaModel:
         What happens to the answers afterwards (thresholds, postprocessing) is not in it.
         """
         not_asked = {"name", "when", "thresholds", "postprocess"}
+        members = [placed.member for placed in self._placement.placed]
         content = {
-            "members": [
-                [placed.member.name, placed.member.weights_sha256]
-                for placed in self._placement.placed
-            ],
+            "members": [[member.name, member.weights_sha256] for member in members],
             "recipe": self.recipe.model_dump(mode="json", exclude=not_asked),
             "precision": str(self.precision),
             "execution": self._execution.model_dump(),
             "preprocess": self._preprocess_fn and inspect.getsource(self._preprocess_fn),
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def describe(self) -> list[dict[str, Any]]:
         """One row per member, for a table."""
