@@ -120,7 +120,6 @@ class Endings:
         return ends - {""} | (self.of(left, depth + 1) if "" in ends else set())
 
 
-@pytest.mark.xfail(reason="being rewritten", strict=False)
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_errors_end_without_a_full_stop(path: Path) -> None:
     """The message of each error that kernelkit or devkit makes has the one ending of the house."""
@@ -134,7 +133,6 @@ def test_errors_end_without_a_full_stop(path: Path) -> None:
                 assert not bad, f"{path.name}:{node.lineno} {bad}"
 
 
-@pytest.mark.xfail(reason="being rewritten", strict=False)
 @pytest.mark.parametrize("folder", by_folder(), ids=lambda folder: folder.name)
 def test_the_prose_is_plain(folder: Folder) -> None:
     """No sentence has a semicolon, and on average a sentence of a folder has 13 words at most."""

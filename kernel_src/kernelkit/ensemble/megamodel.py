@@ -1,7 +1,11 @@
 """`MegaModel`: every member of an ensemble in the device's memory, and one answer per tile.
 
-    model = MegaModel("models", threshold=0.3)
-    masks = model.preprocess_and_infer(pixels)
+>>> import segmentation_models_pytorch, tempfile
+>>> models = tempfile.TemporaryDirectory()
+>>> segmentation_models_pytorch.Unet("resnet18", encoder_weights=None).save_pretrained(models.name)
+>>> model = MegaModel(models.name, threshold=0.3, device="cpu")
+>>> model.preprocess_and_infer(np.zeros((2, 3, 64, 64), np.uint8)).shape
+(2, 1, 64, 64)
 
 Tiles come in the source's dtype and are normalised on the device. Before the first tile of a size,
 a memory plan chooses the batch. If memory still runs out, the batch is halved, and the same tiles

@@ -275,12 +275,9 @@ def killer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("killer")
 def test_a_killed_reader_changes_nothing_but_the_report(
-    folder: Path,
-    recipe: Recipe,
-    models: dict[str, MegaModel],
-    tmp_path: Path,
-    killer: None,
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
 ) -> None:
     """Tiles that a dead process owed are read in this one, and the submission is the same."""
     done = run(folder, recipe, models, tmp_path / "out", workers=2)
