@@ -10,6 +10,8 @@ from devkit.dryrun.runtime import Runtime
 from devkit.dryrun.scenario import Scenario
 from devkit.errors import DryRunError
 from devkit.sandbox.run import SandboxResult
+from kernelkit.predict.report import Report
+from kernelkit.predict.store import Store
 
 __all__ = ["rehearse_killed_reader"]
 
@@ -25,7 +27,7 @@ def rehearse_killed_reader(
     Parameters
     ----------
     scenario
-        What the first run was run on. Its submission is there.
+        What the first run was run on. Its submission and report are there.
     runtime, workers
         As for `run_notebook`.
     after_seconds
@@ -37,8 +39,8 @@ def rehearse_killed_reader(
         If no reader could be killed, or if the submission differs from that of the first run.
     """
     before = scenario.submission.read_bytes()
-    masks = (scenario.working / "masks").glob("*.mask")
-    max(masks, key=lambda path: path.stat().st_mtime).unlink()
+    last = [image for image in Report.load(scenario.report).images if image.stored][-1]
+    Store(scenario.working / "masks").entry_named(last.stored).mask_path.unlink()
     scenario.submission.unlink()
     killer = _ReaderKiller(after_seconds)
     result = run_notebook(scenario, runtime, workers, on_sample=killer)

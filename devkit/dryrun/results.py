@@ -1,8 +1,6 @@
 """What a run of the notebook came to: its submission checked and scored, as a table for people."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -12,10 +10,11 @@ from devkit.dryrun.scoring import score
 from kernelkit.competition import CompetitionFolder, read_submission
 from kernelkit.mask import BitMask
 from kernelkit.predict.pictures import overlay
+from kernelkit.predict.report import Report
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 
-__all__ = ["draw_overlay", "image_reports", "read_checked", "results_table"]
+__all__ = ["draw_overlay", "read_checked", "results_table"]
 
 
 def read_checked(scenario: Scenario) -> dict[str, BitMask]:
@@ -32,29 +31,33 @@ def read_checked(scenario: Scenario) -> dict[str, BitMask]:
     return dict(read_submission(scenario.submission, test_set.ids, sizes, competition))
 
 
-def image_reports(scenario: Scenario) -> list[dict[str, Any]]:
-    """What the notebook says of each image, in the submission's order."""
-    images: list[dict[str, Any]] = json.loads((scenario.working / "report.json").read_text())[
-        "images"
-    ]
-    return images
+def results_table(
+    report: Report, masks: dict[str, BitMask], solution: Path | None = None
+) -> pd.DataFrame:
+    """One row per image: layout, size, seconds, speed, and Dice if its label is known.
 
-
-def results_table(scenario: Scenario, masks: dict[str, BitMask]) -> pd.DataFrame:
-    """One row per image: layout, size, seconds, speed, and Dice if its label is known."""
-    dice = score(masks, scenario.solution) if scenario.solution else {}
+    Parameters
+    ----------
+    report
+        The run's own report.
+    masks
+        The submitted masks by id.
+    solution
+        Held-out labels, or None if there are none.
+    """
+    dice = score(masks, solution) if solution else {}
     rows = []
-    for image in image_reports(scenario):
-        megapixels, seconds = image["height"] * image["width"] / 1e6, image["seconds"]
+    for image in report.images:
+        seconds = image.seconds
         row = {
-            "image": image["image"],
-            "layout": image["layout"],
-            "size": f"{image['height']} x {image['width']}",
+            "image": image.image,
+            "layout": image.layout,
+            "size": f"{image.height} x {image.width}",
             "seconds": f"{seconds:.2f}",
-            "Mpx/s": f"{megapixels / seconds:.2f}" if seconds else "",
-            "waiting": f"{image['waited'] / seconds:.0%}" if seconds else "",
-            "Dice": f"{dice[image['image']]:.3f}" if image["image"] in dice else "",
-            "status": image["status"],
+            "Mpx/s": f"{image.megapixels / seconds:.2f}" if seconds else "",
+            "waiting": f"{image.waited / seconds:.0%}" if seconds else "",
+            "Dice": f"{dice[image.image]:.3f}" if image.image in dice else "",
+            "status": image.status,
         }
         if not dice:
             del row["Dice"]

@@ -5,7 +5,6 @@ everything lies.
 """
 
 import os
-import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,15 @@ from pathlib import Path
 from devkit.demo import prepare, prepare_large
 from devkit.dryrun.killed_reader import rehearse_killed_reader
 from devkit.dryrun.notebook import render, run_notebook
+from devkit.dryrun.projection import projection
 from devkit.dryrun.results import draw_overlay, read_checked, results_table
 from devkit.dryrun.runtime import Runtime, make_runtime
 from devkit.dryrun.scenario import Scenario
 from devkit.dryrun.seams import SEAM_HALF_WIDTH, measure_seams
-from devkit.dryrun.speed import SteadySpeed, steady_speed
 from devkit.errors import DryRunError
 from kernelkit.errors import CompetitionError
 from kernelkit.mask import BitMask
+from kernelkit.predict.report import Report
 from kernelkit.recipe import Recipe
 
 __all__ = ["DryRun"]
@@ -64,8 +64,8 @@ class DryRun:
             is_rerun=self.is_rerun,
         )
         self._run_and_report(scenario, self._runtime())
-        speed = SteadySpeed.load(self._speed_file)
-        print(speed.projection() if speed else _NO_SPEED)
+        large = Report.load(self._speed_file) if self._speed_file.is_file() else Report()
+        print(projection(large, demo.large_models) if large.predicted else _NO_SPEED)
 
     def on_own(self, competition: Path, models: Path, recipe: str) -> None:
         """Run on a competition of the user's own.
@@ -110,10 +110,11 @@ class DryRun:
         )
         runtime = self._runtime()
         masks = self._run_and_report(scenario, runtime)
-        speed = steady_speed(scenario, _device())
-        speed.save(self._speed_file)
-        print(f"steady speed {speed.megapixels_per_second:.2f} Mpx/s, {speed.waiting:.1%} waiting")
-        print(speed.projection())
+        report = Report.load(scenario.report)
+        report.save(self._speed_file)
+        print(f"steady speed {report.megapixels_per_second:.2f} Mpx/s")
+        print(f"waiting      {report.waiting:.1%} of the time, for tiles")
+        print(projection(report, demo.large_models))
         seams = measure_seams(scenario, masks)
         print(f"Dice with the crop {seams.crop} predicted in one piece:")
         print(f"{seams.at_seams:.4f} within {SEAM_HALF_WIDTH} px of a seam")
@@ -124,6 +125,7 @@ class DryRun:
 
     @property
     def _speed_file(self) -> Path:
+        """The report of the last run on large slides, for later runs to quote."""
         return self.build / "large-speed.json"
 
     def _working_folder(self, name: str) -> Path:
@@ -146,11 +148,13 @@ class DryRun:
                 f"{scenario.working / 'inference.ipynb'}: the notebook ended with exit code "
                 f"{result.exit_code}. Its last output is above"
             )
-        masks = read_checked(scenario)
-        print(f"\n{results_table(scenario, masks).to_string(index=False)}\n")
+        masks, report = read_checked(scenario), Report.load(scenario.report)
+        table = results_table(report, masks, scenario.solution)
+        print(f"\n{table.to_string(index=False)}\n")
         print(f"submission   {_shown(scenario.submission)}: checked, {len(masks)} masks")
         print(f"notebook     {_shown(render(scenario))}")
         print(f"picture      {_shown(draw_overlay(scenario, masks))}")
+        print(f"device       {report.device}")
         print(f"peak memory  {_gigabytes(result.peak_bytes)} (PSS of all processes)")
         return masks
 
@@ -161,8 +165,3 @@ def _shown(path: Path) -> str:
 
 def _gigabytes(size: int) -> str:
     return f"{size / 2**30:.2f} GiB"
-
-
-def _device() -> str:
-    """What the models ran on, in words."""
-    return f"CPU ({platform.machine()}, {len(os.sched_getaffinity(0))} cores)"

@@ -35,3 +35,8 @@ class Scenario:
     def submission(self) -> Path:
         """The submission that the notebook writes."""
         return self.working / "submission.csv"
+
+    @property
+    def report(self) -> Path:
+        """The report that the notebook writes."""
+        return self.working / "report.json"

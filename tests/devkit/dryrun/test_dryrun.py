@@ -11,11 +11,12 @@ from filelock import FileLock
 
 from devkit.dryrun.__main__ import main
 from devkit.dryrun.notebook import render, run_notebook
-from devkit.dryrun.results import draw_overlay, image_reports, read_checked, results_table
+from devkit.dryrun.results import draw_overlay, read_checked, results_table
 from devkit.dryrun.runtime import Runtime, make_runtime
 from devkit.dryrun.scenario import Scenario
 from devkit.sandbox.footprint import process_tree
 from devkit.tools import REPOSITORY
+from kernelkit.predict.report import Report
 from tests.made.competition import RECIPE, write_competition, write_models
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("twin")]
@@ -117,7 +118,9 @@ def test_both_ways_of_reading_give_one_submission(
         masks = read_checked(run)
         texts.append(run.submission.read_bytes())
     assert texts[0] == texts[1]
-    assert list(results_table(run, masks)["image"]) == ["a", "b", "c"]
+    report = Report.load(run.report)
+    assert report.device.startswith(("CPU", "NVIDIA"))
+    assert list(results_table(report, masks)["image"]) == ["a", "b", "c"]
     assert "a-test-competition" in render(run).read_text()
     assert draw_overlay(run, masks).stat().st_size > 1000
 
@@ -133,7 +136,7 @@ def test_the_hidden_rerun_predicts_all_images_and_is_never_strict(
     log = capfd.readouterr().out
     assert log.startswith("the notebook runs as on Kaggle")  # in its place in a file, too
     assert "kernelkit: end of the run" in log
-    statuses = {image["image"]: image["status"] for image in image_reports(run)}
+    statuses = {image.image: image.status for image in Report.load(run.report).images}
     assert statuses == {
         "d": "predicted",
         "e": "predicted",
