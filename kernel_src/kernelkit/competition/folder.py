@@ -1,6 +1,7 @@
 """A competition's folder as Kaggle mounts it: which rows it wants, and where the images lie."""
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -18,17 +19,20 @@ class CompetitionFolder:
     Attributes
     ----------
     ids
-        The ids of `sample_submission.csv`, or, without one, the stems of the image files.
+        The ids of the sample submission. Without a sample, the stems of the image files.
     files
-        Image file of each id that has one.
+        Image file of each id that has one. An id is a file's stem, or its whole name.
     unlisted
         Image files that no id asks for. They are not predicted.
+    ambiguous
+        The files of each id that has several. It counts as an id without a file.
     """
 
     folder: Path
     ids: tuple[str, ...]
     files: dict[str, Path]
-    unlisted: tuple[Path, ...]
+    unlisted: tuple[Path, ...] = ()
+    ambiguous: dict[str, tuple[Path, ...]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: str | Path, competition: Competition) -> "CompetitionFolder":
@@ -53,43 +57,64 @@ class CompetitionFolder:
                 f"Attach the competition {competition.slug!r}, or correct the path"
             )
         image_folder = folder / competition.images
-        suffixes = {suffix.lower() for suffix in competition.suffixes}
-        found = {
-            path.stem: path
-            for path in sorted(image_folder.glob("*"))
-            if path.suffix.lower() in suffixes
-        }
+        found = _image_files(image_folder, competition.suffixes)
         ids = _sample_ids(folder / competition.sample, competition) or tuple(found)
         if not ids:
             raise CompetitionError(
                 f"{image_folder}: no image with the suffix {' or '.join(competition.suffixes)} is "
                 f"there, and {competition.sample} lists none. Check the recipe's 'competition'"
             )
-        wanted = set(ids)
+        by_name = {path.name: [path] for paths in found.values() for path in paths}
+        asked = {image_id: found.get(image_id) or by_name.get(image_id, []) for image_id in ids}
+        taken = {path for paths in asked.values() for path in paths}
         return cls(
             folder=folder,
             ids=ids,
-            files={stem: path for stem, path in found.items() if stem in wanted},
-            unlisted=tuple(path for stem, path in found.items() if stem not in wanted),
+            files={image_id: paths[0] for image_id, paths in asked.items() if len(paths) == 1},
+            unlisted=tuple(p for paths in found.values() for p in paths if p not in taken),
+            ambiguous={i: tuple(paths) for i, paths in asked.items() if len(paths) > 1},
         )
 
 
+def _image_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
+    """The image files of a folder by their stems, in the order of their names.
+
+    A suffix may be written without its dot, and may have several, as `.ome.tif` has.
+    """
+    endings = sorted({f".{suffix.lower().lstrip('.')}" for suffix in suffixes}, key=len)
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.glob("*")):
+        # the longest ending counts: a.ome.tif is no image called a.ome
+        ending = next((e for e in reversed(endings) if path.name.lower().endswith(e)), None)
+        if ending is not None and path.name.lower() != ending and path.is_file():
+            found[path.name[: -len(ending)]].append(path)
+    return dict(found)
+
+
 def _sample_ids(sample: Path, competition: Competition) -> tuple[str, ...]:
+    """The ids of the sample submission, or none if there is no sample."""
     if not sample.is_file():
         return ()
     try:
-        table = pd.read_csv(sample, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
+        table = pd.read_csv(sample, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
         raise CompetitionError(
-            f"{sample}: this is no CSV file ({error}). Download it again"
+            f"{sample}: this is no CSV file in UTF-8 ({reason}). Download it again"
         ) from error
-    for column in (competition.id_column, competition.rle_column):
-        if column not in table.columns:
-            raise CompetitionError(
-                f"{sample}: the column {column!r} is missing, found {', '.join(table.columns)}. "
-                "Correct id_column and rle_column in the recipe"
-            )
-    repeated = table[competition.id_column][table[competition.id_column].duplicated()]
+    wanted = [competition.id_column, competition.rle_column]
+    if list(table.columns) != wanted:
+        raise CompetitionError(
+            f"{sample}: the columns are {', '.join(table.columns)}, but the recipe writes "
+            f"{', '.join(wanted)}. Correct id_column and rle_column in the recipe"
+        )
+    ids = table[competition.id_column]
+    if not len(ids):
+        raise CompetitionError(f"{sample}: it lists no id. Download it again")
+    repeated = ids[ids.duplicated()]
     if len(repeated):
-        raise CompetitionError(f"{sample}: the id {repeated.iloc[0]!r} stands in it twice")
-    return tuple(table[competition.id_column])
+        raise CompetitionError(
+            f"{sample}: the id {repeated.iloc[0]!r} stands in it twice. A recipe has one row per "
+            "image"
+        )
+    return tuple(ids)

@@ -106,7 +106,11 @@ def _models(ensemble: EnsembleRecipe, models: Mapping[str, MegaModel]) -> Iterat
 
 def _files(competition: CompetitionFolder) -> Iterator[Finding]:
     """Which ids have no file, and which files have no id."""
-    missing = [image_id for image_id in competition.ids if image_id not in competition.files]
+    for image_id, paths in competition.ambiguous.items():
+        names = " and ".join(path.name for path in paths)
+        yield Finding(image_id, f"several files have this id ({names}). Keep one of them")
+    known_ids = {*competition.files, *competition.ambiguous}
+    missing = [image_id for image_id in competition.ids if image_id not in known_ids]
     if missing:
         known = ", ".join(path.name for path in competition.unlisted[:_SHOWN]) or "no other file"
         yield Finding(

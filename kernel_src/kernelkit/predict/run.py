@@ -151,6 +151,8 @@ def _tasks(competition: CompetitionFolder, limit: int | None) -> Iterator[Task]:
         left_out = ""
         if limit is not None and number >= limit:
             left_out = f"left out, since only {limit} image(s) were asked for"
+        elif image_id in competition.ambiguous:
+            left_out = "several files have this id"
         elif image_id not in competition.files:
             left_out = f"no image file of this id is in {competition.folder}"
         yield Task(image_id, path, left_out)

@@ -52,8 +52,10 @@ def test_an_image_that_no_id_asks_for_is_set_apart(tmp_path: Path) -> None:
     ("sample", "wanted"),
     [
         (None, "no image with the suffix .tiff or .tif"),
-        ("image,predicted\na,\n", "the column 'id' is missing, found image, predicted"),
-        ("id,rle\na,\n", "the column 'predicted' is missing"),
+        ("image,predicted\na,\n", "the columns are image, predicted, but the recipe writes id"),
+        ("id,rle\na,\n", "the columns are id, rle, but"),
+        ("id,height,width,predicted\na,1,1,\n", "the columns are id, height, width, predicted"),
+        ("id,predicted\n", "it lists no id"),
         ("id,predicted\na,\na,\n", "the id 'a' stands in it twice"),
     ],
 )
@@ -69,3 +71,47 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     """The message says which competition to attach."""
     with pytest.raises(CompetitionError, match="Attach the competition 'a-competition'"):
         CompetitionFolder.read(tmp_path / "none", COMPETITION)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_sample_of_another_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
+    """The message says that UTF-8 is wanted."""
+    folder = make(tmp_path / "c", "id,predicted\na,\n", "a.tiff")
+    (folder / "sample_submission.csv").write_text("id,predicted\né,\n", encoding=encoding)
+    with pytest.raises(CompetitionError, match="no CSV file in UTF-8"):
+        CompetitionFolder.read(folder, COMPETITION)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path: Path) -> None:
+    """A sample that a spreadsheet saved is read."""
+    folder = make(tmp_path / "c", "\ufeffid,predicted\na,\n", "a.tiff")
+    assert CompetitionFolder.read(folder, COMPETITION).ids == ("a",)
+
+
+def test_several_files_of_one_id_are_told_apart_by_nobody(tmp_path: Path) -> None:
+    """None of them is taken in silence."""
+    folder = make(tmp_path / "c", "id,predicted\na,\nb,\n", "a.tif", "a.tiff", "b.tif")
+    competition = CompetitionFolder.read(folder, COMPETITION)
+    assert list(competition.files) == ["b"]
+    assert [path.name for path in competition.ambiguous["a"]] == ["a.tif", "a.tiff"]
+
+
+def test_an_id_may_be_a_whole_file_name(tmp_path: Path) -> None:
+    """A sample that lists k.png finds the file k.png."""
+    folder = make(tmp_path / "c", "id,predicted\nk.png,\nm,\n", "k.png", "m.png")
+    competition = CompetitionFolder.read(folder, Competition(slug="c", suffixes=("png",)))
+    assert {name: path.name for name, path in competition.files.items()} == {
+        "k.png": "k.png",
+        "m": "m.png",
+    }
+
+
+def test_a_suffix_may_have_several_dots(tmp_path: Path) -> None:
+    """The image of a.ome.tif is a. A folder is no image."""
+    folder = make(tmp_path / "c", None, "a.ome.tif", "b.tif", "notes.txt")
+    (folder / "test/c.tif").mkdir()
+    suffixes = (".tif", ".ome.tif")
+    assert CompetitionFolder.read(folder, Competition(slug="c", suffixes=suffixes)).ids == (
+        "a",
+        "b",
+    )

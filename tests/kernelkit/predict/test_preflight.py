@@ -63,6 +63,13 @@ def test_files_without_an_id_are_named(folder: Path, models: dict[str, MegaModel
     assert (finding.is_error, "no id asks for more.tiff" in finding.message) == (False, True)
 
 
+def test_several_files_of_one_id_are_named(folder: Path, models: dict[str, MegaModel]) -> None:
+    """The image keeps its fallback row, and the message names the files."""
+    write(folder / "test/a.tif", np.zeros((3, 50, 50), np.uint8), "tiled")
+    (finding,) = found(folder, models)
+    assert str(finding) == "a: several files have this id (a.tif and a.tiff). Keep one of them"
+
+
 def test_an_image_with_too_few_bands_costs_its_own_row(
     folder: Path, models: dict[str, MegaModel]
 ) -> None:
