@@ -75,6 +75,7 @@ def test_names_exist(page: Path) -> None:
         assert found is not None or importlib.util.find_spec(code), code
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_pieces_by_themselves(tmp_path: Path) -> None:
     """The example goes from a slide to a run-length encoding, with the files that it names."""
