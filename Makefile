@@ -82,7 +82,7 @@ queue: $(READY)  ## submit several CSV files, as many as the day allows (FILES="
 submissions: $(READY)  ## the ledger beside what Kaggle lists
 	$(KAGGLE) submissions $(WHERE)
 
-bench: $(BENCHED)  ## speed and memory beside the field's tools, one table a subject (ONLY="mask canvas")
+bench: $(BENCHED)  ## speed and memory beside the field's tools, one table per subject (ONLY="mask canvas")
 	@for subject in $(ONLY); do PYTHONPATH=kernel_src:. .venv-bench/bin/python benchmarks/bench_$$subject.py || exit 1; done
 
 clean:  ## remove all that was made, but for the environment
