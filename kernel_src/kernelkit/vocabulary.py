@@ -47,8 +47,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemberKind = Literal["segmenter", "classifier", "program"]
 # Which of a fold's checkpoints is taken.
 Prefer = Literal["best", "ema", "raw"]
-# What is left out if the time runs short: all views but the first, all folds but the first of each
-# run, all scales of the pyramid but the first.
+# What is left out if the time runs short, half of it at a time: the last views, the last folds of
+# each run, the scales of the pyramid with the least weight.
 GiveUp = Literal["views", "folds", "scales"]
 
 # The order of an RLE's pixels: down the columns, or along the rows.

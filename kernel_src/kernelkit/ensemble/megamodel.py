@@ -19,7 +19,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -44,9 +44,9 @@ from kernelkit.ensemble.notes import Notes
 from kernelkit.ensemble.placement import Placement
 from kernelkit.ensemble.transfer import Uploader
 from kernelkit.ensemble.tree import MergeTree, Spread
-from kernelkit.errors import DeviceError
+from kernelkit.errors import DeviceError, RecipeError
 from kernelkit.recipe import EnsembleRecipe, Execution
-from kernelkit.vocabulary import MergeMethod, Precision
+from kernelkit.vocabulary import GiveUp, MergeMethod, Precision, choices
 
 __all__ = ["MegaModel", "Pixels", "Preprocess"]
 
@@ -88,7 +88,7 @@ class MegaModel:
     Attributes
     ----------
     recipe
-        The ensemble as it is in force.
+        The ensemble as it was requested. `ask_less` leaves a part of it out.
     members
         The members that answer, without those of the gate.
     classes
@@ -144,6 +144,7 @@ class MegaModel:
             loaded, self.device, self.precision, self._execution, self._notes
         )
         self._tree = MergeTree(self._placement.of(self.members), self.recipe)
+        self._full_cost = self._tree.cost
         gate = self.recipe.gate
         self._gate = TileGate(self._placement.of(gate_members), gate) if gate else None
         self._recorder = self._make_recorder() if self._execution.cuda_graph else None
@@ -189,6 +190,44 @@ class MegaModel:
         self.batch, self.memory = plan.batch, plan
         return plan
 
+    def ask_less(self, what: GiveUp) -> bool:
+        """Ask half of the views, of each model's folds or of the scales from the next batch on.
+
+        Halves are rounded up. The first views and folds stay, and the scales that weigh most. The
+        members that are not asked any more keep their memory.
+
+        Parameters
+        ----------
+        what
+            `views`, `folds` or `scales`. Rotating views are one view.
+
+        Returns
+        -------
+        False if there is only one left.
+
+        Raises
+        ------
+        RecipeError
+            `what` is none of these words.
+        """
+        if what not in get_args(GiveUp):
+            raise RecipeError(f'there is no "{what}" to leave out. Choose {choices(GiveUp)}')
+        asked = self._tree.ask_less(what)
+        if asked is None:
+            return False
+        if self._recorder is not None:
+            self._recorder.forget()
+        self._notes.add(f"the time is short: only {asked} are asked from then on")
+        return True
+
+    @property
+    def cost(self) -> float:
+        """How much a tile costs now, of what it costs if all members are asked in all views.
+
+        The networks' passes are counted, each by the pixels that it looks at. The gate's are not.
+        """
+        return self._tree.cost / self._full_cost
+
     @property
     def notes(self) -> list[str]:
         """What did not go as requested, one sentence each, for the report."""
@@ -205,6 +244,7 @@ class MegaModel:
         content = {
             "members": [[member.name, member.weights_sha256] for member in members],
             "recipe": self.recipe.model_dump(mode="json", exclude=not_asked),
+            "asked": self._tree.asked,
             "precision": str(self.precision),
             "execution": self._execution.model_dump(),
             "preprocess": self._preprocess_fn and inspect.getsource(self._preprocess_fn),

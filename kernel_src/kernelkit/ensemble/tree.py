@@ -4,22 +4,22 @@ Each step says in which domain it merges. Answers are converted between the step
 branch is asked only when its turn comes. So only one member's answer is in memory at a time.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import groupby
 from math import lcm
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from kernelkit.ensemble.merge import combine, convert
 from kernelkit.ensemble.placed import PlacedMember
-from kernelkit.ensemble.tta import MixedViews, View, view_set
+from kernelkit.ensemble.tta import MixedViews, View, ViewSet, view_set
 from kernelkit.errors import RecipeError
 from kernelkit.recipe import EnsembleRecipe, MergeStep, PyramidScale
-from kernelkit.vocabulary import Domain
+from kernelkit.vocabulary import Domain, GiveUp
 
 __all__ = ["MergeTree", "Spread"]
 
@@ -83,6 +83,11 @@ class _Scale:
     stride: int
     models: dict[str, list[PlacedMember]]
 
+    @property
+    def passes(self) -> float:
+        """How many tiles of the source's size the networks look at, per tile and view."""
+        return self.zoom**2 * sum(len(folds) for folds in self.models.values())
+
     def size_of(self, tiles: Tensor) -> tuple[int, int]:
         """Height and width of the tiles at this scale."""
         height, width = (max(1, round(side * self.zoom)) for side in tiles.shape[-2:])
@@ -111,7 +116,7 @@ class MergeTree:
     Attributes
     ----------
     views
-        In which views each tile is seen.
+        In which views each tile is seen. `ask_less` may leave some out.
 
     Raises
     ------
@@ -141,6 +146,59 @@ class MergeTree:
         weights = [scale.weight for scale in self._scales]
         merged = self._merge(answers, self._recipe.merge.scales, weights)
         return self._converted(merged, "probabilities")
+
+    @property
+    def cost(self) -> float:
+        """The networks' passes per tile, each counted by the pixels that it looks at."""
+        views = 1 if self.views.rotating else len(self.views.views)
+        return views * sum(scale.passes for scale in self._scales)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Who is asked in which views, for a fingerprint."""
+        return {
+            "views": [view.name for view in self.views.views],
+            "scales": [
+                [scale.zoom, [placed.member.name for f in scale.models.values() for placed in f]]
+                for scale in self._scales
+            ],
+        }
+
+    def ask_less(self, what: GiveUp) -> str | None:
+        """Ask half as much from now on, and return what is still asked. None if nothing is left."""
+        match what:
+            case "views":
+                return self._ask_less_views()
+            case "folds":
+                return self._ask_less_folds()
+            case "scales":
+                return self._ask_less_scales()
+
+    def _ask_less_views(self) -> str | None:
+        views = self.views.views
+        if self.views.rotating or len(views) == 1:
+            return None
+        self.views = ViewSet(views[: _half(views)])
+        return f"{len(self.views.views)} of {len(views)} views"
+
+    def _ask_less_folds(self) -> str | None:
+        before = max(len(folds) for scale in self._scales for folds in scale.models.values())
+        if before == 1:
+            return None
+        self._scales = [
+            replace(s, models={run: folds[: _half(folds)] for run, folds in s.models.items()})
+            for s in self._scales
+        ]
+        return f"{(before + 1) // 2} of {before} folds of a model"
+
+    def _ask_less_scales(self) -> str | None:
+        before = self._scales
+        if len(before) == 1:
+            return None
+        # of equal weights the first ones stay, since sorting is stable
+        heaviest = sorted(range(len(before)), key=lambda i: -before[i].weight)[: _half(before)]
+        self._scales = [before[i] for i in sorted(heaviest)]
+        return f"{len(self._scales)} of {len(before)} scales"
 
     def inputs(self, tiles: Tensor) -> Iterator[tuple[list[PlacedMember], Tensor]]:
         """Iterate over each scale's models: the model's folds, and the tiles as they see them."""
@@ -233,6 +291,10 @@ def _views(
 ) -> Iterator[Answer]:
     for view in passes:
         yield Answer(view.undo(member(view.apply(tiles))), "logits")
+
+
+def _half(parts: Sized) -> int:
+    return (len(parts) + 1) // 2
 
 
 def _resize(images: Tensor, size: Sequence[int]) -> Tensor:
