@@ -1,22 +1,26 @@
 """The command line of the Kaggle side. `make push`, `make submit` and the others call it."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO, cast
 
 from devkit.commands import command
-from devkit.errors import KaggleError
+from devkit.errors import KaggleError, SettingsError
 from devkit.kaggle.doctor import examine
 from devkit.kaggle.notebook.kernel import run_state
 from devkit.kaggle.notebook.kernel_folder import prepare_folder
-from devkit.kaggle.notebook.run import check_log, fetch_submission, follow_run
-from devkit.kaggle.push import newest_version, push, push_and_run
+from devkit.kaggle.notebook.run import check_log, follow_run
+from devkit.kaggle.push import newest_version, push, push_and_submit
 from devkit.kaggle.service.client import Client
+from devkit.kaggle.service.secrets import ScrubbedStream, known_secrets
 from devkit.kaggle.settings import SETTINGS_FILE, Settings, load_settings
+from devkit.kaggle.submissions.check import fetch_checked
 from devkit.kaggle.submissions.ledger import Ledger
 from devkit.kaggle.submissions.listing import list_submissions
-from devkit.kaggle.submissions.submit import submit_files, submit_kernel
+from devkit.kaggle.submissions.submit import submit_files
 
 __all__ = ["main"]
 
@@ -33,10 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parse(arguments)
     run = command(options.name, go_on="Run the same command again to go on")(_run)
-    return run(options)
+    with contextlib.redirect_stderr(cast(TextIO, ScrubbedStream(sys.stderr, known_secrets()))):
+        return run(options)
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.settings != SETTINGS_FILE and not options.settings.exists():
+        raise SettingsError(f"{options.settings}: there is no such file. Correct --settings")
     settings = load_settings(options.settings)
     if getattr(options, "competition", None):
         settings = settings.model_copy(update={"competition": options.competition})
@@ -126,7 +133,7 @@ def _logs(settings: Settings, _: argparse.Namespace) -> None:
     client = Client(settings)
     version = newest_version(client)
     check_log(follow_run(client, version), version)
-    fetch_submission(client, version)
+    fetch_checked(client, version)
 
 
 def _submit(settings: Settings, options: argparse.Namespace) -> None:
@@ -134,8 +141,7 @@ def _submit(settings: Settings, options: argparse.Namespace) -> None:
     if options.file:
         submit_files(client, [options.file], options.message, again=options.again)
         return
-    pushed = push_and_run(client)
-    submit_kernel(client, pushed, options.message, again=options.again)
+    push_and_submit(client, options.message, again=options.again)
 
 
 def _queue(settings: Settings, options: argparse.Namespace) -> None:

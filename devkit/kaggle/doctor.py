@@ -3,16 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
-
-from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
 
 from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel_folder import prepare_folder
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.secrets import refuse_secrets
 from devkit.kaggle.settings import Settings
-from devkit.kaggle.submissions.listing import submissions_left
+from devkit.kaggle.submissions.account import check_competition, check_gpu_hours, check_submissions
+from devkit.kaggle.submissions.ledger import Ledger
 from kernelkit.errors import KernelKitError
 
 __all__ = ["Finding", "examine"]
@@ -59,9 +57,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _check("account", lambda: _account(client))
     yield _check("kernel folder", lambda: _folder(settings, client.owner))
     if settings.accelerator:
-        yield _check("GPU hours", lambda: _gpu_hours(client))
-    yield _check("competition", lambda: _competition(client))
-    yield _check("submissions", lambda: _submissions(client))
+        yield _check("GPU hours", lambda: check_gpu_hours(client))
+    yield _check("competition", lambda: check_competition(client))
+    yield _check("submissions", lambda: check_submissions(client))
+    yield _check("ledger", lambda: _ledger(settings))
 
 
 def _check(what: str, look: Callable[[], str]) -> Finding:
@@ -85,41 +84,6 @@ def _folder(settings: Settings, owner: str) -> str:
     return f"{folder.path}, for the dataset {folder.fingerprint[:12]}"
 
 
-def _gpu_hours(client: Client) -> str:
-    quota = client.ask("ask for the GPU quota", lambda api: api.quota_view()).gpu_quota
-    if quota is None:
-        return "Kaggle does not say"
-    left = (quota.total_time_allowed - quota.time_used).total_seconds() / 3600
-    hours = client.settings.loaded_recipe.hours
-    if left <= 0:
-        raise KaggleError(
-            "this week's GPU hours are used up. `kaggle quota` says when there are new ones"
-        )
-    return f"{left:.1f} left this week. A run may take {hours:g}"
-
-
-def _competition(client: Client) -> str:
-    slug = client.settings.competition
-
-    def fetch(api: Any) -> Any:
-        request = ApiGetCompetitionRequest()
-        request.competition_name = slug
-        with api.build_kaggle_client() as kaggle:
-            return kaggle.competitions.competition_api_client.get_competition(request)
-
-    found = client.find(f"look at the competition {slug}", fetch)
-    if found is None:
-        raise KaggleError(f"there is no competition {slug}. Correct competition in kaggle.toml")
-    if not found.user_has_entered:
-        raise KaggleError(f"you have not joined {slug}. Accept its rules on its page")
-    if found.submissions_disabled:
-        raise KaggleError(f"{slug} takes no submissions any more")
-    kind = "notebooks only" if found.is_kernels_submissions_only else "CSV files too"
-    return f"{slug}, joined. It takes {kind}"
-
-
-def _submissions(client: Client) -> str:
-    left = submissions_left(client, client.settings.competition)
-    if left == 0:
-        raise KaggleError("none of today's submissions is left. There are more after 00:00 UTC")
-    return "none made yet" if left is None else f"{left} left today"
+def _ledger(settings: Settings) -> str:
+    count = len(Ledger(settings.ledger).entries())
+    return f"{settings.ledger.name}, {count} submissions" if count else "no submission yet"

@@ -1,15 +1,41 @@
 """The manifest of a built dataset, whose fingerprint tells one build from another."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StrictStr, StringConstraints, ValidationError
 
 from devkit.errors import DatasetError
 
-__all__ = ["find_manifest", "read_manifest"]
+__all__ = ["Manifest", "find_manifest", "read_manifest"]
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+class _Target(BaseModel):
+    """What a dataset is made for. A dataset of weights names no profile."""
+
+    model_config = ConfigDict(frozen=True)
+
+    profile: StrictStr = ""
+
+
+class Manifest(BaseModel):
+    """What a manifest says of its dataset. It says more, which the notebook reads.
+
+    Attributes
+    ----------
+    fingerprint : str
+        The hash of the dataset, in hexadecimal.
+    target
+        What it is made for.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    fingerprint: Annotated[StrictStr, StringConstraints(pattern=r"^[0-9a-f]{4,128}$")]
+    target: _Target = _Target()
+
+
+def read_manifest(path: Path) -> Manifest:
     """Read the manifest of a dataset that was built. It has a fingerprint.
 
     Raises
@@ -24,14 +50,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
         )
     content = find_manifest(path)
     if content is None:
-        raise DatasetError(f"{path}: it holds no fingerprint. Build the dataset again")
+        raise DatasetError(
+            f"{path}: it is not a manifest with a fingerprint. Build the dataset again"
+        )
     return content
 
 
-def find_manifest(path: Path) -> dict[str, Any] | None:
+def find_manifest(path: Path) -> Manifest | None:
     """Read a manifest, or return None if the file is missing or holds no fingerprint."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+        return Manifest.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError):
         return None
-    return content if isinstance(content, dict) and content.get("fingerprint") else None

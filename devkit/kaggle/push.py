@@ -1,21 +1,31 @@
-"""From the built datasets to a running kernel: the steps of `make push`, in order."""
+"""The steps of `make push`, from the built datasets to a run, and those of `make submit`."""
 
 from devkit.errors import KaggleError
 from devkit.kaggle.datasets.upload import upload_dataset
-from devkit.kaggle.notebook.kernel import KernelVersion, Pushed, find_version, push_kernel
-from devkit.kaggle.notebook.kernel_folder import prepare_folder
-from devkit.kaggle.notebook.run import check_log, fetch_submission, follow_run
+from devkit.kaggle.notebook.kernel import (
+    KernelVersion,
+    Pushed,
+    find_pushed,
+    find_version,
+    push_kernel,
+)
+from devkit.kaggle.notebook.kernel_folder import KernelFolder, prepare_folder
+from devkit.kaggle.notebook.run import check_log, follow_run
 from devkit.kaggle.service.client import Client
+from devkit.kaggle.submissions.account import check_competition, check_gpu_hours, check_submissions
+from devkit.kaggle.submissions.check import fetch_checked
+from devkit.kaggle.submissions.ledger import Entry, Ledger
+from devkit.kaggle.submissions.submit import submit_kernel, was_submitted
 from mounted import MANIFEST, WEIGHTS_MANIFEST
 
-__all__ = ["newest_version", "push", "push_and_run"]
+__all__ = ["newest_version", "push", "push_and_submit"]
 
 
 def push(client: Client) -> Pushed:
     """Upload both datasets, wait until they are ready, prepare the kernel's folder and push it.
 
     A step does nothing if Kaggle has its result already. So an interrupted push goes on where it
-    was.
+    was. Before the first step, the account is asked for what the run will need.
 
     Raises
     ------
@@ -24,27 +34,47 @@ def push(client: Client) -> Pushed:
     DatasetError
         A folder is not built, or must not be pushed.
     KaggleError
-        Kaggle refused something, or took too long.
+        Kaggle refused something, or took too long. Or it would refuse the run.
     """
-    settings = client.settings
-    folder = prepare_folder(settings, client.owner)
-    upload_dataset(client, settings.dataset_folder / MANIFEST, settings.dataset)
-    if settings.weights:
-        upload_dataset(client, settings.weights_folder / WEIGHTS_MANIFEST, settings.weights)
-    return push_kernel(client, folder)
+    folder = prepare_folder(client.settings, client.owner)
+    check_competition(client)
+    if find_pushed(client, folder) is None:
+        check_gpu_hours(client)
+    return _push(client, folder)
 
 
-def push_and_run(client: Client) -> Pushed:
-    """Push like `push`, wait for the end of the run, and check its log and its submission.
+def push_and_submit(client: Client, message: str, *, again: bool = False) -> Entry:
+    """Push like `push`, wait for the run, check it, submit its output and wait for the score.
+
+    Parameters
+    ----------
+    client
+        The client, signed in.
+    message
+        The user's words about it.
+    again
+        As for `submit_kernel`.
+
+    Returns
+    -------
+    The entry in the ledger, with the score.
 
     Raises
     ------
     KaggleError
-        The run failed, or did not do its work.
+        The run failed, or did not do its work. Or Kaggle would refuse the submission.
     SubmissionError
         It wrote a submission that the competition would refuse.
     """
-    pushed = push(client)
+    folder = prepare_folder(client.settings, client.owner)
+    Ledger(client.settings.ledger).prove_writable()
+    check_competition(client)
+    pushed = find_pushed(client, folder)
+    if pushed is None:
+        check_gpu_hours(client)
+    if pushed is None or again or not was_submitted(client, pushed):
+        check_submissions(client)
+    pushed = _push(client, folder)
     version = find_version(client, pushed.ref, pushed.number)
     if version is None:
         raise KaggleError(
@@ -52,8 +82,16 @@ def push_and_run(client: Client) -> Pushed:
             "the same command again"
         )
     check_log(follow_run(client, version, quietly=True), version)
-    fetch_submission(client, version)
-    return pushed
+    fetch_checked(client, version)
+    return submit_kernel(client, pushed, message, again=again)
+
+
+def _push(client: Client, folder: KernelFolder) -> Pushed:
+    settings = client.settings
+    upload_dataset(client, settings.dataset_folder / MANIFEST, settings.dataset)
+    if settings.weights:
+        upload_dataset(client, settings.weights_folder / WEIGHTS_MANIFEST, settings.weights)
+    return push_kernel(client, folder)
 
 
 def newest_version(client: Client) -> KernelVersion:

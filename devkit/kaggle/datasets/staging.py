@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
 from devkit.errors import DatasetError
 from devkit.kaggle.outputs import writing
 
 __all__ = ["staged", "temporary_folder"]
 
 _METADATA = "dataset-metadata.json"
+_METADATA_FORM = TypeAdapter(dict[str, JsonValue])
 # in bytes, of a file name on any file system of Linux
 _LONGEST_NAME = 255
 
@@ -88,9 +91,15 @@ def _link(path: Path, link: Path) -> None:
 def _metadata(path: Path, ref: str) -> dict[str, Any]:
     """Read the dataset's metadata as it was built, and give it the name from the settings."""
     built: dict[str, Any] = {"licenses": [{"name": "other"}]}
-    if path.is_file():
+    if path.exists():
         try:
-            built |= json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise DatasetError(f"{path}: it is not JSON. Build the dataset again") from None
+            built |= _METADATA_FORM.validate_json(path.read_bytes())
+        except OSError as error:
+            raise DatasetError(
+                f"{path}: it cannot be read ({error.strerror}). Build the dataset again"
+            ) from None
+        except ValidationError:
+            raise DatasetError(
+                f"{path}: it is not a JSON object. Build the dataset again"
+            ) from None
     return {"title": ref.split("/")[1]} | built | {"id": ref}

@@ -6,7 +6,7 @@ the version before for some time. So the new version is waited for. It must be t
 ready, and hold the manifest that was sent.
 """
 
-import json
+import contextlib
 import sys
 import tempfile
 import time
@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
 from devkit.errors import KaggleError
 from devkit.kaggle.datasets.staging import staged, temporary_folder
 from devkit.kaggle.manifest import find_manifest, read_manifest
 from devkit.kaggle.outputs import writing
+from devkit.kaggle.service.answers import DatasetAnswer, VersionNumber
 from devkit.kaggle.service.client import Client, unpack_download, wait_for
 from devkit.kaggle.service.secrets import refuse_secrets
 from kernelkit.files import open_atomically
@@ -58,7 +61,7 @@ def upload_dataset(client: Client, manifest: Path, slug: str) -> None:
     KaggleError
         Kaggle refused it or failed, or it was not ready in time.
     """
-    fingerprint = str(read_manifest(manifest)["fingerprint"])
+    fingerprint = read_manifest(manifest).fingerprint
     refuse_secrets(manifest.parent, client.secrets)
     _Upload(client, manifest, f"{client.owner}/{slug}", fingerprint).run()
 
@@ -103,16 +106,18 @@ class _Upload:
             doing = f"create the dataset {self.ref}"
         with staged(self.manifest.parent, self.ref, state) as stage:
 
-            def send(api: Any) -> Any:
+            def send(api: Any) -> DatasetAnswer:
                 # the client keeps there what it needs to resume an upload
                 with temporary_folder(state):
                     if is_first:
-                        return api.dataset_create_new(str(stage), quiet=quiet)
-                    return api.dataset_create_version(str(stage), self.fingerprint, quiet)
+                        answer = api.dataset_create_new(str(stage), quiet=quiet)
+                    else:
+                        answer = api.dataset_create_version(str(stage), self.fingerprint, quiet)
+                return DatasetAnswer.of(answer)
 
             answer = self.client.do(doing, send, self.client.settings.upload_seconds)
-        if answer is None or answer.status.lower() != "ok":
-            raise self.client.refusal(doing, (answer and (answer.error or answer.status)) or "")
+        if answer.status.lower() != "ok":
+            raise self.client.refusal(doing, answer.error or answer.status)
 
     def _remote(self) -> _Remote | None:
         """Ask Kaggle for the dataset. None if there is none, or none that one may see."""
@@ -120,8 +125,9 @@ class _Upload:
         def state(api: Any) -> _Remote:
             # The number comes first. Otherwise the status of the version before could come with
             # the number of the new one.
-            number = json.loads(api.dataset_status(self.ref, format="json(current_version_number)"))
-            return _Remote(api.dataset_status(self.ref), number["current_version_number"])
+            text = api.dataset_status(self.ref, format="json(current_version_number)")
+            number = VersionNumber.model_validate_json(text).current_version_number
+            return _Remote(api.dataset_status(self.ref), number)
 
         return self.client.find(f"ask for the status of the dataset {self.ref}", state)
 
@@ -185,7 +191,17 @@ class _Upload:
             self.client.find(f"fetch {name} of the dataset {where}", fetch)
             path = unpack_download(Path(folder))
             content = find_manifest(path) if path is not None else None
-            return str(content["fingerprint"]) if content is not None else None
+            return content.fingerprint if content is not None else None
+
+
+class _Noted(BaseModel):
+    """The content of a note: what was sent, as which version, and when."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fingerprint: str
+    version: int
+    time: FiniteFloat
 
 
 class _Note:
@@ -198,13 +214,12 @@ class _Note:
         self._path = state / f"{ref.replace('/', '--')}.json"
         self.version = 0
         self._fingerprint = ""
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            if time.time() < float(content["time"]) + seconds:
-                self.version = int(content["version"])
-                self._fingerprint = str(content["fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # without a note, or with a broken one, only Kaggle's answers count
+        # without a note, or with a broken one, only Kaggle's answers count
+        with contextlib.suppress(OSError, ValidationError):
+            noted = _Noted.model_validate_json(self._path.read_bytes())
+            if time.time() < noted.time + seconds:
+                self.version = noted.version
+                self._fingerprint = noted.fingerprint
 
     def expects(self, fingerprint: str, remote: _Remote) -> bool:
         """Whether this fingerprint was uploaded, and is not the current version yet."""
@@ -212,6 +227,6 @@ class _Note:
 
     def write(self, fingerprint: str, version: int) -> None:
         """Note that this was uploaded, and will be that version."""
-        content = {"fingerprint": fingerprint, "version": version, "time": time.time()}
+        noted = _Noted(fingerprint=fingerprint, version=version, time=time.time())
         with writing(self._path, "state"), open_atomically(self._path) as file:
-            json.dump(content, file)
+            file.write(noted.model_dump_json())

@@ -9,11 +9,24 @@ from kagglesdk.kernels.types.kernels_api_service import (
 )
 
 from devkit.errors import KaggleError
-from devkit.kaggle.notebook.kernel_folder import KernelFolder, injected_parameters
+from devkit.kaggle.notebook.kernel_folder import (
+    KernelFolder,
+    injected_parameters,
+    notebook_content,
+)
+from devkit.kaggle.service.answers import Kernel, KernelSources, PushAnswer, RunState
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.secrets import refuse_secrets
 
-__all__ = ["GONE_WRONG", "KernelVersion", "Pushed", "find_version", "push_kernel", "run_state"]
+__all__ = [
+    "GONE_WRONG",
+    "KernelVersion",
+    "Pushed",
+    "find_pushed",
+    "find_version",
+    "push_kernel",
+    "run_state",
+]
 
 # the states of a run that failed or was cancelled
 GONE_WRONG = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
@@ -35,6 +48,8 @@ class KernelVersion:
         The parameters that are baked into the notebook. Empty if it was not made here.
     sources : frozenset of str
         The datasets, competition, models and scripts attached to it, in lower case.
+    content : str
+        A hash of its cells, as they are on Kaggle.
     """
 
     ref: str
@@ -42,6 +57,7 @@ class KernelVersion:
     digest: str
     parameters: dict[str, Any]
     sources: frozenset[str]
+    content: str
 
     @property
     def name(self) -> str:
@@ -66,18 +82,37 @@ class Pushed:
         The version, counting from 1.
     fingerprint : str
         The fingerprint of its kernel dataset.
+    state : str
+        The state of its run.
     """
 
     ref: str
     number: int
     fingerprint: str
+    state: str = "QUEUED"
+
+
+def find_pushed(client: Client, folder: KernelFolder) -> Pushed | None:
+    """Find the newest version on Kaggle, if it is what this folder would push.
+
+    None if it is another one, failed, was cancelled, lacks a source, or was edited on Kaggle.
+    """
+    newest = find_version(client, folder.ref)
+    if newest is None or newest.digest != folder.digest or not folder.sources <= newest.sources:
+        return None
+    if newest.content != folder.content:
+        client.say(f"{newest.ref}: version {newest.number} was edited on Kaggle, so it is not this")
+        return None
+    state, _ = run_state(client, newest)
+    if state in GONE_WRONG:
+        return None
+    return Pushed(folder.ref, newest.number, folder.fingerprint, state)
 
 
 def push_kernel(client: Client, folder: KernelFolder) -> Pushed:
     """Push the folder as a new version, which Kaggle then runs.
 
-    Nothing is pushed if the newest version is this one. If that one failed, was cancelled or lacks
-    a source, it is pushed again.
+    Nothing is pushed if `find_pushed` finds it on Kaggle.
 
     Parameters
     ----------
@@ -94,19 +129,17 @@ def push_kernel(client: Client, folder: KernelFolder) -> Pushed:
         Kaggle refused it, or runs it without one of its sources.
     """
     refuse_secrets(folder.path, client.secrets)
-    newest = find_version(client, folder.ref)
-    if newest is not None and newest.digest == folder.digest and folder.sources <= newest.sources:
-        state, _ = run_state(client, newest)
-        if state not in GONE_WRONG:
-            client.say(f"{newest.ref}: version {newest.number} is this one already ({state})")
-            return Pushed(folder.ref, newest.number, folder.fingerprint)
+    if (pushed := find_pushed(client, folder)) is not None:
+        client.say(f"{pushed.ref}: version {pushed.number} is this one already ({pushed.state})")
+        return pushed
     doing = f"push the kernel {folder.ref}"
     hours = client.settings.loaded_recipe.hours
+    limit = str(int(hours * 3600))
     answer = client.do(
-        doing, lambda api: api.kernels_push(str(folder.path), timeout=str(int(hours * 3600)))
+        doing, lambda api: PushAnswer.of(api.kernels_push(str(folder.path), timeout=limit))
     )
-    if answer is None or answer.error:
-        raise client.refusal(doing, answer.error if answer is not None else "")
+    if answer.error:
+        raise client.refusal(doing, answer.error)
     _refuse_missing_sources(folder, answer)
     if not answer.version_number:
         raise KaggleError(
@@ -117,7 +150,7 @@ def push_kernel(client: Client, folder: KernelFolder) -> Pushed:
     return Pushed(folder.ref, answer.version_number, folder.fingerprint)
 
 
-def _refuse_missing_sources(folder: KernelFolder, answer: Any) -> None:
+def _refuse_missing_sources(folder: KernelFolder, answer: PushAnswer) -> None:
     """Raise an error if Kaggle left out a source. The client only prints it, or not even that."""
     for kind in ("dataset", "competition", "kernel", "model"):
         if missing := getattr(answer, f"invalid_{kind}_sources"):
@@ -141,20 +174,27 @@ def find_version(client: Client, ref: str, number: int | None = None) -> KernelV
         The version to look for. None means the newest.
     """
 
-    def get(api: Any) -> Any:
+    def get(api: Any) -> Kernel:
         request = ApiGetKernelRequest()
         request.user_name, request.kernel_slug = ref.split("/")
         if number is not None:
             request.version_label = _label(number)
         with api.build_kaggle_client() as kaggle:
-            return kaggle.kernels.kernels_api_client.get_kernel(request)
+            return Kernel.of(kaggle.kernels.kernels_api_client.get_kernel(request))
 
     answer = client.find(f"look at the kernel {ref}", get)
     if answer is None:
         return None
-    digest, parameters = injected_parameters(answer.blob.source)
+    source = answer.blob.source
+    digest, parameters = injected_parameters(source)
     found = number if number is not None else answer.metadata.current_version_number
-    return KernelVersion(ref, found, digest, parameters, _attached(answer.metadata))
+    if found < 1:
+        raise KaggleError(
+            f"Kaggle names no version of the kernel {ref}. Look at it on kaggle.com, then run the "
+            "same command again"
+        )
+    attached = _attached(answer.metadata)
+    return KernelVersion(ref, found, digest, parameters, attached, notebook_content(source))
 
 
 def run_state(client: Client, version: KernelVersion) -> tuple[str, str]:
@@ -164,23 +204,28 @@ def run_state(client: Client, version: KernelVersion) -> tuple[str, str]:
     knows nothing of a run. That counts as QUEUED.
     """
 
-    def get(api: Any) -> Any:
+    def get(api: Any) -> RunState:
         # the client's own kernels_status drops the version, and reports the newest
         request = ApiGetKernelSessionStatusRequest()
         request.user_name, request.kernel_slug = version.ref.split("/")
         request.version_label = version.label
         with api.build_kaggle_client() as kaggle:
-            return kaggle.kernels.kernels_api_client.get_kernel_session_status(request)
+            kernels = kaggle.kernels.kernels_api_client
+            return RunState.of(kernels.get_kernel_session_status(request))
 
     answer = client.find(f"ask for the state of {version.name}", get)
     if answer is None:
         return "QUEUED", ""
-    return answer.status.name, answer.failure_message or ""
+    return answer.status, answer.failure_message
 
 
-def _attached(metadata: Any) -> frozenset[str]:
-    kinds = ("dataset", "competition", "kernel", "model")
-    found = (getattr(metadata, f"{kind}_data_sources", None) or () for kind in kinds)
+def _attached(metadata: KernelSources) -> frozenset[str]:
+    found = (
+        metadata.dataset_data_sources,
+        metadata.competition_data_sources,
+        metadata.kernel_data_sources,
+        metadata.model_data_sources,
+    )
     return frozenset(source.lower() for sources in found for source in sources)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import nbformat
 import papermill
+from pydantic import BaseModel, ValidationError
 
 from devkit.errors import DatasetError, SettingsError
 from devkit.kaggle.manifest import read_manifest
@@ -25,7 +26,14 @@ from devkit.kaggle.outputs import writing
 from devkit.kaggle.settings import Settings
 from mounted import MANIFEST, WEIGHTS_MANIFEST
 
-__all__ = ["CODE_FILE", "METADATA_FILE", "KernelFolder", "injected_parameters", "prepare_folder"]
+__all__ = [
+    "CODE_FILE",
+    "METADATA_FILE",
+    "KernelFolder",
+    "injected_parameters",
+    "notebook_content",
+    "prepare_folder",
+]
 
 CODE_FILE = "inference.ipynb"
 METADATA_FILE = "kernel-metadata.json"
@@ -52,6 +60,8 @@ class KernelFolder:
         The fingerprint of the kernel dataset that the notebook is to find.
     sources : frozenset of str
         The datasets, competition, models and scripts to attach, in lower case.
+    content : str
+        A hash of the notebook's cells, as `notebook_content` makes it.
     """
 
     path: Path
@@ -59,6 +69,7 @@ class KernelFolder:
     digest: str
     fingerprint: str
     sources: frozenset[str]
+    content: str
 
 
 def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
@@ -83,7 +94,12 @@ def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
     if not owner:
         raise SettingsError("nobody is signed in. Set owner in kaggle.toml, or KERNELKIT_OWNER")
     manifest = read_manifest(settings.dataset_folder / MANIFEST)
-    fingerprint, profile = str(manifest["fingerprint"]), manifest["target"]["profile"]
+    fingerprint, profile = manifest.fingerprint, manifest.target.profile
+    if not profile:
+        raise DatasetError(
+            f"{settings.dataset_folder / MANIFEST}: it names no profile. Run make kernel-dataset "
+            f"PROFILE={settings.profile}"
+        )
     if profile != settings.profile:
         raise DatasetError(
             f"{settings.dataset_folder} was built for {profile}, but profile is "
@@ -94,7 +110,7 @@ def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
     notebook = _with_parameters(settings, _parameters(settings, owner, fingerprint, known))
     parts = [metadata, [cell.source for cell in notebook.cells], fingerprint]
     if settings.weights:
-        parts.append(read_manifest(settings.weights_folder / WEIGHTS_MANIFEST)["fingerprint"])
+        parts.append(read_manifest(settings.weights_folder / WEIGHTS_MANIFEST).fingerprint)
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     cell = _injected(notebook)
     cell.source = cell.source.replace(_PARAMETERS, f"{_PARAMETERS} of push {digest}", 1)
@@ -106,13 +122,50 @@ def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
         (folder / METADATA_FILE).write_text(f"{text}\n", encoding="utf-8")
     sources = (source for key in metadata if key.endswith("_sources") for source in metadata[key])
     wanted = frozenset(source.lower() for source in sources)
-    return KernelFolder(folder, str(metadata["id"]), digest, fingerprint, wanted)
+    content = notebook_content(nbformat.writes(notebook))
+    return KernelFolder(folder, str(metadata["id"]), digest, fingerprint, wanted, content)
+
+
+class _Cell(BaseModel):
+    source: str | list[str] = ""
+
+    @property
+    def text(self) -> str:
+        """The cell's source. A notebook's file may hold it in pieces."""
+        return "".join(self.source)
+
+
+class _Notebook(BaseModel):
+    cells: list[_Cell]
+
+
+def notebook_content(source: str) -> str:
+    """Hash the cells of a notebook file. White space does not count.
+
+    Kaggle stores a notebook as it was pushed, until somebody edits it there.
+
+    Parameters
+    ----------
+    source
+        The text of the notebook file.
+
+    Returns
+    -------
+    The hash. Empty if that is no notebook.
+    """
+    try:
+        cells = _Notebook.model_validate_json(source).cells
+    except ValidationError:
+        return ""
+    words = [cell.text.split() for cell in cells]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
 
 
 def injected_parameters(source: str) -> tuple[str, dict[str, Any]]:
     """Read the digest that a pushed notebook names, and the parameters baked into it.
 
-    Both are empty if the notebook was not pushed from a folder that was made here.
+    Both are empty if the notebook was not pushed from a folder that was made here, or if its
+    parameters were edited on Kaggle so that they are no plain values.
 
     Parameters
     ----------
@@ -120,15 +173,27 @@ def injected_parameters(source: str) -> tuple[str, dict[str, Any]]:
         The text of the notebook file.
     """
     try:
-        cells = [cell["source"] for cell in json.loads(source)["cells"]]
-    except (ValueError, KeyError, TypeError):
+        cells = _Notebook.model_validate_json(source).cells
+    except ValidationError:
         return "", {}
-    for cell in ("".join(cell) for cell in cells):
-        if found := re.match(rf"{_PARAMETERS} of push (\w+)\n", cell):
-            nodes = [node for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
-            values = {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in nodes}
-            return found[1], values
+    for cell in cells:
+        if found := re.match(rf"{_PARAMETERS} of push (\w+)\n", cell.text):
+            parameters = _assigned(cell.text)
+            return ("", {}) if parameters is None else (found[1], parameters)
     return "", {}
+
+
+def _assigned(code: str) -> dict[str, Any] | None:
+    """Read the values that a cell assigns to names. None if it does anything else."""
+    found: dict[str, Any] = {}
+    try:
+        for node in ast.parse(code).body:
+            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+                return None
+            found[node.targets[0].id] = ast.literal_eval(node.value)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        return None
+    return found
 
 
 def _known_parameters(notebook: Path) -> list[str]:
@@ -139,11 +204,11 @@ def _known_parameters(notebook: Path) -> list[str]:
         )
     try:
         return list(papermill.inspect_notebook(str(notebook)))
-    except (ValueError, nbformat.ValidationError):
+    except Exception as error:  # whatever two libraries raise of a file that is no notebook
         raise SettingsError(
             f"{notebook}: it is not a notebook that can be read. Correct it, or notebook in "
             "kaggle.toml"
-        ) from None
+        ) from error
 
 
 def _parameters(settings: Settings, owner: str, fingerprint: str, known: list[str]) -> Parameters:

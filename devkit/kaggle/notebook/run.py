@@ -1,12 +1,9 @@
 """A kernel's run on Kaggle: its log is followed and checked, and its submission is fetched.
 
 A complete run need not have done its work. The log must hold the notebook's end marker and the
-fingerprint of the dataset. The submission must be one that the competition would take.
+fingerprint of the dataset.
 """
 
-import csv
-import json
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +11,13 @@ from typing import Any
 
 import requests
 from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel import GONE_WRONG, KernelVersion, run_state
 from devkit.kaggle.outputs import writing
-from devkit.kaggle.service.client import Client, unpack_download, wait_for
+from devkit.kaggle.service.answers import OutputPage, event_text
+from devkit.kaggle.service.client import Client, wait_for
 from kernelkit.files import replace_atomically
 
 __all__ = ["SUBMISSION", "check_log", "fetch_submission", "follow_run"]
@@ -28,6 +27,9 @@ SUBMISSION = "submission.csv"
 _END_MARKER = "kernelkit: end of the run"
 # of the log, in the error of a run that failed
 _LAST_LINES = 20
+# of the list of what a run left, a hundred files each
+_PAGES = 100
+_EVENTS = TypeAdapter(list[JsonValue])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class _Follower:
                 return
             if count > self.shown:
                 self.shown = count
-                self._client.say(str(event.get("data", "")).rstrip("\n"))
+                self._client.say(event_text(event).rstrip("\n"))
 
 
 def check_log(log: str, version: KernelVersion) -> None:
@@ -166,7 +168,7 @@ def check_log(log: str, version: KernelVersion) -> None:
 
 
 def fetch_submission(client: Client, version: KernelVersion) -> Path:
-    """Fetch the submission that the run wrote, and check it as the competition would.
+    """Fetch the submission that the run wrote, as it is.
 
     Parameters
     ----------
@@ -182,15 +184,10 @@ def fetch_submission(client: Client, version: KernelVersion) -> Path:
     Raises
     ------
     KaggleError
-        The run left no submission.
-    SubmissionError
-        Its columns or ids are not those of the competition's sample.
+        The run left no submission, or Kaggle did not send it whole.
     OutputError
         The output folder cannot be written.
     """
-    # it imports numba, which takes a second: the other commands need not wait for that
-    from kernelkit.competition import check_submission
-
     output = _output(client, version)
     if SUBMISSION not in output.files:
         raise KaggleError(f"{version.name} left no {SUBMISSION}. See make logs")
@@ -198,13 +195,8 @@ def fetch_submission(client: Client, version: KernelVersion) -> Path:
     path = folder / SUBMISSION
     with writing(folder, "output_folder"):
         _download(client, output.files[SUBMISSION], path)
-        (folder / "kernel.log").write_text("".join(output.log), encoding="utf-8")
-    wanted = _sample_ids(client, folder)
-    if wanted is None:
-        client.say("no sample submission can be fetched, so the ids are not checked")
-        wanted = _ids(path)
-    check_submission(path, wanted, {}, client.settings.loaded_recipe.competition)
-    client.say(f"{path}: checked, {len(wanted)} rows")
+        log = "".join(output.log)
+        (folder / "kernel.log").write_text(log, encoding="utf-8", errors="backslashreplace")
     return path
 
 
@@ -222,15 +214,18 @@ def _output(client: Client, version: KernelVersion) -> _Output:
         request.version_label = version.label
         request.page_size = 100
         files: dict[str, str] = {}
-        log = None
+        log = ""
         with api.build_kaggle_client() as kaggle:
-            while True:
-                answer = kaggle.kernels.kernels_api_client.list_kernel_session_output(request)
+            for _ in range(_PAGES):
+                answer = OutputPage.of(
+                    kaggle.kernels.kernels_api_client.list_kernel_session_output(request)
+                )
                 log = log or answer.log
-                files |= {file.file_name: file.url for file in answer.files or []}
+                files |= {file.file_name: file.url for file in answer.files}
                 if not answer.next_page_token:
-                    return _Output(_pieces(log or ""), files)
+                    break
                 request.page_token = answer.next_page_token
+        return _Output(_pieces(log), files)
 
     return client.ask(f"fetch the output of {version.name}", fetch)
 
@@ -238,10 +233,10 @@ def _output(client: Client, version: KernelVersion) -> _Output:
 def _pieces(log: str) -> list[str]:
     """The pieces of a log. Kaggle keeps it as a JSON list of events, or as plain lines."""
     try:
-        events = json.loads(log)
-    except ValueError:
+        events = _EVENTS.validate_json(log)
+    except ValidationError:
         return log.splitlines(keepends=True)
-    return [str(event.get("data", "")) for event in events if isinstance(event, dict)]
+    return [event_text(event) for event in events]
 
 
 def _download(client: Client, url: str, path: Path) -> None:
@@ -258,26 +253,3 @@ def _download(client: Client, url: str, path: Path) -> None:
                     file.write(piece)
 
         client.ask(f"fetch {path.name}", fetch)
-
-
-def _sample_ids(client: Client, folder: Path) -> list[str] | None:
-    """Fetch the ids of the competition's sample. None if there is no sample to fetch."""
-    name = client.settings.loaded_recipe.competition.sample
-    competition = client.settings.competition
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-
-        def fetch(api: Any) -> None:
-            api.competition_download_file(competition, name, temporary, force=True, quiet=True)
-
-        client.find(f"fetch {name} of {competition}", fetch)
-        path = unpack_download(Path(temporary))
-        return _ids(path) if path is not None else None
-
-
-def _ids(path: Path) -> list[str]:
-    limit = csv.field_size_limit(2**31 - 1)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [row[0] for row in csv.reader(file) if row][1:]
-    finally:
-        csv.field_size_limit(limit)

@@ -13,15 +13,19 @@ import queue
 import sys
 import threading
 import time
+import traceback
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
+from pydantic import ValidationError
 
 from devkit.errors import KaggleError
 from devkit.kaggle.service.advice import explain
+from devkit.kaggle.service.answers import first_problem
 from devkit.kaggle.service.secrets import ScrubbedStream, known_secrets, scrub
 from devkit.kaggle.settings import Settings
 from kernelkit.errors import KernelKitError
@@ -34,6 +38,22 @@ __all__ = ["Client", "unpack_download", "wait_for"]
 # HTTP statuses of trouble that passes
 _PASSING = (429, 500, 502, 503, 504)
 _LONGEST_PAUSE = 60.0
+_NO_CREDENTIALS = (
+    "there are no Kaggle credentials that work. Run `kaggle auth login`, or make a token at "
+    "kaggle.com/settings/api and put it into ~/.kaggle/access_token"
+)
+# items of a stream that wait for their reader
+_LONGEST_QUEUE = 1000
+# in bytes, of a manifest that Kaggle compressed
+_LARGEST_DOWNLOAD = 64 * 2**20
+# errors of `requests` about an answer that came, rather than one that did not
+_MALFORMED = (
+    requests.exceptions.InvalidJSONError,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.ContentDecodingError,
+)
 
 
 class Client:
@@ -65,7 +85,7 @@ class Client:
     @property
     def username(self) -> str:
         """The name of the user who is signed in."""
-        return str(self._api.config_values.get("username", ""))
+        return str(self._api.config_values.get("username") or "")
 
     @property
     def owner(self) -> str:
@@ -138,20 +158,29 @@ class Client:
 
         A stream that breaks off just ends. Its reader has other means to learn why.
         """
-        items: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+        items: queue.Queue[T | None] = queue.Queue(_LONGEST_QUEUE)
+        is_left = threading.Event()
 
         def run() -> None:
-            with contextlib.suppress(requests.RequestException, ValueError, OSError):
+            with contextlib.suppress(Exception):
                 for item in work(self._api):
-                    items.put(item)
+                    while not is_left.is_set():
+                        with contextlib.suppress(queue.Full):
+                            items.put(item, timeout=1)
+                            break
+                    if is_left.is_set():
+                        return
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        while thread.is_alive() or not items.empty():
-            try:
-                yield items.get(timeout=self.settings.poll_seconds)
-            except queue.Empty:
-                yield None
+        try:
+            while thread.is_alive() or not items.empty():
+                try:
+                    yield items.get(timeout=self.settings.poll_seconds)
+                except queue.Empty:
+                    yield None
+        finally:
+            is_left.set()
 
     def say(self, text: str) -> None:
         """Print a line, without secrets."""
@@ -174,11 +203,8 @@ class Client:
 
         try:
             return self._run(sign_in, self.settings.answer_seconds)
-        except SystemExit:
-            raise KaggleError(
-                "there are no Kaggle credentials that work. Run `kaggle auth login`, or make a "
-                "token at kaggle.com/settings/api and put it into ~/.kaggle/access_token"
-            ) from None
+        except KernelKitError:
+            raise
         except Exception as error:
             raise self._explained("sign in to Kaggle", error) from error
 
@@ -197,6 +223,8 @@ class Client:
         with self._hushed():
             thread.start()
             thread.join(seconds)
+        if errors and isinstance(errors[0], SystemExit):  # how the client refuses credentials
+            raise KaggleError(_NO_CREDENTIALS)
         if errors:
             raise errors[0]
         if not results:
@@ -211,17 +239,27 @@ class Client:
             yield
 
     def _explained(self, doing: str, error: Exception) -> KaggleError:
+        """The error for what the client raised, in Kaggle's words if there are any."""
         response = getattr(error, "response", None)
         if isinstance(error, requests.HTTPError) and response is not None:
             words = scrub(_words(response, error), self.secrets)
             return KaggleError(explain(doing, words, response.status_code))
-        words = _shortened(scrub(str(error) or repr(error), self.secrets))
+        if isinstance(error, ValidationError):
+            return KaggleError(_not_understood(doing, scrub(first_problem(error), self.secrets)))
+        if isinstance(error, _MALFORMED):
+            return KaggleError(_not_understood(doing, "it is not one of Kaggle's interface"))
+        words = _shortened(scrub(str(error), self.secrets))
         if isinstance(error, requests.RequestException | TimeoutError):
             return KaggleError(
                 f"could not {doing}: Kaggle could not be reached ({words}). "
                 "Run the same command again"
             )
-        return KaggleError(f"could not {doing}: {words} ({type(error).__name__})")
+        if isinstance(error, OSError):
+            place = f"{error.filename}: " if error.filename else ""
+            return KaggleError(f"could not {doing}: {place}{error.strerror or words}")
+        if isinstance(error, ValueError) and _is_of_the_client(error) and words:
+            return KaggleError(f"could not {doing}: the official client says {words!r}")
+        return KaggleError(_not_understood(doing, "the official client cannot read it"))
 
 
 def wait_for[T](
@@ -269,12 +307,51 @@ def unpack_download(folder: Path) -> Path | None:
 
     What Kaggle compressed for its storage comes as a zip archive, under one name or another. It is
     unpacked in its place.
+
+    Raises
+    ------
+    KaggleError
+        It is an archive that is damaged, or that does not hold one file of at most 64 MiB.
     """
     path = next(iter(sorted(folder.iterdir())), None)
-    if path is not None and zipfile.is_zipfile(path):
+    if path is None or not zipfile.is_zipfile(path):
+        return path
+    try:
         with zipfile.ZipFile(path) as archive:
-            path.write_bytes(archive.read(archive.namelist()[0]))
+            members = archive.infolist()
+            if len(members) != 1:
+                raise KaggleError(
+                    f"{path.name} came from Kaggle as an archive of {len(members)} files, wanted "
+                    "one. Look at it on kaggle.com"
+                )
+            with archive.open(members[0]) as file:
+                content = file.read(_LARGEST_DOWNLOAD + 1)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, KernelKitError):
+            raise
+        raise KaggleError(
+            f"{path.name} came from Kaggle as a damaged archive. Run the same command again"
+        ) from error
+    if len(content) > _LARGEST_DOWNLOAD:
+        raise KaggleError(
+            f"{path.name} came from Kaggle as an archive of more than "
+            f"{_LARGEST_DOWNLOAD >> 20} MiB. That is no manifest. Look at it on kaggle.com"
+        )
+    path.write_bytes(content)
     return path
+
+
+def _not_understood(doing: str, problem: str) -> str:
+    return (
+        f"could not {doing}: Kaggle's answer is not understood ({problem}). Run the same command "
+        "again. If it stays so, look at kaggle.com, or for a newer client"
+    )
+
+
+def _is_of_the_client(error: Exception) -> bool:
+    """Whether the client itself raised it, with words for people."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").startswith("kaggle.")
 
 
 def _status(error: Exception) -> int | None:
@@ -293,7 +370,7 @@ def _words(response: requests.Response, error: Exception) -> str:
     """Kaggle's own words about the error, or the client's if Kaggle says nothing."""
     try:
         content = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return str(error)
     if isinstance(content, dict):
         for key in ("message", "error", "errorMessage"):

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TextIO
@@ -27,8 +28,9 @@ _FILES = re.compile(
 )
 # a quote in a notebook's JSON is written \"
 _QUOTE = rb"\\?[\"']"
+_TOKEN = re.compile(r"KGAT_[0-9A-Za-z]{16,}")
 _FORMS = {
-    "a Kaggle API token": rb"KGAT_[0-9A-Za-z]{16,}",
+    "a Kaggle API token": _TOKEN.pattern.encode(),
     "the key of a kaggle.json": _QUOTE + rb"key" + _QUOTE + rb"\s*:\s*" + _QUOTE + rb"[0-9a-f]{32}",
     "a Kaggle key": rb"KAGGLE_(?:KEY|API_TOKEN)\b[^\w\n]{1,12}\w{16,}",
     "a Hugging Face token": rb"\bhf_[A-Za-z0-9]{30,}",
@@ -86,7 +88,7 @@ def scrub(text: str, secrets: frozenset[str]) -> str:
     """Replace each of the secrets in `text` by `***`, and each Kaggle token too."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
-    return _PATTERNS["a Kaggle API token"].sub(b"***", text.encode()).decode()
+    return _TOKEN.sub("***", text)
 
 
 class ScrubbedStream:
@@ -162,15 +164,25 @@ def refuse_secrets(folder: Path, secrets: frozenset[str]) -> None:
 def _findings(path: Path, own: list[bytes]) -> Iterator[tuple[str, str]]:
     """Iterate over what looks like a secret: where in the file, and its kind."""
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                with archive.open(member) as file:
-                    for line, kind in _scan(file, member.file_size, own, exact=True):
-                        yield f" ({member.filename}, line {line})", kind
+        try:
+            yield from _findings_in_archive(path, own)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+            raise DatasetError(
+                f"{path}: the archive is damaged or encrypted, so it cannot be searched for "
+                "credentials. Build the dataset again. Nothing was pushed"
+            ) from None
     else:
         with path.open("rb") as file:
             for line, kind in _scan(file, path.stat().st_size, own, exact=False):
                 yield f", line {line},", kind
+
+
+def _findings_in_archive(path: Path, own: list[bytes]) -> Iterator[tuple[str, str]]:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                for line, kind in _scan(file, member.file_size, own, exact=True):
+                    yield f" ({member.filename}, line {line})", kind
 
 
 def _scan(file: IO[bytes], size: int, own: list[bytes], exact: bool) -> Iterator[tuple[int, str]]:
@@ -215,6 +227,8 @@ def _text(path: Path) -> str:
 def _json(path: Path) -> dict[str, str]:
     try:
         content = json.loads(_text(path) or "{}")
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict):
         return {}
     return {key: value for key, value in content.items() if isinstance(value, str)}

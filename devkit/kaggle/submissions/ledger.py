@@ -6,6 +6,7 @@ Then Kaggle's list of submissions tells whether it arrived: the tag is part of t
 there. Each line is an `Entry` in JSON.
 """
 
+import contextlib
 import datetime
 import hashlib
 import os
@@ -25,8 +26,8 @@ class Entry(BaseModel):
 
     Attributes
     ----------
-    time : str
-        When the line was written, in UTC.
+    time : datetime or None
+        When the line was written, in UTC. None before it is.
     competition : str
         The slug of the competition.
     kernel : str
@@ -53,7 +54,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    time: str = ""
+    time: datetime.datetime | None = None
     competition: str
     kernel: str = ""
     version: int = 0
@@ -92,19 +93,35 @@ class Ledger:
     def entries(self) -> list[Entry]:
         """Read the last entry of each tag, in the order of their first entries.
 
+        A last line that was cut off while it was written does not count. Nothing was sent then.
+
         Raises
         ------
         LedgerError
-            A line is not an entry.
+            The file cannot be read, or a line is not an entry.
         """
         found: dict[str, Entry] = {}
-        if self.path.is_file():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    entry = self._read(line, number)
-                    found[entry.tag] = entry
+        for number, line in enumerate(self._whole_lines(), 1):
+            if line.strip():
+                entry = self._read(line, number)
+                found[entry.tag] = entry
         return list(found.values())
+
+    def prove_writable(self) -> None:
+        """Find out now whether an entry could be read and written later.
+
+        Raises
+        ------
+        LedgerError
+            The ledger cannot be read.
+        OutputError
+            The ledger cannot be written.
+        """
+        self.entries()
+        with writing(self.path, "ledger"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab"):
+                pass
 
     def find(self, tag: str) -> Entry | None:
         """Find the last entry of a tag."""
@@ -122,17 +139,42 @@ class Ledger:
         OutputError
             The ledger cannot be written.
         """
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         entry = entry.model_copy(update={"time": now})
+        kept = sum(len(line) + 1 for line in self._whole_lines())
         with writing(self.path, "ledger"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"{entry.model_dump_json()}\n")
+            with self.path.open("ab") as file:
+                size = file.tell()
+                if kept < size:  # a line was cut off
+                    file.truncate(kept)
+                begin = b"\n" if kept > size else b""  # the last line had no end
+                file.write(begin + entry.model_dump_json().encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         return entry
 
-    def _read(self, line: str, number: int) -> Entry:
+    def _whole_lines(self) -> list[bytes]:
+        """The lines of the file, without a last one that was cut off while it was written."""
+        if not self.path.exists():
+            return []
+        if not self.path.is_file():
+            raise LedgerError(
+                f"{self.path}: it is not a file. Move it away, or set ledger in kaggle.toml to "
+                "another place"
+            )
+        try:
+            *lines, last = self.path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise LedgerError(
+                f"{self.path}: it cannot be read ({error.strerror}). Make it readable"
+            ) from None
+        with contextlib.suppress(ValidationError):
+            Entry.model_validate_json(last)
+            lines.append(last)
+        return lines
+
+    def _read(self, line: bytes, number: int) -> Entry:
         try:
             return Entry.model_validate_json(line)
         except ValidationError:

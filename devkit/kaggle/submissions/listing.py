@@ -8,6 +8,7 @@ from kagglesdk.competitions.types.competition_api_service import (
     ApiListSubmissionsRequest,
 )
 
+from devkit.kaggle.service.answers import AccountLimits, ScoredSubmission, SubmissionPage
 from devkit.kaggle.service.client import Client
 
 __all__ = ["ListedSubmission", "list_submissions", "look_up", "submissions_left"]
@@ -57,8 +58,10 @@ def list_submissions(client: Client, competition: str) -> list[ListedSubmission]
         found: list[ListedSubmission] = []
         with api.build_kaggle_client() as kaggle:
             for _ in range(_PAGES):
-                answer = kaggle.competitions.competition_api_client.list_submissions(request)
-                found += [_listed(submission) for submission in answer.submissions or []]
+                answer = SubmissionPage.of(
+                    kaggle.competitions.competition_api_client.list_submissions(request)
+                )
+                found += map(_listed, answer.submissions)
                 if not answer.next_page_token:
                     break
                 request.page_token = answer.next_page_token
@@ -74,7 +77,8 @@ def look_up(client: Client, ref: int) -> ListedSubmission:
         request = ApiGetSubmissionRequest()
         request.ref = ref
         with api.build_kaggle_client() as kaggle:
-            return _listed(kaggle.competitions.competition_api_client.get_submission(request))
+            answer = kaggle.competitions.competition_api_client.get_submission(request)
+            return _listed(ScoredSubmission.of(answer))
 
     return client.ask(f"look up the submission {ref}", fetch)
 
@@ -83,21 +87,21 @@ def submissions_left(client: Client, competition: str) -> int | None:
     """How many submissions are left today. None if Kaggle does not say, as before the first."""
     limits = client.find(
         f"ask for the submission limits of {competition}",
-        lambda api: api.competition_get_submission_limits(competition),
+        lambda api: AccountLimits.of(api.competition_get_submission_limits(competition)),
     )
     # all are zero before the first submission, which makes the team
     if limits is None or not (limits.num_allowed_now or limits.num_today or limits.num_total):
         return None
-    return int(limits.num_allowed_now)
+    return max(limits.num_allowed_now, 0)
 
 
-def _listed(submission: Any) -> ListedSubmission:
+def _listed(submission: ScoredSubmission) -> ListedSubmission:
     return ListedSubmission(
         ref=submission.ref,
         date=f"{submission.date:%Y-%m-%d %H:%M}" if submission.date else "",
-        file=submission.file_name or "",
-        description=submission.description or "",
-        status=submission.status.name,
-        public_score=submission.public_score or "",
-        error=submission.error_description or "",
+        file=submission.file_name,
+        description=submission.description,
+        status=submission.status,
+        public_score=submission.public_score,
+        error=submission.error_description,
     )

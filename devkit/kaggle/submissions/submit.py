@@ -5,7 +5,6 @@ description in Kaggle's list. Kaggle's list decides. A lost answer does not mean
 submitted. A friendly answer does not mean that something was.
 """
 
-import datetime
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,10 @@ from typing import Any
 from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel import Pushed
 from devkit.kaggle.notebook.run import SUBMISSION
+from devkit.kaggle.service.answers import SubmissionAnswer
 from devkit.kaggle.service.client import Client, wait_for
+from devkit.kaggle.submissions.account import check_competition
+from devkit.kaggle.submissions.check import SubmissionCheck
 from devkit.kaggle.submissions.ledger import Entry, Ledger, make_tag
 from devkit.kaggle.submissions.listing import (
     ListedSubmission,
@@ -25,7 +27,7 @@ from devkit.kaggle.submissions.listing import (
 from kernelkit.errors import SubmissionError
 from kernelkit.files import file_sha256
 
-__all__ = ["submit_files", "submit_kernel"]
+__all__ = ["submit_files", "submit_kernel", "was_submitted"]
 
 
 def submit_kernel(client: Client, pushed: Pushed, message: str, *, again: bool = False) -> Entry:
@@ -63,12 +65,22 @@ def submit_kernel(client: Client, pushed: Pushed, message: str, *, again: bool =
         tag=_tag(client, parts, again),
     )
 
-    def send(api: Any) -> Any:
-        return api.competition_submit_code(
+    def send(api: Any) -> SubmissionAnswer:
+        answer = api.competition_submit_code(
             SUBMISSION, entry.description, competition, pushed.ref, pushed.number, quiet=True
         )
+        return SubmissionAnswer.of(answer)
 
     return _wait_for_score(client, _send_once(client, entry, send))
+
+
+def was_submitted(client: Client, pushed: Pushed) -> bool:
+    """Whether this version of the kernel was submitted before, as the ledger or Kaggle knows."""
+    tag = make_tag(client.settings.competition, pushed.ref, pushed.number)
+    known = Ledger(client.settings.ledger).find(tag)
+    if known is not None and known.status != "sending":
+        return True
+    return _with_tag(list_submissions(client, client.settings.competition), tag) is not None
 
 
 def submit_files(
@@ -95,13 +107,21 @@ def submit_files(
     Raises
     ------
     SubmissionError
-        A file is missing.
+        A file is missing, or the competition would refuse it. Nothing was submitted then.
     KaggleError
         A file was refused or could not be scored, or more files were given than the day allows.
         The error names those that are left. The same command goes on with them tomorrow.
     """
     if missing := [path for path in files if not path.is_file()]:
         raise SubmissionError(f"{missing[0]}: there is no such file. Nothing was submitted")
+    Ledger(client.settings.ledger).prove_writable()
+    check_competition(client)
+    check = SubmissionCheck(client)
+    for path in files:
+        try:
+            client.say(f"{path}: checked, {check.rows(path)} rows")
+        except SubmissionError as error:
+            raise SubmissionError(f"{error}. Nothing was submitted") from None
     sent: list[Entry] = []
     left: list[Path] = []
     for path in files:
@@ -139,9 +159,12 @@ def _file_entry(client: Client, path: Path, message: str, again: bool) -> Entry:
     )
 
 
-def _sender(path: Path, entry: Entry) -> Callable[[Any], Any]:
-    def send(api: Any) -> Any:
-        return api.competition_submit(str(path), entry.description, entry.competition, quiet=True)
+def _sender(path: Path, entry: Entry) -> Callable[[Any], SubmissionAnswer]:
+    def send(api: Any) -> SubmissionAnswer:
+        description, competition = entry.description, entry.competition
+        return SubmissionAnswer.of(
+            api.competition_submit(str(path), description, competition, quiet=True)
+        )
 
     return send
 
@@ -176,7 +199,7 @@ def _may_submit(client: Client, competition: str) -> bool:
     return submissions_left(client, competition) != 0
 
 
-def _send_once(client: Client, entry: Entry, send: Callable[[Any], Any]) -> Entry:
+def _send_once(client: Client, entry: Entry, send: Callable[[Any], SubmissionAnswer]) -> Entry:
     """Send it unless it was sent before, and return the entry with Kaggle's number for it."""
     ledger = Ledger(client.settings.ledger)
     known = ledger.find(entry.tag)
@@ -224,7 +247,7 @@ def _find_after_sending(
     listed = _find(client, entry)
     if known is None:
         return listed
-    begun = datetime.datetime.fromisoformat(known.time).timestamp()
+    begun = known.time.timestamp() if known.time else 0
     while listed is None and time.time() < begun + client.settings.settle_seconds:
         time.sleep(min(client.settings.poll_seconds, client.settings.settle_seconds))
         listed = _find(client, entry)

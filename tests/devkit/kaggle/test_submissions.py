@@ -18,7 +18,7 @@ from tests.made.kaggle_service import COMPETITION
 def csv_files(home: Home, count: int) -> list[str]:
     paths = [home.folder / f"answer{number}.csv" for number in range(count)]
     for number, path in enumerate(paths):
-        path.write_text(f"id,predicted\naa,{number} 1\n")
+        path.write_text(f"id,predicted\naa,{number + 1} 1\nbb,\n")
     return [str(path) for path in paths]
 
 
