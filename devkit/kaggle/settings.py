@@ -7,17 +7,18 @@ empty override counts.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
-    NonNegativeFloat,
-    PositiveFloat,
-    StringConstraints,
+    Field,
     ValidationError,
     model_validator,
 )
@@ -31,18 +32,68 @@ __all__ = ["SETTINGS_FILE", "Settings", "load_settings"]
 
 SETTINGS_FILE = REPOSITORY / "kaggle.toml"
 _PREFIX = "KERNELKIT_"
+# What a key wants, by the kind of pydantic's finding.
+_WANTED = {
+    "bool_type": "true or false",
+    "dict_type": "a table, such as {{workers = 4}}",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than_equal": "{le:.10g} or less",
+    "literal_error": "{expected}",
+    "path_type": "a path in quotes",
+    "string_type": "text in quotes",
+    "tuple_type": "a list in brackets",
+}
 # Which image a new kernel gets. The py313 image is the newest. The py312 image has to be pinned.
 _PINNING: dict[str, Literal["original", "latest"]] = {
     "kaggle-py312": "original",
     "kaggle-py313": "latest",
 }
 
-_Slug = r"[a-z0-9]+(?:-[a-z0-9]+)*"
-UserName = Annotated[str, StringConstraints(pattern=rf"^(|{_Slug})$")]
-KernelSlug = Annotated[str, StringConstraints(pattern=rf"^{_Slug}$", min_length=5, max_length=50)]
-DatasetSlug = Annotated[str, StringConstraints(pattern=rf"^{_Slug}$", min_length=6, max_length=50)]
-Reference = Annotated[str, StringConstraints(pattern=r"^[\w-]+/[\w-]+$")]
-ModelReference = Annotated[str, StringConstraints(pattern=r"^[\w-]+/[\w-]+/[\w-]+/[\w.-]+/\d+$")]
+_SLUG = r"[a-z0-9]+(?:-[a-z0-9]+)*"
+# no pause and no limit is longer than a month
+_LONGEST = 30 * 24 * 3600
+
+
+def _form(pattern: str, wanted: str) -> AfterValidator:
+    """Refuse text of another form, and say in words which is wanted."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(wanted)
+        return text
+
+    return AfterValidator(check)
+
+
+def _slug(shortest: int, longest: int, empty: str = "") -> AfterValidator:
+    wanted = f"{shortest} to {longest} small letters and digits, in words with single hyphens"
+    pattern = rf"(?=.{{{shortest},{longest}}}$){_SLUG}"
+    return _form(f"|{pattern}" if empty else pattern, f"{wanted}{empty}")
+
+
+def _check_parameter(value: Any) -> Any:
+    if not isinstance(value, str | int | float) or value != value or value in (_INF, -_INF):
+        raise ValueError("text, a finite number, true or false")
+    return value
+
+
+_INF = float("inf")
+UserName = Annotated[
+    str, _form(f"|{_SLUG}", "a user name as in its address on kaggle.com, in small letters")
+]
+KernelSlug = Annotated[str, _slug(5, 50)]
+DatasetSlug = Annotated[str, _slug(6, 50, ", or nothing")]
+Reference = Annotated[str, _form(r"[\w-]+/[\w-]+", "owner/slug")]
+ModelReference = Annotated[
+    str, _form(r"[\w-]+/[\w-]+/[\w-]+/[\w.-]+/\d+", "owner/model/framework/variation/version")
+]
+Parameter = Annotated[str | int | float | bool, BeforeValidator(_check_parameter)]
+Pause = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False)]
+Limit = Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -58,8 +109,8 @@ class Settings(BaseModel):
     owner: UserName = ""  # empty: the user who is signed in
     kernel: KernelSlug = "kernelkit-inference"
     title: str = ""  # of the kernel. Empty: its slug in words
-    dataset: DatasetSlug | Literal[""] = ""  # code and wheels. Empty: kernelkit-{profile}
-    weights: DatasetSlug | Literal[""] = "kernelkit-weights"  # empty: no dataset of weights
+    dataset: DatasetSlug = ""  # code and wheels. Empty: kernelkit-{profile}
+    weights: DatasetSlug = "kernelkit-weights"  # empty: no dataset of weights
 
     # what runs, and on what
     recipe: str = "hubmap"
@@ -71,7 +122,7 @@ class Settings(BaseModel):
     datasets: tuple[Reference, ...] = ()  # more datasets, owner/slug
     models: tuple[ModelReference, ...] = ()  # owner/model/framework/variation/version
     kernels: tuple[Reference, ...] = ()  # utility scripts, owner/slug
-    parameters: dict[str, str | int | float | bool] = {}  # of the notebook, over those baked in
+    parameters: dict[str, Parameter] = {}  # of the notebook, over those baked in
 
     # where things lie at home
     notebook: Path = Path("notebooks/inference.ipynb")
@@ -83,14 +134,14 @@ class Settings(BaseModel):
     state: Path = Path("~/.cache/kernelkit")  # uploads that can be resumed. Keep the path short
 
     # how long to wait, and how often to ask
-    poll_seconds: PositiveFloat = 20
-    answer_seconds: PositiveFloat = 120  # for one answer
-    patience_seconds: NonNegativeFloat = 600  # while Kaggle has trouble
-    upload_seconds: PositiveFloat = 12 * 3600
-    ready_seconds: PositiveFloat = 3600  # for a dataset version
-    kernel_seconds: PositiveFloat = 13 * 3600  # for a run and its time in the queue
-    score_seconds: PositiveFloat = 24 * 3600
-    settle_seconds: NonNegativeFloat = 60  # until Kaggle lists what was submitted
+    poll_seconds: Pause = 20
+    answer_seconds: Pause = 120  # for one answer
+    patience_seconds: Limit = 600  # while Kaggle has trouble
+    upload_seconds: Pause = 12 * 3600
+    ready_seconds: Pause = 3600  # for a dataset version
+    kernel_seconds: Pause = 13 * 3600  # for a run and its time in the queue
+    score_seconds: Pause = 24 * 3600
+    settle_seconds: Limit = 60  # until Kaggle lists what was submitted
 
     @model_validator(mode="after")
     def _title_names_the_kernel(self) -> Self:
@@ -154,7 +205,7 @@ def load_settings(
         )
     home = path.resolve().parent
     folders = {
-        key: home / Path(str(value).format(profile=settings.profile)).expanduser()
+        key: home / _place(path, key, str(value).replace("{profile}", settings.profile))
         for key, value in settings
         if isinstance(value, Path)
     }
@@ -163,13 +214,42 @@ def load_settings(
     return settings.model_copy(update=folders | {"competition": competition, "dataset": dataset})
 
 
+def _place(settings_file: Path, key: str, text: str) -> Path:
+    """A folder or file of the settings, with the user's own folder for `~`."""
+    try:
+        place = Path(text).expanduser()
+    except RuntimeError:
+        raise SettingsError(
+            f"{settings_file}: {key}: found {text!r}, and this machine has no such user. Write the "
+            "whole path"
+        ) from None
+    if "\0" in text:
+        raise SettingsError(f"{settings_file}: {key}: found {text!r}, wanted a path")
+    return place
+
+
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: it cannot be read ({error.strerror}). Wanted a file of settings"
+        ) from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{path}: it is not text in UTF-8 (byte {content[error.start]:#04x} at "
+            f"{error.start}). Save it as UTF-8"
+        ) from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: it is not valid TOML ({error}). Correct it") from None
+    except RecursionError:
+        raise SettingsError(f"{path}: its values are nested too deep. Correct it") from None
 
 
 def _overrides(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -188,9 +268,9 @@ def _overrides(environment: Mapping[str, str]) -> dict[str, Any]:
 def _parsed(name: str, text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         raise SettingsError(
-            f"{name}: {text!r} is not a TOML value. Write it like 30 or ['a/b']"
+            f"{name}: {_shown(text)} is not a TOML value. Write it like 30 or ['a/b']"
         ) from None
 
 
@@ -203,4 +283,14 @@ def _first_problem(error: ValidationError) -> str:
         known = ", ".join(Settings.model_fields)
         return f"the key {key} does not exist. The keys are {known}"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{key}: {message} (found {problem['input']!r})" if key else message
+    if not key:
+        return message
+    wanted = _WANTED.get(problem["type"], message).format_map(problem.get("ctx", {}))
+    if problem["type"] == "value_error":
+        wanted = message
+    return f"{key}: found {_shown(problem['input'])}, wanted {wanted}"
+
+
+def _shown(value: Any, longest: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}..."

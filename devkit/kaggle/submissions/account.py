@@ -40,7 +40,7 @@ def check_competition(client: Client) -> str:
     found = client.find(f"look at the competition {slug}", fetch)
     if found is None:
         raise KaggleError(
-            f"there is no competition {slug}. Correct competition in kaggle.toml, or COMPETITION="
+            f"there is no competition {slug}. Correct competition in kaggle.toml, or COMPETITION"
         )
     if not found.user_has_entered:
         raise KaggleError(

@@ -196,7 +196,6 @@ def test_a_push_error_with_which_the_client_exits_0_is_an_error(
     ("key", "value", "kind"),
     [
         ("datasets", ["carol/missing-data"], "dataset"),
-        ("competition", "no-such-competition", "competition"),
         ("models", ["bob/net/pytorch/big/9"], "model"),
     ],
 )
@@ -212,6 +211,40 @@ def test_a_source_that_kaggle_left_out_is_an_error(
     assert "It runs version 1 without it" in result.err
     again = home.run("push")
     assert again.code == 1
+
+
+def test_a_competition_that_does_not_exist_is_found_before_the_push(home: Home) -> None:
+    """Nothing is uploaded, and nothing runs."""
+    home.settings["competition"] = "no-such-competition"
+    result = home.run("push")
+    assert result.code == 1
+    assert "there is no competition no-such-competition" in result.err
+    assert home.server.count("StartBlobUpload") == 0
+    assert home.server.count("SaveKernel") == 0
+
+
+def test_a_notebook_that_was_edited_on_kaggle_is_pushed_anew(home: Home) -> None:
+    """Its first line still names the push, but its cells are others."""
+    assert home.run("push").code == 0
+    request = home.service.kernels[KERNEL][0].request
+    edited = json.loads(request["text"])
+    edited["cells"][-1]["source"] = "print('mine')"
+    request["text"] = json.dumps(edited)
+    result = home.run("push")
+    assert result.code == 0, result.err
+    assert "version 1 was edited on Kaggle, so it is not this" in result.out
+    assert len(home.service.kernels[KERNEL]) == 2
+
+
+def test_a_notebook_that_kaggle_wrote_in_another_form_is_recognised(home: Home) -> None:
+    """Pieces instead of one text, and other white space, change no cell."""
+    assert home.run("push").code == 0
+    request = home.service.kernels[KERNEL][0].request
+    other = json.loads(request["text"])
+    for cell in other["cells"]:
+        cell["source"] = f"{cell['source']}\n".splitlines(keepends=True)
+    request["text"] = json.dumps(other, indent=4)
+    assert "is this one already" in home.run("push").out
 
 
 def test_a_kernel_that_holds_a_token_is_refused(home: Home) -> None:

@@ -95,13 +95,27 @@ def test_an_override_that_is_no_toml_is_named(path: Path) -> None:
     [
         ("owner =", "it is not valid TOML"),
         ('onwer = "alice"', "the key onwer does not exist. The keys are owner, kernel"),
-        ('owner = "Al Ice"', "owner: String should match pattern"),
-        ('kernel = "abc"', "kernel: String should have at least 5 characters"),
-        ("poll_seconds = 0", "poll_seconds: Input should be greater than 0"),
+        ('owner = "Al Ice"', "owner: found 'Al Ice', wanted a user name as in its address"),
+        ('kernel = "abc"', "kernel: found 'abc', wanted 5 to 50 small letters and digits"),
+        ("poll_seconds = 0", "poll_seconds: found 0, wanted more than 0"),
+        ("poll_seconds = inf", "poll_seconds: found inf, wanted a finite number"),
+        ("poll_seconds = 1e300", "poll_seconds: found 1e+300, wanted 2592000 or less"),
+        ('poll_seconds = "soon"', "poll_seconds: found 'soon', wanted a number"),
+        ("settle_seconds = -1", "settle_seconds: found -1, wanted 0 or more"),
+        ("owner = 5", "owner: found 5, wanted text in quotes"),
+        ('datasets = "a/b"', "datasets: found 'a/b', wanted a list in brackets"),
+        ("parameters = 4", "parameters: found 4, wanted a table, such as {workers = 4}"),
+        ("parameters = {a = [1]}", "parameters.a: found [1], wanted text, a finite number"),
+        ("parameters = {a = nan}", "parameters.a: found nan, wanted text, a finite number"),
+        ('pinning = "newest"', "pinning: found 'newest', wanted 'original' or 'latest'"),
+        ("ledger = 5", "ledger: found 5, wanted a path in quotes"),
+        ('ledger = "~nobody-of-that-name/a"', "ledger: found '~nobody-of-that-name/a', and this"),
+        ('ledger = "a\\u0000b"', "ledger: found 'a\\x00b', wanted a path"),
         ('recipe = "nothing"', "there is no recipe 'nothing' in kernel_src/kernelkit/recipe/"),
         ('title = "Another title"', "becomes the slug 'another-title' on Kaggle"),
         ('profile = "mine"', "the profile 'mine' needs a pinning"),
-        ('models = ["bob/net"]', "models.0: String should match pattern"),
+        ('models = ["bob/net"]', "models.0: found 'bob/net', wanted owner/model/framework/"),
+        ("a = " + "[" * 5000, "its values are nested too deep"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_with_the_file(path: Path, text: str, found: str) -> None:
@@ -111,6 +125,35 @@ def test_a_wrong_setting_is_one_sentence_with_the_file(path: Path, text: str, fo
         load_settings(path, {})
     assert str(path) in str(caught.value)
     assert found in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ('owner = "alice"'.encode("utf-16"), "not text in UTF-8 (byte 0xff at 0). Save it as"),
+        (b"\x00\x80\xff", "not text in UTF-8 (byte 0x80 at 1)"),
+        (b"\x00\x01", "it is not valid TOML"),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused(path: Path, content: bytes, found: str) -> None:
+    """It says how to save it."""
+    path.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, {})
+    assert found in str(caught.value)
+
+
+def test_a_byte_order_mark_is_read_over(path: Path) -> None:
+    """Some editors begin a file in UTF-8 with one."""
+    path.write_bytes(b'\xef\xbb\xbfowner = "alice"\n')
+    assert load_settings(path, {}).owner == "alice"
+
+
+def test_a_folder_instead_of_the_file_is_refused(path: Path) -> None:
+    """It is not taken for a missing file."""
+    path.mkdir()
+    with pytest.raises(SettingsError, match=r"kaggle.toml: it cannot be read \(Is a directory\)"):
+        load_settings(path, {})
 
 
 @pytest.mark.parametrize(
