@@ -36,8 +36,8 @@ from reader_peers import PEERS
 from devkit.demo.layouts import write
 from kernelkit.grid import TileGrid, Window
 from kernelkit.reader import ReaderPool, TileReader
-from kernelkit.reader.block_cache import set_block_cache
 from kernelkit.slide import Slide
+from kernelkit.slide.block_cache import set_block_cache
 
 LAYOUTS = ("tiled", "deflate", "jpeg", "none", "strips", "strips1", "subdatasets")
 CORE, PAD = 1536, 384

@@ -12,11 +12,11 @@ import numpy as np
 
 from kernelkit.errors import ReaderError
 from kernelkit.grid import Tile, TileGrid, Window
-from kernelkit.reader.block_cache import BlockCacheLimit
 from kernelkit.reader.pieces import Piece, cut_pieces, piece_size, whole_tiles
 from kernelkit.reader.shared import LocalArray, SharedArena
 from kernelkit.reader.workers import PieceResult, PieceTask, ReaderPool, Target
 from kernelkit.slide import Slide
+from kernelkit.slide.block_cache import BlockCacheLimit
 from kernelkit.vocabulary import Fill
 
 __all__ = ["Batch", "ReadOptions", "ReaderStats", "TilePass"]

@@ -26,9 +26,9 @@ import numpy as np
 
 from kernelkit.errors import SlideError
 from kernelkit.grid import Window
-from kernelkit.reader.block_cache import set_block_cache
 from kernelkit.reader.shared import LocalArray, SharedArena
 from kernelkit.slide import Slide
+from kernelkit.slide.block_cache import set_block_cache
 from kernelkit.vocabulary import Fill
 
 __all__ = ["PieceResult", "PieceTask", "ReaderPool"]

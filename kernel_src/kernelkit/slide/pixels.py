@@ -8,7 +8,7 @@ import numpy as np
 from kernelkit.errors import GridError
 from kernelkit.vocabulary import Fill
 
-__all__ = ["FILLS", "area_average", "border_indices"]
+__all__ = ["FILLS", "area_average", "average_of_some", "border_indices"]
 
 FILLS: tuple[Fill, ...] = get_args(Fill)
 
@@ -46,6 +46,32 @@ def _shrink_band(band: np.ndarray, out: np.ndarray) -> None:
     else:
         mean = cv2.resize(band.astype(np.float64), size, interpolation=cv2.INTER_AREA)
         out[...] = np.rint(mean) if band.dtype.kind in "iu" else mean
+
+
+def average_of_some(pixels: np.ndarray, held: np.ndarray, scale: int, out: np.ndarray) -> None:
+    """Replace in `out` the means of squares in which some pixels hold no data.
+
+    Parameters
+    ----------
+    pixels
+        (C, H, W), 0 where there is no data.
+    held
+        Where there is data, (H, W) bool.
+    scale
+        The side of a square.
+    out
+        (C, H / scale, W / scale), the means of all pixels. The mean of those with data takes their
+        place.
+    """
+    rows, columns = out.shape[1:]
+    counts = held.reshape(rows, scale, columns, scale).sum(axis=(1, 3), dtype=np.int64)
+    y, x = np.nonzero((counts > 0) & (counts < scale * scale))
+    if not y.size:
+        return
+    for band, shrunk in zip(pixels, out, strict=True):
+        squares = band.reshape(rows, scale, columns, scale)[y, :, x]
+        mean = squares.sum(axis=(1, 2), dtype=np.float64) / counts[y, x]
+        shrunk[y, x] = np.rint(mean) if out.dtype.kind in "iu" else mean
 
 
 def border_indices(

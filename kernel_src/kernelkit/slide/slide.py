@@ -21,14 +21,19 @@ import numpy as np
 
 from kernelkit.errors import GridError, SlideError
 from kernelkit.grid import Window
+from kernelkit.slide.block_cache import BlockCacheLimit
 from kernelkit.slide.datasets import BandStack
-from kernelkit.slide.pixels import FILLS, area_average, border_indices
+from kernelkit.slide.layout import FileLayout, read_layout
+from kernelkit.slide.pixels import FILLS, area_average, average_of_some, border_indices
 from kernelkit.vocabulary import Fill, choices
 
 __all__ = ["Slide"]
 
 # How many bytes a read at a scale decodes at a time. It bounds the memory of a thumbnail.
 _CHUNK_BYTES = 32 << 20
+# What GDAL's cache of decoded blocks may hold while a thumbnail is made, in bytes. Each block is
+# read once.
+_THUMBNAIL_CACHE = 64 << 20
 
 
 class Slide(AbstractContextManager):
@@ -43,6 +48,9 @@ class Slide(AbstractContextManager):
         A path, or several paths of files of one size, transform and CRS.
     nodata
         The value that means "nothing was measured here". None takes the file's own.
+    palette
+        Give the colours of a palette, or its grey if all are grey. False gives the indices, which
+        labels are stored as.
     overviews
         Let `read` start from an internal overview of the file, if one divides the scale. That is
         much faster. But an overview holds what its author made of the pixels. Networks were
@@ -66,6 +74,11 @@ class Slide(AbstractContextManager):
         rasterio's. They are the identity and None if the image is not a map.
     nodata
         The value of a pixel without data, None if there is no such value.
+    may_lack_data
+        Whether some pixels may hold no data: the file declares a value, has a mask or an alpha
+        band, or holds floats. If not, `read` and `read_valid` cost nothing for it.
+    notes
+        What is left out or read otherwise than a viewer shows it, a sentence each.
 
     Raises
     ------
@@ -78,27 +91,32 @@ class Slide(AbstractContextManager):
         source: str | Path | Sequence[str | Path],
         *,
         nodata: float | None = None,
+        palette: bool = True,
         overviews: bool = False,
     ) -> None:
         sources = [source] if isinstance(source, (str, Path)) else source
         self.paths = tuple(map(Path, sources))
         if not self.paths:
             raise SlideError("found no path, wanted at least one image file")
-        self._options: dict[str, Any] = {"nodata": nodata, "overviews": overviews}
+        self._options: dict[str, Any] = {
+            "nodata": nodata,
+            "palette": palette,
+            "overviews": overviews,
+        }
+        self._layouts = tuple(map(read_layout, self.paths))
         self._open()
         image = self._levels[1]
         self.name = self.paths[0].stem
         self.height, self.width = image.height, image.width
         self.bands, self.dtype, self.block = image.bands, image.dtype, image.block
-        self.compressed = image.compressed
-        first = image.datasets[0]
-        self.transform, self.crs = first.transform, first.crs
-        self.nodata = first.nodata if nodata is None else nodata
-        self.layout = _describe(image)
-        self._overview_factors: list[int] = first.overviews(1)
+        self.compressed, self.may_lack_data = image.compressed, image.may_lack_data
+        self.transform, self.crs = image.first.transform, image.first.crs
+        self.nodata = image.nodata
+        self.layout = _describe(image, self._layouts[0])
+        self.notes = _notes(image, self._layouts)
 
     def _open(self) -> None:
-        self._levels = {1: BandStack(self.paths)}
+        self._levels = {1: self._open_level(1)}
         self._process = os.getpid()
 
     @property
@@ -137,6 +155,12 @@ class Slide(AbstractContextManager):
             The scale does not divide the window, or there is no such fill.
         SlideError
             A block cannot be decoded.
+
+        Notes
+        -----
+        Pixels without data are 0, like those outside of the image with the fill "zero". A mean is
+        that of the pixels with data. If a square has none, it is 0. `read_valid` says where they
+        are.
         """
         if scale < 1 or window.height % scale or window.width % scale:
             raise GridError(
@@ -182,26 +206,30 @@ class Slide(AbstractContextManager):
                 stacks.level, part, scale, "edge", out[:, row // scale : part.bottom // scale]
             )
 
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            collections.deque(pool.map(read_rows, range(0, height, step)), maxlen=0)
+        limit = BlockCacheLimit(_THUMBNAIL_CACHE)
+        try:
+            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                collections.deque(pool.map(read_rows, range(0, height, step)), maxlen=0)
+        finally:
+            limit.lift()
         return out
 
     def read_valid(self, window: Window, scale: int = 1) -> np.ndarray:
         """Return where the image holds data in all of a square: (h / scale, w / scale) bool.
 
-        A pixel outside the image holds none. One inside holds data if any band differs from
-        `nodata`. Without such a value the file's own mask or alpha band decides.
+        A pixel outside the image holds none. One inside holds none if a band of it is NaN or
+        infinite, if the file's mask or alpha band leaves it out, or by its nodata value. Any band
+        that holds that value is enough. But with 8 bits all bands must hold it.
         """
         valid = np.zeros((window.height, window.width), bool)
         inside = window.intersection(self.bounds)
         if inside.area:
-            target = valid[inside.relative_to(window).slices]
-            if self.nodata is None:
-                target[...] = self._level(1).read_valid(inside)
-            else:
-                pixels = self.read(inside)
-                same = np.isnan(pixels) if np.isnan(self.nodata) else pixels == self.nodata
-                target[...] = ~same.all(axis=0)
+            valid[inside.relative_to(window).slices] = True
+        if inside.area and self.may_lack_data:
+            pixels = np.empty((self.bands, inside.height, inside.width), self.dtype)
+            held = self._level(1).read_into(inside, pixels)
+            if held is not None:
+                valid[inside.relative_to(window).slices] = held
         rows, columns = window.height // scale, window.width // scale
         return valid.reshape(rows, scale, columns, scale).all(axis=(1, 3))
 
@@ -223,9 +251,18 @@ class Slide(AbstractContextManager):
         return self._levels[factor]
 
     def _open_level(self, factor: int) -> BandStack:
-        if factor == 1:
-            return BandStack(self.paths)
-        return BandStack(self.paths, self._overview_factors.index(factor))
+        options = self._options
+        return BandStack(self._layouts, factor, options["nodata"], options["palette"])
+
+    @functools.cached_property
+    def _overview_factors(self) -> list[int]:
+        """The factors of the overviews that all files have, ascending."""
+        if len(self._layouts) > 1:
+            return sorted(set.intersection(*(set(each.overviews) for each in self._layouts)))
+        layout = self._layouts[0]
+        if layout.driver == "GTiff":
+            return list(layout.overviews)
+        return self._level(1).own_overviews()
 
     def _overview_for(self, window: Window, scale: int) -> int:
         """Return the coarsest overview factor that divides the scale and the window's corner."""
@@ -244,12 +281,19 @@ class Slide(AbstractContextManager):
         )
 
 
-def _read_boundless(level: BandStack, window: Window, fill: Fill, out: np.ndarray) -> None:
-    """Read a window that may reach outside the level into `out`, (C, h, w)."""
+def _read_boundless(
+    level: BandStack, window: Window, fill: Fill, out: np.ndarray
+) -> np.ndarray | None:
+    """Read a window that may reach outside the level into `out`, (C, h, w).
+
+    Returns
+    -------
+    Where there is data, (h, w) bool. None if all of it is. What the fill "zero" adds counts as
+    data, because it takes part in a mean.
+    """
     inside = window.intersection(level.bounds)
     if inside == window:
-        level.read_into(window, out)
-        return
+        return level.read_into(window, out)
     if fill == "zero":
         out[...] = 0
         source = inside
@@ -258,15 +302,24 @@ def _read_boundless(level: BandStack, window: Window, fill: Fill, out: np.ndarra
         x = border_indices(window.col, window.width, level.width, fill)
         top, left = int(y.min()), int(x.min())
         source = Window(top, left, int(y.max()) - top + 1, int(x.max()) - left + 1)
+    held = None
     if source == inside and inside.area:
         rows, columns = inside.relative_to(window).slices
-        level.read_into(inside, out[:, rows, columns])
+        part = level.read_into(inside, out[:, rows, columns])
+        if part is not None:
+            held = np.ones(out.shape[1:], bool)
+            held[rows, columns] = part
         if fill != "zero":
             _spread(out, rows, columns, y - window.row, x - window.col)
+            if held is not None:
+                _spread(held[np.newaxis], rows, columns, y - window.row, x - window.col)
     elif fill != "zero":  # what is mirrored lies in part beyond the window
         pixels = np.empty((len(out), source.height, source.width), out.dtype)
-        level.read_into(source, pixels)
-        out[...] = pixels[:, y[:, np.newaxis] - top, x - left]
+        part = level.read_into(source, pixels)
+        mirrored = y[:, np.newaxis] - top, x - left
+        out[...] = pixels[:, *mirrored]
+        held = None if part is None else part[mirrored]
+    return held
 
 
 def _spread(out: np.ndarray, rows: slice, columns: slice, y: np.ndarray, x: np.ndarray) -> None:
@@ -283,9 +336,12 @@ def _read_shrunk(level: BandStack, window: Window, scale: int, fill: Fill, out: 
     for row in range(window.row, window.bottom, step):
         part = Window(row, window.col, min(step, window.bottom - row), window.width)
         pixels = np.empty((out.shape[0], part.height, part.width), out.dtype)
-        _read_boundless(level, part, fill, pixels)
+        held = _read_boundless(level, part, fill, pixels)
         top = (row - window.row) // scale
-        area_average(pixels, scale, out[:, top : top + part.height // scale])
+        shrunk = out[:, top : top + part.height // scale]
+        area_average(pixels, scale, shrunk)
+        if held is not None:
+            average_of_some(pixels, held, scale, shrunk)
 
 
 def _rows_at_once(level: BandStack, width: int, scale: int) -> int:
@@ -294,15 +350,27 @@ def _rows_at_once(level: BandStack, width: int, scale: int) -> int:
     return -(-max(level.block[0], _CHUNK_BYTES // row_bytes) // scale) * scale
 
 
-def _describe(image: BandStack) -> str:
+def _describe(image: BandStack, layout: FileLayout) -> str:
     """Say a layout in a few words."""
-    first = image.datasets[0]
-    height, width = first.block_shapes[0]
-    blocks = f"tiled {width}x{height}" if width != first.width else f"strips of {height} rows"
-    packing = first.compression.value.upper() if first.compression else "uncompressed"
-    if len(image.datasets) > 1:
-        arrangement = f"{len(image.datasets)} datasets"
+    height, width = image.first.block_shapes[0]
+    blocks = f"tiled {width}x{height}" if width != image.width else f"strips of {height} rows"
+    if image.parts > 1:
+        arrangement = f"{image.parts} datasets"
     else:
-        interleaved = image.bands > 1 and first.profile.get("interleave") == "pixel"
-        arrangement = "interleaved" if interleaved else "planar"
-    return f"{blocks} {packing}, {arrangement}"
+        arrangement = "interleaved" if image.interleaved else "planar"
+    if layout.driver != "GTiff":
+        packing = layout.driver.removesuffix("OpenJPEG")
+    else:
+        packing = "uncompressed" if layout.compression == "none" else layout.compression
+    words = f"{blocks} {packing}, {arrangement}"
+    return f"{words}, {image.colours}" if image.colours else words
+
+
+def _notes(image: BandStack, layouts: Sequence[FileLayout]) -> list[str]:
+    """Say what is read otherwise than a viewer shows it, or not at all."""
+    notes = [
+        f"{layout.path.name}: {note}" if len(layouts) > 1 else note
+        for layout in layouts
+        for note in layout.notes
+    ]
+    return notes + image.notes
