@@ -71,6 +71,7 @@ class DeadlineError(KernelKitError, TimeoutError):
 
 
 def as_sentence(error: Exception) -> str:
-    """Return an error as one line. If it is not one of ours, its type stands before it."""
+    """Return an error as one line that can be printed. A foreign error has its type before it."""
     text = " ".join(str(error).split()) or "no message"
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text if isinstance(error, KernelKitError) else f"{type(error).__name__}: {text}"

@@ -220,6 +220,13 @@ class MegaModel:
         self._notes.add(f"the time is short: only {asked} are asked from then on")
         return True
 
+    def ask_all(self) -> None:
+        """Ask all members in all views again: undo what `ask_less` did."""
+        if self.cost < 1:
+            self._tree = MergeTree(self._placement.of(self.members), self.recipe)
+            if self._recorder is not None:
+                self._recorder.forget()
+
     @property
     def cost(self) -> float:
         """How much a tile costs now, of what it costs if all members are asked in all views.

@@ -18,7 +18,8 @@ class Deadline:
     hours
         How long the session may run, counted from now.
     reserve
-        Minutes kept back at the end for the submission, the pictures and the report.
+        Minutes kept back at the end for the submission, the pictures and the report. A quarter
+        of the session at most, so that a short one predicts too.
     clock
         Seconds that only ever go up.
     """
@@ -27,7 +28,7 @@ class Deadline:
         self, hours: float, reserve: float = 10.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
-        self._end = clock() + hours * 3600 - reserve * 60
+        self._end = clock() + hours * 3600 - min(reserve * 60, hours * 3600 / 4)
 
     @property
     def seconds_left(self) -> float:

@@ -1,7 +1,6 @@
 """One image: its tiles are read, the models asked, their answers stitched."""
 
 import logging
-import sys
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -9,16 +8,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from kernelkit import console
 from kernelkit.canvas import Canvas
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.disagreement import DisagreementMap
 from kernelkit.ensemble.transfer import Pending
 from kernelkit.errors import DeadlineError, ReaderError, as_sentence
-from kernelkit.grid import Tile, TileGrid
+from kernelkit.grid import Tile, TileGrid, Window
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
+from kernelkit.predict.nodata import clear_missing, clear_undecodable
+from kernelkit.predict.pace import Pace
 from kernelkit.predict.report import ImageReport, Stopwatch
 from kernelkit.reader import Batch, ReaderPool, TileReader
 from kernelkit.reader.foreground import foreground_tiles
@@ -54,6 +55,8 @@ class ImageTiles:
         The indices of the tiles that the foreground rule keeps.
     notes
         What went otherwise, one sentence each.
+    undecodable
+        Windows of the image that could not be decoded.
     """
 
     def __init__(self, slide: Slide, recipe: Recipe, readers: ReaderPool | None = None) -> None:
@@ -69,6 +72,7 @@ class ImageTiles:
         )
         self.wanted: Sequence[int] = foreground_tiles(slide, self.grid, recipe.foreground)
         self.notes: list[str] = []
+        self.undecodable: list[Window] = []
         self._fill = tiles.fill
         self._size = recipe.batch
         self._readers = readers or ReaderPool(0)
@@ -87,13 +91,12 @@ class ImageTiles:
         """Iterate over the batches of the wanted tiles, in the grid's order."""
         delivered = 0
         while delivered < len(self.wanted):
+            reader = self._reader
             try:
-                with self._reader as reader, closing(reader.batches(self._size)) as batches:
+                with reader, closing(reader.batches(self._size)) as batches:
                     for batch in batches:
                         yield batch
                         delivered += len(batch.tiles)
-                if reader.bad_tiles:
-                    self.notes.append(f"{len(reader.bad_tiles)} tile(s) have undecodable blocks")
             except ReaderError as error:
                 if self._readers.workers == 0:
                     raise
@@ -102,6 +105,9 @@ class ImageTiles:
                 self.notes.append(note)
                 self._readers = ReaderPool(0)
                 self._reader = self._new_reader(delivered)
+            finally:
+                new = reader.stats.bad_windows
+                self.undecodable += [window for window in new if window not in self.undecodable]
 
     def close(self) -> None:
         """Give up the file, and what was read ahead of it."""
@@ -137,21 +143,26 @@ def predict_image(
     model: MegaModel,
     *,
     deadline: Deadline,
+    pace: Pace,
     report: ImageReport,
 ) -> ImagePrediction:
     """Predict one image: read its tiles, merge the models' answers, stitch them.
+
+    If the session ends before the image is finished, the tiles that are left count as background.
 
     Parameters
     ----------
     ensemble, model
         The members that look at this image, as the recipe says and as they are loaded.
+    pace
+        Has less be asked of the model if the time runs short.
     report
-        Takes the number of tiles, and where the time went.
+        Takes the number of tiles, where the time went, and what went otherwise.
 
     Raises
     ------
     DeadlineError
-        The session ends before the image is finished.
+        The session ends before any tile is finished.
     """
     canvas = Canvas(
         tiles.grid,
@@ -165,23 +176,55 @@ def predict_image(
     disagreement = DisagreementMap(tiles.grid, model.classes) if recipe.disagreement else None
     conversation = _Conversation(model, recipe, ensemble, canvas, disagreement)
     report.tiles, report.skipped = len(tiles.wanted), len(tiles.skipped)
+    pace.begin(report.image, report.tiles)
 
-    progress = tqdm(
-        total=report.tiles, desc=report.image, unit="tile", file=sys.stdout, mininterval=2
-    )
+    def stitch(leave: int) -> None:
+        stitched = conversation.stitch(leave)
+        progress.update(stitched)
+        if stitched:
+            pace.advance(stitched, model)
+
     watch = conversation.watch
-    with progress, closing(tiles.batches()) as batches:
+    asked = 0
+    with (
+        console.progress(
+            description=report.image, unit="tile", total=report.tiles, mininterval=2
+        ) as progress,
+        closing(tiles.batches()) as batches,
+    ):
         # the device works on one batch while the one before it is stitched here
         for batch in watch.each("waited", batches):
             if deadline.is_over:
-                raise DeadlineError("the session's time was over before this image was finished")
+                break
             conversation.ask(batch)
-            progress.update(conversation.stitch(leave=1))
-        progress.update(conversation.stitch(leave=0))
+            asked += len(batch.tiles)
+            stitch(leave=1)
+        stitch(leave=0)
     report.waited, report.network = watch.seconds["waited"], watch.seconds.get("network", 0.0)
+    _leave_out(tiles.wanted[asked:], canvas, report)
     report.notes += tiles.notes
+    masks = canvas.finish()
+    report.notes += clear_undecodable(masks, tiles.slide, tiles.undecodable)
+    if recipe.nodata == "background":
+        report.notes += clear_missing(masks, tiles.slide)
     doubts = None if disagreement is None else disagreement.image
-    return ImagePrediction(canvas.finish(), doubts)
+    return ImagePrediction(masks, doubts)
+
+
+def _leave_out(indices: Sequence[int], canvas: Canvas, report: ImageReport) -> None:
+    """Count the tiles that the session left no time for as background."""
+    if not indices:
+        return
+    if len(indices) == report.tiles:
+        raise DeadlineError("the session's time was over before any of its tiles was finished")
+    for index in indices:
+        canvas.skip(canvas.grid[index])
+    done = report.tiles - len(indices)
+    report.notes.append(
+        f"the session's time was over after {done} of {report.tiles} tiles. The others count as "
+        "background"
+    )
+    report.unfinished = True
 
 
 @dataclass(frozen=True, slots=True)

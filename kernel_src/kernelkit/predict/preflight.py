@@ -11,12 +11,12 @@ from pathlib import Path
 
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import KernelKitError, RecipeError
+from kernelkit.errors import KernelKitError, RecipeError, as_sentence
 from kernelkit.predict.postprocess import check_steps
 from kernelkit.recipe import EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
 
-__all__ = ["Finding", "findings_table", "preflight", "refuse_errors"]
+__all__ = ["Finding", "Preflight", "findings_table", "preflight", "refuse_errors"]
 
 _COLOURS = 3
 # what one pixel of a packed mask takes in the store at most, and once more while it is written
@@ -46,10 +46,26 @@ class Finding:
         return f"{self.subject}: {self.message}"
 
 
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What was found.
+
+    Attributes
+    ----------
+    findings
+        All contradictions, errors first.
+    sizes
+        Height and width of each image that can be opened.
+    """
+
+    findings: list[Finding]
+    sizes: dict[str, tuple[int, int]]
+
+
 def preflight(
     competition: CompetitionFolder, recipe: Recipe, models: Mapping[str, MegaModel], output: Path
-) -> list[Finding]:
-    """Find what cannot be meant, errors first.
+) -> Preflight:
+    """Open every image, and find what cannot be meant.
 
     Parameters
     ----------
@@ -58,12 +74,14 @@ def preflight(
     output
         Where the run is going to write.
     """
+    sizes, refused = _open_all(competition, recipe)
     findings = [
         *(finding for ensemble in recipe.ensembles for finding in _models(ensemble, models)),
         *_files(competition),
-        *_images(competition, recipe, output),
+        *_images(competition, refused),
+        *_disk(output, sizes),
     ]
-    return sorted(findings, key=lambda finding: not finding.is_error)
+    return Preflight(sorted(findings, key=lambda finding: not finding.is_error), sizes)
 
 
 def findings_table(findings: Sequence[Finding]) -> str:
@@ -124,23 +142,34 @@ def _files(competition: CompetitionFolder) -> Iterator[Finding]:
         yield Finding(str(competition.folder), f"no id asks for {names}. They are not predicted")
 
 
-def _images(competition: CompetitionFolder, recipe: Recipe, output: Path) -> Iterator[Finding]:
-    """Which images no ensemble can look at, and whether the masks fit on the disk."""
-    refused = []
-    pixels = 0
+def _open_all(
+    competition: CompetitionFolder, recipe: Recipe
+) -> tuple[dict[str, tuple[int, int]], list[Finding]]:
+    """Height and width of each image, and a finding for each that cannot be predicted."""
+    sizes, refused = {}, []
     for image_id, path in competition.files.items():
         try:
             with Slide(path) as slide:
-                pixels += slide.height * slide.width
                 _check_bands(slide, recipe)
+                sizes[image_id] = slide.height, slide.width
         except Exception as error:  # whatever it is, it costs this image only
-            refused.append(Finding(image_id, " ".join(str(error).split())))
+            refused.append(Finding(image_id, as_sentence(error)))
+    return sizes, refused
+
+
+def _images(competition: CompetitionFolder, refused: list[Finding]) -> Iterator[Finding]:
+    """Which images no ensemble can look at. It is an error if there is no other."""
     if refused and len(refused) == len(competition.files):
         first = refused[0]
-        message = f"no image can be predicted. The first, {first.subject}: {first.message}"
+        message = f"no image can be predicted. The first, {first}"
         yield Finding(str(competition.folder), message, True)
     else:
         yield from refused
+
+
+def _disk(output: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
+    """Whether the masks fit on the disk."""
+    pixels = sum(height * width for height, width in sizes.values())
     free, wanted = shutil.disk_usage(output).free, round(pixels * _BYTES_PER_PIXEL)
     if free < wanted:
         message = (

@@ -65,6 +65,10 @@ class ImageReport:
         Wall time. Of it, the time spent waiting for tiles, and in the networks.
     area
         Pixels that are on in the submitted mask.
+    asked
+        The share of the networks' passes that the recipe wants and that were asked for, 0 to 1.
+    unfinished
+        Whether tiles were left out because the time was over.
     stored
         The file name of its mask in the store. Empty if it has none.
     status
@@ -85,6 +89,8 @@ class ImageReport:
     waited: float = 0.0
     network: float = 0.0
     area: int = 0
+    asked: float = 1.0
+    unfinished: bool = False
     stored: str = ""
     status: Status = "predicted"
     notes: list[str] = field(default_factory=list)

@@ -6,10 +6,12 @@ Canvas. *Hand in* (`hand_in.py`) is the way from the store to the rows. This is 
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from statistics import median
 
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
@@ -18,6 +20,7 @@ from kernelkit.errors import OutputError, SubmissionError
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.hand_in import FinishedMasks, hand_in
+from kernelkit.predict.pace import Pace
 from kernelkit.predict.preflight import findings_table, preflight, refuse_errors
 from kernelkit.predict.report import Report
 from kernelkit.predict.store import Store
@@ -28,6 +31,9 @@ from kernelkit.recipe import Recipe
 __all__ = ["Prediction", "load_models", "predict"]
 
 _log = logging.getLogger(__name__)
+
+# times as many tiles as the median image has
+_FAR_LARGER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +113,25 @@ def predict(
     """
     output = Path(output)
     _check_writable(output)
-    findings = preflight(competition, recipe, models, output)
-    if findings:
-        _log.warning("%s", findings_table(findings))
-    refuse_errors(findings, recipe)
+    checked = preflight(competition, recipe, models, output)
+    if checked.findings:
+        _log.warning("%s", findings_table(checked.findings))
+    refuse_errors(checked.findings, recipe)
     store = Store(output / "masks")
     report = Report(recipe.name, recipe.fingerprint, _device(models))
-    report.notes += map(str, findings)
+    report.notes += map(str, checked.findings)
 
-    run = Run(
-        recipe,
-        models,
-        store,
-        ReaderPool(workers, kind="process"),
-        deadline or Deadline(recipe.hours),
-    )
-    with closing(run):
-        report.images += work(_tasks(competition, limit), run)
+    deadline = deadline or Deadline(recipe.hours)
+    for model in models.values():
+        model.ask_all()  # an earlier run may have been short of time
+    tiles = {image_id: _tiles(size, recipe) for image_id, size in checked.sizes.items()}
+    tasks = _tasks(competition, limit, tiles)
+    tiles = {task.image_id: tiles.get(task.image_id, 0) for task in tasks if not task.left_out}
+    pace = Pace(deadline, recipe.give_up, models, tiles)
+    readers = ReaderPool(workers, kind="process")
+    with closing(Run(recipe, models, store, readers, deadline, pace)) as run:
+        by_id = {image.image: image for image in work(tasks, run)}
+    report.images += [by_id[image_id] for image_id in competition.ids]
     report.notes += [note for model in models.values() for note in model.notes]
 
     hand_in(report, competition, recipe, store, output / "submission.csv")
@@ -145,7 +153,14 @@ def _check_writable(output: Path) -> None:
         ) from error
 
 
-def _tasks(competition: CompetitionFolder, limit: int | None) -> Iterator[Task]:
+def _tasks(
+    competition: CompetitionFolder, limit: int | None, tiles: Mapping[str, int]
+) -> list[Task]:
+    """What is to be done, in order: images that are far larger than most come last.
+
+    If the time runs short, such an image would take the time of many.
+    """
+    tasks = []
     for number, image_id in enumerate(competition.ids):
         path = competition.files.get(image_id, competition.folder)
         left_out = ""
@@ -155,7 +170,14 @@ def _tasks(competition: CompetitionFolder, limit: int | None) -> Iterator[Task]:
             left_out = "several files have this id"
         elif image_id not in competition.files:
             left_out = f"no image file of this id is in {competition.folder}"
-        yield Task(image_id, path, left_out)
+        tasks.append(Task(image_id, path, left_out))
+    usual = median(tiles.values()) if tiles else 0
+    return sorted(tasks, key=lambda task: tiles.get(task.image_id, 0) > _FAR_LARGER * usual)
+
+
+def _tiles(size: tuple[int, int], recipe: Recipe) -> int:
+    """How many tiles an image of this height and width has."""
+    return prod(-(-side // recipe.tiles.core) for side in size)
 
 
 def _device(models: Mapping[str, MegaModel]) -> str:

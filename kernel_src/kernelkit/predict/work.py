@@ -21,6 +21,7 @@ from kernelkit.errors import DeadlineError, SlideError, as_sentence
 from kernelkit.files import file_sha256
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.image import ImageTiles, predict_image
+from kernelkit.predict.pace import Pace
 from kernelkit.predict.pictures import save_disagreement
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store import Entry, Store
@@ -57,6 +58,7 @@ class Run:
     store: Store
     readers: ReaderPool
     deadline: Deadline
+    pace: Pace
     # one thread: a file's hash is needed late, and reading it warms the page cache
     hashing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
@@ -105,6 +107,7 @@ class _ImageWork:
     def finish(self) -> None:
         """Predict the image, if that is left to do, and put its mask into the store."""
         if self.tiles is None:
+            self._run.pace.drop(self.report.image)
             return
         run, report = self._run, self.report
         with self._at_own_cost():
@@ -114,8 +117,12 @@ class _ImageWork:
                 self._ensemble,
                 self._model,
                 deadline=run.deadline,
+                pace=run.pace,
                 report=report,
             )
+            report.asked = self._model.cost
+            if report.asked < 1:
+                report.notes.append(f"asked {report.asked:.0%} of it, because the time ran short")
             if _state(self._path) != self._state:
                 raise SlideError(
                     f"{self._path}: the file was changed while it was read. Leave it alone while "
@@ -166,6 +173,8 @@ class _ImageWork:
             _recipe_part(self._run.recipe, self._ensemble),
             self._model.fingerprint,
             versions,
+            # what the session left no time for is predicted anew by the next one
+            "unfinished" if self.report.unfinished else "",
         )
 
     @contextmanager

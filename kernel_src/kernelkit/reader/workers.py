@@ -152,11 +152,15 @@ def _read_what_is_left(slide: Slide, task: PieceTask) -> tuple[np.ndarray, list[
     for cell in _cells(task.window, *(math.lcm(side, task.scale) for side in slide.block)):
         wanted = cell.intersection(task.window)
         place = wanted.relative_to(task.window).shrunk(task.scale)
-        try:
-            pixels[(slice(None), *place.slices)] = slide.read(wanted, task.scale, task.fill)
-        except SlideError:
-            if task.strict:
-                raise
+        # what lies outside may mirror a bad block, so the cell is tried without it too
+        for fill in dict.fromkeys((task.fill, "zero")):
+            try:
+                pixels[(slice(None), *place.slices)] = slide.read(wanted, task.scale, fill)
+                break
+            except SlideError:
+                if task.strict:
+                    raise
+        else:
             bad.append(cell.intersection(slide.bounds))
     return pixels, bad
 

@@ -170,17 +170,30 @@ def test_another_image_of_the_same_name_and_size_is_predicted(
     assert statuses(second) == {"a": "kept", "b": "kept", "c": "predicted"}
 
 
-def test_notes_survive_a_second_run(
-    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+def test_a_block_that_cannot_be_decoded_costs_its_own_pixels(
+    recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
 ) -> None:
-    """What is said of a damaged image is said again when its mask is kept."""
+    """Its pixels are background, the others are predicted, and a second run says so again."""
+    folder = write_competition(tmp_path / "competition", {"a": ("tiled", 300, 280)})
     spoil_block(folder / "test/a.tiff", 0, 0)
     first = run(folder, recipe, models, tmp_path / "out")
+    assert first.masks["a"].rows(0, 256).crop(0, 0, 256, 256).area == 0
+    assert first.masks["a"].area > 0
     second = run(folder, recipe, models, tmp_path / "out")
-    assert statuses(second)["a"] == "kept"
-    notes = second.report.images[0].notes
-    assert notes == first.report.images[0].notes
-    assert any("undecodable blocks" in note for note in notes)
+    assert statuses(second) == {"a": "kept"}
+    (note,) = second.report.images[0].notes
+    assert note.startswith("1 block(s) cannot be decoded. They are 78.0% of the image")
+    assert first.report.images[0].notes == [note]
+
+
+def test_an_image_of_which_no_block_can_be_decoded_is_not_predicted(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """The network's answer to zeros is not submitted."""
+    spoil_block(folder / "test/a.tiff", 0, 0)
+    done = run(folder, recipe, models, tmp_path / "out")
+    assert statuses(done)["a"] == "fallback"
+    assert "not one block of it can be decoded" in done.report.fallbacks[0].notes[-1]
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_trusted(

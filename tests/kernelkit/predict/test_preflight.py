@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 def found(folder: Path, models: dict[str, MegaModel], **changes: object) -> list[Finding]:
     recipe = RECIPE_OF_ALL.override(**changes)
     competition = CompetitionFolder.read(folder, recipe.competition)
-    return preflight(competition, recipe, models, folder)
+    return preflight(competition, recipe, models, folder).findings
 
 
 def one_band(path: Path) -> None:

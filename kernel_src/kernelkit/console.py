@@ -1,0 +1,56 @@
+"""Text and progress bars that can be shown on any output, and never end a run."""
+
+import contextlib
+import sys
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+__all__ = ["printable", "progress"]
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """The text with every character that `encoding` lacks written as an escape.
+
+    A file name on disk may hold bytes that are no text. Python can keep them, but not print them.
+    """
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def progress[T](items: Any = None, *, description: str, unit: str, **options: Any) -> "tqdm[T]":
+    """Make a progress bar on standard output.
+
+    Parameters
+    ----------
+    items
+        What to iterate over. None makes a bar that is updated by hand.
+    description, unit
+        What is counted, and one of what.
+    options
+        As of `tqdm`.
+    """
+    file = _Forgiving(sys.stdout)
+    return tqdm(items, desc=printable(description), unit=unit, file=file, **options)
+
+
+class _Forgiving:
+    """An output on which writing cannot fail: what it cannot show is escaped, or dropped."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.encoding = getattr(file, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> None:
+        # a full disk or a reader that went away is no reason to stop predicting
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(printable(text, self.encoding))
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
+
+    def isatty(self) -> bool:
+        return self._file.isatty()
+
+    def fileno(self) -> int:
+        return self._file.fileno()

@@ -1,0 +1,93 @@
+"""The pace of a run: whether what is left still fits before the deadline, and what to give up.
+
+A killed notebook has no score, and an image that is given up has none either. So less is asked of
+what remains, in the order that the recipe states, before any image is given up.
+"""
+
+from collections.abc import Mapping
+
+from kernelkit.ensemble import MegaModel
+from kernelkit.predict.deadline import Deadline
+from kernelkit.vocabulary import GiveUp
+
+__all__ = ["Pace"]
+
+# seconds of work after which the speed is known well enough
+_LEAST_SECONDS = 5.0
+
+
+class Pace:
+    """Projects the rest of a run from its measured speed.
+
+    Parameters
+    ----------
+    deadline
+        When work has to stop.
+    give_up
+        What may be given up, in this order.
+    models
+        All ensembles of the run.
+    tiles
+        How many tiles each image has at most, by its id.
+    """
+
+    def __init__(
+        self,
+        deadline: Deadline,
+        give_up: tuple[GiveUp, ...],
+        models: Mapping[str, MegaModel],
+        tiles: Mapping[str, int],
+    ) -> None:
+        self._deadline = deadline
+        self._give_up = give_up
+        self._models = models
+        self._waiting = dict(tiles)
+        self._current = 0
+        # tiles of the images that were begun, and those of them that are no background
+        self._seen = 0
+        self._wanted = 0
+        # tiles times the cost of asking about one, and since when they are counted
+        self._done = 0.0
+        self._since: float | None = None
+
+    def begin(self, image_id: str, tiles: int) -> None:
+        """Begin with an image of which `tiles` are wanted."""
+        self._seen += self._waiting.pop(image_id, tiles)
+        self._wanted += tiles
+        self._current = tiles
+
+    def drop(self, image_id: str) -> None:
+        """Count an image that needs no work."""
+        self._waiting.pop(image_id, None)
+
+    def advance(self, tiles: int, model: MegaModel) -> None:
+        """Count tiles that are done. If the rest does not fit, have the models be asked for less.
+
+        The first call starts the clock, since what comes before it is warming up.
+        """
+        self._current -= tiles
+        left = self._deadline.seconds_left
+        if self._since is None:
+            self._since = left
+            return
+        self._done += tiles * model.cost
+        elapsed = self._since - left
+        if elapsed < _LEAST_SECONDS:
+            return
+        while self._projected(elapsed, model) > left and self._ask_less():
+            pass
+
+    def _projected(self, elapsed: float, model: MegaModel) -> float:
+        """Seconds that the rest would take."""
+        highest = max(other.cost for other in self._models.values())
+        share = self._wanted / self._seen if self._seen else 1.0
+        rest = self._current * model.cost + sum(self._waiting.values()) * share * highest
+        return rest * elapsed / self._done if self._done else 0.0
+
+    def _ask_less(self) -> bool:
+        """Take one notch of the first thing that any model still has to give."""
+        for what in self._give_up:
+            given = [model.ask_less(what) for model in self._models.values()]
+            if any(given):
+                return True
+        return False
