@@ -7,17 +7,29 @@ addresses are never passed on. Files beside the image are not looked for, neithe
 masks nor metadata.
 """
 
+import stat
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from kernelkit.errors import SlideError
 
-__all__ = ["check_file", "driver_of", "exif_orientation", "open_dataset", "reason_of"]
+__all__ = [
+    "GDAL_ERRORS",
+    "check_file",
+    "driver_of",
+    "exif_orientation",
+    "open_dataset",
+    "reason_of",
+]
+
+# What rasterio raises: its own errors, and at some places GDAL's.
+GDAL_ERRORS = (RasterioError, CPLE_BaseError)
 
 # How files of the formats begin that competitions ship, by GDAL's driver for them.
 _FORMATS: Mapping[str, tuple[bytes, ...]] = {
@@ -55,15 +67,24 @@ def check_file(path: Path) -> None:
     SlideError
         There is no file of this name, or it is empty, or it cannot be looked at.
     """
+    if "\0" in str(path):
+        raise SlideError(f"{str(path)!r}: found a name that no file can have. Rename the file")
     try:
-        if not path.exists():
-            raise SlideError(f"{path}: there is no such file. Check the folder and the image's id")
-        if not path.is_file():
-            raise SlideError(f"{path}: found a folder, wanted an image file. Name a file in it")
-        size = path.stat().st_size
-    except ValueError as error:  # a zero byte in the name
-        raise SlideError(f"{str(path)!r}: found a name that no file can have. Rename it") from error
-    if size == 0:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise SlideError(
+            f"{path}: there is no such file. Check the folder and the image's id"
+        ) from None
+    except OSError as error:
+        raise SlideError(
+            f"{str(path)[:200]}: the file cannot be looked at ({error.strerror}). Check its name, "
+            "and give this user access to it"
+        ) from error
+    if stat.S_ISDIR(found.st_mode):
+        raise SlideError(f"{path}: found a folder, wanted an image file. Name a file in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise SlideError(f"{path}: found a pipe or a device, wanted an image file. Name a file")
+    if found.st_size == 0:
         raise SlideError(f"{path}: the file is empty. Download or copy it again")
 
 
@@ -118,8 +139,8 @@ def open_dataset(
     ------
     SlideError
         There is no such file any more.
-    RasterioError
-        The driver cannot open it.
+    RasterioError or CPLE_BaseError
+        The driver cannot open it. `GDAL_ERRORS` has both.
     """
     check_file(path)
     name = str(path.absolute())  # so no name is taken for an address or an archive
@@ -201,6 +222,6 @@ def _orientation(exif: bytes) -> int:
     return 1
 
 
-def reason_of(error: RasterioError) -> str:
+def reason_of(error: Exception) -> str:
     """Return GDAL's own words for what went wrong."""
     return " ".join(str(error.__cause__ or error).split())

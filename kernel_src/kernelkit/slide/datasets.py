@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterioWindow
 
 from kernelkit.errors import SlideError
 from kernelkit.grid import Window
 from kernelkit.slide.budget import check_declared
-from kernelkit.slide.containers import open_dataset, reason_of
+from kernelkit.slide.containers import GDAL_ERRORS, open_dataset, reason_of
 from kernelkit.slide.layout import FileLayout
 
 __all__ = ["BandStack"]
@@ -209,7 +209,7 @@ class _Part:
         path = self.layout.path
         try:
             dataset = open_dataset(path, self.layout.driver, self._page, self._overview)
-        except RasterioError as error:
+        except GDAL_ERRORS as error:
             raise SlideError(_not_opened(self.layout, reason_of(error))) from error
         try:
             _check_samples(path, dataset)
@@ -225,9 +225,21 @@ class _Part:
         return np.dtype(np.result_type(*map(np.dtype, self.dataset.dtypes)))
 
     @cached_property
+    def interpretation(self) -> tuple[ColorInterp, ...]:
+        """What each band of the dataset stands for."""
+        try:
+            found = self.dataset.colorinterp
+        except GDAL_ERRORS:  # that of a damaged page after this one: asked again, GDAL answers
+            found = self.dataset.colorinterp
+        page = self.layout.page
+        if page is not None and page.photometric == 0:  # GDAL makes up a palette that turns it
+            return (ColorInterp.gray, *found[1:])
+        return tuple(found)
+
+    @cached_property
     def colours_of(self) -> np.ndarray | None:
         """The colour of each index, (4, n) uint8. None if the samples are no indices."""
-        if not self._palette or self.dataset.colorinterp[0] != ColorInterp.palette:
+        if not self._palette or self.interpretation[0] != ColorInterp.palette:
             return None
         table = self.dataset.colormap(1)
         size = 1 << (8 * self.dtype.itemsize)
@@ -240,10 +252,9 @@ class _Part:
     def indexes(self) -> list[int]:
         """Which bands are read. GDAL adds an alpha band of its own to CMYK."""
         count = self.dataset.count
-        interpretation = self.dataset.colorinterp
         page = self.layout.page
         shown = page is not None and page.photometric == 5 and page.samples == 4
-        if shown and count == 4 and interpretation[3] == ColorInterp.alpha:
+        if shown and count == 4 and self.interpretation[3] == ColorInterp.alpha:
             return [1, 2, 3]
         return list(range(1, count + 1))
 
@@ -279,10 +290,9 @@ class _Part:
     def colours(self) -> str:
         """What is unusual about the bands, in a few words."""
         words = [self.layout.colour] if self.layout.colour else []
-        interpretation = self.dataset.colorinterp
-        if ColorInterp.palette in interpretation and "palette" not in words:
+        if ColorInterp.palette in self.interpretation and "palette" not in words:
             words.append("palette")
-        if ColorInterp.alpha in interpretation and len(self.indexes) == self.dataset.count:
+        if ColorInterp.alpha in self.interpretation and len(self.indexes) == self.dataset.count:
             words.append("with alpha")
         if self.dataset.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE") == "CMYK":
             words = ["CMYK"]
@@ -325,7 +335,7 @@ class _Part:
                 self.dataset.read(self.indexes, window=area, out=out)
             if missing is not None and self.masked:
                 missing |= self.dataset.read_masks(1, window=area) == 0
-        except RasterioError as error:
+        except GDAL_ERRORS as error:
             raise SlideError(_not_decoded(self.layout, window, reason_of(error))) from error
         if missing is None or (every and None in self.nodata):
             return None
