@@ -1,8 +1,9 @@
 """The first thing that runs on Kaggle: check the kernel dataset, install it, prove that it works.
 
-The notebook's first cell finds the dataset's manifest among the mounts and calls `start`. `mounted`
-undoes what the upload did to the files, if that can be proved. The image's own pip installs the
-wheels into a folder of their own, so nothing of the image changes.
+The notebook's first cell finds the dataset among the mounts and checks its manifest and this code.
+Then it calls `start`. `mounted` undoes what the upload did to the files, if that can be proved. The
+image's own pip installs copies of the wheels into a folder that nobody else can write to. So
+nothing of the image changes, and nothing is imported from a mounted folder.
 
 Standard library only: at this point nothing else can be relied upon.
 """
@@ -13,6 +14,7 @@ import importlib.util
 import os
 import platform
 import re
+import stat
 import subprocess
 import sys
 import tempfile
@@ -21,7 +23,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mounted import WEIGHTS_MANIFEST, BootstrapError, doubled, place, read_manifest, verified
+from mounted import (
+    WEIGHTS_MANIFEST,
+    BootstrapError,
+    check_manifest,
+    copy_wheel,
+    doubled,
+    place,
+    read_manifest,
+    replaced,
+    verified,
+)
 
 __all__ = ["Dataset", "start"]
 
@@ -50,7 +62,7 @@ class Dataset:
     work_folder: Path
 
     def models(self, folder: str | Path) -> Path:
-        """Return the models folder to load from.
+        """Return the models folder to load from, as an absolute path.
 
         It is `folder` itself, unless a weights dataset is mounted there. Kaggle keeps no folders,
         so a weights dataset is flat. Its manifest says where each file belongs, and links put them
@@ -61,43 +73,49 @@ class Dataset:
         BootstrapError
             The weights are not those that the manifest lists.
         """
-        folder = _mounted_as(Path(folder))
+        folder = _mounted_as(Path(folder).absolute())
         mounted = doubled(folder, WEIGHTS_MANIFEST)
         if mounted is None:
             return folder
         manifest = read_manifest(mounted / WEIGHTS_MANIFEST)
         sources = verified(mounted, manifest["files"])
-        models_folder = self.work_folder / f"models-{manifest['fingerprint'][:12]}"
-        for entry in manifest["files"]:
-            place(sources[entry["name"]], models_folder / entry["name"])
-        for name, text in manifest["target"]["configurations"].items():
-            (models_folder / name).write_text(text, encoding="utf-8")
+        models_folder = self.work_folder.absolute() / f"models-{manifest['fingerprint'][:12]}"
+        with replaced(models_folder) as unfinished:
+            for entry in manifest["files"]:
+                place(sources[entry["name"]], unfinished / entry["name"])
+            for name, text in manifest["target"]["configurations"].items():
+                path = unfinished / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("x", encoding="utf-8") as file:
+                    file.write(text)
         return models_folder
 
 
-def start(manifests: Sequence[str | Path], wanted: str = "") -> Dataset:
-    """Check, install and import the dataset with the fingerprint `wanted`. Print what was done.
+def start(path: str | Path, manifest: Mapping[str, Any]) -> Dataset:
+    """Check, install and import the dataset. Print what was done.
 
     Parameters
     ----------
-    manifests
-        The manifests found among the mounts.
-    wanted
-        The fingerprint that the notebook was made for. Nothing takes the only one mounted.
+    path
+        Where the manifest lies among the mounts.
+    manifest
+        What it says. The first cell has compared that with the fingerprint that is wanted.
 
     Raises
     ------
     BootstrapError
-        The dataset, the Python or the image is not the one wanted, or a file of it was changed.
+        The Python or the image is not the one wanted, or a file of the dataset was changed.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it waits a minute for the network
-    path, manifest = _choose([Path(path) for path in manifests], wanted)
+    path = Path(path).absolute()
+    manifest = check_manifest(manifest, path)
     target, fingerprint = manifest["target"], manifest["fingerprint"]
     image = _check_target(target)
     before = {name: _origin(name) for name in _NEVER_REPLACED}
     work_folder = _work_folder(fingerprint)
     sources = verified(path.parent, manifest["files"])
     wheels = [entry for entry in manifest["files"] if entry["kind"] == "wheel"]
+    _refuse_shadows(wheels)
     site_folder = _install(sources, wheels, work_folder)
     _put_on_path(site_folder, path.parent)
     for entry in wheels:
@@ -121,34 +139,6 @@ def _mounted_as(folder: Path) -> Path:
         return folder
     found = (match for depth in ("", "datasets/*/") for match in inputs.glob(depth + folder.name))
     return next(found, folder)
-
-
-def _choose(paths: Sequence[Path], wanted: str) -> tuple[Path, dict[str, Any]]:
-    mounted: dict[str, tuple[Path, dict[str, Any]]] = {}
-    unreadable = []
-    for path in paths:
-        try:
-            manifest = read_manifest(path)
-        except BootstrapError as error:
-            unreadable.append(error)
-        else:
-            mounted.setdefault(manifest["fingerprint"], (path, manifest))
-    if wanted in mounted:
-        return mounted[wanted]
-    if unreadable:
-        raise unreadable[0]
-    listed = ", ".join(f"{key[:12]} at {path.parent}" for key, (path, _) in mounted.items())
-    if wanted:
-        raise BootstrapError(
-            f"this notebook wants the kernel dataset {wanted[:12]}, but mounted is {listed}. Wait "
-            "until its new version is ready and attach that, or push the notebook again"
-        )
-    if len(mounted) > 1:
-        raise BootstrapError(
-            f"several kernel datasets are mounted ({listed}). Detach all but one, or give the "
-            "notebook the fingerprint that it wants"
-        )
-    return next(iter(mounted.values()))
 
 
 def _check_target(target: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -200,18 +190,39 @@ def _origin(module: str) -> str | None:
 
 
 def _work_folder(fingerprint: str) -> Path:
-    """A folder of this session's own, on Kaggle's scratch disk if there is one."""
+    """A folder of this session's own, on Kaggle's scratch disk if there is one.
+
+    Nobody else can write to it. What an earlier session left there is not trusted.
+    """
     scratch = "/kaggle/tmp" if Path("/kaggle").is_dir() else None
-    parent = os.environ.get("KERNELKIT_WORK") or scratch or tempfile.gettempdir()
-    work_folder = Path(parent) / f"kernelkit-{fingerprint[:12]}"
+    parent = Path(os.environ.get("KERNELKIT_WORK") or scratch or tempfile.gettempdir()).absolute()
+    name = f"kernelkit-{fingerprint[:12]}"
+    for folder in (Path(entry).parent for entry in sys.path if Path(entry).name == "site"):
+        if folder.name.startswith(name) and _is_own(folder):
+            return folder  # this session made it, when the cell ran before
+    work_folder = parent / name
     try:
-        work_folder.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(work_folder):
+            work_folder.mkdir(0o700)
+        if not _is_own(work_folder):
+            work_folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+        work_folder.chmod(0o700)
     except OSError as error:
         raise BootstrapError(
-            f"{work_folder} cannot be made: {error}. "
+            f"{work_folder} cannot be made: {error.strerror}. "
             "Set KERNELKIT_WORK to a folder that can be written"
         ) from None
     return work_folder
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether it is a folder, no link, and belongs to this user."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _how(source: Path, entry: Mapping[str, Any]) -> str:
@@ -223,25 +234,35 @@ def _how(source: Path, entry: Mapping[str, Any]) -> str:
 def _install(
     sources: Mapping[str, Path], wheels: Sequence[Mapping[str, Any]], work_folder: Path
 ) -> Path:
-    """Install the wheels into a folder of their own, unless a run before this one did."""
+    """Install the wheels into a folder of their own, unless this session did so before."""
     site_folder = work_folder / "site"
-    if site_folder.is_dir():
+    if str(site_folder) in sys.path:
         return site_folder
-    restored = [work_folder / "wheels" / entry["name"] for entry in wheels]
-    for path in restored:
-        place(sources[path.name], path)
-    unfinished = Path(tempfile.mkdtemp(prefix="site-", dir=work_folder))
-    command = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "install"]
-    command += ["--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--quiet"]
-    command += ["--target", str(unfinished), *map(str, restored)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise BootstrapError(
-            "the image's pip refused the wheels. Build the dataset for this image, and upload it. "
-            f"pip said:\n{result.stderr.strip()}"
-        )
-    unfinished.replace(site_folder)
+    with replaced(work_folder / "wheels") as copies, replaced(site_folder) as unfinished:
+        restored = [copies / entry["name"] for entry in wheels]
+        for entry, copy in zip(wheels, restored, strict=True):
+            copy_wheel(sources[entry["name"]], copy, entry)
+        # -I: no module of the present folder is taken for pip or for what it imports
+        command = [sys.executable, "-I", "-m", "pip", "--isolated", "--disable-pip-version-check"]
+        command += ["install", "--no-index", "--no-deps", "--no-compile", "--no-cache-dir"]
+        command += ["--quiet", "--target", str(unfinished), *map(str, restored)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise BootstrapError(
+                "the image's pip refused the wheels. Build the dataset for this image, and upload "
+                f"it. pip said:\n{result.stderr.strip()}"
+            )
     return site_folder
+
+
+def _refuse_shadows(wheels: Sequence[Mapping[str, Any]]) -> None:
+    for entry in wheels:
+        for module in entry["modules"]:
+            if module in sys.stdlib_module_names:
+                raise BootstrapError(
+                    f"{entry['name']} would hide the standard library's {module}. "
+                    "Build the dataset without it"
+                )
 
 
 def _put_on_path(site_folder: Path, folder: Path) -> None:

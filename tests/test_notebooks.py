@@ -6,6 +6,7 @@ import pytest
 from papermill import inspect_notebook
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+FIRST_CELL = NOTEBOOKS[0].parent.parent / "kernel_src" / "first_cell.py"
 INFERENCE = next(path for path in NOTEBOOKS if path.stem == "inference")
 
 
@@ -23,8 +24,11 @@ def test_a_notebook_is_stored_without_its_outputs(notebook: nbformat.NotebookNod
 
 
 def test_no_cell_is_longer_than_a_screen(notebook: nbformat.NotebookNode) -> None:
-    """The logic lies in the package, so 30 lines do."""
-    assert max(cell.source.count("\n") for cell in notebook.cells) < 30
+    """The logic lies in the package, so 30 lines do. Only the verifier cannot import, with 50."""
+    verifier = FIRST_CELL.read_text().strip()
+    lines = [cell.source.count("\n") for cell in notebook.cells if cell.source != verifier]
+    assert max(lines) < 30
+    assert verifier.count("\n") < 50
 
 
 def test_the_cells_define_no_functions_of_their_own(notebook: nbformat.NotebookNode) -> None:
