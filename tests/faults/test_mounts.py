@@ -247,7 +247,7 @@ def _record_line(name, content):
 
 def _names(name):
     """A list of files with this name, whose hash is that of the secret outside."""
-    return lambda tree, secret: _record_line(name.format(secret=secret), secret.read_bytes())
+    return lambda _, secret: _record_line(name.format(secret=secret), secret.read_bytes())
 
 
 def _link(tree, secret):
@@ -260,12 +260,12 @@ def _folder_link(tree, secret):
     return _record_line(f"linked/{secret.name}", secret.read_bytes())
 
 
-def _unhashed(tree, secret):
+def _unhashed(tree, _):
     (tree / "free.py").write_text("anything")
     return "free.py,,\n"
 
 
-def _weak(tree, secret):
+def _weak(tree, _):
     (tree / "free.py").write_text("anything")
     return f"free.py,md5={hashlib.md5(b'anything', usedforsecurity=False).hexdigest()},8\n"
 
@@ -279,8 +279,8 @@ UNPACKED = [
     ("a folder that is a link", _folder_link, "linked/secret.py is a link that leads outside"),
     ("a file without a hash", _unhashed, "free.py was changed"),
     ("a hash that is not trusted", _weak, "free.py was changed"),
-    ("a name with NUL", lambda tree, secret: "a\0b,sha256=x,1\n", "outside of it"),
-    ("no list at all", lambda tree, secret: '"', "kernelkit"),
+    ("a name with NUL", lambda _tree, _secret: "a\0b,sha256=x,1\n", "outside of it"),
+    ("no list at all", lambda _tree, _secret: '"', "kernelkit"),
 ]
 
 
@@ -499,7 +499,7 @@ def test_without_a_fingerprint_a_broken_one_is_named(inputs, tmp_path):
 # ---- the folder that the wheels are installed into
 
 
-def _site_of_somebody(folder, tmp_path):
+def _site_of_somebody(folder, _):
     (folder / "site" / "kernelkit").mkdir(parents=True)
     (folder / "site" / "kernelkit" / "__init__.py").write_text(EVIL)
     (folder / "site" / "shapes.py").write_text(EVIL)
@@ -523,7 +523,7 @@ def _link_wheels(folder, tmp_path):
     (folder / "wheels").symlink_to(tmp_path / "other")
 
 
-def _a_file(folder, tmp_path):
+def _a_file(folder, _):
     folder.write_text("")
 
 
@@ -588,7 +588,8 @@ def test_a_work_folder_that_cannot_be_made_is_one_sentence(packed, tmp_path, mon
 # ---- relative paths
 
 
-def test_relative_paths_hold_from_any_folder(packed, inputs, tmp_path):
+@pytest.mark.usefixtures("inputs")
+def test_relative_paths_hold_from_any_folder(tmp_path):
     """Inputs, models and the work folder may be relative. What is linked is found from anywhere."""
     weights_dataset(tmp_path, ["run/a"], {"run/cfg.yaml": "x: 1"})
     code = (Path(bootstrap.__file__).parent / "first_cell.py").read_text()
