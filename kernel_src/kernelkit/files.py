@@ -1,14 +1,30 @@
 """The hash of a file, and writing that never leaves half a file behind."""
 
 import hashlib
+import lzma
 import os
+import struct
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["file_sha256", "open_atomically", "replace_atomically"]
+__all__ = ["DAMAGED_ARCHIVE", "file_sha256", "open_atomically", "replace_atomically"]
+
+# what reading a damaged or encrypted archive raises, beside OSError
+DAMAGED_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 
 def file_sha256(path: str | Path) -> str:

@@ -75,8 +75,8 @@ class KaggleServer:
 
         self._misbehaviours[call] += [refuse] * times
 
-    def answer(self, call: str, reply: dict[str, Any], times: int = 1) -> None:
-        """Answer with this, and do nothing."""
+    def answer(self, call: str, reply: Any, times: int = 1) -> None:
+        """Answer with this, and do nothing. Bytes are sent as they are, all else as JSON."""
         self._misbehaviours[call] += [lambda _: reply] * times
 
     def lose_answer(self, call: str, times: int = 1) -> None:
@@ -180,7 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
             return method(body)
 
         reply = kaggle.perform(call, work)
-        if isinstance(reply, str):
+        if isinstance(reply, bytes):
+            self._send(200, reply, {"Content-Type": "application/json"})
+        elif isinstance(reply, str):
             self._send(302, b"", {"Location": reply})
         else:
             self._send_json(reply)

@@ -15,7 +15,6 @@ import threading
 import time
 import traceback
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from devkit.kaggle.service.answers import first_problem
 from devkit.kaggle.service.secrets import ScrubbedStream, known_secrets, scrub
 from devkit.kaggle.settings import Settings
 from kernelkit.errors import KernelKitError
+from kernelkit.files import DAMAGED_ARCHIVE
 
 if TYPE_CHECKING:
     from devkit.kaggle.service.official import CarefulApi
@@ -326,9 +326,9 @@ def unpack_download(folder: Path) -> Path | None:
                 )
             with archive.open(members[0]) as file:
                 content = file.read(_LARGEST_DOWNLOAD + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, KernelKitError):
-            raise
+    except KernelKitError:
+        raise
+    except (OSError, *DAMAGED_ARCHIVE) as error:
         raise KaggleError(
             f"{path.name} came from Kaggle as a damaged archive. Run the same command again"
         ) from error

@@ -5,13 +5,15 @@ Importing the `kaggle` package signs in, prints and makes folders. So it is done
 Two habits of the client's uploads are changed by overriding its public methods. It gives up an
 upload that was interrupted ten times within a second. Here there are pauses between the attempts.
 It resumes an upload that Kaggle rejected, again and again. Here the next command starts it anew. An
-upload that expired, the client itself starts anew.
+upload that expired, the client itself starts anew. Also, an answer must be a JSON object here.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import requests
 from kaggle.api.kaggle_api_extended import KaggleApi, ResumableUploadResult
 
 from devkit.errors import KaggleError
@@ -34,6 +36,22 @@ class CarefulApi(KaggleApi):
         self._pause_seconds = pause_seconds
         self._pauses: dict[str, float] = {}
         self._results: dict[str, str] = {}
+
+    def get_response_processor(self) -> Callable[[requests.Response], None]:
+        """What looks at each answer. It refuses JSON that is no object.
+
+        The client would take a text or a list for an object without any field.
+        """
+        look: Callable[[requests.Response], None] | None = super().get_response_processor()
+
+        def look_closer(response: requests.Response) -> None:
+            is_download = response.request.method != "POST"  # it was sent elsewhere
+            if not is_download and response.content.lstrip()[:1] != b"{":
+                raise requests.exceptions.InvalidJSONError(response=response)
+            if look is not None:
+                look(response)
+
+        return look_closer
 
     def upload_complete(self, path: str, url: str, quiet: bool, resume: bool = False) -> str:
         """Upload one file, or what is left of it. Note the result, and pause if interrupted."""

@@ -10,12 +10,12 @@ import json
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TextIO
 
 from devkit.errors import DatasetError
+from kernelkit.files import DAMAGED_ARCHIVE
 
 __all__ = ["ScrubbedStream", "known_secrets", "refuse_secrets", "scrub"]
 
@@ -166,7 +166,7 @@ def _findings(path: Path, own: list[bytes]) -> Iterator[tuple[str, str]]:
     if zipfile.is_zipfile(path):
         try:
             yield from _findings_in_archive(path, own)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        except (OSError, *DAMAGED_ARCHIVE):
             raise DatasetError(
                 f"{path}: the archive is damaged or encrypted, so it cannot be searched for "
                 "credentials. Build the dataset again. Nothing was pushed"

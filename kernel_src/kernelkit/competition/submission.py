@@ -8,7 +8,6 @@ import csv
 import gzip
 import io
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,7 @@ from typing import IO, TextIO, cast
 import pandas as pd
 
 from kernelkit.errors import KernelKitError, MaskError, OutputError, SubmissionError
-from kernelkit.files import open_atomically
+from kernelkit.files import DAMAGED_ARCHIVE, open_atomically
 from kernelkit.mask import BitMask, rle_check
 from kernelkit.recipe import Competition
 
@@ -201,6 +200,8 @@ def submission_rows(path: str | Path) -> Iterator[list[str]]:
     try:
         with _opened(path) as file:
             yield from csv.reader(file)
+    except KernelKitError:
+        raise
     except UnicodeDecodeError as error:
         raise SubmissionError(
             f"{path}: it is not text in UTF-8 (byte {error.object[error.start]:#04x}). Wanted a CSV"
@@ -208,15 +209,13 @@ def submission_rows(path: str | Path) -> Iterator[list[str]]:
         ) from None
     except csv.Error as error:
         raise SubmissionError(f"{path}: it is not a CSV file ({error}). Write it again") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise SubmissionError(
-            f"{path}: the archive is damaged or encrypted ({error}). Compress the file again"
-        ) from None
     except OSError as error:
-        if isinstance(error, KernelKitError):
-            raise
         raise SubmissionError(
             f"{path}: it cannot be read ({error.strerror or error}). Write it again"
+        ) from None
+    except DAMAGED_ARCHIVE as error:
+        raise SubmissionError(
+            f"{path}: the archive is damaged or encrypted ({error}). Compress the file again"
         ) from None
     finally:
         csv.field_size_limit(limit)
