@@ -19,6 +19,7 @@ __all__ = [
     "SlideError",
     "SubmissionError",
     "as_sentence",
+    "kind_of",
 ]
 
 
@@ -75,3 +76,12 @@ def as_sentence(error: Exception) -> str:
     text = " ".join(str(error).split()) or "no message"
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if isinstance(error, KernelKitError) else f"{type(error).__name__}: {text}"
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is, for a message about one that is of the wrong kind.
+
+    >>> kind_of([1, 2]), kind_of(None)
+    ('a value of type list', 'nothing')
+    """
+    return "nothing" if value is None else f"a value of type {type(value).__name__}"

@@ -9,15 +9,19 @@ Rows are the image's first axis everywhere. Every length is in pixels of the sou
 says `net`. That is the network's scale, which is `scale` times smaller.
 """
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, get_args, overload
+from typing import Any, NamedTuple, get_args, overload
 
 from kernelkit.errors import GridError
 from kernelkit.vocabulary import Edges, choices
 
 __all__ = ["Tile", "TileGrid", "Window"]
+
+# Far more than any run can predict. A canvas takes a byte for each.
+_MOST_TILES = 1 << 26
 
 
 class Window(NamedTuple):
@@ -122,6 +126,8 @@ class TileGrid(Sequence[Tile]):
     edges: Edges = "pad"
 
     def __post_init__(self) -> None:
+        for name in ("height", "width", "core", "pad", "scale"):
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))
         if self.height < 1 or self.width < 1:
             raise GridError(
                 f"an image of {self.height} x {self.width} pixels has no tiles. It needs at least "
@@ -140,6 +146,12 @@ class TileGrid(Sequence[Tile]):
             )
         if self.edges not in get_args(Edges):
             raise GridError(f"edges are {choices(Edges)}, not {self.edges!r}")
+        tiles = -(-self.height // self.core) * -(-self.width // self.core)
+        if tiles > _MOST_TILES:
+            raise GridError(
+                f"core {self.core} makes {tiles} tiles of an image of {self.height} x {self.width}"
+                f" pixels. At most {_MOST_TILES} can be kept track of. Enlarge the core"
+            )
 
     @property
     def tile_size(self) -> int:
@@ -225,3 +237,11 @@ class _Span:
     read: int
     core: int
     core_length: int
+
+
+def _whole(name: str, number: Any) -> int:
+    """A length as Python's own whole number, which cannot overflow."""
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise GridError(f"a grid's {name} was {number!r:.60}. It needs whole numbers") from None

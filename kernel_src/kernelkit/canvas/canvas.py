@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from kernelkit.canvas.blend import lattice_of
 from kernelkit.canvas.probability_file import ProbabilityFile
 from kernelkit.canvas.stitchers import BandStitcher, CropStitcher, Output, Stitcher
-from kernelkit.errors import GridError, MaskError
+from kernelkit.errors import GridError, MaskError, kind_of
 from kernelkit.grid import Tile, TileGrid
 from kernelkit.mask import BitMask
 from kernelkit.vocabulary import Blend, Upsample, choices
@@ -83,11 +83,9 @@ class Canvas:
     ) -> None:
         if upsample not in get_args(Upsample):
             raise GridError(f"upsample is {choices(Upsample)}, not {upsample!r}")
-        if len(thresholds) not in (1, classes):
-            raise MaskError(
-                f"{len(thresholds)} thresholds were given for {classes} classes. Give one for all, "
-                "or one per class"
-            )
+        if not isinstance(grid, TileGrid):
+            raise GridError(f"a canvas needs a TileGrid, not {kind_of(grid)}")
+        _check_thresholds(thresholds, classes)
         self.grid = grid
         self.rows_done = 0
         self._classes = classes
@@ -119,6 +117,11 @@ class Canvas:
         """
         self._check_turn(tile)
         shape = self._classes, self.grid.net_size, self.grid.net_size
+        if not isinstance(probabilities, np.ndarray):
+            raise MaskError(
+                f"tile {tile.index} came with {kind_of(probabilities)}. Probabilities must be a"
+                f" numpy array, float32 or uint8 {shape}"
+            )
         if probabilities.shape != shape or probabilities.dtype not in (np.float32, np.uint8):
             raise MaskError(
                 f"tile {tile.index} came with {probabilities.dtype} {probabilities.shape}. "
@@ -150,6 +153,11 @@ class Canvas:
             raise GridError('packed bits cannot be blended. Use blend="crop", or add probabilities')
         self._check_turn(tile)
         needed = self._classes, tile.core.height, -(-tile.core.width // 8)
+        if not isinstance(packed, np.ndarray):
+            raise MaskError(
+                f"tile {tile.index} came with {kind_of(packed)}. Its packed core must be a numpy"
+                f" array, uint8 {needed} or larger"
+            )
         enough = packed.ndim == 3 and packed.shape[0] == self._classes
         if packed.dtype != np.uint8 or not enough or np.less(packed.shape, needed).any():
             raise MaskError(
@@ -202,6 +210,11 @@ class Canvas:
         return BandStitcher(lattice, output)
 
     def _check_turn(self, tile: Tile) -> None:
+        if not isinstance(tile, Tile):
+            raise GridError(
+                f"a canvas was given {kind_of(tile)} as a tile. Take tiles from the grid that the"
+                " canvas was made with"
+            )
         if not 0 <= tile.index < len(self.grid) or self.grid[tile.index] != tile:
             raise GridError(
                 f"tile {tile.index} ({tile.core}) is not of this canvas's grid of "
@@ -224,3 +237,21 @@ class Canvas:
             self._complete_rows += 1
         if self._complete_rows > before:
             self.rows_done = self._stitcher.finish(self._complete_rows)
+
+
+def _check_thresholds(thresholds: Sequence[float], classes: int) -> None:
+    if not isinstance(classes, int | np.integer) or classes < 1:
+        raise MaskError(
+            f"a canvas of {classes!r:.60} classes was requested. It needs at least one class"
+        )
+    if not isinstance(thresholds, Sequence | np.ndarray) or len(thresholds) not in (1, classes):
+        count = len(thresholds) if isinstance(thresholds, Sequence | np.ndarray) else "Bare"
+        raise MaskError(
+            f"{count} thresholds were given for {classes} classes. Give a list with one for all, "
+            "or one per class"
+        )
+    for threshold in thresholds:  # just outside of 0 to 1 it turns all pixels on or off
+        if not isinstance(threshold, int | float | np.number) or not -1 < threshold < 2:
+            raise MaskError(
+                f"a threshold of {threshold!r:.60} was given. It needs a number between 0 and 1"
+            )

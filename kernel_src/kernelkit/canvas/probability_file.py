@@ -1,7 +1,10 @@
 """Probabilities of a whole image on disk, one byte each: an .npy file that is written in parts."""
 
+import errno
+import math
 import mmap
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,15 +40,19 @@ class ProbabilityFile:
 
     def __init__(self, path: str | os.PathLike[str], shape: tuple[int, int, int]) -> None:
         try:
+            free = shutil.disk_usage(Path(path).parent).free
+            if free < math.prod(shape):  # the map of a sparse file on a full disk kills its process
+                raise OSError(errno.ENOSPC, f"only {free / 1e9:.3g} GB are free")
             created = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
             offset = created.offset
             del created
             with Path(path).open("r+b") as file:
                 self._map = mmap.mmap(file.fileno(), 0)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+            reason = getattr(error, "strerror", None) or "no file can have this name"
             raise OutputError(
                 f"{path}: probabilities of shape {shape} cannot be written there "
-                f"({error.strerror}). Choose a path in a folder that exists and is writable"
+                f"({reason}). Choose a path in a folder that exists, is writable and has room"
             ) from error
         self.array: NDArray[np.uint8] = np.frombuffer(
             memoryview(self._map)[offset:], np.uint8

@@ -4,24 +4,29 @@ A mask of 2 gigapixels takes 250 MB. Set operations, run-length encoding and com
 packed words. Only `to_array` makes an array of one byte per pixel.
 """
 
+import math
+import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kernelkit.errors import MaskError
+from kernelkit.errors import MaskError, kind_of
 from kernelkit.mask import bits, coco, mask_file, rle
 from kernelkit.mask.components import Components, Labels, label, measure, toggle
-from kernelkit.mask.runs import fill_runs, map_pieces, runs_of
+from kernelkit.mask.runs import Runs, are_sparse, fill_runs, map_pieces, runs_of
 from kernelkit.vocabulary import Connectivity, Keep, Order, choices
 
 __all__ = ["BitMask", "Components", "rle_check", "rle_decode", "rle_encode"]
 
 # in pixels: more than any image has, and an int64 holds what is read up to there
 _LARGEST = 10**18
+
+# What an int64 counts, and far more than any memory holds.
+_MOST_PIXELS = 1 << 60
 
 
 class BitMask:
@@ -63,31 +68,58 @@ class BitMask:
     __hash__ = None  # type: ignore[assignment]  # it can be changed in place
 
     def __init__(self, words: bits.Words, width: int) -> None:
-        if words.dtype != np.uint64 or words.ndim != 2 or width < 1 or not len(words):
+        if not isinstance(words, np.ndarray) or words.dtype != np.uint64 or words.ndim != 2:
+            kind = getattr(words, "dtype", type(words).__name__)
             raise MaskError(
-                f"a mask of width {width} was given {words.dtype} words of shape {words.shape}."
-                " It needs uint64 words (height, ceil(width / 64)) and at least one pixel"
+                f"a mask was given {kind} words of shape {np.shape(words)}."
+                " It needs an array of uint64 words (height, ceil(width / 64))"
             )
+        height, width = _checked_size((len(words), width))
         if words.shape[1] != bits.words_per_row(width):
             raise MaskError(
                 f"a mask of width {width} was given {words.shape[1]} words per row."
                 f" It needs {bits.words_per_row(width)}"
             )
+        if (words[:, -1] & ~bits.tail_mask(width)).any():
+            raise MaskError(
+                f"a mask of width {width} was given words with bits past the last column."
+                " Set those to 0"
+            )
         self.words = words
-        self.height = len(words)
+        self.height = height
         self.width = width
 
     @classmethod
-    def zeros(cls, height: int, width: int) -> Self:
-        """An empty mask. It takes memory only as it is written to."""
-        _check_size(height, width)
-        return cls(np.zeros((height, bits.words_per_row(width)), np.uint64), width)
+    def _of(cls, words: bits.Words, width: int) -> Self:
+        """A mask of words that are known to be right."""
+        mask = cls.__new__(cls)
+        mask.words, mask.height, mask.width = words, len(words), width
+        return mask
 
     @classmethod
-    def _unfilled(cls, height: int, width: int) -> Self:
+    def zeros(cls, height: int, width: int) -> Self:
+        """An empty mask. It takes memory only as it is written to.
+
+        Raises
+        ------
+        MaskError
+            There is no such size, or not the memory for it.
+        """
+        return cls._allocated(np.zeros, (height, width))
+
+    @classmethod
+    def _unfilled(cls, size: tuple[int, int]) -> Self:
         """A mask of any pixels, to be overwritten. That is several times faster than zeros."""
-        _check_size(height, width)
-        return cls(np.empty((height, bits.words_per_row(width)), np.uint64), width)
+        return cls._allocated(np.empty, size)
+
+    @classmethod
+    def _allocated(cls, allocate: Callable[..., bits.Words], size: tuple[int, int]) -> Self:
+        height, width = _checked_size(size)
+        try:
+            words = allocate((height, bits.words_per_row(width)), np.uint64)
+        except MemoryError as error:
+            raise _too_large(height, width) from error
+        return cls._of(words, width)
 
     @classmethod
     def from_array(cls, array: ArrayLike, threshold: float | None = None) -> Self:
@@ -98,22 +130,25 @@ class BitMask:
         array
             Bool, integers or floats, (height, width), of any strides.
         threshold
-            On the array's own scale, so 0 to 255 for uint8 probabilities. NaN is never above it.
-            If None, the pixels that are not 0 are on.
+            On the array's own scale, so 0 to 255 for uint8 probabilities. If None, the pixels that
+            are not 0 are on.
 
         Raises
         ------
         MaskError
-            The array is not 2-dimensional, or has no pixel.
+            The array is not 2-dimensional, has no pixel, or holds anything but numbers. NaN is no
+            number: whether such a pixel is on is for the caller to say. The threshold is none.
         """
-        array = np.asarray(array)
-        if array.ndim != 2:
+        pixels = _checked_pixels(array)
+        if threshold is not None:
+            threshold = _checked_number("a threshold", threshold)
+        mask = cls._unfilled((pixels.shape[0], pixels.shape[1]))
+        if not bits.pack(pixels, threshold, mask.words):
+            row, col = np.argwhere(np.isnan(pixels))[0].tolist()
             raise MaskError(
-                f"a mask was to be made from an array of shape {array.shape}."
-                " It needs two dimensions, (height, width)"
+                f"a mask was to be made from an array with NaN, the first at ({row}, {col}). Say"
+                " first what such pixels are, for example with np.nan_to_num"
             )
-        mask = cls._unfilled(*array.shape)
-        bits.pack(array, threshold, mask.words)
         return mask
 
     def to_array(self) -> NDArray[np.uint8]:
@@ -151,35 +186,42 @@ class BitMask:
         """
         other = patch if isinstance(patch, BitMask) else BitMask.from_array(patch, threshold)
         self._check_inside(row, col, other.height, other.width)
+        if not self.words.flags.writeable:
+            raise MaskError("a patch was to be pasted into a read-only mask. Copy the mask first")
         bits.place(other.words, other.width, col, self.words[row : row + other.height])
 
     def crop(self, row: int, col: int, height: int, width: int) -> Self:
         """A copy of a window that lies inside the mask."""
         self._check_inside(row, col, height, width)
-        return type(self)(bits.cut(self.words[row : row + height], col, width), width)
+        return self._of(bits.cut(self.words[row : row + height], col, width), width)
 
     def rows(self, start: int, stop: int) -> Self:
         """The band of rows [start, stop) as a view. What is written to it is written here."""
+        start, stop = (_checked_whole("a row", row) for row in (start, stop))
         self._check_inside(start, 0, stop - start, self.width)
-        return type(self)(self.words[start:stop], self.width)
+        return self._of(self.words[start:stop], self.width)
 
     def copy(self) -> Self:
         """A mask with the same pixels and memory of its own."""
-        return type(self)(self.words.copy(), self.width)
+        return self._of(self.words.copy(), self.width)
 
     def __or__(self, other: "BitMask") -> Self:
-        return type(self)(self.words | self._same_size(other), self.width)
+        return self._of(self.words | self._same_size(other), self.width)
 
     def __and__(self, other: "BitMask") -> Self:
-        return type(self)(self.words & self._same_size(other), self.width)
+        return self._of(self.words & self._same_size(other), self.width)
 
     def __xor__(self, other: "BitMask") -> Self:
-        return type(self)(self.words ^ self._same_size(other), self.width)
+        return self._of(self.words ^ self._same_size(other), self.width)
 
     def __invert__(self) -> Self:
         words = ~self.words
         words[:, -1] &= bits.tail_mask(self.width)
-        return type(self)(words, self.width)
+        return self._of(words, self.width)
+
+    # What is no mask is refused on the left of an operator too. Numpy would take masks for pixels.
+    __array_ufunc__ = None
+    __ror__, __rand__, __rxor__ = __or__, __and__, __xor__
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BitMask):
@@ -213,9 +255,8 @@ class BitMask:
             float32 (ceil(height / scale), ceil(width / scale)), 0 to 1. Blocks at the right and
             bottom border are averaged over the pixels that they have.
         """
-        if scale < 1:
-            raise MaskError(f"a thumbnail at scale {scale} was requested. It needs at least 1")
-        return bits.coverage(self.words, self.width, scale)
+        scale = _checked_whole("a thumbnail's scale", scale, least=1)
+        return bits.coverage(self.words, self.width, min(scale, max(self.shape)))
 
     def to_rle(self, order: Order = "column", base: int = 1, empty: str = "") -> str:
         """The run-length encoding, "start length start length ...".
@@ -235,7 +276,7 @@ class BitMask:
         MaskError
             There is no such order or base.
         """
-        rle.check_convention(order, base)
+        rle.check_convention(order, base, empty)
         pieces = map_pieces(
             self.words,
             self.width,
@@ -270,17 +311,24 @@ class BitMask:
             The text is anything but ascending, separate runs of positive length inside the image.
             The message names the place in the text.
         """
-        rle.check_convention(order, base)
+        rle.check_convention(order, base, empty)
         if not isinstance(text, str):
             raise MaskError(
-                f"a run-length encoding must be a string, not {text!r}."
+                f"a run-length encoding must be a string, not {text!r:.60}."
                 " Read the table with keep_default_na=False to keep empty masks as text"
             )
+        shape = _checked_size(shape)
         if text.strip() in ("", empty):
             return cls.zeros(*shape)
-        mask = cls._unfilled(*shape)
-        runs = rle.parse_runs(text, mask.height * mask.width, base)
-        fill_runs(runs, mask.width, order, mask.words)
+        return cls._of_runs(rle.parse_runs(text, math.prod(shape), base), shape, order)
+
+    @classmethod
+    def _of_runs(cls, runs: Runs, shape: tuple[int, int], order: Order) -> Self:
+        mask = cls.zeros(*shape)
+        is_zero = are_sparse(runs, shape, order)
+        if not is_zero:
+            mask = cls._unfilled(shape)
+        fill_runs(runs, mask.width, order, mask.words, is_zero=is_zero)
         return mask
 
     def to_coco(self) -> dict[str, list[int] | bytes]:
@@ -296,12 +344,12 @@ class BitMask:
         Raises
         ------
         MaskError
-            The counts are not compressed, are damaged, or do not fit the size.
+            It is of another form, or the counts are not compressed, are damaged, or do not fit the
+            size.
         """
-        mask = cls._unfilled(*encoded["size"])
-        runs = coco.parse_counts(encoded["counts"], mask.height * mask.width)
-        fill_runs(runs, mask.width, "column", mask.words)
-        return mask
+        counts, shape = coco.parts_of(encoded)
+        shape = _checked_size(shape)
+        return cls._of_runs(coco.parse_counts(counts, math.prod(shape)), shape, "column")
 
     def components(self, connectivity: Connectivity = 8) -> Components:
         """Areas, boxes and centroids of the connected components.
@@ -324,15 +372,17 @@ class BitMask:
             As for `components`.
         """
         labels = self._labels(connectivity)
-        if np.shape(keep) != labels.areas.shape:
+        chosen = np.asarray(keep)
+        if chosen.shape != labels.areas.shape or chosen.dtype != np.bool_:
             raise MaskError(
-                f"{np.size(keep)} choices were given for {len(labels.areas)} components."
-                " Give one per component, in the order of `components` at the same connectivity"
+                f"{chosen.size} choices were given for {len(labels.areas)} components, as"
+                f" {chosen.dtype}. Give one bool per component, in the order of `components` at the"
+                " same connectivity"
             )
-        return self._toggled(labels, ~np.asarray(keep, bool))
+        return self._toggled(labels, ~chosen)
 
     def remove_small(
-        self, min_area: int, keep: Keep = ">=", connectivity: Connectivity = 8
+        self, min_area: float, keep: Keep = ">=", connectivity: Connectivity = 8
     ) -> Self:
         """A mask of the components that are large enough.
 
@@ -350,12 +400,14 @@ class BitMask:
                 f"components of an area {keep!r} the minimum were requested. "
                 f"`keep` is {choices(Keep)}"
             )
+        min_area = _checked_number("a minimum area", min_area, least=0)
         labels = self._labels(connectivity)
         small = labels.areas < min_area if keep == ">=" else labels.areas <= min_area
         return self._toggled(labels, small)
 
     def keep_largest(self, n: int = 1, connectivity: Connectivity = 8) -> Self:
         """A mask of the `n` largest components. Of equal ones, those first by rows stay."""
+        n = _checked_whole("a count of components", n, least=0)
         labels = self._labels(connectivity)
         others = np.ones(len(labels.areas), bool)
         others[np.argsort(-labels.areas, kind="stable")[:n]] = False
@@ -366,7 +418,7 @@ class BitMask:
         labels = self._labels(connectivity)
         return self._toggled(labels, labels.touching_border)
 
-    def fill_holes(self, max_area: int | None = None, connectivity: Connectivity = 8) -> Self:
+    def fill_holes(self, max_area: float | None = None, connectivity: Connectivity = 8) -> Self:
         """A mask without holes. A hole is background that does not reach the border.
 
         Parameters
@@ -377,6 +429,8 @@ class BitMask:
             That of the objects. The background around 8-connected objects is 4-connected, and the
             other way round.
         """
+        if max_area is not None:
+            max_area = _checked_number("a largest area", max_area, least=0)
         labels = self._labels(connectivity, of_background=True)
         holes = ~labels.touching_border
         return self._toggled(
@@ -388,15 +442,23 @@ class BitMask:
         mask_file.write(Path(path), self.words, self.width)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str], shape: tuple[int, int] | None = None) -> Self:
         """The mask that `save` wrote.
+
+        Parameters
+        ----------
+        path
+            The file.
+        shape
+            (height, width) that the mask must have. It is compared before the pixels are read.
 
         Raises
         ------
         MaskError
-            The file is missing, damaged or something else.
+            The file is missing, damaged or something else, or its mask has another shape.
         """
-        return cls(*mask_file.read(Path(path)))
+        wanted = None if shape is None else _checked_size(shape)
+        return cls._of(*mask_file.read(Path(path), wanted))
 
     def _labels(self, connectivity: int, of_background: bool = False) -> Labels:
         if connectivity not in get_args(Connectivity):
@@ -407,9 +469,14 @@ class BitMask:
         return label(self.words, self.width, joined, of_background)
 
     def _toggled(self, labels: Labels, chosen: NDArray[np.bool_]) -> Self:
-        return type(self)(toggle(self.words, self.width, labels, chosen), self.width)
+        return self._of(toggle(self.words, self.width, labels, chosen), self.width)
 
     def _same_size(self, other: "BitMask") -> bits.Words:
+        if not isinstance(other, BitMask):
+            raise MaskError(
+                f"a mask was combined with {kind_of(other)}. Make a mask of"
+                " it first, with BitMask.from_array"
+            )
         if self.shape != other.shape:
             raise MaskError(
                 f"a mask of {self.height} x {self.width} pixels was combined with one of"
@@ -418,6 +485,8 @@ class BitMask:
         return other.words
 
     def _check_inside(self, row: int, col: int, height: int, width: int) -> None:
+        for number in (row, col, height, width):
+            _checked_whole("a place in a mask", number)
         inside = 0 <= row <= row + height <= self.height and 0 <= col <= col + width <= self.width
         if not inside or height < 1 or width < 1:
             raise MaskError(
@@ -426,11 +495,87 @@ class BitMask:
             )
 
 
-def _check_size(height: int, width: int) -> None:
+def _checked_size(size: Any) -> tuple[int, int]:
+    """The height and width of a mask as whole numbers of at least 1."""
+    try:
+        if isinstance(size, str) or not isinstance(size, Sequence | np.ndarray):
+            raise TypeError
+        height, width = (_index(side) for side in size)
+    except (TypeError, ValueError):
+        raise MaskError(
+            f"a mask of size {size!r:.60} was requested. It needs two whole numbers, height and"
+            " width"
+        ) from None
     if height < 1 or width < 1:
         raise MaskError(
             f"a mask of {height} x {width} pixels was requested. It needs at least one pixel"
         )
+    if height * width > _MOST_PIXELS:
+        raise _too_large(height, width)
+    return height, width
+
+
+def _too_large(height: int, width: int) -> MaskError:
+    return MaskError(
+        f"a mask of {height} x {width} pixels takes {height * width / 8e9:.3g} GB, and so much"
+        " memory is not free. Check the size"
+    )
+
+
+def _index(number: Any) -> int:
+    """The whole number that a value is. Truth values are none."""
+    if isinstance(number, bool | np.bool_):
+        raise TypeError
+    return operator.index(number)
+
+
+def _checked_whole(what: str, number: Any, least: int | None = None) -> int:
+    try:
+        whole = _index(number)
+    except TypeError:
+        raise MaskError(f"{what} was {number!r:.60}. It needs a whole number") from None
+    if least is not None and whole < least:
+        raise MaskError(f"{what} was {whole}. It needs at least {least}")
+    return whole
+
+
+def _checked_number(what: str, number: Any, least: float = -math.inf) -> float:
+    try:
+        finite = np.ndim(number) == 0 and math.isfinite(number)
+    except (TypeError, ValueError, OverflowError):
+        finite = False
+    if not finite:
+        raise MaskError(f"{what} was {number!r:.60}. It needs a finite number")
+    if number < least:
+        raise MaskError(f"{what} was {number}. It needs at least {least:g}")
+    return float(number)
+
+
+def _checked_pixels(array: ArrayLike) -> NDArray:
+    """An array (height, width) of bool, integers or floats."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise MaskError(
+            "a mask was to be made from a masked array. Say first what its masked pixels are, for"
+            " example with array.filled(0)"
+        )
+    try:
+        pixels = np.asarray(array)
+    except (TypeError, ValueError, RuntimeError):  # a tensor on a device, rows of unequal length
+        raise MaskError(
+            f"a mask was to be made from {kind_of(array)} that is no array."
+            " It needs an array (height, width) in the host's memory"
+        ) from None
+    if pixels.ndim != 2:
+        raise MaskError(
+            f"a mask was to be made from an array of shape {pixels.shape}."
+            " It needs two dimensions, (height, width)"
+        )
+    if pixels.dtype.kind not in "buif":
+        raise MaskError(
+            f"a mask was to be made from an array of {pixels.dtype}."
+            " It needs bool, integers or floats"
+        )
+    return pixels
 
 
 def rle_encode(

@@ -46,13 +46,13 @@ def tail_mask(width: int) -> np.uint64:
     return _ONES >> np.uint64(-width % 64)
 
 
-def pack(pixels: NDArray, threshold: float | None, out: Words) -> None:
-    """Pack an array of pixels.
+def pack(pixels: NDArray, threshold: float | None, out: Words) -> bool:
+    """Pack an array of pixels. Return whether all of them are numbers, so none is NaN.
 
     Parameters
     ----------
     pixels
-        2-dimensional, of any strides.
+        Bool, integers or floats, 2-dimensional, of any strides.
     threshold
         Pixels above it are on. If None, those that are not 0.
     out
@@ -61,22 +61,34 @@ def pack(pixels: NDArray, threshold: float | None, out: Words) -> None:
     height, width = pixels.shape
     if abs(pixels.strides[0]) < abs(pixels.strides[1]):  # columns first: turned as bits
         turned = np.empty((width, words_per_row(height)), np.uint64)
-        pack(pixels.T, threshold, turned)
+        numbers = pack(pixels.T, threshold, turned)
         rows = np.empty((turned.shape[1] * 64, out.shape[1]), np.uint64)
         transpose(turned, 0, rows)
         out[:] = rows[:height]
-        return
-    in_threads(
+        return numbers
+    bands = in_threads(
         lambda top: _pack_band(pixels[top : top + _BAND], threshold, out[top : top + _BAND]),
         range(0, height, _BAND),
         pixels=pixels.size,
     )
+    return all(bands)
 
 
-def _pack_band(pixels: NDArray, threshold: float | None, out: Words) -> None:
+def _pack_band(pixels: NDArray, threshold: float | None, out: Words) -> bool:
+    numbers = True
     for top in range(0, len(pixels), _ROWS_AT_ONCE):
         rows = slice(top, top + _ROWS_AT_ONCE)
         _pack_rows(pixels[rows], threshold, out[rows])
+        numbers = numbers and not _has_nan(pixels[rows])
+    return numbers
+
+
+def _has_nan(pixels: NDArray) -> bool:
+    if pixels.dtype.kind != "f":
+        return False
+    if pixels.dtype == np.float16:  # numpy compares half floats one at a time
+        return bool(((pixels.view(np.uint16) & np.uint16(0x7FFF)) > _INFINITE_HALF).any())
+    return bool(np.isnan(pixels.min()))  # the minimum of NaN and anything is NaN
 
 
 def _pack_rows(pixels: NDArray, threshold: float | None, out: Words) -> None:
@@ -92,6 +104,8 @@ def _pack_rows(pixels: NDArray, threshold: float | None, out: Words) -> None:
 
 def _above(pixels: NDArray, threshold: float) -> NDArray[np.bool_]:
     """Compare in the pixels' own type. That is several times faster than in another."""
+    if pixels.dtype == np.bool_:
+        pixels = pixels.view(np.uint8)
     if pixels.dtype.kind in "ui":
         return pixels > math.floor(threshold)
     if pixels.dtype == np.float16 and 0 <= threshold < _LARGEST_HALF:
@@ -99,7 +113,9 @@ def _above(pixels: NDArray, threshold: float) -> NDArray[np.bool_]:
         # up to infinity. NaN and the negative ones come after it.
         lowest = int(np.float16(abs(threshold)).view(np.uint16)) + 1  # abs makes -0 to 0
         return pixels.view(np.uint16) - np.uint16(lowest) <= np.uint16(_INFINITE_HALF - lowest)
-    return pixels > pixels.dtype.type(threshold)
+    highest = float(np.finfo(pixels.dtype).max)  # only infinity is above it
+    with np.errstate(over="ignore"):
+        return pixels > pixels.dtype.type(min(threshold, highest))
 
 
 def unpack(words: Words, width: int) -> NDArray[np.uint8]:

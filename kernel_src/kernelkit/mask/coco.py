@@ -6,13 +6,16 @@ on, a count is written as its difference to the count two before it. The number 
 (`rleToString` in pycocotools' maskApi.c).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from kernelkit.errors import MaskError
+from kernelkit.errors import MaskError, kind_of
 from kernelkit.jit import compiled
 from kernelkit.mask.runs import Runs
 
-__all__ = ["format_counts", "parse_counts"]
+__all__ = ["format_counts", "parse_counts", "parts_of"]
 
 _BITS = 5
 # What 64 bits take.
@@ -32,6 +35,24 @@ def format_counts(runs: Runs, size: int) -> bytes:
     return text[: _write_counts(runs, size, text)].tobytes()
 
 
+def parts_of(encoded: Any) -> tuple[Any, Any]:
+    """The counts and the size of {"size": [height, width], "counts": bytes or str}.
+
+    Raises
+    ------
+    MaskError
+        It is of another form.
+    """
+    if isinstance(encoded, Mapping) and {"size", "counts"} <= encoded.keys():
+        return encoded["counts"], encoded["size"]
+    found = kind_of(encoded)
+    if isinstance(encoded, Mapping):
+        found = f"the keys {', '.join(map(str, encoded))}"
+    polygons = isinstance(encoded, list)
+    remedy = "Draw polygons with pycocotools.mask.frPyObjects" if polygons else "Give one mask"
+    raise MaskError(f"COCO encoding: found {found:.80}, wanted size and counts. {remedy}")
+
+
 def parse_counts(text: bytes | str, size: int) -> Runs:
     """The runs of a line of `size` pixels from its counts.
 
@@ -42,10 +63,10 @@ def parse_counts(text: bytes | str, size: int) -> Runs:
     """
     if not isinstance(text, bytes | str):
         raise MaskError(
-            f"COCO encoding: its counts are a {type(text).__name__}, not compressed bytes."
-            " Compress it with pycocotools.mask.frPyObjects first"
+            f"COCO encoding: found {kind_of(text)} as counts, wanted compressed bytes."
+            " Compress them with pycocotools.mask.frPyObjects first"
         )
-    text = text.encode() if isinstance(text, str) else text
+    text = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     runs = np.empty(len(text) + 1, np.int64)
     count, end, problem, place = _read_counts(np.frombuffer(text, np.uint8), size, runs)
     if problem:

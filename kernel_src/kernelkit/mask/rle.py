@@ -4,6 +4,7 @@ Compiled code turns runs (see `kernelkit.mask.runs`) into text and back, with in
 Nothing here knows of images, only of a line of `size` pixels.
 """
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple, get_args
 
@@ -17,8 +18,10 @@ from kernelkit.vocabulary import Order, choices
 
 __all__ = ["Piece", "check_convention", "format_piece", "join_pieces", "parse_runs"]
 
+# Characters of a faulty place that a message shows.
+_SHOWN = 24
 _PROBLEMS = {
-    1: "'{token}' is not a whole number of 1 to 18 digits. Write digits and spaces only",
+    1: "{token!r} is not a whole number of 1 to 18 digits. Write digits and spaces only",
     2: "there is a start without a length (an odd count of numbers). Every run takes two numbers",
     3: "the length {token} is not positive. Leave empty runs out",
     4: "the start {token} lies before the first pixel, {base}. Check the base",
@@ -29,8 +32,12 @@ _PROBLEMS = {
 }
 
 
-def check_convention(order: str, base: int) -> None:
-    """Refuse an order or a base that does not exist."""
+def check_convention(order: str, base: int, empty: str) -> None:
+    """Refuse an order or a base that does not exist, and an empty mask that is no text."""
+    if not isinstance(empty, str):
+        raise MaskError(
+            f"an empty mask was to be written as {empty!r:.60}. It needs a text, such as '' or '-1'"
+        )
     if order not in get_args(Order) or base not in (0, 1):
         raise MaskError(
             f"a run-length encoding in {order!r} order from base {base!r} was requested."
@@ -120,7 +127,7 @@ def parse_runs(text: str, size: int, base: int) -> Runs:
 
 
 def _problem(text: str, problem: int, place: int, size: int, base: int) -> MaskError:
-    token = text[place : place + 24].partition(" ")[0]
+    token = re.split("[ \t-\r]", text[place : place + _SHOWN], maxsplit=1)[0]
     what = _PROBLEMS[problem].format(token=token, base=base, last=size - 1 + base)
     return MaskError(f"run-length encoding, character {place}: {what}")
 

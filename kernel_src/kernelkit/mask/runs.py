@@ -15,13 +15,17 @@ from kernelkit.mask.bits import Words
 from kernelkit.mask.columns import STRIPE, column_runs
 from kernelkit.vocabulary import Order
 
-__all__ = ["Runs", "fill_runs", "map_pieces", "runs_of"]
+__all__ = ["Runs", "are_sparse", "fill_runs", "map_pieces", "runs_of"]
 
 # start, stop, start, stop, ...
 type Runs = NDArray[np.int64]
 
 _ROWS_AT_ONCE = 512
 _WORDS_AT_ONCE = 16
+# Rows of a stripe that are passed over together if no run touches them.
+_BLOCK = 64
+# Bytes that the system gives out at once.
+_PAGE = 4096
 
 
 def map_pieces[Result](
@@ -62,13 +66,36 @@ def runs_of(words: Words, width: int, order: Order) -> Runs:
     return np.concatenate(pieces)
 
 
-def fill_runs(runs: Runs, width: int, order: Order, out: Words) -> None:
-    """Make `out` the mask with these runs. What it held before does not matter."""
+def are_sparse(runs: Runs, shape: tuple[int, int], order: Order) -> bool:
+    """Whether a mask with these runs leaves part of its memory untouched."""
+    height, width = shape
+    if order == "row":
+        pages = len(runs) // 2 + int((runs[1::2] - runs[::2]).sum()) // (8 * _PAGE)
+    else:
+        pages = _BLOCK * sum(
+            int(_touched(runs, width, word, height).sum())
+            for word in range(0, -(-width // 64), _WORDS_AT_ONCE)
+        )
+    return pages * 8 * _PAGE < height * width
+
+
+def fill_runs(runs: Runs, width: int, order: Order, out: Words, *, is_zero: bool = False) -> None:
+    """Make `out` the mask with these runs.
+
+    Parameters
+    ----------
+    runs, width, order
+        The mask.
+    out
+        The words to write to. What they held before does not matter.
+    is_zero
+        Whether they are 0. Then memory that no run touches is not touched here.
+    """
     height = out.shape[0]
     by_row = order == "row"
     fill = _fill_band if by_row else _fill_stripe
     in_threads(
-        lambda start: fill(runs, width, start, out),
+        lambda start: fill(runs, width, start, out, is_zero),
         range(0, height, _ROWS_AT_ONCE) if by_row else range(0, out.shape[1], _WORDS_AT_ONCE),
         pixels=height * width,
     )
@@ -87,18 +114,31 @@ def _read_stripe(words: Words, width: int, word: int) -> tuple[Runs, bool]:
     return column_runs(words, width, word), is_on
 
 
-def _fill_band(runs: Runs, width: int, row: int, out: Words) -> None:
+def _fill_band(runs: Runs, width: int, row: int, out: Words, is_zero: bool) -> None:
     band = out[row : row + _ROWS_AT_ONCE]
-    band[:] = 0
+    if not is_zero:
+        band[:] = 0
     start, stop = row * width, (row + len(band)) * width
     _fill(_runs_between(runs, start, stop), start, width, band)
 
 
-def _fill_stripe(runs: Runs, width: int, word: int, out: Words) -> None:
+def _fill_stripe(runs: Runs, width: int, word: int, out: Words, is_zero: bool) -> None:
     height = out.shape[0]
     last = min(word + _WORDS_AT_ONCE, out.shape[1])
     start, stop = word * 64 * height, min(last * 64, width) * height
-    _fill_columns(_runs_between(runs, start, stop), start, word, last, out)
+    if not is_zero:
+        out[:, word:last] = 0
+    touched = _touched(runs, width, word, height)
+    _fill_columns(_runs_between(runs, start, stop), start, word, last, touched, out)
+
+
+def _touched(runs: Runs, width: int, word: int, height: int) -> NDArray[np.bool_]:
+    """Which blocks of rows the runs touch in the columns of one stripe."""
+    start = word * 64 * height
+    stop = min((word + _WORDS_AT_ONCE) * 64, width) * height
+    touched = np.zeros(-(-height // _BLOCK), np.bool_)
+    _mark_blocks(_runs_between(runs, start, stop), start, height, touched)
+    return touched
 
 
 def _runs_between(runs: Runs, start: int, stop: int) -> Runs:
@@ -179,15 +219,32 @@ def _fill(runs, position, width, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _fill_columns(runs, position, word, last_word, out):  # type: ignore[no-untyped-def]
-    """Fill the columns of words `word` to `last_word` with runs that go down the columns.
+def _mark_blocks(runs, position, height, touched):  # type: ignore[no-untyped-def]
+    """Mark the blocks of rows with a start or a stop of a run, and all between them.
+
+    The runs go down columns, and `position` is that of the first pixel of the first column.
+    """
+    for i in range(0, len(runs), 2):
+        first = (runs[i] - position) % height
+        rows = runs[i + 1] - runs[i]
+        if first + rows > height:  # it reaches the next column
+            touched[first // _BLOCK :] = True
+            first, rows = 0, first + rows - height
+        if rows > height:
+            touched[:] = True
+            return
+        touched[first // _BLOCK : min(first + rows, height - 1) // _BLOCK + 1] = True
+
+
+@compiled
+def _fill_columns(runs, position, word, last_word, touched, out):  # type: ignore[no-untyped-def]
+    """Fill the columns of words `word` to `last_word`, all 0, with runs that go down the columns.
 
     `position` is that of the words' first pixel. First a bit is toggled at each start and stop
     within a column. Each row then holds its difference from the row above, and is toggled by it.
+    All toggles lie in `touched` blocks, so the others stay 0.
     """
     height = out.shape[0]
-    for r in range(height):
-        out[r, word:last_word] = np.uint64(0)
     column = word * 64
     top = position
     for i in range(0, len(runs), 2):
@@ -203,6 +260,8 @@ def _fill_columns(runs, position, word, last_word, out):  # type: ignore[no-unty
             if stop - top < height:
                 out[stop - top, column >> 6] ^= bit
             start = stop
-    for r in range(1, height):
-        for k in range(word, last_word):
-            out[r, k] ^= out[r - 1, k]
+    for block in range(len(touched)):
+        if touched[block]:
+            for r in range(max(block * _BLOCK, 1), min((block + 1) * _BLOCK, height)):
+                for k in range(word, last_word):
+                    out[r, k] ^= out[r - 1, k]

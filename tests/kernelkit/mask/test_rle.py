@@ -11,6 +11,7 @@ from pycocotools import mask as coco_api
 from kernelkit.errors import MaskError
 from kernelkit.mask import BitMask, rle_decode, rle_encode
 from kernelkit.mask.rle import format_piece, join_pieces, parse_runs
+from kernelkit.mask.runs import are_sparse, fill_runs, runs_of
 from tests.made.masks import binary_images
 
 orders = st.sampled_from(["column", "row"])
@@ -199,3 +200,27 @@ def test_malformed_coco_encodings_are_refused(counts: object, complaint: str) ->
     """A COCO encoding that does not fit its image, or is none, is refused with the reason."""
     with pytest.raises(MaskError, match=complaint):
         BitMask.from_coco({"size": [4, 4], "counts": counts})
+
+
+@given(binary_images(), orders)
+def test_memory_that_is_zero_already_is_filled_alike(image: np.ndarray, order: str) -> None:
+    """Runs give the same words whether these held anything or were 0 before."""
+    mask = BitMask.from_array(image)
+    runs = runs_of(mask.words, mask.width, order)
+    for held, is_zero in ((0, True), (2**64 - 1, False)):
+        words = np.full_like(mask.words, held)
+        fill_runs(runs, mask.width, order, words, is_zero=is_zero)
+        assert np.array_equal(words, mask.words)
+
+
+@pytest.mark.parametrize("order", ["column", "row"])
+def test_a_few_runs_leave_memory_untouched(order: str) -> None:
+    """Ten objects on a slide touch less than all of its memory, ten thousand do not."""
+    disc = np.hypot(*np.ogrid[-200:200, -200:200]) < 200
+    mask = BitMask.zeros(30000, 50000)
+    for place in range(10):
+        mask.paste(2500 * place, 4000 * place, disc)
+    assert are_sparse(runs_of(mask.words, mask.width, order), mask.shape, order)
+    assert BitMask.from_rle(mask.to_rle(order), mask.shape, order) == mask
+    runs = np.arange(0, 30000 * 50000, 40000)
+    assert not are_sparse(runs, mask.shape, order)
