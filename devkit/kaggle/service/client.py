@@ -256,7 +256,10 @@ class Client:
             )
         if isinstance(error, OSError):
             place = f"{error.filename}: " if error.filename else ""
-            return KaggleError(f"could not {doing}: {place}{error.strerror or words}")
+            return KaggleError(
+                f"could not {doing}: {place}{error.strerror or words}. Mend that, then run the "
+                "same command again"
+            )
         if isinstance(error, ValueError) and _is_of_the_client(error) and words:
             return KaggleError(f"could not {doing}: the official client says {words!r}")
         return KaggleError(_not_understood(doing, "the official client cannot read it"))
