@@ -261,7 +261,10 @@ class Client:
                 "same command again"
             )
         if isinstance(error, ValueError) and _is_of_the_client(error) and words:
-            return KaggleError(f"could not {doing}: the official client says {words!r}")
+            return KaggleError(
+                f"could not {doing}: the official client says {words!r}. Correct what it names, "
+                "then run the same command again"
+            )
         return KaggleError(_not_understood(doing, "the official client cannot read it"))
 
 
