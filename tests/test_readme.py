@@ -5,6 +5,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,27 @@ def test_files_exist(page: Path) -> None:
                 assert (REPOSITORY / word).exists(), code
     for link in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
+
+
+@each_page
+def test_functions_exist(page: Path) -> None:
+    """Each name that a page gives for a file stands in that file."""
+    pairs = re.findall(r"((?:`\w+`(?:, | and )?)+) in `([\w/]+\.py)`", page.read_text())
+    for names, path in pairs:
+        for name in re.findall(r"\w+", names.replace(" and ", " ")):
+            assert re.search(rf"\b{name}\b", (REPOSITORY / path).read_text()), f"{name}, {path}"
+
+
+def test_the_import_rule_is_the_contract() -> None:
+    """The table of who may import whom has the lines of the contracts, in their order."""
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    contracts = {each["id"]: each for each in settings["tool"]["importlinter"]["contracts"]}
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    table = text.partition("| kernelkit | devkit |\n|---|---|\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    for column, world in enumerate(("kernelkit", "devkit")):
+        lines = [row[column] for row in rows if row[column]]
+        assert lines == [line.replace(" | ", ", ") for line in contracts[world]["layers"]]
 
 
 @each_page

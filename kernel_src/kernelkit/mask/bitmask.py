@@ -609,6 +609,6 @@ def rle_check(text: str, base: int = 1, empty: str = "") -> None:
 
     >>> rle_check("1 2 5 1")
     """
-    rle.check_convention("column", base)
+    rle.check_convention("column", base, empty)
     if text.strip() not in ("", empty):
         rle.parse_runs(text, _LARGEST, base)
