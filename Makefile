@@ -5,6 +5,7 @@ INSTALLER := $(if $(findstring .tools,$(UV)),.tools/uv/bin/uv)
 READY := .venv/.made-from-requirements
 READY_313 := .venv-py313/.made-from-requirements
 BENCHED := .venv-bench/.made-from-requirements
+AUDITOR := .venv-audit/.made-from-requirements
 
 # The package lies below kernel_src here, and below its dataset on Kaggle.
 export PYTHONPATH := kernel_src
@@ -19,7 +20,7 @@ PYTEST = -n 2 --dist worksteal $(if $(FAST),-m "not slow")
 OWN = $(if $(COMPETITION),--competition "$(COMPETITION)" --models "$(MODELS)" --recipe "$(RECIPE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run test test-py313 format types lint lock kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions bench clean
+.PHONY: help dry-run test test-py313 format types lint lock audit licences kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions bench clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -46,6 +47,12 @@ lint: $(READY)  ## formatting, linting, types, who imports whom, and whether the
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-logo
 	@$(PYTHON) -m devkit.lint --profile $(PROFILE)
+
+audit: $(READY) $(AUDITOR)  ## every lock against the advisories that the registry knows (needs the network)
+	@$(PYTHON) -m devkit.audit
+
+licences: $(READY)  ## write docs/licences.md from what the installed packages state
+	@$(PYTHON) -m devkit.licences
 
 kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (PROFILE=kaggle-py312)
 	@$(PYTHON) build_dataset.py --profile $(PROFILE)
@@ -111,6 +118,10 @@ $(READY_313): requirements/dev-py313.txt $(INSTALLER)
 	@echo "making .venv-py313 with the versions of Kaggle's next image"
 	$(MAKE_ENVIRONMENT)
 
+$(AUDITOR): requirements/audit.txt $(INSTALLER)
+	@echo "making .venv-audit, with what asks the registry"
+	$(MAKE_ENVIRONMENT)
+
 $(BENCHED): requirements/bench.txt $(INSTALLER)
 	@echo "making .venv-bench, with what the benchmarks compare with"
 	$(MAKE_ENVIRONMENT)
@@ -123,3 +134,4 @@ lock: $(INSTALLER)  ## resolve requirements/*.in into the hashed locks beside th
 	$(LOCK) $(ON_KAGGLE) 3.12 requirements/dev.in -o requirements/dev.txt
 	$(LOCK) $(ON_KAGGLE) 3.13 --override requirements/dev-py313.in requirements/dev.in -o requirements/dev-py313.txt
 	$(LOCK) $(ON_KAGGLE) 3.12 -c requirements/dev.txt requirements/bench.in -o requirements/bench.txt
+	$(LOCK) $(ON_KAGGLE) 3.12 requirements/audit.in -o requirements/audit.txt
