@@ -1,11 +1,13 @@
 """A competition's folder as Kaggle mounts it: which rows it wants, and where the images lie."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from kernelkit.console import printable
 from kernelkit.errors import CompetitionError
 from kernelkit.recipe import Competition
 
@@ -23,7 +25,8 @@ class CompetitionFolder:
     files
         Image file of each id that has one. An id is a file's stem, or its whole name.
     unlisted
-        Image files that no id asks for. They are not predicted.
+        Image files that no id asks for, such as those whose name is no text. They are not
+        predicted.
     ambiguous
         The files of each id that has several. It counts as an id without a file.
     """
@@ -58,7 +61,7 @@ class CompetitionFolder:
             )
         image_folder = folder / competition.images
         found = _image_files(image_folder, competition.suffixes)
-        ids = _sample_ids(folder / competition.sample, competition) or tuple(found)
+        ids = _sample_ids(folder / competition.sample, competition) or _named_in_text(found)
         if not ids:
             raise CompetitionError(
                 f"{image_folder}: no image with the suffix {' or '.join(competition.suffixes)} is "
@@ -89,6 +92,11 @@ def _image_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path
         if ending is not None and path.name.lower() != ending and path.is_file():
             found[path.name[: -len(ending)]].append(path)
     return dict(found)
+
+
+def _named_in_text(stems: Iterable[str]) -> tuple[str, ...]:
+    """The stems that a CSV file can hold. A name on disk may be bytes that are no UTF-8."""
+    return tuple(stem for stem in stems if printable(stem) == stem)
 
 
 def _sample_ids(sample: Path, competition: Competition) -> tuple[str, ...]:

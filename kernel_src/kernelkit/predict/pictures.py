@@ -1,24 +1,26 @@
 """Pictures for people, at the scale of a thumbnail: predictions over their images, doubts.
 
 A picture that cannot be drawn says why in its place. It never fails a notebook that has its
-submission already.
+submission already. matplotlib is imported when a picture is drawn. It needs a folder that can be
+written to, and a run does not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 import cv2
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
-from kernelkit.errors import as_sentence
+from kernelkit.console import printable
+from kernelkit.errors import SlideError, as_sentence
 from kernelkit.mask import BitMask
 from kernelkit.slide import Slide
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["overlay", "save_disagreement", "show_disagreement", "show_overlays"]
 
@@ -26,6 +28,8 @@ _TINT = np.array([120, 255, 90], dtype=np.float32)
 _OUTLINE = (90, 255, 60)
 # of probabilities, whose standard deviation is one half at most
 _WIDEST_DEVIATION = 0.5
+# characters of an id in a panel's title
+_LONGEST_NAME = 60
 
 
 def overlay(slide: Slide, mask: BitMask, max_side: int = 700) -> np.ndarray:
@@ -34,7 +38,17 @@ def overlay(slide: Slide, mask: BitMask, max_side: int = 700) -> np.ndarray:
     Returns
     -------
     uint8 (h, w, 3) RGB, neither side longer than `max_side`.
+
+    Raises
+    ------
+    SlideError
+        The slide has another size than the mask, or a block of it cannot be decoded.
     """
+    if mask.shape != (slide.height, slide.width):
+        raise SlideError(
+            f"{slide.name}: found {slide.height} x {slide.width} pixels, but its mask has "
+            f"{mask.height} x {mask.width}. The file was changed after it was predicted"
+        )
     picture = _as_rgb(slide.thumbnail(max_side))
     height, width = picture.shape[:2]
     scale = max(1, min(slide.height // height, slide.width // width))
@@ -51,7 +65,7 @@ def overlay(slide: Slide, mask: BitMask, max_side: int = 700) -> np.ndarray:
 
 def show_overlays(
     images: Mapping[str, Path], masks: Mapping[str, BitMask], count: int = 6, max_side: int = 700
-) -> Figure:
+) -> "Figure":
     """A figure of the first `count` images that have a mask, with the mask drawn over each.
 
     Parameters
@@ -62,11 +76,11 @@ def show_overlays(
         The longest side of a picture, in pixels.
     """
 
-    def draw(axis: Axes, image_id: str) -> None:
+    def draw(axis: "Axes", image_id: str) -> None:
         with Slide(images[image_id]) as slide:
             axis.imshow(overlay(slide, masks[image_id], max_side))
             size = f"{slide.height} x {slide.width}, {slide.layout}"
-            axis.set_title(f"{image_id}\n{size}", fontsize=9, parse_math=False)
+            _set_title(axis, f"{_name(image_id)}\n{size}")
 
     return _drawn(list(masks)[:count], draw)
 
@@ -77,17 +91,22 @@ def save_disagreement(path: Path, disagreement: np.ndarray) -> None:
     Black is 0. The brightest yellow is .5: half of the members are sure of what the other half
     denies. Of several classes, the one with the widest disagreement counts.
     """
+    from matplotlib.image import imsave
+
     path.parent.mkdir(parents=True, exist_ok=True)
     highest = disagreement.max(axis=0)
-    plt.imsave(path, highest, cmap="inferno", vmin=0, vmax=_WIDEST_DEVIATION, format="png")
+    imsave(path, highest, cmap="inferno", vmin=0, vmax=_WIDEST_DEVIATION, format="png")
 
 
-def show_disagreement(pictures: Mapping[str, Path], count: int = 6) -> Figure:
+def show_disagreement(pictures: Mapping[str, Path], count: int = 6) -> "Figure":
     """A figure of the first `count` pictures that `save_disagreement` wrote, with a scale."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.image import imread
 
-    def draw(axis: Axes, image_id: str) -> None:
-        axis.imshow(plt.imread(pictures[image_id]))
-        axis.set_title(image_id, fontsize=9, parse_math=False)
+    def draw(axis: "Axes", image_id: str) -> None:
+        axis.imshow(imread(pictures[image_id]))
+        _set_title(axis, _name(image_id))
 
     figure = _drawn(list(pictures)[:count], draw)
     scale = ScalarMappable(Normalize(0, _WIDEST_DEVIATION), cmap="inferno")
@@ -96,7 +115,7 @@ def show_disagreement(pictures: Mapping[str, Path], count: int = 6) -> Figure:
     return figure
 
 
-def _drawn(chosen: Sequence[str], draw: Callable[[Axes, str], None]) -> Figure:
+def _drawn(chosen: Sequence[str], draw: Callable[["Axes", str], None]) -> "Figure":
     """A figure with one panel per image id, filled by `draw`, or by the reason why it cannot."""
     figure, axes = _panels(len(chosen))
     for axis, image_id in zip(axes, chosen, strict=False):
@@ -105,18 +124,29 @@ def _drawn(chosen: Sequence[str], draw: Callable[[Axes, str], None]) -> Figure:
         except Exception as error:  # whatever it is, the submission is written already
             axis.clear()
             axis.axis("off")
-            text = fill(f"{image_id}: no picture ({as_sentence(error)})", 40)
+            text = fill(printable(f"{_name(image_id)}: no picture ({as_sentence(error)})"), 40)
             axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, parse_math=False)
     return figure
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
+def _set_title(axis: "Axes", text: str) -> None:
+    axis.set_title(printable(text), fontsize=9, parse_math=False)
+
+
+def _name(image_id: str) -> str:
+    """An id as one line of a panel's width: an id may hold anything."""
+    name = " ".join(image_id.split())
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+
+
+def _panels(count: int) -> "tuple[Figure, list[Axes]]":
     """A figure of at least `count` empty panels, three in a row."""
+    from matplotlib.figure import Figure
+
     columns = min(3, max(1, count))
     rows = max(1, -(-count // columns))
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(4.4 * columns, 4.2 * rows), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(4.4 * columns, 4.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     return figure, list(axes.flat)

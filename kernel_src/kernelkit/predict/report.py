@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from kernelkit.console import printable
 from kernelkit.errors import OutputError
 from kernelkit.files import open_atomically
 
@@ -163,7 +164,7 @@ class Report:
         """Write the report as JSON. It also states the steady speed."""
         content = asdict(self) | {"megapixels_per_second": self.megapixels_per_second}
         with open_atomically(path) as file:
-            json.dump(content, file, indent=2)
+            json.dump(_in_text(content), file, indent=2)
 
     @property
     def fallbacks(self) -> list[ImageReport]:
@@ -211,6 +212,18 @@ class Report:
             for image in self.images
         ]
         return pd.DataFrame(rows)
+
+
+def _in_text[T](value: T) -> T:
+    """The same lists and dictionaries, and no text that a reader of JSON would refuse."""
+    copy: object = value
+    if isinstance(value, str):
+        copy = printable(value)
+    elif isinstance(value, list):
+        copy = [_in_text(item) for item in value]
+    elif isinstance(value, dict):
+        copy = {key: _in_text(item) for key, item in value.items()}
+    return cast(T, copy)
 
 
 def _share(part: float, whole: float) -> str:

@@ -17,6 +17,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
+from kernelkit.console import printable
 from kernelkit.errors import SlideError
 
 __all__ = [
@@ -69,6 +70,11 @@ def check_file(path: Path) -> None:
     """
     if "\0" in str(path):
         raise SlideError(f"{str(path)!r}: found a name that no file can have. Rename the file")
+    if printable(str(path)) != str(path):
+        raise SlideError(
+            f"{printable(str(path))}: found a name that is no text in UTF-8. Rename the file, or "
+            "the folder that has this name"
+        )
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):

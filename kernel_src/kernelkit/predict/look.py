@@ -1,0 +1,109 @@
+"""What the notebook shows below its submission: best effort, since a failed notebook has no score.
+
+Each function gives something to show, and never raises. What cannot be shown is one line that says
+why.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kernelkit.competition import preview
+from kernelkit.console import printable
+from kernelkit.errors import as_sentence
+from kernelkit.predict.pictures import show_disagreement, show_overlays
+from kernelkit.predict.run import Prediction
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Shown", "disagreement", "overlays", "report", "submission"]
+
+# of a table, half of them from its end
+_MOST_ROWS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a notebook shows at the end of a cell. It is drawn already, so to show it cannot fail.
+
+    Attributes
+    ----------
+    text
+        What a terminal shows.
+    forms
+        The other forms of it, by MIME type.
+    """
+
+    text: str
+    forms: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": self.text, **self.forms}
+
+
+def overlays(done: Prediction) -> Shown:
+    """The first images, with their masks drawn over them."""
+    return _shown("pictures", lambda: _figure(show_overlays(done.images, done.masks)))
+
+
+def disagreement(done: Prediction) -> Shown:
+    """Where the members differ in the first images, if the recipe asks for that."""
+    if not done.disagreement:
+        return Shown("no disagreement was asked for")
+    pictures = done.disagreement
+    return _shown("pictures of the disagreement", lambda: _figure(show_disagreement(pictures)))
+
+
+def report(done: Prediction) -> Shown:
+    """The speed of the run, and a row per image."""
+
+    def make() -> Shown:
+        speed = done.report.megapixels_per_second
+        return _table(
+            f"{speed:.2f} Mpx/s over the images predicted in this run", done.report.table()
+        )
+
+    return _shown("table of the images", make)
+
+
+def submission(done: Prediction) -> Shown:
+    """The first rows of the submission."""
+
+    def make() -> Shown:
+        fallbacks = f"{len(done.report.fallbacks)} of its rows are fallbacks"
+        return _table(f"{done.submission}, {fallbacks}", preview(done.submission))
+
+    return _shown("preview of the submission", make)
+
+
+def _shown(what: str, make: Callable[[], Shown]) -> Shown:
+    """What `make` gives, in characters that any output takes, or the reason why it cannot."""
+    try:
+        shown = make()
+    except Exception as error:  # whatever it is, the submission is written already
+        shown = Shown(f"no {what}, because: {as_sentence(error)}")
+    return Shown(
+        printable(shown.text), {kind: printable(form) for kind, form in shown.forms.items()}
+    )
+
+
+def _figure(figure: "Figure") -> Shown:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    encoded = base64.b64encode(picture.getvalue()).decode()
+    reasons = [" ".join(text.get_text().split()) for axes in figure.axes for text in axes.texts]
+    return Shown("\n".join(reasons) or "a figure", {"image/png": encoded})
+
+
+def _table(title: str, table: "pd.DataFrame") -> Shown:
+    text = table.to_string(max_rows=_MOST_ROWS)
+    page = table.to_html(max_rows=_MOST_ROWS)
+    return Shown(f"{title}\n{text}", {"text/html": f"<p>{html.escape(title)}</p>\n{page}"})
