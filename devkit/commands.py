@@ -49,15 +49,14 @@ def command[**Arguments](
             _print_any_text()
             try:
                 return main(*arguments, **options)
-            except KernelKitError as error:
-                print(f"{name} failed: {error}", file=sys.stderr)
-                return 1
             except Exception as error:
                 if isinstance(error, BrokenPipeError) and _is_unread():
                     return _UNREAD
                 if os.environ.get(_DEBUG, "0") != "0":
                     traceback.print_exception(error)
-                print(f"{name} failed: {_unexpected(error)}", file=sys.stderr)
+                is_foreseen = isinstance(error, KernelKitError)
+                said = str(error) if is_foreseen else _unexpected(error)
+                print(f"{name} failed: {said}", file=sys.stderr)
                 return 1
             except KeyboardInterrupt:
                 print(f"{name} was interrupted{go_on and f'. {go_on}'}", file=sys.stderr)
@@ -80,7 +79,10 @@ def _is_unread() -> bool:
 
     If so, what is unprinted goes nowhere. Otherwise the interpreter would complain at its end.
     """
-    output = sys.stdout.fileno()
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # it is no file at all
+        return False
     poll = select.poll()
     poll.register(output, 0)
     if not any(event & select.POLLERR for _, event in poll.poll(0)):
