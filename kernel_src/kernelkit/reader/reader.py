@@ -22,7 +22,7 @@ import numpy as np
 
 from kernelkit.grid import Tile, TileGrid
 from kernelkit.reader.tile_pass import Batch, ReaderStats, ReadOptions, TilePass
-from kernelkit.reader.workers import ReaderPool
+from kernelkit.reader.workers import ReaderPool, check_workers
 from kernelkit.slide import Slide
 from kernelkit.vocabulary import Fill
 
@@ -83,6 +83,8 @@ class TileReader(AbstractContextManager):
         if not isinstance(slide, Slide):
             slide = Slide(slide)
             slide.close()  # workers open the file for themselves
+        if not isinstance(workers, ReaderPool):
+            check_workers(workers)
         self.slide = slide
         self.grid = grid
         self.workers = workers

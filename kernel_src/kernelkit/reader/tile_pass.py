@@ -162,10 +162,15 @@ class TilePass:
         self._slots: dict[int, tuple[LocalArray | SharedArena, int]] = {}
         self._batch_shape = (size, slide.bands, grid.net_size, grid.net_size)
         self._arena: SharedArena | None = None
+        pool.start()
         # Threads do not need it. But their own memory would fragment the heap, by 0.1 GB.
-        if not pool.shares_memory or (pool.workers and SharedArena.supported):
-            self._arena = pool.arena(self._batch_shape, slide.dtype)
-            self._arena.use()
+        if pool.workers:
+            try:
+                self._arena = pool.arena(self._batch_shape, slide.dtype)
+                self._arena.use()
+            except (OSError, ReaderError) as error:
+                if not pool.shares_memory:
+                    pool.use_threads(error)
         self._bad_windows: list[Window] = []
         self._delivered = 0
         self._source = pickle.dumps(slide)

@@ -1,37 +1,35 @@
 """Threads or processes that decode pieces of images. Each opens the file for itself.
 
-The pools are the standard library's. They notice a worker that dies, hand errors over, and leave
-nothing behind. Four things are added here. Workers end when the process that started them is
-killed. They leave Ctrl-C to it. They do not import its main module. After a failure, new workers
-read the next image.
+Threads are the standard library's. `processes` says why processes are not. Three things are added
+here. Workers do not import the main module of the process that starts them. After a failure, new
+workers read the next image. If no process can be started, threads read instead, and a note says so.
 """
 
 import contextlib
 import math
 import multiprocessing
-import os
 import pickle
-import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
-from multiprocessing.connection import wait
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from kernelkit.errors import SlideError
+from kernelkit.errors import ReaderError, SlideError
 from kernelkit.grid import Window
+from kernelkit.reader.processes import ProcessExecutor
 from kernelkit.reader.shared import LocalArray, SharedArena
 from kernelkit.slide import Slide
 from kernelkit.slide.block_cache import set_block_cache
 from kernelkit.vocabulary import Fill
 
-__all__ = ["PieceResult", "PieceTask", "ReaderPool"]
+__all__ = ["PieceResult", "PieceTask", "ReaderPool", "check_workers"]
 
 T = TypeVar("T")
 Kind = Literal["thread", "process"]
@@ -181,21 +179,6 @@ def _read_piece_in_process(task: PieceTask) -> PieceResult:
     return _read_piece(_slides, task)
 
 
-def _start_worker() -> None:
-    """Prepare a worker process."""
-    # Ctrl-C is for the process that asked for the tiles
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
 _hiding = threading.Lock()
 
 
@@ -232,6 +215,21 @@ class _Inline(Executor):
         return future
 
 
+def check_workers(workers: object) -> None:
+    """Refuse a number of workers that is none.
+
+    Raises
+    ------
+    ReaderError
+        It is negative, or no whole number.
+    """
+    if not isinstance(workers, int) or workers < 0:
+        raise ReaderError(
+            f"found {workers!r} reader workers, wanted 0 or more. 0 reads in this process, and one "
+            "per core is fastest"
+        )
+
+
 class ReaderPool(AbstractContextManager):
     """Workers that decode pieces. One pool can serve many readers, one after the other.
 
@@ -246,6 +244,16 @@ class ReaderPool(AbstractContextManager):
     start_method
         How processes start. "forkserver" and "spawn" are safe after threads and CUDA have begun.
         "fork" starts fastest.
+
+    Attributes
+    ----------
+    notes
+        Why threads read although processes were asked for, a sentence.
+
+    Raises
+    ------
+    ReaderError
+        The number of workers is none.
     """
 
     def __init__(
@@ -254,7 +262,9 @@ class ReaderPool(AbstractContextManager):
         kind: Kind = "process",
         start_method: StartMethod = "forkserver",
     ) -> None:
+        check_workers(workers)
         self.workers, self.kind, self.start_method = workers, kind, start_method
+        self.notes: list[str] = []
         self._slides = _OpenSlides()
         self._executor: Executor | None = None
         self._arena: SharedArena | None = None
@@ -264,22 +274,26 @@ class ReaderPool(AbstractContextManager):
         """Whether the workers write straight into arrays of this process."""
         return not self.workers or self.kind == "thread"
 
+    def start(self) -> None:
+        """Start the workers, if they do not run. The first task would do it too."""
+        if self._executor is None:
+            self._executor = self._start()
+
     def submit(self, task: PieceTask) -> "Future[PieceResult]":
         """Have a piece decoded into its tiles.
 
         The future raises SlideError if that fails, and BrokenProcessPool if a worker died.
         """
-        if self._executor is None:
-            self._executor = self._start()
+        self.start()
+        assert self._executor is not None
         if self.shares_memory:
             return self._executor.submit(_read_piece, self._slides, task)
-        with _main_module_hidden():
-            try:
-                return self._executor.submit(_read_piece_in_process, task)
-            except BrokenProcessPool:  # a worker died between two images
-                self.abandon()
-                self._executor = self._start()
-                return self._executor.submit(_read_piece_in_process, task)
+        try:
+            return self._executor.submit(_read_piece_in_process, task)
+        except BrokenProcessPool:  # a worker died between two images
+            self.abandon()
+            self.start()
+            return self._executor.submit(_read_piece_in_process, task)
 
     def arena(self, batch: tuple[int, ...], dtype: np.dtype) -> SharedArena:
         """Return shared memory for batches of this shape. It is the last pass's, if that fits.
@@ -297,24 +311,45 @@ class ReaderPool(AbstractContextManager):
             self._arena.leave()
             self._arena = None
 
+    def use_threads(self, reason: object) -> None:
+        """Read with threads of this process from now on, and say why."""
+        self.notes.append(
+            f"images are read by threads, because reader processes do not work here ({reason}). "
+            "A file that kills its decoder then ends the run"
+        )
+        self.abandon()
+        self.kind = "thread"
+
     def _start(self) -> Executor:
         if not self.workers:
             return _Inline()
-        if self.kind == "thread":
-            return ThreadPoolExecutor(self.workers, "kernelkit-reader")
-        context = multiprocessing.get_context(self.start_method)
-        if self.start_method == "forkserver":  # so only the first pool waits for the imports
+        if self.kind == "process":
+            # the fork server needs a socket in the temporary folder, and spawn does not
+            for method in dict.fromkeys((self.start_method, "spawn")):
+                try:
+                    return self._start_processes(method)
+                except (OSError, EOFError) as error:
+                    reason = error
+            self.use_threads(reason)
+        return ThreadPoolExecutor(self.workers, "kernelkit-reader")
+
+    def _start_processes(self, method: str) -> Executor:
+        context = multiprocessing.get_context(method)
+        if method == "forkserver":  # so only the first pool waits for the imports
             context.set_forkserver_preload([__name__])
-        return ProcessPoolExecutor(self.workers, context, _start_worker)
+        executor = ProcessExecutor(
+            self.workers, context, _read_piece_in_process, _main_module_hidden
+        )
+        weakref.finalize(self, executor.shutdown, wait=False).atexit = False
+        return executor
 
     def abandon(self) -> None:
         """Kill the workers, or forget them if they are threads. Later tasks get new ones."""
         executor, self._executor = self._executor, None
         if executor is None:
             return
-        # kill_workers, the public way, comes with Python 3.14
-        for process in list((getattr(executor, "_processes", None) or {}).values()):
-            process.kill()
+        if isinstance(executor, ProcessExecutor):
+            executor.kill()
         executor.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:

@@ -181,19 +181,24 @@ import psutil
 pool = ReaderPool(2, "process", sys.argv[2])
 tiles = iter(TileReader(sys.argv[1], TileGrid(1100, 1300, 192, 48, 3), pool))
 next(tiles)
-print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+children = psutil.Process().children(recursive=True)
+print(*(child.pid for child in children), flush=True)
+if len(sys.argv) > 3:
+    for worker in pool._executor._workers:
+        os.kill(worker.process.pid, signal.SIGSTOP)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.parametrize("stopped", [(), ("stopped",)], ids=["running", "stopped"])
 @pytest.mark.parametrize("start_method", START_METHODS)
 def test_workers_end_when_the_notebook_is_killed(
-    image: Path, tmp_path: Path, start_method: StartMethod
+    image: Path, tmp_path: Path, start_method: StartMethod, stopped: tuple[str, ...]
 ) -> None:
-    """SIGKILL gives the main process no time to tell them. They notice it themselves."""
+    """SIGKILL gives the main process no time to tell them. Even stopped ones end."""
     script = tmp_path / "main.py"
     script.write_text(ORPHANS)
-    done = run_python(script, image, start_method, check=False)
+    done = run_python(script, image, start_method, *stopped, check=False)
     assert done.returncode == -signal.SIGKILL
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(pids) >= 2
@@ -240,6 +245,64 @@ def test_control_c_reaches_the_caller_only(image: Path, tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert out.endswith("interrupted\n")
+
+
+def refuse(*_: object, **__: object) -> None:
+    """Stand for a system call that this machine forbids."""
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("start_method", START_METHODS)
+def test_processes_need_no_semaphore(
+    image: Path, start_method: StartMethod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So they start without /dev/shm, and a killed run leaves nothing in it."""
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    grid = grid_of(image)
+    with ReaderPool(2, "process", start_method) as pool:
+        assert_delivers(TileReader(image, grid, pool), expected(image, grid))
+        assert (pool.kind, pool.notes) == ("process", [])
+
+
+def test_a_temporary_folder_whose_path_is_too_long(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fork server's socket does not fit into it. Workers are spawned instead."""
+    folder = tmp_path / ("x" * 200)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    script = tmp_path / "main.py"
+    script.write_text(UNGUARDED)
+    done = run_python(script, image, "forkserver")
+    total = sum(int(tile.sum()) for tile in expected(image, grid_of(image)))
+    assert done.stdout.splitlines() == [f"imported {script}", f"{total} {script} None"]
+
+
+@pytest.mark.parametrize("forbidden", ["processes", "memory"])
+def test_threads_read_where_processes_cannot(
+    image: Path, forbidden: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiles are the same, and a note says why."""
+    if forbidden == "processes":
+        monkeypatch.setattr("multiprocessing.process.BaseProcess.start", refuse)
+    else:
+        monkeypatch.setattr("os.memfd_create", refuse)
+    grid = grid_of(image)
+    with ReaderPool(2, "process") as pool:
+        for _ in range(2):
+            assert_delivers(TileReader(image, grid, pool), expected(image, grid))
+        [note] = pool.notes
+        assert "read by threads" in note
+        assert "No space left on device" in note
+
+
+@pytest.mark.parametrize("workers", [-1, 1.5, "2", None])
+def test_a_number_of_workers_that_is_none(image: Path, workers: object) -> None:
+    """It is refused in one sentence, before any image is read."""
+    with pytest.raises(ReaderError, match=r"found .* reader workers, wanted 0 or more\. 0 reads"):
+        ReaderPool(workers)  # type: ignore[arg-type]
+    with pytest.raises(ReaderError, match="reader workers, wanted 0 or more"):
+        TileReader(image, grid_of(image), workers)  # type: ignore[arg-type]
 
 
 def test_shared_memory_is_in_no_folder() -> None:
