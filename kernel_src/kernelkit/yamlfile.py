@@ -56,17 +56,20 @@ def read_yaml(
     path = Path(path)
     try:
         size = path.stat().st_size
-        if path.is_file() and size <= _MOST_BYTES:
-            return parse_yaml(path.read_bytes(), str(path), error, version)
+        is_read = path.is_file() and size <= _MOST_BYTES
+        text = path.read_bytes() if is_read else None
     except FileNotFoundError:
         raise error(f"{path}: there is no such file. Check the path") from None
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or "no file can have this name"
-        raise error(f"{str(path)!r}: cannot be read ({reason}). Check the path") from problem
-    if path.is_file():
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror}). Check the path") from problem
+    except ValueError as problem:
+        raise error(f"{str(path)!r}: no file can have this name. Check the path") from problem
+    if text is None and path.is_file():
         raise _too_large(str(path), size, error)
-    what = "a folder" if path.is_dir() else "a device or a pipe"
-    raise error(f"{path}: found {what}, wanted a YAML file. Name the file")
+    if text is None:
+        what = "a folder" if path.is_dir() else "a device or a pipe"
+        raise error(f"{path}: found {what}, wanted a YAML file. Name the file")
+    return parse_yaml(text, str(path), error, version)
 
 
 def parse_yaml(

@@ -32,7 +32,7 @@ _PROBLEMS = {
 }
 
 
-def check_convention(order: str, base: int, empty: str) -> None:
+def check_convention(order: str, base: int, empty: str = "") -> None:
     """Refuse an order or a base that does not exist, and an empty mask that is no text."""
     if not isinstance(empty, str):
         raise MaskError(

@@ -12,13 +12,22 @@ written. It holds no paths of a machine. Those are the notebook's parameters.
 
 import difflib
 import hashlib
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from kernelkit.errors import RecipeError
+from kernelkit.errors import RecipeError, kind_of
 from kernelkit.recipe.sections import (
     Competition,
     EnsembleRecipe,
@@ -32,6 +41,11 @@ from kernelkit.vocabulary import GiveUp, Nodata, Precision
 from kernelkit.yamlfile import parse_yaml, read_yaml
 
 __all__ = ["Recipe"]
+
+# Half of the memory of Kaggle's largest machines, and more than that of any device.
+_MOST_TILE_BYTES = 16 * 10**9
+_MOST_BATCH_BYTES = 128 * 10**9
+_ITEM_BYTES = {"uint8": 1, "uint16": 2, "int16": 2, "float32": 4, None: 1}
 
 
 class Recipe(Section):
@@ -86,6 +100,39 @@ class Recipe(Section):
             raise ValueError(f"found ensembles {', '.join(names)}, wanted names that differ")
         return ensembles
 
+    @field_validator("ensembles")
+    @classmethod
+    def _each_is_reached(cls, ensembles: tuple[EnsembleRecipe, ...]) -> tuple[EnsembleRecipe, ...]:
+        for number, ensemble in enumerate(ensembles):
+            for other in ensembles[:number]:
+                if other.when.holds(ensemble.when):
+                    raise ValueError(
+                        f"found that {ensemble.name} ({ensemble.when}) predicts no image, because"
+                        f" {other.name} ({other.when}) before it takes them all. Narrow its 'when'"
+                        " or put it last"
+                    )
+        return ensembles
+
+    @model_validator(mode="after")
+    def _a_tile_fits_somewhere(self) -> Self:
+        for ensemble in self.ensembles:
+            size = _tile_bytes(self.tiles, ensemble)
+            if size > _MOST_TILE_BYTES:
+                raise ValueError(
+                    f"found tiles of {self.tiles.tile} x {self.tiles.tile} pixels, of which one"
+                    f" takes {size / 1e9:.1f} GB with {ensemble.name}, wanted at most"
+                    f" {_MOST_TILE_BYTES / 1e9:.0f} GB. Choose a smaller core or pad, or a larger"
+                    " scale"
+                )
+            if size * self.batch > _MOST_BATCH_BYTES:
+                fits = max(1, _MOST_BATCH_BYTES // size)
+                raise ValueError(
+                    f"found batch {self.batch}, which takes {size * self.batch / 1e9:.1f} GB with"
+                    f" {ensemble.name}, wanted at most {_MOST_BATCH_BYTES / 1e9:.0f} GB. A batch of"
+                    f" {fits} would do"
+                )
+        return self
+
     @field_validator("give_up")
     @classmethod
     def _each_once(cls, give_up: tuple[GiveUp, ...]) -> tuple[GiveUp, ...]:
@@ -108,6 +155,11 @@ class Recipe(Section):
         RecipeError
             There is no such recipe, it is not YAML, or a key or value of it is wrong.
         """
+        if not isinstance(name_or_path, str | Path):
+            raise RecipeError(
+                f"found {kind_of(name_or_path)} as a recipe, wanted a name or a path. Name one of"
+                f" {', '.join(cls.names())}"
+            )
         path = Path(name_or_path)
         if path.suffix in (".yaml", ".yml"):
             return cls._validated(read_yaml(path, RecipeError, "1.2"), str(path))
@@ -160,6 +212,11 @@ class Recipe(Section):
         """
         tile = self.tiles.tile if tile is None else tile
         overlap = self.tiles.overlap if overlap is None else overlap
+        for name, value in (("tile", tile), ("overlap", overlap)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise RecipeError(
+                    f"{self.name}: found {value!r:.60} as {name}, wanted a whole number of pixels"
+                )
         if overlap < 0 or overlap % 2 or overlap >= tile:
             raise RecipeError(
                 f"{self.name}: found an overlap of {overlap} with tiles of {tile}. Give an even "
@@ -203,6 +260,13 @@ class Recipe(Section):
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
+def _tile_bytes(tiles: Tiles, ensemble: EnsembleRecipe) -> int:
+    """The bytes of one tile as it is read, and of the largest input that is made of it."""
+    read = tiles.tile**2 * max(ensemble.input.bands) * _ITEM_BYTES[ensemble.when.dtype]
+    zoom = max(scale.zoom for scale in ensemble.pyramid)
+    return read + int((tiles.tile // tiles.scale * zoom) ** 2) * len(ensemble.input.bands) * 4
+
+
 def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return `content` with the values of `changes`, section by section."""
     merged = dict(content)
@@ -221,18 +285,46 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     """
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     problem = problems[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "the recipe"
-    if problem["type"] == "extra_forbidden":
+    location = [part for part in problem["loc"] if not _INTERNAL.match(str(part))]
+    place = ".".join(str(part) for part in location) or "the recipe"
+    if problem["type"] in ("extra_forbidden", "invalid_key"):
         known = _keys_at(model, problem["loc"][:-1])
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         remedy = f"Did you mean {close[0]}?" if close else f"Known here are {', '.join(known)}"
-        return f"the key {place} does not exist. {remedy}"
+        return f"the key {place:.80} does not exist. {remedy}"
     if problem["type"] == "missing":
         return f"the key {place} is missing. Add it"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error" or isinstance(problem["input"], dict):
-        return f"{place}: {message}"  # ours say what was found, and a section would be too long
-    return f"{place}: {message} (found {problem['input']!r})"
+    if problem["type"] == "value_error":  # ours say what was found
+        return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
+    message = problem["msg"]
+    for kinds, wanted in _WANTED.items():
+        if problem["type"].startswith(kinds):
+            message = f"wanted {wanted}"
+    return f"{place}: {message} (found {_shown(problem['input'])})"
+
+
+# What pydantic puts into a location that is no key of a recipe.
+_INTERNAL = re.compile(r"str$|\[key\]$|[a-z-]+\[")
+# By how pydantic calls a problem.
+_WANTED = {
+    ("tuple_", "list_"): "a list, such as [one, two]",
+    ("dict_", "model_"): "keys with values",
+    ("int_",): "a whole number",
+    ("float_",): "a number",
+    ("finite_",): "a finite number",
+    ("bool_",): "true or false",
+    ("string_type",): "text. Put it in quotes",
+    ("string_too_short",): "text that is not empty",
+    ("too_short",): "at least one value",
+}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"the keys {', '.join(map(str, value))}"[:60] if value else "no keys"
+    if value is None:
+        return "nothing"
+    return f"{value!r:.60}"
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -1,9 +1,13 @@
 """The sections of a recipe: typed values that refuse keys they do not know."""
 
+import math
 import re
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -11,6 +15,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
@@ -53,9 +58,64 @@ _MERGE_SENTENCE = re.compile(
 
 
 class Section(BaseModel):
-    """A frozen section of a recipe that refuses keys it does not know."""
+    """A frozen section of a recipe that refuses keys it does not know, NaN and infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_values_are_no_numbers(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for name, given in value.items():
+                field = cls.model_fields.get(name) if isinstance(name, str) else None
+                if field and "bool" not in str(field.annotation) and _has_truth_value(given):
+                    raise ValueError(f"found a truth value as {name}, wanted numbers or words")
+        return value
+
+
+def _has_truth_value(value: Any) -> bool:
+    many = isinstance(value, list | tuple)
+    return isinstance(value, bool) or (many and any(isinstance(part, bool) for part in value))
+
+
+def _no_doubles(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = {value for value in values if values.count(value) > 1}
+    if twice:
+        raise ValueError(f"found {', '.join(sorted(map(str, twice)))} twice, wanted each once")
+    return values
+
+
+def _below(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+        raise ValueError(f"found {path!r:.60}, wanted a path below the competition's folder")
+    return path
+
+
+def _can_match(pattern: str) -> str:
+    if not pattern or pattern != pattern.strip() or "/" in pattern or "\\" in pattern:
+        raise ValueError(
+            f"found {pattern!r:.60}, which no run's name can match. Write a name, or a pattern such"
+            ' as "unet*"'
+        )
+    return pattern
+
+
+Word = Annotated[str, Field(min_length=1)]
+Below = Annotated[str, AfterValidator(_below)]
+# Names of runs, with * and ? for what may stand there.
+Patterns = Annotated[
+    tuple[Annotated[str, AfterValidator(_can_match)], ...],
+    Field(min_length=1),
+    AfterValidator(_no_doubles),
+]
+
+
+def _overlap(patterns: Patterns, others: Patterns) -> bool:
+    """Whether two lists name one run for certain. Two different patterns may still do."""
+    return any(
+        fnmatchcase(one, other) or fnmatchcase(other, one) for one in patterns for other in others
+    )
 
 
 class RLEConvention(Section):
@@ -95,13 +155,21 @@ class Competition(Section):
         How its masks become text.
     """
 
-    slug: str
-    images: str = "test"
-    suffixes: tuple[str, ...] = (".tiff", ".tif")
-    sample: str = "sample_submission.csv"
-    id_column: str = "id"
-    rle_column: str = "predicted"
+    slug: Word
+    images: Below = "test"
+    suffixes: Annotated[tuple[Word, ...], Field(min_length=1)] = (".tiff", ".tif")
+    sample: Below = "sample_submission.csv"
+    id_column: Word = "id"
+    rle_column: Word = "predicted"
     rle: RLEConvention = RLEConvention()
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> Self:
+        if self.id_column == self.rle_column:
+            raise ValueError(
+                f"found {self.id_column} as id_column and as rle_column, wanted two columns"
+            )
+        return self
 
 
 class Tiles(Section):
@@ -166,8 +234,17 @@ class ForegroundRule(Section):
     rule: Literal["saturation", "grey"]
     above: float = 40
     below: float = 255
-    fraction: Annotated[float, Field(ge=0, le=1)] = 0.015
+    fraction: Annotated[float, Field(ge=0, lt=1)] = 0.015
     scale: PositiveInt = 16
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        highest = 255.0 if self.rule == "saturation" else self.below
+        if self.above >= highest:
+            raise ValueError(
+                f"found above {self.above:g}, wanted less than {highest:g}. Else no pixel counts"
+            )
+        return self
 
 
 class NetworkInput(Section):
@@ -187,7 +264,7 @@ class NetworkInput(Section):
         One value per band of the input.
     """
 
-    bands: tuple[PositiveInt, ...] = (1, 2, 3)
+    bands: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3)
     decibel: bool = False
     divide: PositiveFloat = 255.0
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -221,7 +298,7 @@ class MergeStep(Section):
 
     how: MergeMethod = "mean"
     of: Domain
-    temperature: float | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = None
 
     def __str__(self) -> str:
         temperature = "" if self.temperature is None else f"({self.temperature:g})"
@@ -269,6 +346,18 @@ class Merge(Section):
     models: MergeStep = MergeStep(of="probabilities")
     scales: MergeStep = MergeStep(of="probabilities")
 
+    @model_validator(mode="after")
+    def _sharpened_once(self) -> Self:
+        steps = {name: getattr(self, name) for name in Merge.model_fields}
+        sharpened = {name: step for name, step in steps.items() if step.temperature}
+        if len(sharpened) > 1:
+            exponent = math.prod(step.temperature for step in sharpened.values())
+            raise ValueError(
+                f"found tsharpen at {len(sharpened)} levels ({', '.join(sharpened)}), which"
+                f" together is p^{exponent:g}. Write it at one level, and the mean at the others"
+            )
+        return self
+
 
 class PyramidScale(Section):
     """One size at which tiles are looked at.
@@ -284,7 +373,7 @@ class PyramidScale(Section):
     """
 
     zoom: PositiveFloat = 1.0
-    runs: tuple[str, ...] = ("*",)
+    runs: Patterns = ("*",)
     weight: PositiveFloat = 1.0
 
 
@@ -301,7 +390,7 @@ class Gate(Section):
         A tile is empty if the mean probability of that class is above this.
     """
 
-    runs: tuple[str, ...]
+    runs: Patterns
     empty_class: NonNegativeInt = 0
     above: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
@@ -348,6 +437,10 @@ class ImageKind(Section):
         """Whether an image with `bands` bands of `dtype` is of this kind."""
         return self.bands in (None, bands) and self.dtype in (None, dtype)
 
+    def holds(self, other: "ImageKind") -> bool:
+        """Whether every image of the other kind is of this kind too."""
+        return self.bands in (None, other.bands) and self.dtype in (None, other.dtype)
+
     def __str__(self) -> str:
         bands = "any bands" if self.bands is None else f"{self.bands} band(s)"
         return bands if self.dtype is None else f"{bands} of {self.dtype}"
@@ -364,8 +457,17 @@ class PostprocessStep(Section):
         What it is called with.
     """
 
-    step: str
+    step: Word
     arguments: dict[str, Any] = {}
+
+    @field_validator("arguments")
+    @classmethod
+    def _finite(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        for name, value in arguments.items():
+            for each in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(each, float) and not math.isfinite(each):
+                    raise ValueError(f"found {name} {each}, wanted a finite number")
+        return arguments
 
     @model_validator(mode="before")
     @classmethod
@@ -383,7 +485,17 @@ def _one_or_many(value: Any) -> Any:
     return (value,) if isinstance(value, int | float) else value
 
 
+def _set_or_views(value: Any) -> Any:
+    if isinstance(value, str) or (
+        isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value)
+    ):
+        return value if isinstance(value, str) else _no_doubles(tuple(value))
+    raise ValueError(f"found {value!r:.60}, wanted the name of a set of views, or a list of views")
+
+
 Probability = Annotated[float, Field(gt=0, lt=1)]
+Views = Annotated[tuple[str, ...] | str, BeforeValidator(_set_or_views)]
+Thresholds = Annotated[tuple[Probability, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
 
 
 class EnsembleRecipe(Section):
@@ -425,20 +537,47 @@ class EnsembleRecipe(Section):
         Steps on the finished mask, in their order.
     """
 
-    name: str
+    name: Word
     when: ImageKind = ImageKind()
-    runs: tuple[str, ...] = ("*",)
+    runs: Patterns = ("*",)
     checkpoints: Prefer = "best"
     programs: bool = False
     input: NetworkInput = NetworkInput()
     activation: Activation = "sigmoid"
-    views: tuple[str, ...] | str = ("identity",)
+    views: Views = ("identity",)
     pyramid: Annotated[tuple[PyramidScale, ...], Field(min_length=1)] = (PyramidScale(),)
     merge: Merge = Merge()
     weights: dict[str, PositiveFloat] = {}
     gate: Gate | None = None
-    thresholds: Annotated[tuple[Probability, ...], BeforeValidator(_one_or_many)] = (0.5,)
+    thresholds: Thresholds = (0.5,)
     postprocess: tuple[PostprocessStep, ...] = ()
+
+    @model_validator(mode="after")
+    def _bands_are_there(self) -> Self:
+        if self.when.bands is not None and max(self.input.bands) > self.when.bands:
+            raise ValueError(
+                f"found band {max(self.input.bands)} in input.bands, but when.bands says that"
+                f" images have {self.when.bands}. Correct one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pyramid_uses_its_runs(self) -> Self:
+        for scale in self.pyramid:
+            for run in scale.runs:
+                if not set("*?[") & set(run) and not _overlap((run,), self.runs):
+                    raise ValueError(
+                        f"found {run} in a scale of the pyramid, which no pattern of runs names"
+                        f" ({', '.join(self.runs)}). Add it there"
+                    )
+        for number, scale in enumerate(self.pyramid):
+            for other in self.pyramid[:number]:
+                if scale.zoom == other.zoom and _overlap(scale.runs, other.runs):
+                    raise ValueError(
+                        f"found two scales of the pyramid at zoom {scale.zoom:g} with the same"
+                        " runs, which would count twice. Use weight instead"
+                    )
+        return self
 
     def describe(self) -> str:
         """Return the ensemble in one line, from its runs to the steps on its masks."""

@@ -116,7 +116,8 @@ def test_errors_come_first_and_all_of_them_are_told(
 ) -> None:
     """The table has one line per finding. The error names every error and no warning."""
     one_band(folder / "test/a.tiff")
-    ensemble = RECIPE_OF_ALL.ensembles[0].model_dump() | {"postprocess": ["remove_smal"]}
+    changes = {"postprocess": ["remove_smal"], "when": {"dtype": "uint8"}}
+    ensemble = RECIPE_OF_ALL.ensembles[0].model_dump() | changes
     findings = found(folder, models, ensembles=[ensemble, {"name": "two"}])
     lines = findings_table(findings).splitlines()
     assert [line.split()[0] for line in lines] == ["error", "error", "warning"]
