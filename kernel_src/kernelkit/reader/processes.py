@@ -32,13 +32,24 @@ __all__ = ["ProcessExecutor"]
 
 # A worker has so many tasks at once, so it need not wait for this process to hand it the next.
 _DEPTH = 2
+# For so many images it is remembered which worker reads them.
+_PLACES = 16
 # How long a worker may take to end after its last task, in seconds.
 _GRACE = 10.0
 # prctl's number for "send me this signal when my parent dies", from linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
 
 
-@dataclass
+@dataclass(eq=False)
+class _Waiting:
+    """A task that no worker has yet."""
+
+    future: "Future[Any]"
+    message: bytes
+    together: bytes | None
+
+
+@dataclass(eq=False)
 class _Worker:
     """A process, this side of its pipe, and the futures of its tasks in their order."""
 
@@ -76,7 +87,8 @@ class ProcessExecutor(Executor):
     ) -> None:
         self._context, self._function, self._starting = context, function, starting
         self._lock = threading.Lock()
-        self._waiting: collections.deque[tuple[Future[Any], bytes]] = collections.deque()
+        self._waiting: collections.deque[_Waiting] = collections.deque()
+        self._places: collections.OrderedDict[bytes, _Worker] = collections.OrderedDict()
         self._workers: list[_Worker] = []
         self._closing = self._broken = False
         self._woken, self._waker = os.pipe()
@@ -91,20 +103,21 @@ class ProcessExecutor(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Have `function` run on the one argument.
 
+        Tasks with the same keyword `together`, which is bytes, run in one worker, in their order.
+
         Raises
         ------
         BrokenProcessPool
             A worker has died.
         """
         assert fn is self._function
-        assert not kwargs
         [task] = args
         message = pickle.dumps(task)
         future: Future[Any] = Future()
         with self._lock:
             if self._broken or self._closing:
                 raise BrokenProcessPool("a reader process has died")
-            self._waiting.append((future, message))
+            self._waiting.append(_Waiting(future, message, kwargs.get("together")))
             self._wake()
         return future
 
@@ -118,8 +131,8 @@ class ProcessExecutor(Executor):
         with self._lock:
             self._closing = True
             if cancel_futures:
-                for future, _ in self._waiting:
-                    future.cancel()
+                for task in self._waiting:
+                    task.future.cancel()
             self._wake()
         if wait:
             self._thread.join()
@@ -165,21 +178,41 @@ class ProcessExecutor(Executor):
         return _Worker(process, mine)
 
     def _hand_out(self) -> bool:
-        """Give tasks to the workers with the fewest. Return False once all is done."""
+        """Give tasks to workers that have few. Return False once all is done."""
         while True:
             with self._lock:
-                worker = min(self._workers, key=lambda each: len(each.running))
-                if not self._waiting or len(worker.running) >= _DEPTH:
+                found = next(
+                    (
+                        (task, worker)
+                        for task in self._waiting
+                        if len((worker := self._worker_for(task.together)).running) < _DEPTH
+                    ),
+                    None,
+                )
+                if found is None:
                     busy = any(each.running for each in self._workers)
                     return bool(self._waiting) or busy or not self._closing
-                future, message = self._waiting.popleft()
-            if not future.set_running_or_notify_cancel():
+                task, worker = found
+                self._waiting.remove(task)
+            if not task.future.set_running_or_notify_cancel():
                 continue
-            worker.running.append(future)
+            worker.running.append(task.future)
             try:
-                worker.pipe.send_bytes(message)
+                worker.pipe.send_bytes(task.message)
             except OSError:
                 raise _WorkerDiedError from None
+
+    def _worker_for(self, together: bytes | None) -> _Worker:
+        """Return the worker with the fewest tasks, or the one that has the others of a kind."""
+        if together is not None and together in self._places:
+            return self._places[together]
+        held = list(self._places.values())[-len(self._workers) + 1 :] if together else []
+        worker = min(self._workers, key=lambda each: (len(each.running), each in held))
+        if together is not None:
+            self._places[together] = worker
+            while len(self._places) > _PLACES:
+                self._places.popitem(last=False)
+        return worker
 
     def _take_in(self) -> None:
         """Wait for a result, a new task, or the end of a worker."""
@@ -220,7 +253,7 @@ class ProcessExecutor(Executor):
             worker.process.close()
         with self._lock:
             unfinished = [future for worker in self._workers for future in worker.running]
-            unfinished += [future for future, _ in self._waiting if not future.cancelled()]
+            unfinished += [task.future for task in self._waiting]
             self._waiting.clear()
             self._workers = []
             os.close(self._woken)

@@ -1,6 +1,7 @@
 """One pass over the tiles of an image: pieces go to the workers, tiles come back in order."""
 
 import collections
+import math
 import pickle
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ from kernelkit.reader.shared import LocalArray, SharedArena
 from kernelkit.reader.workers import PieceResult, PieceTask, ReaderPool, Target
 from kernelkit.slide import Slide
 from kernelkit.slide.block_cache import BlockCacheLimit
+from kernelkit.slide.budget import available_memory, in_words
 from kernelkit.vocabulary import Fill
 
 __all__ = ["Batch", "ReadOptions", "ReaderStats", "TilePass"]
@@ -31,6 +33,8 @@ _GRACE = 10.0
 _SMALLEST_CACHE = 16 << 20
 # A cache that keeps what tiles share gets at most this much, in bytes.
 _LARGEST_CACHE = 512 << 20
+# Two batches of fewer bytes are read without asking for the free memory.
+_SMALL_BATCHES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ class TilePass:
         options: ReadOptions,
         size: int,
     ) -> None:
+        _check_memory(slide, grid, size)
         self.size = size
         self.stats = ReaderStats(pool.workers, skipped=len(grid) - len(indices))
         self._slide, self._grid = slide, grid
@@ -232,6 +237,7 @@ class TilePass:
                 self._options.fill,
                 self._options.strict,
                 self._cache_bytes,
+                self._slide.in_order,
             )
             self._running.append((piece, self.pool.submit(task)))
 
@@ -296,6 +302,27 @@ class TilePass:
         for tile in tiles:
             if any(tile.read.intersection(window).area for window in self._bad_windows):
                 self.stats.bad_tiles.append(tile.index)
+
+
+def _check_memory(slide: Slide, grid: TileGrid, size: int) -> None:
+    """Refuse tiles that the memory cannot hold: one batch, and the next that is read meanwhile.
+
+    Raises
+    ------
+    ReaderError
+        They need more than is free.
+    """
+    pixel = slide.bands * slide.dtype.itemsize
+    needed = 2 * size * grid.net_size**2 * pixel
+    if needed < _SMALL_BATCHES or needed <= (free := available_memory()):
+        return
+    side = math.isqrt(free // (2 * size * pixel)) * grid.scale - 2 * grid.pad
+    unit = math.lcm(grid.scale, 32)
+    raise ReaderError(
+        f"{slide.paths[0]}: two batches of {size} tiles of {grid.tile_size} x {grid.tile_size} "
+        f"pixels take {in_words(needed)}, and {in_words(free)} of memory is free. Choose a core of "
+        f"at most {max(unit, side // unit * unit)}"
+    )
 
 
 def _tiles_ahead(slide: Slide, grid: TileGrid) -> int:

@@ -83,6 +83,8 @@ class PieceTask(NamedTuple):
         Whether a block that does not decode is an error.
     cache_bytes
         The size of a worker process's cache of decoded blocks.
+    in_order
+        Whether one worker process should decode all pieces of the slide.
     """
 
     source: bytes
@@ -92,6 +94,7 @@ class PieceTask(NamedTuple):
     fill: Fill
     strict: bool
     cache_bytes: int
+    in_order: bool = False
 
 
 class PieceResult(NamedTuple):
@@ -285,15 +288,16 @@ class ReaderPool(AbstractContextManager):
         The future raises SlideError if that fails, and BrokenProcessPool if a worker died.
         """
         self.start()
-        assert self._executor is not None
-        if self.shares_memory:
-            return self._executor.submit(_read_piece, self._slides, task)
+        executor = self._executor
+        assert executor is not None
+        if not isinstance(executor, ProcessExecutor):
+            return executor.submit(_read_piece, self._slides, task)
+        together = task.source if task.in_order else None
         try:
-            return self._executor.submit(_read_piece_in_process, task)
+            return executor.submit(_read_piece_in_process, task, together=together)
         except BrokenProcessPool:  # a worker died between two images
             self.abandon()
-            self.start()
-            return self._executor.submit(_read_piece_in_process, task)
+            return self.submit(task)
 
     def arena(self, batch: tuple[int, ...], dtype: np.dtype) -> SharedArena:
         """Return shared memory for batches of this shape. It is the last pass's, if that fits.

@@ -34,6 +34,8 @@ __all__ = ["BandStack"]
 # rasterio says so of every image that is not a map, and here most are none
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
+# Drivers whose decoder starts at the file's top and keeps what it needs for the next row.
+_FROM_THE_TOP = frozenset(("PNG", "JPEG", "WEBP", "GIF"))
 # Files of one ground may differ by so many pixels at most. Doubles that were written as text and
 # read again differ in their last bits.
 _SAME_GROUND = 1e-6
@@ -104,6 +106,12 @@ class BandStack:
     def bounds(self) -> Window:
         """The whole image as a window."""
         return Window(0, 0, self.height, self.width)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether a decoder can only go through a file from its top, or has one block for all."""
+        whole = self.block[0] >= self.height and self.block[1] >= self.width
+        return self.first.driver in _FROM_THE_TOP or (whole and self.compressed)
 
     @property
     def parts(self) -> int:

@@ -70,6 +70,8 @@ class Slide(AbstractContextManager):
         Height and width of what is decoded at once, in pixels.
     compressed
         Whether decoding takes more than a copy.
+    in_order
+        Whether a decoder can only go through the file from its top, or has one block for all.
     transform, crs
         rasterio's. They are the identity and None if the image is not a map.
     nodata
@@ -110,6 +112,7 @@ class Slide(AbstractContextManager):
         self.height, self.width = image.height, image.width
         self.bands, self.dtype, self.block = image.bands, image.dtype, image.block
         self.compressed, self.may_lack_data = image.compressed, image.may_lack_data
+        self.in_order = image.in_order
         self.transform, self.crs = image.first.transform, image.first.crs
         self.nodata = image.nodata
         self.layout = _describe(image, self._layouts[0])

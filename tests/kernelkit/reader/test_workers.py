@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import multiprocessing
 import os
 import pickle
 import signal
@@ -14,11 +15,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from kernelkit.errors import ReaderError, SlideError
+from kernelkit.grid import TileGrid
 from kernelkit.reader import ReaderPool, TileReader, shared
+from kernelkit.reader.processes import ProcessExecutor
 from kernelkit.reader.shared import SharedArena, _attach
 from kernelkit.reader.workers import StartMethod
+from kernelkit.slide import Slide
 from tests.made.layouts import picture, write
 from tests.made.readers import (
     KINDS,
@@ -303,6 +308,48 @@ def test_a_number_of_workers_that_is_none(image: Path, workers: object) -> None:
         ReaderPool(workers)  # type: ignore[arg-type]
     with pytest.raises(ReaderError, match="reader workers, wanted 0 or more"):
         TileReader(image, grid_of(image), workers)  # type: ignore[arg-type]
+
+
+def pid_of(_: object) -> int:
+    """Return in which process a task ran."""
+    time.sleep(0.02)
+    return os.getpid()
+
+
+def test_tasks_that_belong_together_run_in_one_process() -> None:
+    """So a PNG is decoded once from its top. Two images are still read by two processes."""
+    context = multiprocessing.get_context("fork")
+    pool = ProcessExecutor(2, context, pid_of, contextlib.nullcontext)
+    keys = [b"one"] * 8 + [b"two"] * 8 + [None] * 8
+    futures = [pool.submit(pid_of, 0, together=key) for key in keys]
+    pids = [future.result(timeout=60) for future in futures]
+    pool.shutdown()
+    assert len(set(pids[:8])) == len(set(pids[8:16])) == 1
+    assert len(set(pids[:16])) == 2
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
+def test_formats_that_are_decoded_from_their_top(tmp_path: Path, name: str) -> None:
+    """Their pieces belong together, and the tiles are those of a plain reader."""
+    pixels = picture(3, *SIZE).transpose(1, 2, 0)
+    Image.fromarray(pixels).save(tmp_path / name)
+    grid = grid_of(tmp_path / name)
+    assert Slide(tmp_path / name).in_order
+    with ReaderPool(2) as pool:
+        reader = TileReader(tmp_path / name, grid, pool)
+        assert_delivers(reader, expected(tmp_path / name, grid))
+
+
+def test_tiles_larger_than_the_memory_are_refused(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence says how large a core may be, before anything is read."""
+    monkeypatch.setattr("kernelkit.reader.tile_pass.available_memory", lambda: 2 << 30)
+    grid = TileGrid(*SIZE, core=20000, pad=200)
+    with pytest.raises(ReaderError, match=r"take 2\.5 GB, and 2\.1 GB .* core of at most 18496"):
+        next(iter(TileReader(image, grid)))
+    with pytest.raises(ReaderError, match=r"8 tiles .* core of at most 6272"):
+        next(TileReader(image, grid, 2).batches(8))
 
 
 def test_shared_memory_is_in_no_folder() -> None:
