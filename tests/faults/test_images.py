@@ -468,6 +468,16 @@ ROWS = [
     Row("PNG of 60000 x 60000", written("a.png", png_of(60000, 60000)), error="declares 60000"),
     Row("PNG of 100000 x 20000", written("a.png", png_of(100000, 20000)), error="declares 100000"),
     Row("half a TIFF", cut(pages(BIG, compression="zlib", tile=(64, 64)), 0.5), error="truncated"),
+    Row("half a PNG", cut(raster(BIG.transpose(2, 0, 1), "a.png", "PNG"), 0.5),
+        error="truncated. It ends without"),
+    Row("a PNG without its last byte", cut(raster(BIG.transpose(2, 0, 1), "a.png", "PNG"), 0.999),
+        error="truncated. It ends without"),
+    *(
+        Row(f"half a {driver}", cut(raster(BIG.transpose(2, 0, 1), name, driver), 0.5),
+            error="|".join(("could not be decoded", "no image that GDAL", "truncated")))
+        for name, driver in (("a.jpg", "JPEG"), ("a.webp", "WEBP"), ("a.bmp", "BMP"),
+                             ("a.jp2", "JP2OpenJPEG"))
+    ),
     Row("a TIFF's first 100 bytes", cut(pages(BIG), 0.0003), error="truncated"),
     Row("a TIFF's header", written("a.tif", b"II*\0\x08\0\0\0"), error="truncated or damaged"),
     Row("a TIFF without a page", written("a.tif", b"II*\0\0\0\0\0"), error="without a page"),
@@ -527,8 +537,8 @@ def test_an_image(row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     path = row.make(tmp_path)
     started = time.process_time()
     if row.error:
-        with pytest.raises(SlideError, match=row.error) as caught:
-            Slide(path)
+        with pytest.raises(SlideError, match=row.error) as caught, Slide(path) as slide:
+            slide.read(slide.bounds)
         assert str(tmp_path) in str(caught.value)
         assert not str(caught.value).endswith(".")
     else:

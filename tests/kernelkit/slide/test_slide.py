@@ -4,6 +4,7 @@ import functools
 import multiprocessing
 import os
 import pickle
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from kernelkit.errors import GridError, SlideError
 from kernelkit.grid import Window
 from kernelkit.slide import Slide
 from kernelkit.slide.pixels import FILLS, area_average
+from kernelkit.slide.tiff import read_pages
 from kernelkit.vocabulary import Fill
 from tests.made.layouts import (
     LAYOUTS,
@@ -238,6 +240,73 @@ def test_where_there_is_data(tmp_path: Path) -> None:
     assert without.read_valid(without.bounds).all()
     stated = Slide(without.paths, nodata=0)
     assert stated.read_valid(stated.bounds).sum() == 30 * 40
+
+
+@settings(max_examples=60, deadline=None)
+@given(reading=readings(), dtype=st.sampled_from(["float32", "uint16", "uint8"]))
+def test_means_leave_out_what_holds_no_data(
+    folder: Path, reading: tuple[Window, int, Fill], dtype: str
+) -> None:
+    """A mean is that of the pixels with data. It is 0 if there are none, as numpy has it."""
+    path = folder / f"holes-{dtype}.tif"
+    image = picture(2, *SHAPE, dtype) // 2 + 1
+    holes = picture(1, *SHAPE, "uint8", seed=5)[0] > 140
+    image[:, holes] = 255 if dtype == "uint8" else 0
+    if not path.exists():
+        _several(path, image, 255 if dtype == "uint8" else 0)
+    window, scale, fill = reading
+    clean = np.where(holes, 0, image).astype(np.float64)
+    held = np.ones((1, *SHAPE)) * ~holes
+    sums = window_of_sums(clean, window, scale, fill)
+    counts = window_of_sums(held, window, scale, fill)
+    if fill == "zero":  # what the fill adds takes part
+        counts += scale**2 - window_of_sums(np.ones((1, *SHAPE)), window, scale, fill)
+    wanted = sums / np.maximum(counts, 1)
+    with Slide(path) as slide:
+        found = slide.read(window, scale, fill)
+        valid = slide.read_valid(window, scale)
+    whole = window_of_sums(held, window, scale, "zero")[0] == scale**2
+    assert np.array_equal(valid, whole)
+    assert np.abs(found - wanted).max() <= (1e-2 if dtype == "float32" else 0.51)
+
+
+def window_of_sums(image: np.ndarray, window: Window, scale: int, fill: Fill) -> np.ndarray:
+    """Return the sums of squares of a window that numpy pads."""
+    pixels = window_of(image, window, 1, fill)
+    bands, rows, columns = pixels.shape
+    return pixels.reshape(bands, rows // scale, scale, columns // scale, scale).sum(axis=(2, 4))
+
+
+def _several(path: Path, image: np.ndarray, nodata: float) -> None:
+    """Write bands that declare a value for no data."""
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=len(image),
+        height=image.shape[1],
+        width=image.shape[2],
+        dtype=image.dtype,
+        nodata=nodata,
+    ) as file:
+        file.write(image)
+
+
+def test_opening_pages_takes_a_time_that_grows_with_their_number(tmp_path: Path) -> None:
+    """Ten times the pages take ten times as long to look at, and not a hundred."""
+    import tifffile
+
+    def seconds(count: int) -> float:
+        path = tmp_path / f"{count}.tif"
+        with tifffile.TiffWriter(path) as file:
+            for _ in range(count):
+                file.write(np.zeros((8, 8), "u1"), contiguous=False, metadata=None)
+        started = time.process_time()
+        pages, _ = read_pages(path)
+        assert len(pages) == count
+        return time.process_time() - started
+
+    assert seconds(3000) < 40 * max(seconds(300), 0.005)
 
 
 def test_a_slide_pickles_as_its_path(folder: Path) -> None:
