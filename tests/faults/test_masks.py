@@ -14,7 +14,7 @@ from kernelkit.canvas import Canvas
 from kernelkit.canvas.probability_file import ProbabilityFile
 from kernelkit.errors import GridError, KernelKitError, MaskError, OutputError
 from kernelkit.grid import Tile, TileGrid
-from kernelkit.mask import BitMask, rle_encode
+from kernelkit.mask import BitMask, rle_check, rle_encode
 
 # What Python and numpy say, and no message of ours may.
 PYTHONS_WORDS = re.compile(
@@ -79,6 +79,7 @@ TEXTS: list[Row] = [
     ("length 0", rle("5 0"), "the length 0 is not positive"),
     ("a cell of pandas", rle(NAN), "keep_default_na=False"),
     ("bytes", rle(b"1 2"), "must be a string"),
+    ("a cell of pandas to check", lambda: rle_check(NAN), "keep_default_na=False"),  # type: ignore[arg-type]
     ("another competition's empty", rle("-1"), "the start -1 lies before"),
     ("an empty that is no text", rle("1 2", empty=None), "It needs a text"),
     ("an order that is none", rle("1 2", order="F"), 'The order is "column" or "row"'),

@@ -312,13 +312,8 @@ class BitMask:
             The message names the place in the text.
         """
         rle.check_convention(order, base, empty)
-        if not isinstance(text, str):
-            raise MaskError(
-                f"a run-length encoding must be a string, not {text!r:.60}."
-                " Read the table with keep_default_na=False to keep empty masks as text"
-            )
         shape = _checked_size(shape)
-        if text.strip() in ("", empty):
+        if _is_empty(text, empty):
             return cls.zeros(*shape)
         return cls._of_runs(rle.parse_runs(text, math.prod(shape), base), shape, order)
 
@@ -495,6 +490,16 @@ class BitMask:
             )
 
 
+def _is_empty(text: str, empty: str) -> bool:
+    """Whether an encoding is that of an empty mask."""
+    if not isinstance(text, str):
+        raise MaskError(
+            f"a run-length encoding must be a string, not {text!r:.60}."
+            " Read the table with keep_default_na=False to keep empty masks as text"
+        )
+    return text.strip() in ("", empty)
+
+
 def _checked_size(size: Any) -> tuple[int, int]:
     """The height and width of a mask as whole numbers of at least 1."""
     try:
@@ -610,5 +615,5 @@ def rle_check(text: str, base: int = 1, empty: str = "") -> None:
     >>> rle_check("1 2 5 1")
     """
     rle.check_convention("column", base, empty)
-    if text.strip() not in ("", empty):
+    if not _is_empty(text, empty):
         rle.parse_runs(text, _LARGEST, base)
