@@ -38,18 +38,15 @@ _SMALL = 32 << 20
 
 
 def check_page(path: Path, page: TiffPage) -> list[str]:
-    """Refuse a page of a TIFF that its file cannot hold, or the memory. Return notes.
+    """Refuse a page of a TIFF that its file cannot hold. Return notes.
 
     Blocks that were left out take no bytes. They are legal, and their pixels are 0.
 
     Raises
     ------
     SlideError
-        The file is cut short, or declares more than its bytes can decode to. Or a single block
-        needs more memory than is free.
+        The file is cut short, or declares more than its bytes can decode to.
     """
-    if page.block_bytes > 0 and not (page.compression == 1 and page.block[1] == page.width):
-        _check_memory(path, f"one block of {page.block[0]} x {page.block[1]}", page.block_bytes)
     if not page.offsets.count or not page.sizes.count or page.compression == 6:
         return []
     offsets, sizes = page.offsets.read(), page.sizes.read()
@@ -76,7 +73,10 @@ def check_page(path: Path, page: TiffPage) -> list[str]:
         inside = np.clip(length - offsets, 0, ends)[there]
         whole = inside * float(ratio) >= _bytes_of_blocks(page)[there]
         if whole.mean() < _LEAST_SHARE:
-            _refuse_declared(path, page.height, page.width, length, COMPRESSIONS[page.compression])
+            packing = COMPRESSIONS[page.compression]
+            if page.blocks == 1 or page.block[0] > page.height:
+                packing += f" in a block of {page.block[0]} x {page.block[1]}"
+            _refuse_declared(path, page.height, page.width, length, packing)
     return []
 
 
@@ -91,12 +91,16 @@ def _bytes_of_blocks(page: TiffPage) -> np.ndarray:
 
 
 def check_declared(path: Path, dataset: DatasetReader) -> None:
-    """Refuse an image of another format than TIFF that its file or the memory cannot hold.
+    """Refuse an open image that its file cannot hold, or of which one block exceeds the memory.
+
+    `check_page` has judged TIFFs already. Of these only the block is judged here, because GDAL
+    reads a page of one high strip row by row.
 
     Raises
     ------
     SlideError
-        See `check_page`.
+        The file declares more than its bytes can decode to. Or a block needs more memory than is
+        free.
     """
     length = path.stat().st_size
     height, width = dataset.shape
@@ -111,6 +115,11 @@ def check_declared(path: Path, dataset: DatasetReader) -> None:
     elif dataset.driver == "JPEG":
         if height * width > length * 8192:
             _refuse_declared(path, height, width, length, "JPEG")
+    elif dataset.driver == "GTiff":
+        rows, columns = dataset.block_shapes[0]
+        samples = dataset.count if dataset.profile.get("interleave") == "pixel" else 1
+        size = rows * columns * samples * sample
+        _check_memory(path, f"one block of {rows} x {columns}", size)
     elif dataset.driver == "WEBP":
         _check_memory(path, "the image, which is decoded as a whole,", height * width * pixel)
     elif dataset.driver == "JP2OpenJPEG":

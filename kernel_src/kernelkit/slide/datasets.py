@@ -110,7 +110,9 @@ class BandStack:
     @property
     def in_order(self) -> bool:
         """Whether a decoder can only go through a file from its top, or has one block for all."""
-        whole = self.block[0] >= self.height and self.block[1] >= self.width
+        page = self._parts[0].layout.page
+        block = self.block if page is None else page.block  # GDAL shows a high strip as rows
+        whole = block[0] >= self.height and block[1] >= self.width
         return self.first.driver in _FROM_THE_TOP or (whole and self.compressed)
 
     @property
