@@ -6,11 +6,21 @@ carries the fingerprint of its manifest. This command uploads nothing.
 """
 
 import argparse
+import importlib.util
 import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "kernel_src")]
+
+if sys.version_info < (3, 12) or not all(map(importlib.util.find_spec, ("packaging", "pydantic"))):
+    sys.exit(
+        "kernel-dataset failed: {} lacks the environment. Use {}, which `make lint` makes".format(
+            sys.executable, REPOSITORY / ".venv" / "bin" / "python"
+        )
+    )
+
+from packaging.utils import canonicalize_name  # noqa: E402
 
 from devkit.commands import command  # noqa: E402
 from devkit.dataset.builder import BUILD, Builder, default_listing  # noqa: E402
@@ -20,7 +30,7 @@ from devkit.wheels.downloads import WheelSource  # noqa: E402
 from devkit.wheels.resolve import REQUIREMENTS, Resolver  # noqa: E402
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     """Read the command line."""
     summary, details = (__doc__ or "").split("\n", 1)
     parser = argparse.ArgumentParser(description=summary, epilog=details)
@@ -55,7 +65,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--no-proof",
         action="store_true",
-        help="leave out the last step, which installs and imports it in a twin of the image",
+        help="leave out the last step, which installs and imports it in a twin of the image. "
+        "The dataset gets a folder of its own, and `make push` does not take it",
+    )
+    parser.add_argument(
+        "--allow-old",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="take a package even if it is years old, as `# allow-old` behind its line does",
     )
     parser.add_argument("--dry", action="store_true", help="say what would be done, and do nothing")
     add_listing_options(parser)
@@ -63,17 +81,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 @command("kernel-dataset")
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: "list[str] | None" = None) -> int:
     """Run the command line. The exit code is 0 only if the dataset was built and verified."""
     options = parse(arguments)
     builder = make_builder(options)
-    folder = (options.out or BUILD / f"kernel-{options.profile}").resolve()
+    name = f"kernel-{options.profile}{'-unproved' if options.no_proof else ''}"
+    folder = (options.out or BUILD / name).absolute()
     if options.dry:
         print("\n".join(builder.describe_plan(folder)))
         return 0
-    packed = builder.build(folder, upgrade=options.upgrade)
-    if not options.no_proof:
-        builder.prove(packed)
+    build = builder.build if options.no_proof else builder.build_proved
+    packed = build(folder, upgrade=options.upgrade)
     print("\n".join(["", *builder.table(packed)]))
     return 0
 
@@ -85,7 +103,9 @@ def make_builder(options: argparse.Namespace) -> Builder:
     folders = (*default.folders, *(folder.resolve() for folder in options.find_links))
     source = WheelSource(folders, options.no_index)
     listing = listing_from(options, default_listing(profile))
-    return Builder(Resolver(profile, options.requirements.resolve(), source), listing)
+    allowed = frozenset(map(canonicalize_name, options.allow_old))
+    requirements = options.requirements.absolute()
+    return Builder(Resolver(profile, requirements, source, allow_old=allowed), listing)
 
 
 if __name__ == "__main__":

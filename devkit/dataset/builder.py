@@ -1,27 +1,35 @@
-"""Build the kernel dataset: lint -> wheels -> pack -> verify. Each step is told as it is done."""
+"""Build the kernel dataset: lint -> wheels -> pack -> verify -> prove, each told as it is done.
 
-from collections.abc import Callable, Mapping, Sequence
+The folder and the locks that are there are replaced only by what was proved.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from devkit.dataset.listing import Listing
+from devkit.dataset.limits import replace_dataset
+from devkit.dataset.listing import Listing, mark_proved, proved_fingerprint
 from devkit.dataset.pack import Packed, pack
-from devkit.dataset.verify import check_dataset, prove
-from devkit.errors import LintError
+from devkit.dataset.verify import Proof, check_dataset, prove
+from devkit.errors import DatasetError, LintError, TwinError, WheelError
 from devkit.image.profiles import Profile
 from devkit.lint import KERNEL_SOURCE, kernel_files, lint, outside_modules
 from devkit.tools import REPOSITORY
 from devkit.wheels.downloads import fetch
 from devkit.wheels.lock import Lock
 from devkit.wheels.resolve import Resolver, read_requirements
-from devkit.wheels.twin import Twin, make_twin, needed_packages
-from devkit.wheels.wheelfile import Wheel
+from devkit.wheels.twin import Twin, keep_twin_lock, make_twin, needed_packages
+from devkit.wheels.wheelfile import Wheel, read_wheel
 
 __all__ = ["BUILD", "Builder", "default_listing"]
 
 BUILD = REPOSITORY / "build"
+
+_MISSING = re.compile(r"No module named '([\w.]+)'")
 
 
 def default_listing(profile: Profile) -> Listing:
@@ -57,6 +65,7 @@ class Builder:
     files: Sequence[Path] = field(default_factory=kernel_files)
     source_folder: Path = KERNEL_SOURCE
     say: Callable[[str], None] = print
+    _resolved: Lock | None = field(default=None, init=False, repr=False)
 
     @property
     def profile(self) -> Profile:
@@ -64,12 +73,12 @@ class Builder:
         return self.resolver.profile
 
     def build(self, folder: Path, *, upgrade: bool = False) -> Packed:
-        """Lint, fetch, pack and check. Only the proof in the twin is left.
+        """Lint, fetch, pack and check. Only the proof in the twin is left, and no lock is written.
 
         Parameters
         ----------
         folder
-            Where the dataset is written.
+            Where the dataset is written. No dataset that was proved lies there.
         upgrade
             Resolve again, and take the newest versions that fit.
 
@@ -78,46 +87,123 @@ class Builder:
         LintError
             The lint found something.
         DatasetError
-            The dataset is not fit for Kaggle.
+            The dataset is not fit for Kaggle, or would replace one that was proved.
         ResolveError, LockError, WheelError, ToolError
             The wheels cannot be had.
         """
+        if proved_fingerprint(folder):
+            raise DatasetError(
+                f"{folder} holds a dataset that was proved, and one that is not proved never "
+                "replaces it. Choose another folder"
+            )
+        return self._build(folder, folder, upgrade)
+
+    def build_proved(
+        self, folder: Path, *, upgrade: bool = False, trusts_proof: bool = False
+    ) -> Packed:
+        """Build beside `folder`, prove it, and only then replace what is there, and the locks.
+
+        Parameters
+        ----------
+        folder
+            Where the dataset is written.
+        upgrade
+            As for `build`.
+        trusts_proof
+            Leave out the proof if the dataset that is there is the same, and was proved.
+
+        Raises
+        ------
+        TwinError
+            It does not install or import. What was there is left.
+        KernelKitError
+            What `build` raises.
+        """
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name:
+            packed = self._build(Path(name) / "dataset", folder, upgrade)
+            if trusts_proof and proved_fingerprint(folder) == packed.fingerprint:
+                self.say(f"proved   {packed.fingerprint[:12]} before")
+                mark_proved(packed.folder, packed.fingerprint)
+            else:
+                self.prove(packed)
+            replace_dataset(packed.folder, folder)
+        return Packed(folder, packed.manifest)
+
+    def _build(self, folder: Path, shown_folder: Path, upgrade: bool) -> Packed:
         lock = self._lock(upgrade)
         self.lint(lock)
         wheels = self.wheels(lock)
         self.say(f"wheels   {len(wheels)} vendored, {_size(sum(w.size for w in wheels))}")
+        for note in self._local_notes(lock):
+            self.say(note)
         reasons = {wheel.name: wheel.why for wheel in lock.wheels}
         packed = pack(self.profile, wheels, reasons, self.listing, folder, self.source_folder)
-        self.say(f"pack     {len(packed.files)} files into {_shown(folder)}")
+        self.say(f"pack     {len(packed.files)} files for {_shown(shown_folder)}")
         check_dataset(folder, self.profile)
         self.say(f"verify   every hash, tag, requirement and limit of {packed.fingerprint[:12]}")
         return packed
 
     def prove(self, packed: Packed) -> None:
-        """Install and import a built dataset in the image's twin, offline.
+        """Install and import a built dataset in the image's twin, offline. Then write the locks.
+
+        If it lacks a module that the image has, the twin gets it, and the proof begins again.
 
         Raises
         ------
         TwinError
             It does not install or import.
         """
-        twin = self.twin()
+        also: set[str] = set()
+        while True:
+            twin = self.twin(also)
+            try:
+                proof = prove(packed.folder, packed.fingerprint, twin)
+                break
+            except TwinError as error:
+                lacking = self._lacking(str(error), twin)
+                if not lacking - also:
+                    raise
+                also |= lacking
+                self.say(f"twin     made again with {', '.join(sorted(lacking))} of the image")
+        self._tell(twin, proof)
+        mark_proved(packed.folder, packed.fingerprint)
+        self.resolver.write(self.current_lock())
+        if twin.lock is not None:
+            keep_twin_lock(self.profile, twin.lock)
+
+    def _tell(self, twin: Twin, proof: Proof) -> None:
         self.say(twin.describe())
-        proof = prove(packed.folder, packed.fingerprint, twin)
         self.say(proof.output)
         where = "without a network" if proof.is_isolated else "WITH the network in reach"
         self.say(f"proved   installs and imports in the twin {where}, {proof.seconds:.1f} s")
 
-    def twin(self) -> Twin:
-        """Make the twin, in which the dataset's notebook runs as on the image."""
+    def _lacking(self, reason: str, twin: Twin) -> set[str]:
+        """The package of the image that has a module which the twin was found to lack."""
+        found = _MISSING.search(reason.splitlines()[-1])
+        owners = self.profile.distributions_of(found[1]) if found else ()
+        there = twin.versions.keys() | self.current_lock().names
+        lacking = [name for name in owners if name in self.profile.packages and name not in there]
+        lacking.sort(key=lambda name: "headless" not in name)
+        return set(lacking[:1])
+
+    def twin(self, also: Collection[str] = ()) -> Twin:
+        """Make the twin, in which the dataset's notebook runs as on the image.
+
+        Parameters
+        ----------
+        also
+            More of the image's packages that it is to have.
+        """
         lock = self.current_lock()
         modules = outside_modules(self.files)
         needed = needed_packages(self.profile, modules, self.wheels(lock))
-        return make_twin(self.profile, needed, lock.names, self.resolver.source)
+        source = self.resolver.source
+        return make_twin(self.profile, needed, lock.names, source, also=also, keep_lock=False)
 
     def current_lock(self) -> Lock:
         """Return the profile's lock. It is resolved now if the requirements have changed."""
-        return self.resolver.current_lock() or self.resolver.lock()
+        return self._lock(upgrade=False, quietly=True)
 
     def wheels(self, lock: Lock) -> list[Wheel]:
         """Return the locked wheels. Those that are not there are fetched."""
@@ -179,12 +265,46 @@ class Builder:
                 lines.append(f"note: {name}: not shipped, {self.profile.name} has {version}")
         return lines
 
-    def _lock(self, upgrade: bool) -> Lock:
-        lock = None if upgrade else self.resolver.current_lock()
-        if lock is not None:
-            return lock
-        self.say(f"resolve  {self.resolver.requirements.name} for {self.profile.name}")
-        return self.resolver.lock(upgrade=upgrade)
+    def _lock(self, upgrade: bool, quietly: bool = False) -> Lock:
+        """The lock that answers the requirements: what was resolved, what is committed, or anew."""
+        if not upgrade:
+            resolved = self._resolved
+            if resolved is None or resolved.inputs != self.resolver.inputs:
+                resolved = self.resolver.current_lock()
+            if resolved is not None:
+                return resolved
+        if not quietly:
+            self.say(f"resolve  {self.resolver.requirements.name} for {self.profile.name}")
+        self._resolved = self.resolver.resolve(upgrade=upgrade)
+        return self._resolved
+
+    def _local_notes(self, lock: Lock) -> list[str]:
+        """What becomes of the wheels in folders of one's own that are not taken."""
+        locked = {wheel.name: wheel for wheel in lock.wheels}
+        taken = {wheel.sha256 for wheel in lock.wheels}
+        lines = []
+        for path in self.resolver.source.own_wheels():
+            try:
+                wheel = read_wheel(path)
+            except WheelError as error:
+                lines.append(f"note: {path.name}: not taken. {error}")
+                continue
+            if wheel.sha256 in taken:
+                continue
+            other = locked.get(wheel.name)
+            if other is not None:
+                reason = (
+                    f"{other.version} is taken, {other.file}. To take this one, ask for "
+                    f"{wheel.name}=={wheel.version}, and build with --upgrade"
+                )
+            elif self.profile.is_pinned(wheel.name):
+                version = self.profile.packages[wheel.name].version
+                reason = f"{self.profile.name} has {version}. Remove the wheel"
+            else:
+                requirements = self.resolver.requirements.name
+                reason = f"nothing asks for it. Add {wheel.name} to {requirements}, or remove it"
+            lines.append(f"note: {path.name}: not taken. {reason}")
+        return lines
 
 
 def _size(count: int) -> str:

@@ -4,7 +4,7 @@ The bounds of files and sizes are the site's. What happens to names and archives
 """
 
 import re
-import shutil
+import tempfile
 import unicodedata
 from pathlib import Path
 
@@ -65,10 +65,14 @@ def replace_dataset(staging_folder: Path, folder: Path) -> None:
     Raises
     ------
     DatasetError
-        `folder` holds something that is not a dataset.
+        `folder` holds something that is not a dataset, or is a file or a link.
     """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        found = "a link" if folder.is_symlink() else "a file"
+        raise DatasetError(f"{folder} is {found}, wanted a folder. Choose another folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CLIENT_FILE).is_file():
         raise DatasetError(f"{folder} is neither empty nor a dataset. Choose another folder")
-    if folder.exists():
-        shutil.rmtree(folder)
-    staging_folder.replace(folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".replaced-") as name:
+        if folder.exists():
+            folder.replace(Path(name) / "before")
+        staging_folder.replace(folder)

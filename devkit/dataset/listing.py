@@ -6,8 +6,22 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-__all__ = ["CLIENT_FILE", "Listing", "add_listing_options", "listing_from", "read_listing"]
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from devkit.errors import DatasetError
+from kernelkit.files import open_atomically
+
+__all__ = [
+    "CLIENT_FILE",
+    "Listing",
+    "add_listing_options",
+    "listing_from",
+    "mark_proved",
+    "proved_fingerprint",
+    "read_listing",
+]
 
 CLIENT_FILE = "dataset-metadata.json"
 
@@ -75,12 +89,74 @@ class Listing:
         }
 
 
+class _Licence(BaseModel):
+    name: str
+
+
+class _Marks(BaseModel):
+    """What kernelkit itself notes in the client's file."""
+
+    proved: str = ""
+
+
+class _Metadata(BaseModel):
+    """What the client's own file says."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: Annotated[str, StringConstraints(pattern="^[^/]+/[^/]+$")]
+    title: str
+    subtitle: str
+    licenses: Annotated[list[_Licence], Field(min_length=1)]
+    kernelkit: _Marks = _Marks()
+
+
 def read_listing(folder: Path) -> Listing:
-    """Read from the client's own file how the dataset in `folder` will be listed."""
-    metadata = json.loads((folder / CLIENT_FILE).read_text(encoding="utf-8"))
-    owner, _, slug = metadata["id"].partition("/")
-    licence = metadata["licenses"][0]["name"]
-    return Listing(owner, slug, metadata["title"], metadata["subtitle"], licence)
+    """Read from the client's own file how the dataset in `folder` will be listed.
+
+    Raises
+    ------
+    DatasetError
+        The file is missing, or does not say it.
+    """
+    metadata = _read(folder)
+    owner, _, slug = metadata.id.partition("/")
+    return Listing(owner, slug, metadata.title, metadata.subtitle, metadata.licenses[0].name)
+
+
+def mark_proved(folder: Path, fingerprint: str) -> None:
+    """Note in the client's file that the dataset of this fingerprint was proved.
+
+    `make push` uploads no other one. The note itself is not uploaded.
+    """
+    metadata = _read(folder).model_dump() | {"kernelkit": {"proved": fingerprint}}
+    with open_atomically(folder / CLIENT_FILE) as file:
+        file.write(json.dumps(metadata, indent=1, sort_keys=True) + "\n")
+
+
+def proved_fingerprint(folder: Path) -> str:
+    """Return the fingerprint that was proved, or nothing if none was."""
+    try:
+        return _read(folder).kernelkit.proved
+    except DatasetError:
+        return ""
+
+
+def _read(folder: Path) -> _Metadata:
+    path = folder / CLIENT_FILE
+    try:
+        return _Metadata.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read: {error.strerror}. Build the dataset again"
+        ) from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"])) or "it"
+        raise DatasetError(
+            f"{path}: {place} is not as the client wants it ({problem['msg']}). "
+            "Build the dataset again"
+        ) from None
 
 
 def add_listing_options(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,7 @@ __all__ = ["FIRST_CELL", "Proof", "check_dataset", "prove"]
 
 FIRST_CELL = KERNEL_SOURCE / "first_cell.py"
 
+# -I and a name of its own: nothing that lies beside it is taken for the standard library
 _PROOF = """\
 import importlib, pkgutil, runpy
 runpy.run_path({cell!r}, init_globals={{"inputs": {inputs!r}, "fingerprint": {fingerprint!r}}})

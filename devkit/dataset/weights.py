@@ -27,7 +27,8 @@ from devkit.commands import command
 from devkit.dataset.limits import check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing, add_listing_options, listing_from
 from devkit.dataset.pack import Packed, write_json, write_manifest
-from devkit.tools import REPOSITORY
+from devkit.errors import DatasetError
+from devkit.tools import REPOSITORY, read_text
 from kernelkit.checkpoints import Member, load_members
 from kernelkit.checkpoints.weights import PICKLES, read_weights
 from kernelkit.files import file_sha256, replace_atomically
@@ -153,7 +154,7 @@ def _configurations(checkpoint: Path, runs_folder: Path) -> dict[str, str]:
     folders = [parent for parent in checkpoint.parents if runs_folder in parent.parents]
     paths = [folder / name for folder in folders for name in _CONFIGURATIONS]
     return {
-        path.relative_to(runs_folder).as_posix(): path.read_text(encoding="utf-8")
+        path.relative_to(runs_folder).as_posix(): read_text(path, DatasetError)
         for path in paths
         if path.is_file()
     }

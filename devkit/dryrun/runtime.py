@@ -40,4 +40,5 @@ def make_runtime(profile_name: str, folder: Path) -> Runtime:
     """
     profile = load_profile(profile_name)
     builder = Builder(Resolver(profile), default_listing(profile), say=print)
-    return Runtime(builder.build(folder), builder.twin())
+    packed = builder.build_proved(folder, trusts_proof=True)
+    return Runtime(packed, builder.twin())

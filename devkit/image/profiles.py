@@ -17,16 +17,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
+from pydantic import BaseModel, ConfigDict, StrictStr, StringConstraints, ValidationError
 
 from devkit.errors import ProfileError
-from devkit.tools import REPOSITORY
+from devkit.tools import REPOSITORY, read_text
 
 __all__ = ["PROFILES", "Installed", "Profile", "load_profile", "profile_names", "read_probe"]
 
@@ -35,6 +36,7 @@ PROFILES = REPOSITORY / "wheels" / "profiles"
 _FORMS = {
     "python": (re.compile(r"3\.\d+(\.\d+)?"), "3.12.13"),
     "glibc": (re.compile(r"2\.\d+"), "2.35"),
+    "machine": (re.compile(r"[a-z0-9_]+"), "x86_64"),
 }
 # The glibc versions that uv resolves for. Any other is resolved for the next older one.
 _UV_GLIBC = (17, 28, *range(31, 41))
@@ -42,6 +44,42 @@ _UV_GLIBC = (17, 28, *range(31, 41))
 _FROM_GIT = re.compile(r"(?:-e )?git\+.*?/([\w.-]+?)(?:\.git)?(?:[@#].*)?")
 # the older names of three of the manylinux platforms
 _LEGACY_PLATFORMS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+
+
+# what pydantic found wrong, in the words of a sentence
+_WANTED = {
+    **{"string_type": "a text", "dict_type": "a table", "list_type": "a list"},
+    **{"model_type": "a table", "model_attributes_type": "a table"},
+}
+
+
+class _Source(BaseModel):
+    file: Annotated[StrictStr, StringConstraints(pattern=r"^[\w-][\w. -]*$")]
+
+
+class _Facts(BaseModel):
+    """What a profile.toml says of its sources. The rest is checked with its form."""
+
+    model_config = ConfigDict(extra="allow")
+
+    sources: list[_Source] = []
+
+
+class _Probe(BaseModel):
+    """What `notebooks/probe.ipynb` saved."""
+
+    model_config = ConfigDict(extra="allow")
+
+    packages: dict[StrictStr, StrictStr]
+    imports: dict[StrictStr, list[StrictStr]]
+    python: StrictStr
+    glibc: StrictStr
+
+
+class _Imports(BaseModel):
+    """The table of import names."""
+
+    imports: dict[StrictStr, list[StrictStr]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +252,13 @@ def load_profile(name: str, folder: Path = PROFILES) -> Profile:
             "Make one with `python -m devkit.image.add_profile`"
         )
     facts = _read_toml(facts_path)
+    python, glibc = (_checked(facts, key, facts_path) for key in ("python", "glibc"))
+    machine = _checked({"machine": "x86_64"} | facts, "machine", facts_path)
+    sources = _validated(_Facts, facts, facts_path).sources
     packages: dict[str, Installed] = {}
     import_names = _import_table(folder / "import-names.toml")
-    for source in facts.get("sources", []):
-        path = profile_folder / str(source.get("file"))
+    for source in sources:
+        path = profile_folder / source.file
         if path.suffix == ".json":
             probe = read_probe(path)
             packages |= {
@@ -229,13 +270,12 @@ def load_profile(name: str, folder: Path = PROFILES) -> Profile:
             _overlay(packages, path)
     if not packages:
         raise ProfileError(f"{facts_path}: its sources list no package at all. Add a source")
-    python = _checked(facts, "python", facts_path)
     return Profile(
         name=name,
         folder=profile_folder,
         python=python if python.count(".") == 2 else f"{python}.0",
-        glibc=_checked(facts, "glibc", facts_path),
-        machine=str(facts.get("machine", "x86_64")),
+        glibc=glibc,
+        machine=machine,
         packages=packages,
         import_names=import_names,
     )
@@ -250,17 +290,40 @@ def read_probe(path: Path) -> dict[str, Any]:
         It is something else.
     """
     try:
-        probe = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        probe = json.loads(read_text(path, ProfileError))
+    except json.JSONDecodeError as error:
         raise ProfileError(
             f"{path} is not what the probe prints: {error}. Run notebooks/probe.ipynb again"
+        ) from None
+    except (RecursionError, UnicodeError):
+        raise ProfileError(
+            f"{path} is not what the probe prints: it is nested too deep. "
+            "Run notebooks/probe.ipynb again"
         ) from None
     if not isinstance(probe, dict) or not {"packages", "imports", "python", "glibc"} <= set(probe):
         raise ProfileError(
             f"{path} is not what the probe prints: it lacks packages, imports, python or glibc. "
             "Run notebooks/probe.ipynb again"
         )
-    return probe
+    return _validated(_Probe, probe, path).model_dump()
+
+
+def _validated[Model: BaseModel](model: type[Model], content: Any, path: Path) -> Model:
+    """Parse a table, or say which field of the file is something else."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        parts = problem["loc"]
+        place = ".".join(map(str, parts))
+        if parts[0] == "sources":
+            place = f"file of source {int(parts[1]) + 1}" if len(parts) > 1 else "sources"
+        is_missing = problem["type"] == "missing"
+        found = "nothing" if is_missing else ascii(problem["input"])
+        found = found if len(found) <= 60 else f"{found[:60]}..."
+        wanted = _WANTED.get(problem["type"], "the name of a file beside it")
+        wanted = "tables [[sources]]" if place == "sources" else wanted
+        raise ProfileError(f"{path}: {place} is {found}, wanted {wanted}. Correct it") from None
 
 
 def _checked(facts: Mapping[str, Any], key: str, path: Path) -> str:
@@ -273,13 +336,17 @@ def _checked(facts: Mapping[str, Any], key: str, path: Path) -> str:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path} is not TOML: {error}") from None
+        return tomllib.loads(read_text(path, ProfileError))
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileError(f"{path} is not TOML: {error}. Correct it") from None
+    except RecursionError:
+        raise ProfileError(f"{path} is not TOML: it is nested too deep. Correct it") from None
 
 
 def _import_table(path: Path) -> dict[str, tuple[str, ...]]:
-    return _canonical(_read_toml(path)) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    return _canonical(_validated(_Imports, {"imports": _read_toml(path)}, path).imports)
 
 
 def _canonical(table: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
@@ -308,7 +375,7 @@ def _overlay(packages: dict[str, Installed], path: Path) -> None:
 
 
 def _requirements(path: Path) -> Iterator[Requirement]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path, ProfileError).splitlines(), 1):
         text = line.split(" #")[0].strip()
         if not text or text.startswith("#"):
             continue

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, StrictStr, StringConstraints, Valida
 
 from devkit.errors import DatasetError
 
-__all__ = ["Manifest", "find_manifest", "read_manifest"]
+__all__ = ["Manifest", "check_proved", "find_manifest", "read_manifest"]
 
 
 class _Target(BaseModel):
@@ -54,6 +54,36 @@ def read_manifest(path: Path) -> Manifest:
             f"{path}: it is not a manifest with a fingerprint. Build the dataset again"
         )
     return content
+
+
+class _Marks(BaseModel):
+    proved: StrictStr = ""
+
+
+class _Metadata(BaseModel):
+    """What the builder notes in the client's own file."""
+
+    kernelkit: _Marks = _Marks()
+
+
+def check_proved(folder: Path, manifest: Manifest) -> None:
+    """Refuse a kernel dataset that was never installed and imported in the image's twin.
+
+    Raises
+    ------
+    DatasetError
+        The builder did not note its proof in the folder, or noted that of another dataset.
+    """
+    try:
+        text = (folder / "dataset-metadata.json").read_bytes()
+        proved = _Metadata.model_validate_json(text).kernelkit.proved
+    except (ValidationError, OSError):
+        proved = ""
+    if proved != manifest.fingerprint:
+        raise DatasetError(
+            f"{folder}: this dataset was not proved in the twin of {manifest.target.profile}. "
+            f"Run make kernel-dataset PROFILE={manifest.target.profile}"
+        )
 
 
 def find_manifest(path: Path) -> Manifest | None:

@@ -1,27 +1,15 @@
 """Lint: does every import find something on the image, and reach for no network?"""
 
 import ast
-import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from devkit.image.profiles import Profile
+from devkit.image.standard_library import REMOVED, standard_library
 
 __all__ = ["AT_HOME", "ImportRules", "dotted_name", "imported_modules", "standard_library"]
 
-# The standard library's modules that came or went since Python 3.8, and in which minor version.
-# "What's New" and PEP 594 list them.
-_ADDED = {"graphlib": 9, "zoneinfo": 9, "tomllib": 11, "annotationlib": 14, "compression": 14}
-_REMOVED = {
-    **dict.fromkeys(("dummy_threading", "_dummy_thread"), 9),
-    **dict.fromkeys(("formatter", "parser", "symbol", "macpath"), 10),
-    **dict.fromkeys(("binhex",), 11),
-    **dict.fromkeys(("asynchat", "asyncore", "distutils", "imp", "smtpd"), 12),
-    **dict.fromkeys(("aifc", "audioop", "cgi", "cgitb", "chunk", "crypt", "imghdr", "lib2to3"), 13),
-    **dict.fromkeys(("mailcap", "msilib", "nis", "nntplib", "ossaudiodev", "pipes", "sndhdr"), 13),
-    **dict.fromkeys(("spwd", "sunau", "telnetlib", "uu", "xdrlib"), 13),
-}
 _NETWORK = frozenset(
     (
         *("socket", "ssl", "socketserver", "ftplib", "smtplib", "poplib", "imaplib", "nntplib"),
@@ -34,20 +22,6 @@ _NETWORK = frozenset(
 )
 # what the dataset never ships
 AT_HOME = frozenset(("devkit", "tests", "benchmarks", "build_dataset", "build_backend"))
-
-
-def standard_library(python: tuple[int, int]) -> frozenset[str]:
-    """Return the top-level modules of the standard library of another Python.
-
-    >>> "distutils" in standard_library((3, 11)), "distutils" in standard_library((3, 12))
-    (True, False)
-    """
-    minor = python[1]
-    return frozenset(
-        name
-        for name in sys.stdlib_module_names | _REMOVED.keys() | _ADDED.keys()
-        if _ADDED.get(name, 0) <= minor < _REMOVED.get(name, minor + 1)
-    )
 
 
 @dataclass(frozen=True)
@@ -120,7 +94,7 @@ class ImportRules:
             return None if self._has(module) else f"there is no module {module} in {self.package}"
         if top in self.vendored or self.profile.provides(module):
             return None
-        if top in _REMOVED:
+        if top in REMOVED:
             return f"{top} is no longer in the standard library of Python {python}"
         return (
             f"{top} is neither in the standard library of Python {python}, nor in the image "

@@ -10,7 +10,7 @@ from devkit.errors import WheelError
 from devkit.image.profiles import Profile
 from devkit.tools import REPOSITORY, run_tool
 from devkit.wheels.lock import LockedWheel
-from devkit.wheels.wheelfile import Wheel, check_wheel, read_wheel
+from devkit.wheels.wheelfile import Wheel, read_wheel
 from kernelkit.files import file_sha256
 
 __all__ = ["DOWNLOADS", "LOCAL_WHEELS", "WheelSource", "fetch"]
@@ -50,6 +50,10 @@ class WheelSource:
         found = [word for folder in self.folders for word in ("--find-links", str(folder))]
         return [*found, "--no-index"] if self.no_index else found
 
+    def own_wheels(self) -> list[Path]:
+        """Return the wheels that a user put beside a registry. Without one, folders are it."""
+        return [] if self.no_index else self.local_wheels()
+
     def local_wheels(self) -> list[Path]:
         """Return the wheels in the folders, sorted by name."""
         return sorted(wheel for folder in self.folders for wheel in folder.glob("*.whl"))
@@ -63,10 +67,12 @@ def fetch(
 ) -> list[Wheel]:
     """Fetch the locked wheels into `downloads_folder`, but for those that are there already.
 
+    Whether the image can install them is for `check_wheel` to say.
+
     Raises
     ------
     WheelError
-        The image cannot install a wheel, or none was found with the locked hash.
+        None was found with the locked hash.
     ToolError
         pip failed.
     """
@@ -74,10 +80,7 @@ def fetch(
     missing = [wheel for wheel in locked if not _is_there(wheel, downloads_folder)]
     if missing:
         _download(missing, profile, source, downloads_folder)
-    wheels = [read_wheel(downloads_folder / wheel.file) for wheel in locked]
-    for wheel in wheels:
-        check_wheel(wheel, profile)
-    return wheels
+    return [read_wheel(downloads_folder / wheel.file) for wheel in locked]
 
 
 def _is_there(wheel: LockedWheel, downloads_folder: Path) -> bool:
@@ -96,6 +99,7 @@ def _download(
             [
                 *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check"),
                 *("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"),
+                "--ignore-requires-python",  # what does not fit is refused in our words
                 *("--implementation", "cp", "--python-version", profile.markers["python_version"]),
                 *(word for tag in profile.platforms for word in ("--platform", tag)),
                 *source.options,

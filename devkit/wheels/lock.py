@@ -6,9 +6,11 @@ tables `tool.kernelkit` hold what a build without a network wants to know beside
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from devkit.errors import LockError
+from devkit.tools import read_text
 from kernelkit.files import open_atomically
 
 __all__ = ["Lock", "LockedWheel", "read_lock", "write_lock"]
@@ -42,6 +45,8 @@ class LockedWheel:
         Why it is there.
     note
         What a user should know of it, or nothing.
+    uploaded
+        When the registry got it, if it says so. A lock does not keep that.
     """
 
     name: str
@@ -51,6 +56,7 @@ class LockedWheel:
     modules: tuple[str, ...] = ()
     why: str = ""
     note: str = ""
+    uploaded: datetime | None = field(default=None, compare=False)
 
     @property
     def requirement(self) -> str:
@@ -68,10 +74,13 @@ class Lock:
         A digest of what they were resolved from.
     wheels
         One per package.
+    also
+        What was asked for beside the inputs, since something turned out to need it.
     """
 
     inputs: str
     wheels: tuple[LockedWheel, ...]
+    also: tuple[str, ...] = ()
 
     @property
     def names(self) -> frozenset[str]:
@@ -95,7 +104,7 @@ def write_lock(path: Path, lock: Lock, title: Iterable[str]) -> None:
         lock_version=Version("1.0"),
         created_by=_TOOL,
         packages=[_package(wheel) for wheel in sorted(lock.wheels, key=lambda wheel: wheel.name)],
-        tool={_TOOL: {"inputs": lock.inputs}},
+        tool={_TOOL: {"inputs": lock.inputs} | ({"also": list(lock.also)} if lock.also else {})},
     )
     pylock.validate()
     lines = [*(f"# {line}" for line in title), *_toml(pylock.to_dict())]
@@ -114,10 +123,23 @@ def read_lock(path: Path) -> Lock | None:
     if not path.is_file():
         return None
     try:
-        pylock = Pylock.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
-        inputs = (pylock.tool or {})[_TOOL]["inputs"]
-        return Lock(str(inputs), tuple(map(_locked_wheel, pylock.packages)))
-    except (PylockValidationError, ValueError, KeyError, TypeError) as error:
+        pylock = Pylock.from_dict(tomllib.loads(read_text(path, LockError)))
+        facts = (pylock.tool or {})[_TOOL]
+        inputs, also = facts["inputs"], tuple(map(str, facts.get("also", ())))
+        return Lock(str(inputs), tuple(map(_locked_wheel, pylock.packages)), also)
+    except KeyError as error:
+        raise LockError(
+            f"{path} is not a lock as build_dataset.py writes it: it has no {error}. "
+            "Remove the file and build again"
+        ) from None
+    except (TypeError, AttributeError, RecursionError):
+        raise LockError(
+            f"{path} is not a lock as build_dataset.py writes it: a table is something else. "
+            "Remove the file and build again"
+        ) from None
+    except (PylockValidationError, ValueError) as error:
+        if isinstance(error, LockError):
+            raise
         raise LockError(
             f"{path} is not a lock as build_dataset.py writes it: {error}. "
             "Remove the file and build again"
@@ -139,6 +161,10 @@ def _locked_wheel(package: Package) -> LockedWheel:
     if package.version is None or len(package.wheels or ()) != 1:
         raise ValueError(f"{package.name} does not have one version and one wheel")
     (wheel,) = package.wheels or ()
+    if not re.fullmatch(r"[\w.+!-]+\.whl", wheel.filename):
+        raise ValueError(f"{wheel.filename!r} is not the name of a wheel")
+    if not re.fullmatch("[0-9a-f]{64}", str(wheel.hashes["sha256"])):
+        raise ValueError(f"the sha256 of {package.name} is {wheel.hashes['sha256']!r}")
     facts = (package.tool or {}).get(_TOOL, {})
     return LockedWheel(
         name=package.name,

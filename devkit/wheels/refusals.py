@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 
 from devkit.errors import ResolveError
 from devkit.image.profiles import Profile
+from devkit.image.standard_library import standard_library
 from devkit.wheels.lock import LockedWheel
 from devkit.wheels.wheelfile import Wheel
 
@@ -117,14 +118,22 @@ def refuse_hiding(wheels: Iterable[Wheel], chains: Chains, profile: Profile) -> 
     ResolveError
         It names the module, the package of the image that has it, and the chain.
     """
+    standard = standard_library(profile.python_minor)
     for wheel in wheels:
         for module in wheel.modules:
+            if module in standard:
+                raise ResolveError(
+                    f"{wheel.name} ({chains[wheel.name]}) would hide the {module} of Python's own "
+                    "library. Ask for a package without it"
+                )
             if module == "google":
                 raise ResolveError(
                     f"{wheel.name} ({chains[wheel.name]}) lies in the namespace google. Kaggle "
                     "imports google before the notebook starts, so nothing can be added to it. "
                     "Ask for a package without it"
                 )
+            if module in wheel.namespaces:
+                continue  # its parts are merged
             owners = [n for n in profile.distributions_of(module) if n in profile.packages]
             if owners and wheel.name not in owners:
                 raise ResolveError(

@@ -6,7 +6,9 @@ error names the chain of requirements that wants it.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,9 +16,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from devkit.errors import ResolveError
+from devkit.errors import ResolveError, WheelError
 from devkit.image.profiles import Profile
-from devkit.tools import REPOSITORY
+from devkit.tools import REPOSITORY, read_text
 from devkit.wheels.downloads import DOWNLOADS, WheelSource, fetch
 from devkit.wheels.lock import Lock, LockedWheel, read_lock, write_lock
 from devkit.wheels.refusals import (
@@ -25,13 +27,17 @@ from devkit.wheels.refusals import (
     refuse_hiding,
     refuse_protected,
 )
+from devkit.wheels.releases import is_old, newest_release
 from devkit.wheels.solver import Question, solve
-from devkit.wheels.wheelfile import Wheel
+from devkit.wheels.wheelfile import Wheel, check_wheel
 from kernelkit.files import file_sha256
 
-__all__ = ["REQUIREMENTS", "Resolver", "lock_path", "read_requirements"]
+__all__ = ["REQUIREMENTS", "Resolver", "lock_path", "read_allowed", "read_requirements"]
 
 REQUIREMENTS = REPOSITORY / "wheels" / "requirements.in"
+
+# what a user writes behind a requirement to accept a version that is years old
+_ALLOWED = re.compile(r"#.*\ballow-old\b")
 
 
 def lock_path(profile: Profile) -> Path:
@@ -51,7 +57,7 @@ def read_requirements(path: Path) -> list[Requirement]:
     if not path.is_file():
         raise ResolveError(f"there is no file {path}. Write it: it lists the packages to vendor")
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path, ResolveError).splitlines(), 1):
         text = line.split("#")[0].strip()
         if not text:
             continue
@@ -68,6 +74,13 @@ def read_requirements(path: Path) -> list[Requirement]:
     return found
 
 
+def read_allowed(path: Path) -> set[str]:
+    """Return the packages whose line says `# allow-old`, by canonical name."""
+    lines = read_text(path, ResolveError).splitlines()
+    asked = [line.split("#")[0].strip() for line in lines if _ALLOWED.search(line)]
+    return {canonicalize_name(Requirement(text).name) for text in asked if text}
+
+
 @dataclass(frozen=True)
 class Resolver:
     """The requirements of one file, to be resolved for one profile.
@@ -82,12 +95,16 @@ class Resolver:
         Where wheels are looked for.
     downloads_folder
         Where fetched wheels are kept.
+    allow_old
+        Packages that may be years older than their newest release, beside those whose line says
+        `# allow-old`. Canonical names.
     """
 
     profile: Profile
     requirements: Path = REQUIREMENTS
     source: WheelSource = field(default_factory=WheelSource.default)
     downloads_folder: Path = DOWNLOADS
+    allow_old: frozenset[str] = frozenset()
 
     @property
     def inputs(self) -> str:
@@ -105,7 +122,18 @@ class Resolver:
         return lock if lock is not None and lock.inputs == self.inputs else None
 
     def lock(self, *, upgrade: bool = False) -> Lock:
-        """Resolve, fetch, check and write the lock.
+        """Resolve, fetch and check like `resolve`, and write the lock."""
+        lock = self.resolve(upgrade=upgrade)
+        self.write(lock)
+        return lock
+
+    def write(self, lock: Lock) -> None:
+        """Write the lock beside the profile, unless it is there already."""
+        if read_lock(lock_path(self.profile)) != lock:
+            write_lock(lock_path(self.profile), lock, self._title())
+
+    def resolve(self, *, upgrade: bool = False) -> Lock:
+        """Resolve, fetch and check. No lock is written.
 
         Parameters
         ----------
@@ -115,11 +143,12 @@ class Resolver:
         Raises
         ------
         ResolveError
-            The request cannot be met, or would replace or hide a package of the image.
+            The request cannot be met, would replace or hide a package of the image, or only by a
+            version that is years old.
         LockError
             The lock that is there cannot be read.
         WheelError
-            A wheel is not what its name says.
+            A wheel is not what its name says, or the image cannot install it.
         """
         asked = read_requirements(self.requirements)
         before = None if upgrade else read_lock(lock_path(self.profile))
@@ -135,10 +164,13 @@ class Resolver:
             if not more:
                 break
             opened |= more
+        for wheel in wheels:
+            try:
+                check_wheel(wheel, self.profile)
+            except WheelError as error:
+                raise WheelError(f"{chains[wheel.name]}: {error}") from None
         refuse_hiding(wheels, chains, self.profile)
-        lock = Lock(self.inputs, tuple(self._described(locked, wheels, asked, chains, opened)))
-        write_lock(lock_path(self.profile), lock, self._title())
-        return lock
+        return Lock(self.inputs, tuple(self._described(locked, wheels, chains, opened)))
 
     def _solve(
         self, asked: Sequence[Requirement], opened: set[str], kept: Sequence[str]
@@ -160,12 +192,12 @@ class Resolver:
         self,
         locked: Sequence[LockedWheel],
         wheels: Sequence[Wheel],
-        asked: Sequence[Requirement],
         chains: Chains,
         opened: set[str],
     ) -> Iterable[LockedWheel]:
-        notes = self._notes(locked, asked)
-        for entry, wheel in zip(locked, wheels, strict=True):
+        with ThreadPoolExecutor(4) as pool:
+            notes = list(pool.map(lambda wheel: self._note(wheel, chains), locked))
+        for entry, wheel, note in zip(locked, wheels, notes, strict=True):
             path = chains.path(entry.name)
             if len(path) == 1:
                 why = f"wanted by an extra of {', '.join(sorted(opened))}"
@@ -173,30 +205,33 @@ class Resolver:
                 why = f"wanted by {' > '.join(path[1:-1])}" if len(path) > 2 else "asked for"
             is_there = entry.name in self.profile.packages
             why += ", in the image at an unknown version" if is_there else ", not in the image"
-            yield replace(entry, modules=wheel.modules, why=why, note=notes.get(entry.name, ""))
+            yield replace(entry, modules=wheel.modules, why=why, note=note)
 
-    def _notes(self, locked: Sequence[LockedWheel], asked: Sequence[Requirement]) -> dict[str, str]:
-        """What keeps a package that was asked for from being the newest that there is."""
-        versions = {wheel.name: wheel.version for wheel in locked}
-        direct = {canonicalize_name(r.name): r for r in asked}
-        notes: dict[str, str] = {}
-        for name in direct.keys() & versions.keys():
-            newest = self._newest(direct[name])
-            if Version(newest) <= Version(versions[name]):
-                continue
-            question = Question([f"{name}=={newest}"], origin=f"{name} {newest}")
-            try:
-                solve(question, self.profile, self.source)
-            except ResolveError as error:
-                reason = str(error).split(". And because you require")[0]
-                notes[name] = f"not the newest: {reason}"
-            else:
-                notes[name] = f"{newest} is out. Build with --upgrade to take it"
-        return notes
-
-    def _newest(self, requirement: Requirement) -> str:
-        question = Question([str(requirement)], origin=str(requirement), is_alone=True)
-        return solve(question, self.profile, self.source, with_image=False)[0].version
+    def _note(self, wheel: LockedWheel, chains: Chains) -> str:
+        """What keeps a package from being the newest that there is. One that is old is refused."""
+        wanted = [r for r in chains.requirements if canonicalize_name(r.name) == wheel.name]
+        newest = newest_release(wheel.name, [r.specifier for r in wanted], self.source)
+        if newest is None or newest <= Version(wheel.version):
+            return ""
+        question = Question([f"{wheel.name}=={newest}"], origin=f"{wheel.name} {newest}")
+        try:
+            solve(question, self.profile, self.source)
+        except ResolveError as error:
+            reason = str(error).split(". And because you require")[0]
+        else:
+            return f"{newest} is out. Build with --upgrade to take it"
+        if wheel.uploaded is None:  # a folder of wheels knows no dates
+            too_old = "only sources" in reason
+        else:
+            too_old = is_old(wheel.uploaded, wheel.name, newest, self.source)
+        if too_old and wheel.name not in self.allow_old | read_allowed(self.requirements):
+            of = f" of {wheel.uploaded:%Y-%m-%d}" if wheel.uploaded else ""
+            raise ResolveError(
+                f"{chains[wheel.name]}: found {wheel.version}{of}, wanted {newest}, which is out. "
+                f"{reason}. To take the old one, write `# allow-old` behind it in "
+                f"{self.requirements.name}, or build with --allow-old {wheel.name}"
+            )
+        return f"not the newest: {reason}"
 
     def _title(self) -> list[str]:
         return [

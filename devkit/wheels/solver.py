@@ -151,7 +151,11 @@ def _selected(answer: str, profile: Profile) -> list[LockedWheel]:
                 raise PylockSelectError(f"{package.name} {package.version} has sources only")
             wheels.append(
                 LockedWheel(
-                    package.name, str(package.version), wheel.filename, wheel.hashes["sha256"]
+                    name=package.name,
+                    version=str(package.version),
+                    file=wheel.filename,
+                    sha256=wheel.hashes["sha256"],
+                    uploaded=wheel.upload_time,
                 )
             )
     except PylockSelectError as error:

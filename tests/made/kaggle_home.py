@@ -83,7 +83,7 @@ class Home:
         manifest = {"fingerprint": fingerprint, "target": {"profile": "kaggle-py312"}}
         (self.kernel_dataset / "kernelkit-manifest.json").write_text(json.dumps(manifest))
         metadata = {"id": "your-name/other", "title": "kernelkit wheels"}
-        metadata |= {"licenses": [{"name": "apache-2.0"}]}
+        metadata |= {"licenses": [{"name": "apache-2.0"}], "kernelkit": {"proved": fingerprint}}
         (self.kernel_dataset / "dataset-metadata.json").write_text(json.dumps(metadata))
 
     def write_weights(self, fingerprint: str) -> None:

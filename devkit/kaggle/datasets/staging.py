@@ -102,4 +102,5 @@ def _metadata(path: Path, ref: str) -> dict[str, Any]:
             raise DatasetError(
                 f"{path}: it is not a JSON object. Build the dataset again"
             ) from None
+    built.pop("kernelkit", None)  # a note of its own, which the client does not know
     return {"title": ref.split("/")[1]} | built | {"id": ref}

@@ -21,7 +21,7 @@ import papermill
 from pydantic import BaseModel, ValidationError
 
 from devkit.errors import DatasetError, SettingsError
-from devkit.kaggle.manifest import read_manifest
+from devkit.kaggle.manifest import check_proved, read_manifest
 from devkit.kaggle.outputs import writing
 from devkit.kaggle.settings import Settings
 from mounted import MANIFEST, WEIGHTS_MANIFEST
@@ -87,7 +87,7 @@ def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
     SettingsError
         There is no owner, no notebook, or the notebook lacks a parameter.
     DatasetError
-        The datasets are not built yet, or are built for another profile.
+        The datasets are not built yet, are built for another profile, or were not proved.
     OutputError
         The folder cannot be written.
     """
@@ -105,6 +105,7 @@ def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
             f"{settings.dataset_folder} was built for {profile}, but profile is "
             f"{settings.profile}. Run make kernel-dataset PROFILE={settings.profile}"
         )
+    check_proved(settings.dataset_folder, manifest)
     metadata = _metadata(settings, owner)
     known = _known_parameters(settings.notebook)
     notebook = _with_parameters(settings, _parameters(settings, owner, fingerprint, known))
