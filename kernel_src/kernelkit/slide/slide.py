@@ -222,17 +222,19 @@ class Slide(AbstractContextManager):
 
         A pixel outside the image holds none. One inside holds none if a band of it is NaN or
         infinite, if the file's mask or alpha band leaves it out, or by its nodata value. Any band
-        that holds that value is enough. But with 8 bits all bands must hold it.
+        that holds that value is enough. But with 8 bits all bands must hold it. If the image can
+        lack data, a block that cannot be decoded holds none either.
         """
         valid = np.zeros((window.height, window.width), bool)
         inside = window.intersection(self.bounds)
         if inside.area:
             valid[inside.relative_to(window).slices] = True
         if inside.area and self.may_lack_data:
-            pixels = np.empty((self.bands, inside.height, inside.width), self.dtype)
-            held = self._level(1).read_into(inside, pixels)
-            if held is not None:
-                valid[inside.relative_to(window).slices] = held
+            level = self._level(1)
+            step = _rows_at_once(level, inside.width, 1)
+            for row in range(inside.row, inside.bottom, step):
+                part = Window(row, inside.col, min(step, inside.bottom - row), inside.width)
+                valid[part.relative_to(window).slices] = _held_in(level, part)
         rows, columns = window.height // scale, window.width // scale
         return valid.reshape(rows, scale, columns, scale).all(axis=(1, 3))
 
@@ -331,6 +333,24 @@ def _spread(out: np.ndarray, rows: slice, columns: slice, y: np.ndarray, x: np.n
         out[:, rows, side] = out[:, rows, x[side]]
     for side in (slice(0, rows.start), slice(rows.stop, out.shape[1])):
         out[:, side] = out[:, y[side]]
+
+
+def _held_in(level: BandStack, window: Window) -> np.ndarray | bool:
+    """Return where a window inside the level holds data: (h, w) bool, or one answer for all."""
+    pixels = np.empty((level.bands, window.height, window.width), level.dtype)
+    try:
+        held = level.read_into(window, pixels)
+    except SlideError:
+        height, width = level.block
+        if window.height <= height and window.width <= width:
+            return False
+        found = np.zeros((window.height, window.width), bool)
+        for row in range(window.row // height * height, window.bottom, height):
+            for col in range(window.col // width * width, window.right, width):
+                part = Window(row, col, height, width).intersection(window)
+                found[part.relative_to(window).slices] = _held_in(level, part)
+        return found
+    return True if held is None else held
 
 
 def _read_shrunk(level: BandStack, window: Window, scale: int, fill: Fill, out: np.ndarray) -> None:

@@ -395,6 +395,22 @@ def test_a_corrupt_block_names_file_and_window(tmp_path: Path) -> None:
             slide.read(Window(200, 200, 100, 100))
 
 
+def test_a_corrupt_block_holds_no_data(tmp_path: Path) -> None:
+    """One that cannot be decoded costs its own pixels, and the others are still asked."""
+    image = picture(2, 600, 600, "float32")
+    image[:, 5, 7] = np.nan
+    path = write(tmp_path / "image.tif", image, "deflate")
+    spoil_block(path, 256, 256)
+    wanted = np.ones((600, 600), bool)
+    wanted[5, 7] = False
+    wanted[256:512, 256:512] = False
+    with Slide(path) as slide:
+        assert np.array_equal(slide.read_valid(slide.bounds), wanted)
+        assert np.array_equal(
+            slide.read_valid(Window(300, 300, 290, 290)), wanted[300:590, 300:590]
+        )
+
+
 def test_a_scale_that_does_not_divide_is_refused(folder: Path) -> None:
     """The error names the window's size and the scale."""
     slide = Slide(written(folder, "tiled", 3, "uint8")[0])
