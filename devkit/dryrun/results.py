@@ -1,5 +1,6 @@
 """What a run of the notebook came to: its submission checked and scored, as a table for people."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -7,7 +8,7 @@ import pandas as pd
 
 from devkit.dryrun.scenario import Scenario
 from devkit.dryrun.scoring import score
-from kernelkit.competition import CompetitionFolder, read_submission
+from kernelkit.competition import CompetitionFolder, Row, read_submission
 from kernelkit.mask import BitMask
 from kernelkit.predict.pictures import overlay
 from kernelkit.predict.report import Report
@@ -17,8 +18,8 @@ from kernelkit.slide import Slide
 __all__ = ["draw_overlay", "read_checked", "results_table"]
 
 
-def read_checked(scenario: Scenario) -> dict[str, BitMask]:
-    """The masks of a submission, checked as the competition would, from the files alone.
+def read_checked(scenario: Scenario) -> dict[Row, BitMask]:
+    """The mask of each row of a submission, checked as the competition would, from the files alone.
 
     Raises
     ------
@@ -27,21 +28,26 @@ def read_checked(scenario: Scenario) -> dict[str, BitMask]:
     """
     competition = Recipe.load(scenario.recipe).competition
     test_set = CompetitionFolder.read(scenario.competition, competition)
-    sizes = {image_id: _size(path) for image_id, path in test_set.files.items()}
-    return dict(read_submission(scenario.submission, test_set.ids, sizes, competition))
+    rows = {row.id: row for row in test_set.rows if row.image in test_set.scenes}
+    size_of = {image: _size(scene.paths) for image, scene in test_set.scenes.items()}
+    sizes = {row_id: size_of[row.image] for row_id, row in rows.items()}
+    masks = read_submission(scenario.submission, test_set.ids, sizes, competition)
+    return {rows[row_id]: mask for row_id, mask in masks}
 
 
 def results_table(
-    report: Report, masks: dict[str, BitMask], solution: Path | None = None
+    report: Report, masks: dict[Row, BitMask], solution: Path | None = None
 ) -> pd.DataFrame:
-    """One row per image: layout, size, seconds, speed, and Dice if its label is known.
+    """One row per image: layout, size, seconds, speed, and Dice if its labels are known.
+
+    Of several classes the mean Dice is told.
 
     Parameters
     ----------
     report
         The run's own report.
     masks
-        The submitted masks by id.
+        The submitted mask of each row.
     solution
         Held-out labels, or None if there are none.
     """
@@ -65,17 +71,18 @@ def results_table(
     return pd.DataFrame(rows)
 
 
-def draw_overlay(scenario: Scenario, masks: dict[str, BitMask]) -> Path:
-    """Draw the largest mask over its image, and return the PNG file."""
+def draw_overlay(scenario: Scenario, masks: dict[Row, BitMask]) -> Path:
+    """Draw the masks of the largest image over it, and return the PNG file."""
     competition = Recipe.load(scenario.recipe).competition
     test_set = CompetitionFolder.read(scenario.competition, competition)
-    image_id = max(masks, key=lambda name: masks[name].height * masks[name].width)
+    largest = max(masks, key=lambda row: masks[row].height * masks[row].width).image
+    chosen = [mask for row, mask in masks.items() if row.image == largest]
     path = scenario.working / "overlay.png"
-    with Slide(test_set.files[image_id]) as slide:
-        plt.imsave(path, overlay(slide, masks[image_id], max_side=1400))
+    with Slide(test_set.scenes[largest].paths) as slide:
+        plt.imsave(path, overlay(slide, chosen, max_side=1400))
     return path
 
 
-def _size(path: Path) -> tuple[int, int]:
-    with Slide(path) as slide:
+def _size(paths: Sequence[Path]) -> tuple[int, int]:
+    with Slide(paths) as slide:
         return slide.height, slide.width

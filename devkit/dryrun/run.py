@@ -18,6 +18,7 @@ from devkit.dryrun.runtime import Runtime, make_runtime
 from devkit.dryrun.scenario import Scenario
 from devkit.dryrun.seams import SEAM_HALF_WIDTH, measure_seams
 from devkit.errors import DryRunError
+from kernelkit.competition import Row
 from kernelkit.errors import CompetitionError
 from kernelkit.mask import BitMask
 from kernelkit.predict.report import Report
@@ -134,7 +135,7 @@ class DryRun:
     def _runtime(self) -> Runtime:
         return make_runtime(self.profile, self.build / f"kernel-{self.profile}")
 
-    def _run_and_report(self, scenario: Scenario, runtime: Runtime) -> dict[str, BitMask]:
+    def _run_and_report(self, scenario: Scenario, runtime: Runtime) -> dict[Row, BitMask]:
         """Run the notebook from a clean working folder, check what it wrote, print the table."""
         shutil.rmtree(scenario.working, ignore_errors=True)
         result = run_notebook(scenario, runtime, self.workers, self.budget_bytes)

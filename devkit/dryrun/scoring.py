@@ -1,22 +1,25 @@
 """The score of a submission: Dice of each image against labels that the notebook never saw."""
 
 import csv
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 
+from kernelkit.competition import Row
 from kernelkit.errors import CompetitionError
 from kernelkit.mask import BitMask
 
 __all__ = ["score"]
 
 
-def score(masks: Mapping[str, BitMask], solution: Path) -> dict[str, float]:
-    """Dice of each predicted mask against the label of its id in `solution`.
+def score(masks: Mapping[Row, BitMask], solution: Path) -> dict[str, float]:
+    """Dice of each image against its labels in `solution`: the mean over its rows.
 
     Parameters
     ----------
     masks
-        The predicted masks by id.
+        The predicted mask of each row.
     solution
         CSV file of `id,encoding`, column-major RLE from 1, as HuBMAP's `train.csv`.
 
@@ -31,12 +34,12 @@ def score(masks: Mapping[str, BitMask], solution: Path) -> dict[str, float]:
             labels = {row["id"]: row["encoding"] for row in csv.DictReader(file)}
     finally:
         csv.field_size_limit(limit)
-    unknown = sorted(set(masks) - set(labels))
+    unknown = sorted({row.id for row in masks} - set(labels))
     if unknown:
         raise CompetitionError(
             f"{solution}: there is no label of {unknown[0]!r}. Add a row for each test image"
         )
-    return {
-        image_id: mask.dice(BitMask.from_rle(labels[image_id], mask.shape))
-        for image_id, mask in masks.items()
-    }
+    scores: dict[str, list[float]] = defaultdict(list)
+    for row, mask in masks.items():
+        scores[row.image].append(mask.dice(BitMask.from_rle(labels[row.id], mask.shape)))
+    return {image: fmean(dice) for image, dice in scores.items()}

@@ -6,7 +6,7 @@ import numpy as np
 import torch.nn.functional as F
 
 from devkit.dryrun.scenario import Scenario
-from kernelkit.competition import CompetitionFolder
+from kernelkit.competition import CompetitionFolder, Row
 from kernelkit.ensemble import MegaModel
 from kernelkit.grid import Window
 from kernelkit.mask import BitMask
@@ -37,18 +37,18 @@ class SeamDice:
     elsewhere: float
 
 
-def measure_seams(scenario: Scenario, masks: dict[str, BitMask]) -> SeamDice:
+def measure_seams(scenario: Scenario, masks: dict[Row, BitMask]) -> SeamDice:
     """Compare the first image's stitched mask with a crop of it predicted in one piece.
 
     The crop is predicted on the CPU.
     """
     recipe = Recipe.load(scenario.recipe)
     test_set = CompetitionFolder.read(scenario.competition, recipe.competition)
-    image_id = test_set.ids[0]
+    row = test_set.rows[0]
     models = load_models(recipe, scenario.models, device="cpu")
-    with Slide(test_set.files[image_id]) as slide:
+    with Slide(test_set.scenes[row.image].paths) as slide:
         ensemble = recipe.ensemble_for(slide.bands, str(slide.dtype))
-        return compare_seams(slide, masks[image_id], recipe, ensemble, models[ensemble.name])
+        return compare_seams(slide, masks[row], recipe, ensemble, models[ensemble.name])
 
 
 def compare_seams(

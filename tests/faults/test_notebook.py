@@ -92,7 +92,7 @@ class Left:
 
     @property
     def a(self) -> Path:
-        return self.done.images["a"]
+        return self.done.images["a"][0]
 
     @property
     def mask(self) -> Path:
@@ -134,15 +134,15 @@ def left(finished: Prediction, inputs: Path, tmp_path: Path) -> Left:
     for name in ("competition", "out"):
         shutil.copytree(inputs / name, tmp_path / name)
 
-    def moved(paths: dict[str, Path]) -> dict[str, Path]:
-        return {name: tmp_path / path.relative_to(inputs) for name, path in paths.items()}
+    def moved(path: Path) -> Path:
+        return tmp_path / path.relative_to(inputs)
 
     done = Prediction(
         submission=tmp_path / "out/submission.csv",
         report=finished.report,
-        images=moved(finished.images),
+        images={name: tuple(map(moved, paths)) for name, paths in finished.images.items()},
         masks=finished_masks(finished.report, tmp_path),
-        disagreement=moved(finished.disagreement),
+        disagreement={name: moved(path) for name, path in finished.disagreement.items()},
     )
     return Left(done, tmp_path)
 
@@ -187,10 +187,10 @@ AFTERWARDS: list[tuple[str, Spoil, str]] = [
     ("image NaN", lambda left, _: write_pixels(left.a, 3, 90, 270, value=np.nan), "a figure"),
     ("image infinite", lambda left, _: write_pixels(left.a, 3, 90, 270, value=np.inf), "a figure"),
     ("all images deleted", lambda left, _: shutil.rmtree(left.a.parent), "b: no picture"),
-    ("mask deleted", lambda left, _: left.mask.unlink(), "mask is gone or damaged"),
-    ("mask damaged", lambda left, _: left.mask.write_bytes(b"x"), "mask is gone or damaged"),
-    ("label damaged", lambda left, _: left.label.write_text("{"), "mask is gone or damaged"),
-    ("store deleted", lambda left, _: shutil.rmtree(left.mask.parent), "mask is gone or damaged"),
+    ("mask deleted", lambda left, _: left.mask.unlink(), "masks are gone or damaged"),
+    ("mask damaged", lambda left, _: left.mask.write_bytes(b"x"), "masks are gone or damaged"),
+    ("label damaged", lambda left, _: left.label.write_text("{"), "masks are gone or damaged"),
+    ("store deleted", lambda left, _: shutil.rmtree(left.mask.parent), "masks are gone or damaged"),
     ("disagreement deleted", lambda left, _: left.doubt.unlink(), "a: no picture"),
     ("disagreement garbage", lambda left, _: left.doubt.write_bytes(b"x"), "a: no picture"),
     ("no disagreement", lambda left, _: left.done.disagreement.clear(), "no disagreement"),

@@ -1,6 +1,8 @@
 """A competition's folder as it is mounted, and the submission that it wants."""
 
 from kernelkit.competition.folder import CompetitionFolder
+from kernelkit.competition.rows import Row
+from kernelkit.competition.scenes import Scene
 from kernelkit.competition.submission import (
     Submission,
     check_rows,
@@ -12,6 +14,8 @@ from kernelkit.competition.submission import (
 
 __all__ = [
     "CompetitionFolder",
+    "Row",
+    "Scene",
     "Submission",
     "check_rows",
     "check_submission",

@@ -1,12 +1,12 @@
 """A competition's folder as Kaggle mounts it: which rows it wants, and where the images lie."""
 
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from kernelkit.competition.rows import Row, rows_of_ids, rows_of_images
+from kernelkit.competition.scenes import Scene, find_scenes
 from kernelkit.console import printable
 from kernelkit.errors import CompetitionError
 from kernelkit.recipe import Competition
@@ -16,26 +16,38 @@ __all__ = ["CompetitionFolder"]
 
 @dataclass(frozen=True)
 class CompetitionFolder:
-    """The ids that a submission needs, in the sample's order, and the image file of each.
+    """The rows that a submission needs, in the sample's order, and the files of each image.
 
     Attributes
     ----------
-    ids
-        The ids of the sample submission. Without a sample, the stems of the image files.
-    files
-        Image file of each id that has one. An id is a file's stem, or its whole name.
+    folder
+        Where the competition is mounted.
+    rows
+        The rows of the sample submission. Without a sample, those of all images.
+    scenes
+        The files of each image id that has them.
+    problems
+        Why the files of an image id are not one image, for each such id.
     unlisted
-        Image files that no id asks for, such as those whose name is no text. They are not
+        Image files that no row asks for, such as those whose name is no text. They are not
         predicted.
-    ambiguous
-        The files of each id that has several. It counts as an id without a file.
     """
 
     folder: Path
-    ids: tuple[str, ...]
-    files: dict[str, Path]
+    rows: tuple[Row, ...]
+    scenes: dict[str, Scene]
+    problems: dict[str, str] = field(default_factory=dict)
     unlisted: tuple[Path, ...] = ()
-    ambiguous: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the rows, in their order."""
+        return tuple(row.id for row in self.rows)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The ids of the images that the rows are about, each once."""
+        return tuple(dict.fromkeys(row.image for row in self.rows))
 
     @classmethod
     def read(cls, folder: str | Path, competition: Competition) -> "CompetitionFolder":
@@ -44,59 +56,60 @@ class CompetitionFolder:
         Parameters
         ----------
         folder
-            Where the competition is mounted.
+            Where the competition is mounted. If it is not there, Kaggle's other layout of mounts
+            is tried.
         competition
             What the recipe says of it.
 
         Raises
         ------
         CompetitionError
-            No such folder, no image in it, or a sample submission without the id column.
+            No such folder, no image in it, or a sample submission of another form.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
+        folder = _mounted(Path(folder), competition)
+        found, problems = find_scenes(folder, competition)
+        ids = _sample_ids(folder / competition.sample, competition)
+        # a name on disk may be bytes that are no text, and no row can hold them
+        named = [image for image in (*found, *problems) if printable(image) == image]
+        rows = rows_of_ids(ids, competition) or rows_of_images(named, competition)
+        if not rows:
             raise CompetitionError(
-                f"{folder}: there is no such competition folder. "
-                f"Attach the competition {competition.slug!r}, or correct the path"
+                f"{folder}: {_wanted(competition)} finds no image, and there is no "
+                f"{competition.sample}. Check the recipe's 'competition'"
             )
-        image_folder = folder / competition.images
-        found = _image_files(image_folder, competition.suffixes)
-        ids = _sample_ids(folder / competition.sample, competition) or _named_in_text(found)
-        if not ids:
-            raise CompetitionError(
-                f"{image_folder}: no image with the suffix {' or '.join(competition.suffixes)} is "
-                f"there, and {competition.sample} lists none. Check the recipe's 'competition'"
-            )
-        by_name = {path.name: [path] for paths in found.values() for path in paths}
-        asked = {image_id: found.get(image_id) or by_name.get(image_id, []) for image_id in ids}
-        taken = {path for paths in asked.values() for path in paths}
+        # a sample may list whole file names
+        by_name = {path.name: scene for scene in found.values() for path in scene.paths[:1]}
+        asked = {row.image: found.get(row.image) or by_name.get(row.image) for row in rows}
+        scenes = {image: scene for image, scene in asked.items() if scene is not None}
+        taken = {path for scene in scenes.values() for path in scene.paths}
         return cls(
             folder=folder,
-            ids=ids,
-            files={image_id: paths[0] for image_id, paths in asked.items() if len(paths) == 1},
-            unlisted=tuple(p for paths in found.values() for p in paths if p not in taken),
-            ambiguous={i: tuple(paths) for i, paths in asked.items() if len(paths) > 1},
+            rows=rows,
+            scenes=scenes,
+            problems={image: problems[image] for image in asked if image in problems},
+            unlisted=tuple(p for s in found.values() for p in s.paths if p not in taken),
         )
 
 
-def _image_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
-    """The image files of a folder by their stems, in the order of their names.
+def _mounted(folder: Path, competition: Competition) -> Path:
+    """The competition's folder in either of Kaggle's layouts of mounts."""
+    above = folder.parent
+    above = above.parent if above.name == "competitions" else above / "competitions"
+    other = above / folder.name
+    found = next((place for place in (folder, other) if place.is_dir()), None)
+    if found is None:
+        raise CompetitionError(
+            f"{folder}: there is no such competition folder. "
+            f"Attach the competition {competition.slug!r}, or correct the path"
+        )
+    return found
 
-    A suffix may be written without its dot, and may have several, as `.ome.tif` has.
-    """
-    endings = sorted({f".{suffix.lower().lstrip('.')}" for suffix in suffixes}, key=len)
-    found: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.glob("*")):
-        # the longest ending counts: a.ome.tif is no image called a.ome
-        ending = next((e for e in reversed(endings) if path.name.lower().endswith(e)), None)
-        if ending is not None and path.name.lower() != ending and path.is_file():
-            found[path.name[: -len(ending)]].append(path)
-    return dict(found)
 
-
-def _named_in_text(stems: Iterable[str]) -> tuple[str, ...]:
-    """The stems that a CSV file can hold. A name on disk may be bytes that are no UTF-8."""
-    return tuple(stem for stem in stems if printable(stem) == stem)
+def _wanted(competition: Competition) -> str:
+    """What the recipe looks for, in words."""
+    if "{" in competition.images:
+        return f"the pattern {competition.images}"
+    return f"the suffix {' or '.join(competition.suffixes)} in the folder {competition.images}"
 
 
 def _sample_ids(sample: Path, competition: Competition) -> tuple[str, ...]:
@@ -122,7 +135,7 @@ def _sample_ids(sample: Path, competition: Competition) -> tuple[str, ...]:
     repeated = ids[ids.duplicated()]
     if len(repeated):
         raise CompetitionError(
-            f"{sample}: the id {repeated.iloc[0]!r} stands in it twice. A recipe has one row per "
-            "image"
+            f"{sample}: the id {repeated.iloc[0]!r} stands in it twice. Each row needs an id of "
+            "its own"
         )
     return tuple(ids)

@@ -4,15 +4,16 @@ It reads nothing but the store and the reports. It takes seconds, and can be don
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from kernelkit.competition import CompetitionFolder, Submission, check_submission
+from kernelkit.competition import CompetitionFolder, Row, Submission, check_submission
 from kernelkit.errors import SubmissionError, as_sentence
 from kernelkit.files import replace_atomically
 from kernelkit.mask import BitMask
 from kernelkit.predict.postprocess import apply_steps
-from kernelkit.predict.report import ImageReport, Report
+from kernelkit.predict.report import Report
 from kernelkit.predict.store import Store
 from kernelkit.recipe import Recipe
 
@@ -21,23 +22,28 @@ __all__ = ["FinishedMasks", "hand_in"]
 _log = logging.getLogger(__name__)
 
 
-class FinishedMasks(Mapping[str, BitMask]):
-    """The masks that are submitted, by image id: from the store, postprocessed when asked for."""
+class FinishedMasks(Mapping[str, list[BitMask]]):
+    """The masks that are submitted, one per class, by image id.
+
+    They come from the store, and are postprocessed when they are asked for.
+    """
 
     def __init__(self, report: Report, recipe: Recipe, store: Store) -> None:
         self._images = {image.image: image for image in report.images if not image.is_fallback}
         self._steps = {ensemble.name: ensemble.postprocess for ensemble in recipe.ensembles}
+        self._labels = recipe.competition.labels
         self._store = store
 
-    def __getitem__(self, image_id: str) -> BitMask:
+    def __getitem__(self, image_id: str) -> list[BitMask]:
         image = self._images[image_id]
         stored = self._store.entry_named(image.stored).load()
         if stored is None:
             raise SubmissionError(
-                f"{self._store.folder / image.stored}: the stored mask is gone or damaged. "
+                f"{self._store.folder / image.stored}: the stored masks are gone or damaged. "
                 "Run the notebook again"
             )
-        return apply_steps(stored.mask, self._steps[image.ensemble])
+        steps = self._steps[image.ensemble]
+        return [apply_steps(stored.masks[label], steps, label) for label in self._labels]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._images)
@@ -61,20 +67,21 @@ def hand_in(
     """
     submission = Submission(competition.ids, recipe.competition)
     masks = FinishedMasks(report, recipe, store)
-    sizes = {}
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for row in competition.rows:
+        rows[row.image].append(row)
+    sizes: dict[str, tuple[int, int]] = {}
     for image in report.images:
         if not image.is_fallback:
             try:
-                _set_row(submission, image, masks[image.image])
-                sizes[image.image] = image.height, image.width
+                found = dict(zip(recipe.competition.labels, masks[image.image], strict=True))
+                for row in rows[image.image]:
+                    submission.set(row.id, found[row.label])
+                    sizes[row.id] = image.height, image.width
+                image.area = sum(mask.area for mask in found.values())
             except Exception as error:  # whatever it was, it may cost no other image its row
                 image.fall_back(as_sentence(error))
                 _log.warning("%s: fallback row, because: %s", image.image, as_sentence(error))
     with replace_atomically(path) as unproved:
         submission.write(unproved)
         check_submission(unproved, competition.ids, sizes, recipe.competition)
-
-
-def _set_row(submission: Submission, image: ImageReport, mask: BitMask) -> None:
-    submission.set(image.image, mask)
-    image.area = mask.area

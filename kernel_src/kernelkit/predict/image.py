@@ -164,6 +164,40 @@ def predict_image(
     DeadlineError
         The session ends before any tile is finished.
     """
+    canvas = _new_canvas(tiles, recipe, ensemble, model)
+    disagreement = DisagreementMap(tiles.grid, model.classes) if recipe.disagreement else None
+    conversation = _Conversation(model, recipe, ensemble, canvas, disagreement)
+    report.tiles, report.skipped = len(tiles.wanted), len(tiles.skipped)
+    pace.begin(report.image, report.tiles)
+    bar = console.progress(description=report.image, unit="tile", total=report.tiles, mininterval=2)
+
+    def stitch(leave: int) -> None:
+        stitched = conversation.stitch(leave)
+        bar.update(stitched)
+        if stitched:
+            pace.advance(stitched, model)
+
+    asked = 0
+    with bar, closing(tiles.batches()) as batches:
+        # the device works on one batch while the one before it is stitched here
+        for batch in conversation.watch.each("waited", batches):
+            if deadline.is_over:
+                break
+            conversation.ask(batch)
+            asked += len(batch.tiles)
+            stitch(leave=1)
+        stitch(leave=0)
+    seconds = conversation.watch.seconds
+    report.waited, report.network = seconds["waited"], seconds.get("network", 0.0)
+    _leave_out(tiles.wanted[asked:], canvas, report)
+    masks = _finished_masks(canvas, tiles, recipe, report)
+    return ImagePrediction(masks, None if disagreement is None else disagreement.image)
+
+
+def _new_canvas(
+    tiles: ImageTiles, recipe: Recipe, ensemble: EnsembleRecipe, model: MegaModel
+) -> Canvas:
+    """The canvas of an image, on which the tiles that are not wanted are background."""
     canvas = Canvas(
         tiles.grid,
         classes=model.classes,
@@ -173,42 +207,19 @@ def predict_image(
     )
     for index in tiles.skipped:
         canvas.skip(tiles.grid[index])
-    disagreement = DisagreementMap(tiles.grid, model.classes) if recipe.disagreement else None
-    conversation = _Conversation(model, recipe, ensemble, canvas, disagreement)
-    report.tiles, report.skipped = len(tiles.wanted), len(tiles.skipped)
-    pace.begin(report.image, report.tiles)
+    return canvas
 
-    def stitch(leave: int) -> None:
-        stitched = conversation.stitch(leave)
-        progress.update(stitched)
-        if stitched:
-            pace.advance(stitched, model)
 
-    watch = conversation.watch
-    asked = 0
-    with (
-        console.progress(
-            description=report.image, unit="tile", total=report.tiles, mininterval=2
-        ) as progress,
-        closing(tiles.batches()) as batches,
-    ):
-        # the device works on one batch while the one before it is stitched here
-        for batch in watch.each("waited", batches):
-            if deadline.is_over:
-                break
-            conversation.ask(batch)
-            asked += len(batch.tiles)
-            stitch(leave=1)
-        stitch(leave=0)
-    report.waited, report.network = watch.seconds["waited"], watch.seconds.get("network", 0.0)
-    _leave_out(tiles.wanted[asked:], canvas, report)
+def _finished_masks(
+    canvas: Canvas, tiles: ImageTiles, recipe: Recipe, report: ImageReport
+) -> list[BitMask]:
+    """The masks of the canvas, without the pixels that hold no data or could not be read."""
     report.notes += tiles.notes
     masks = canvas.finish()
     report.notes += clear_undecodable(masks, tiles.slide, tiles.undecodable)
     if recipe.nodata == "background":
         report.notes += clear_missing(masks, tiles.slide)
-    doubts = None if disagreement is None else disagreement.image
-    return ImagePrediction(masks, doubts)
+    return masks
 
 
 def _leave_out(indices: Sequence[int], canvas: Canvas, report: ImageReport) -> None:

@@ -6,6 +6,7 @@ written to, and a run does not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["overlay", "save_disagreement", "show_disagreement", "show_overlays"]
 
-_TINT = np.array([120, 255, 90], dtype=np.float32)
-_OUTLINE = (90, 255, 60)
+# of each class in turn
+_COLOURS = ((120, 255, 90), (255, 180, 40), (80, 200, 255), (255, 90, 200), (250, 250, 80))
 # of probabilities, whose standard deviation is one half at most
 _WIDEST_DEVIATION = 0.5
 # characters of an id in a panel's title
 _LONGEST_NAME = 60
 
 
-def overlay(slide: Slide, mask: BitMask, max_side: int = 700) -> np.ndarray:
-    """The slide's thumbnail with the mask tinted and outlined over it.
+def overlay(slide: Slide, masks: Sequence[BitMask], max_side: int = 700) -> np.ndarray:
+    """The slide's thumbnail, with the mask of each class tinted and outlined over it.
 
     Returns
     -------
@@ -44,34 +45,41 @@ def overlay(slide: Slide, mask: BitMask, max_side: int = 700) -> np.ndarray:
     SlideError
         The slide has another size than the mask, or a block of it cannot be decoded.
     """
-    if mask.shape != (slide.height, slide.width):
-        raise SlideError(
-            f"{slide.name}: found {slide.height} x {slide.width} pixels, but its mask has "
-            f"{mask.height} x {mask.width}. The file was changed after it was predicted"
-        )
+    for mask in masks:
+        if mask.shape != (slide.height, slide.width):
+            raise SlideError(
+                f"{slide.name}: found {slide.height} x {slide.width} pixels, but its mask has "
+                f"{mask.height} x {mask.width}. The file was changed after it was predicted"
+            )
     picture = _as_rgb(slide.thumbnail(max_side))
     height, width = picture.shape[:2]
     scale = max(1, min(slide.height // height, slide.width // width))
-    coverage = cv2.resize(
-        mask.thumbnail(scale).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
-    )
-    strength = 0.25 * coverage[..., None]
-    tinted = (picture * (1 - strength) + _TINT * strength).astype(np.uint8)
-    contours, _ = cv2.findContours(
-        (coverage >= 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
-    return np.asarray(cv2.drawContours(tinted, contours, -1, _OUTLINE, 1))
+    for mask, colour in zip(masks, cycle(_COLOURS), strict=False):
+        coverage = cv2.resize(
+            mask.thumbnail(scale).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
+        )
+        strength = 0.25 * coverage[..., None]
+        tint = np.array(colour, np.float32)
+        picture = (picture * (1 - strength) + tint * strength).astype(np.uint8)
+        contours, _ = cv2.findContours(
+            (coverage >= 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        picture = np.asarray(cv2.drawContours(picture, contours, -1, colour, 1))
+    return picture
 
 
 def show_overlays(
-    images: Mapping[str, Path], masks: Mapping[str, BitMask], count: int = 6, max_side: int = 700
+    images: Mapping[str, Sequence[Path]],
+    masks: Mapping[str, Sequence[BitMask]],
+    count: int = 6,
+    max_side: int = 700,
 ) -> "Figure":
-    """A figure of the first `count` images that have a mask, with the mask drawn over each.
+    """A figure of the first `count` images that have masks, with the masks drawn over each.
 
     Parameters
     ----------
     images, masks
-        The file and the mask of each image id, as a `Prediction` has them.
+        The files and the masks of each image id, as a `Prediction` has them.
     max_side
         The longest side of a picture, in pixels.
     """

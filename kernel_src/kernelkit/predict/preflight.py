@@ -13,7 +13,7 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.errors import KernelKitError, RecipeError, as_sentence
 from kernelkit.predict.postprocess import check_steps
-from kernelkit.recipe import EnsembleRecipe, Recipe
+from kernelkit.recipe import Competition, EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
 
 __all__ = ["Finding", "Preflight", "findings_table", "preflight", "refuse_errors"]
@@ -76,7 +76,7 @@ def preflight(
     """
     sizes, refused = _open_all(competition, recipe)
     findings = [
-        *(finding for ensemble in recipe.ensembles for finding in _models(ensemble, models)),
+        *(found for ensemble in recipe.ensembles for found in _models(ensemble, recipe, models)),
         *_files(competition),
         *_images(competition, refused),
         *_disk(output, sizes),
@@ -97,20 +97,17 @@ def refuse_errors(findings: Sequence[Finding], recipe: Recipe) -> None:
         raise RecipeError(f"{recipe.name}: {'. '.join(errors)}")
 
 
-def _models(ensemble: EnsembleRecipe, models: Mapping[str, MegaModel]) -> Iterator[Finding]:
+def _models(
+    ensemble: EnsembleRecipe, recipe: Recipe, models: Mapping[str, MegaModel]
+) -> Iterator[Finding]:
     """What an ensemble's recipe and its loaded models disagree in."""
     name = ensemble.name
     if name not in models:
         yield Finding(name, "no models are loaded for it. Load them by load_models", True)
         return
     classes = models[name].classes
-    if classes != 1:
-        message = (
-            f"its models answer with {classes} classes, but the submission has one row per image. "
-            "Use models of one class"
-        )
-        yield Finding(name, message, True)
-    elif ensemble.activation == "softmax":
+    yield from _rows(name, classes, recipe.competition)
+    if classes == 1 and ensemble.activation == "softmax":
         message = "a softmax over one class is 1 everywhere. Set its activation to sigmoid"
         yield Finding(name, message, True)
     if len(ensemble.thresholds) not in (1, classes):
@@ -122,20 +119,36 @@ def _models(ensemble: EnsembleRecipe, models: Mapping[str, MegaModel]) -> Iterat
         yield Finding(name, str(error), True)
 
 
+def _rows(name: str, classes: int, competition: Competition) -> Iterator[Finding]:
+    """Whether the rows of an image are about classes that the models answer with."""
+    rows = len(competition.labels)
+    if not competition.submitted and rows != classes:
+        message = (
+            f"its models answer with {classes} class(es), but the recipe submits {rows} row(s) per "
+            "image. Correct 'classes', or say in 'submitted' which classes are submitted"
+        )
+        yield Finding(name, message, True)
+    elif max(competition.labels) >= classes:
+        message = (
+            f"class number {max(competition.labels)} is submitted, but its models answer with "
+            f"{classes} class(es), counted from 0. Correct 'submitted'"
+        )
+        yield Finding(name, message, True)
+
+
 def _files(competition: CompetitionFolder) -> Iterator[Finding]:
     """Which ids have no file, and which files have no id."""
-    for image_id, paths in competition.ambiguous.items():
-        names = " and ".join(path.name for path in paths)
-        yield Finding(image_id, f"several files have this id ({names}). Keep one of them")
-    known_ids = {*competition.files, *competition.ambiguous}
-    missing = [image_id for image_id in competition.ids if image_id not in known_ids]
+    for image_id, problem in competition.problems.items():
+        yield Finding(image_id, problem)
+    known_ids = {*competition.scenes, *competition.problems}
+    missing = [image_id for image_id in competition.images if image_id not in known_ids]
     if missing:
         known = ", ".join(path.name for path in competition.unlisted[:_SHOWN]) or "no other file"
         yield Finding(
             str(competition.folder),
-            f"{len(missing)} of {len(competition.ids)} ids have no image file ({_some(missing)}). "
+            f"{len(missing)} of {len(competition.images)} images have no file ({_some(missing)}). "
             f"No id asks for: {known}. Correct 'images' and 'suffixes' in the recipe",
-            is_error=not competition.files,
+            is_error=not competition.scenes,
         )
     elif competition.unlisted:
         names = _some([path.name for path in competition.unlisted])
@@ -147,9 +160,9 @@ def _open_all(
 ) -> tuple[dict[str, tuple[int, int]], list[Finding]]:
     """Height and width of each image, and a finding for each that cannot be predicted."""
     sizes, refused = {}, []
-    for image_id, path in competition.files.items():
+    for image_id, scene in competition.scenes.items():
         try:
-            with Slide(path) as slide:
+            with Slide(scene.paths) as slide:
                 _check_bands(slide, recipe)
                 sizes[image_id] = slide.height, slide.width
         except Exception as error:  # whatever it is, it costs this image only
@@ -159,7 +172,7 @@ def _open_all(
 
 def _images(competition: CompetitionFolder, refused: list[Finding]) -> Iterator[Finding]:
     """Which images no ensemble can look at. It is an error if there is no other."""
-    if refused and len(refused) == len(competition.files):
+    if refused and len(refused) == len(competition.scenes):
         first = refused[0]
         message = f"no image can be predicted. The first, {first}"
         yield Finding(str(competition.folder), message, True)

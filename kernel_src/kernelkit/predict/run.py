@@ -47,17 +47,17 @@ class Prediction:
     report
         What happened to each image, in the submission's order.
     images
-        The image file of each image that has a mask.
+        The files of each image that has masks.
     masks
-        The submitted mask of each, read from the store when it is asked for.
+        The submitted masks of each, one per class, read from the store when they are asked for.
     disagreement
         A PNG of where the members differ, for each image that has one.
     """
 
     submission: Path
     report: Report
-    images: dict[str, Path]
-    masks: Mapping[str, BitMask]
+    images: dict[str, tuple[Path, ...]]
+    masks: Mapping[str, list[BitMask]]
     disagreement: dict[str, Path]
 
 
@@ -131,8 +131,9 @@ def predict(
     readers = ReaderPool(workers, kind="process")
     with closing(Run(recipe, models, store, readers, deadline, pace)) as run:
         by_id = {image.image: image for image in work(tasks, run)}
-    report.images += [by_id[image_id] for image_id in competition.ids]
+    report.images += [by_id[image_id] for image_id in competition.images]
     report.notes += [note for model in models.values() for note in model.notes]
+    report.notes += readers.notes
 
     hand_in(report, competition, recipe, store, output / "submission.csv")
     report.save(output / "report.json")
@@ -161,16 +162,16 @@ def _tasks(
     If the time runs short, such an image would take the time of many.
     """
     tasks = []
-    for number, image_id in enumerate(competition.ids):
-        path = competition.files.get(image_id, competition.folder)
+    for number, image_id in enumerate(competition.images):
+        scene = competition.scenes.get(image_id)
         left_out = ""
         if limit is not None and number >= limit:
             left_out = f"left out, since only {limit} image(s) were asked for"
-        elif image_id in competition.ambiguous:
-            left_out = "several files have this id"
-        elif image_id not in competition.files:
+        elif image_id in competition.problems:
+            left_out = competition.problems[image_id]
+        elif scene is None:
             left_out = f"no image file of this id is in {competition.folder}"
-        tasks.append(Task(image_id, path, left_out))
+        tasks.append(Task(image_id, scene.paths if scene else (), left_out))
     usual = median(tiles.values()) if tiles else 0
     return sorted(tasks, key=lambda task: tiles.get(task.image_id, 0) > _FAR_LARGER * usual)
 
@@ -193,7 +194,7 @@ def _prediction(
     return Prediction(
         submission=output / "submission.csv",
         report=report,
-        images={image.image: competition.files[image.image] for image in done},
+        images={image.image: competition.scenes[image.image].paths for image in done},
         masks=FinishedMasks(report, recipe, store),
         disagreement={name: path for name, path in pictures.items() if path.is_file()},
     )

@@ -7,14 +7,16 @@ versions. If one of them changes, the image is predicted again.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+import numpy as np
+from pydantic import PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from kernelkit.errors import MaskError
-from kernelkit.files import file_sha256, open_atomically, replace_atomically
+from kernelkit.files import file_sha256, open_atomically
 from kernelkit.mask import BitMask
 from kernelkit.predict.report import ImageReport
 
@@ -23,9 +25,10 @@ __all__ = ["Entry", "Store", "Stored"]
 
 @validated
 class _Label:
-    """What stands beside a mask: how its file is recognised, and the report that belongs to it."""
+    """What stands beside the masks: how their file is recognised, and the report of the image."""
 
     sha256: str
+    classes: PositiveInt
     report: ImageReport
 
 
@@ -35,9 +38,9 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A finished mask, and what happened when it was made."""
+    """The masks of an image, one per class, and what happened when they were made."""
 
-    mask: BitMask
+    masks: list[BitMask]
     report: ImageReport
 
 
@@ -48,14 +51,14 @@ class Entry:
     Attributes
     ----------
     mask_path
-        The mask. Its label lies beside it and is written last.
+        The masks of all classes, one below the other. A label lies beside it and is written last.
     """
 
     mask_path: Path
 
     @property
     def label_path(self) -> Path:
-        """Where the mask's checksum and report stand."""
+        """Where the masks' checksum and report stand."""
         return self.mask_path.with_suffix(".json")
 
     @property
@@ -64,22 +67,23 @@ class Entry:
         return self.mask_path.with_suffix(".png")
 
     def load(self) -> Stored | None:
-        """The mask and its report, or None if there is none or a file of it is damaged."""
+        """The masks and their report, or None if there are none or a file is damaged."""
         try:
             label = _LABEL.validate_json(self.label_path.read_bytes())
             if file_sha256(self.mask_path) != label.sha256:
                 return None
-            mask = BitMask.load(self.mask_path)
+            height, width = label.report.height, label.report.width
+            stacked = BitMask.load(self.mask_path, (height * label.classes, width))
         except (OSError, ValidationError, MaskError):
             return None
-        is_whole = mask.shape == (label.report.height, label.report.width)
-        return Stored(mask, label.report) if is_whole else None
+        tops = range(0, stacked.height, height)
+        return Stored([stacked.rows(top, top + height) for top in tops], label.report)
 
-    def save(self, mask: BitMask, report: ImageReport) -> None:
-        """Write the mask, then its label: an entry is there once its label is."""
-        with replace_atomically(self.mask_path) as unfinished:
-            mask.save(unfinished)
-        label = _Label(file_sha256(self.mask_path), report)
+    def save(self, masks: Sequence[BitMask], report: ImageReport) -> None:
+        """Write the masks, then their label: an entry is there once its label is."""
+        stacked = BitMask(np.concatenate([mask.words for mask in masks]), masks[0].width)
+        stacked.save(self.mask_path)
+        label = _Label(file_sha256(self.mask_path), len(masks), report)
         with open_atomically(self.label_path) as file:
             file.write(_LABEL.dump_json(label).decode())
 

@@ -40,12 +40,16 @@ class Task:
 
     Attributes
     ----------
+    image_id
+        Its id.
+    paths
+        Its files.
     left_out
         Why it is not to be predicted, as a sentence. Empty if it is.
     """
 
     image_id: str
-    path: Path
+    paths: tuple[Path, ...]
     left_out: str = ""
 
 
@@ -96,7 +100,7 @@ class _ImageWork:
     def __init__(self, task: Task, run: Run) -> None:
         self.report = ImageReport(task.image_id)
         self.tiles: ImageTiles | None = None
-        self._path = task.path
+        self._paths = task.paths
         self._run = run
         if task.left_out:
             self.report.fall_back(task.left_out)
@@ -123,10 +127,10 @@ class _ImageWork:
             report.asked = self._model.cost
             if report.asked < 1:
                 report.notes.append(f"asked {report.asked:.0%} of it, because the time ran short")
-            if _state(self._path) != self._state:
+            if _state(self._paths) != self._state:
                 raise SlideError(
-                    f"{self._path}: the file was changed while it was read. Leave it alone while "
-                    "a run lasts"
+                    f"{self._paths[0]}: the file was changed while it was read. Leave it alone "
+                    "while a run lasts"
                 )
             entry = self._entry()
             if found.disagreement is not None:
@@ -135,7 +139,7 @@ class _ImageWork:
                 except Exception as error:  # a picture is no reason to lose the mask
                     report.notes.append(f"no picture of the disagreement ({as_sentence(error)})")
             report.stored = entry.mask_path.name
-            entry.save(found.masks[0], report)
+            entry.save(found.masks, report)
 
     def close(self) -> None:
         """Give up the file, and what was read ahead of it."""
@@ -145,14 +149,15 @@ class _ImageWork:
     def _open(self) -> None:
         """Open the image and choose its ensemble and tiles, or find its mask in the store."""
         run, report = self._run, self.report
-        self._state = _state(self._path)
-        self._sha256: Future[str] = run.hashing.submit(file_sha256, self._path)
+        self._state = _state(self._paths)
+        self._content: Future[str] = run.hashing.submit(_content, self._paths)
         with ExitStack() as opened:
-            slide = opened.enter_context(Slide(self._path))
+            slide = opened.enter_context(Slide(self._paths))
             self._ensemble = run.recipe.ensemble_for(slide.bands, str(slide.dtype))
             self._model = run.models[self._ensemble.name]
             report.ensemble = self._ensemble.name
             report.layout, report.height, report.width = slide.layout, slide.height, slide.width
+            report.notes += slide.notes
             if run.store.has_any(report.image) and (stored := self._entry().load()):
                 # the figures are those of the run that predicted it, but for the time
                 self.report = replace(
@@ -169,7 +174,7 @@ class _ImageWork:
         versions = f"kernelkit {kernelkit.__version__}, torch {torch.__version__}"
         return self._run.store.entry(
             self.report.image,
-            self._sha256.result(),
+            self._content.result(),
             _recipe_part(self._run.recipe, self._ensemble),
             self._model.fingerprint,
             versions,
@@ -190,10 +195,15 @@ class _ImageWork:
             self.report.seconds += time.perf_counter() - start
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    """What changes if somebody writes to a file, or replaces it."""
-    state = path.stat()
-    return state.st_size, state.st_mtime_ns, state.st_ino
+def _state(paths: Iterable[Path]) -> list[tuple[int, int, int]]:
+    """What changes if somebody writes to one of the files, or replaces it."""
+    states = [path.stat() for path in paths]
+    return [(state.st_size, state.st_mtime_ns, state.st_ino) for state in states]
+
+
+def _content(paths: Iterable[Path]) -> str:
+    """The hashes of whole files."""
+    return " ".join(file_sha256(path) for path in paths)
 
 
 def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:

@@ -23,7 +23,7 @@ def test_ids_come_in_the_order_of_the_sample(tmp_path: Path) -> None:
     folder = make(tmp_path / "c", "id,predicted\nb,\na,\n", "a.tiff", "b.TIF")
     competition = CompetitionFolder.read(folder, COMPETITION)
     assert competition.ids == ("b", "a")
-    assert {name: path.name for name, path in competition.files.items()} == {
+    assert {name: scene.paths[0].name for name, scene in competition.scenes.items()} == {
         "a": "a.tiff",
         "b": "b.TIF",
     }
@@ -51,7 +51,7 @@ def test_an_image_that_no_id_asks_for_is_set_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sample", "wanted"),
     [
-        (None, "no image with the suffix .tiff or .tif"),
+        (None, "the suffix .tiff or .tif in the folder test finds no image"),
         ("image,predicted\na,\n", "the columns are image, predicted, but the recipe writes id"),
         ("id,rle\na,\n", "the columns are id, rle, but"),
         ("id,height,width,predicted\na,1,1,\n", "the columns are id, height, width, predicted"),
@@ -92,15 +92,15 @@ def test_several_files_of_one_id_are_told_apart_by_nobody(tmp_path: Path) -> Non
     """None of them is taken in silence."""
     folder = make(tmp_path / "c", "id,predicted\na,\nb,\n", "a.tif", "a.tiff", "b.tif")
     competition = CompetitionFolder.read(folder, COMPETITION)
-    assert list(competition.files) == ["b"]
-    assert [path.name for path in competition.ambiguous["a"]] == ["a.tif", "a.tiff"]
+    assert list(competition.scenes) == ["b"]
+    assert competition.problems["a"].startswith("several files have this id (a.tif and a.tiff)")
 
 
 def test_an_id_may_be_a_whole_file_name(tmp_path: Path) -> None:
     """A sample that lists k.png finds the file k.png."""
     folder = make(tmp_path / "c", "id,predicted\nk.png,\nm,\n", "k.png", "m.png")
     competition = CompetitionFolder.read(folder, Competition(slug="c", suffixes=("png",)))
-    assert {name: path.name for name, path in competition.files.items()} == {
+    assert {name: scene.paths[0].name for name, scene in competition.scenes.items()} == {
         "k.png": "k.png",
         "m": "m.png",
     }

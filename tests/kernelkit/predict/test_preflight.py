@@ -48,12 +48,12 @@ def test_ids_without_a_file_are_named(folder: Path, models: dict[str, MegaModel]
     (folder / "test/b.tiff").rename(folder / "test/bb.tiff")
     (finding,) = found(folder, models)
     assert not finding.is_error
-    assert "1 of 3 ids have no image file (b). No id asks for: bb.tiff" in finding.message
+    assert "1 of 3 images have no file (b). No id asks for: bb.tiff" in finding.message
     for path in (folder / "test").iterdir():
         path.rename(path.with_name(f"x{path.name}"))
     (finding,) = found(folder, models)
     assert finding.is_error
-    assert "3 of 3 ids" in finding.message
+    assert "3 of 3 images" in finding.message
 
 
 def test_files_without_an_id_are_named(folder: Path, models: dict[str, MegaModel]) -> None:

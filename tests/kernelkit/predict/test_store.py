@@ -21,10 +21,10 @@ def test_a_saved_mask_is_found_again_with_its_report(store: Store) -> None:
     entry = store.entry("a", "content", "recipe", "weights")
     assert entry.load() is None
     assert not store.has_any("a")
-    entry.save(MASK, REPORT)
+    entry.save([MASK], REPORT)
     found = Store(store.folder).entry("a", "content", "recipe", "weights").load()
     assert found is not None
-    assert (found.mask, found.report) == (MASK, REPORT)
+    assert (found.masks, found.report) == ([MASK], REPORT)
     assert store.has_any("a")
     assert store.entry_named(entry.mask_path.name) == entry
 
@@ -46,7 +46,7 @@ def test_another_image_content_recipe_or_weight_is_another_entry(store: Store) -
 def test_a_damaged_entry_is_as_good_as_none(store: Store, suffix: str) -> None:
     """A file that is cut off means that the image is predicted again, not that the run fails."""
     entry = store.entry("a", "content")
-    entry.save(MASK, REPORT)
+    entry.save([MASK], REPORT)
     path = entry.mask_path.with_suffix(suffix)
     path.write_bytes(path.read_bytes()[:20])
     assert entry.load() is None
@@ -55,8 +55,8 @@ def test_a_damaged_entry_is_as_good_as_none(store: Store, suffix: str) -> None:
 def test_a_mask_of_another_image_is_as_good_as_none(store: Store) -> None:
     """A whole mask that somebody copied over this one is not taken: its checksum differs."""
     entry, other = store.entry("a", "content"), store.entry("b", "content")
-    entry.save(MASK, REPORT)
-    other.save(BitMask.zeros(70, 70), REPORT)
+    entry.save([MASK], REPORT)
+    other.save([BitMask.zeros(70, 70)], REPORT)
     other.mask_path.replace(entry.mask_path)
     assert entry.load() is None
 
@@ -66,7 +66,7 @@ def test_an_id_never_leaves_the_folder(store: Store, image_id: str) -> None:
     """Whatever an id holds, its entry is a file in the store."""
     entry = store.entry(image_id, "content")
     assert entry.mask_path.parent == store.folder
-    entry.save(MASK, REPORT)
+    entry.save([MASK], REPORT)
     assert entry.load() is not None
     assert store.has_any(image_id)
 

@@ -38,7 +38,7 @@ def predicted(folder: Path, recipe: Recipe, models: dict[str, MegaModel], output
     """The image's mask, which no earlier run has left in `output`."""
     done = predict(CompetitionFolder.read(folder, recipe.competition), recipe, models, output)
     assert [image.status for image in done.report.images] == ["predicted"]
-    return done.masks["a"]
+    return done.masks["a"][0]
 
 
 @pytest.mark.parametrize("upsample", get_args(Upsample))

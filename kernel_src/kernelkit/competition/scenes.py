@@ -1,0 +1,153 @@
+"""Scenes: which files of a competition's folder make an image.
+
+A recipe names the files by a pattern. `{image}` stands for the id of the image, `{group}` for what
+several images belong to (a city, a patient), `{band}` for one of the recipe's bands. `*`, `?` and
+`**` are those of a shell. Files that differ in `{band}` alone are one image.
+
+>>> pattern = FilePattern("test/{group}/**/*_{image}_{band}.tif", ("vh", "vv"))
+>>> pattern.glob
+'test/*/**/*_*_*.tif'
+>>> pattern.match("test/mosul/orbit_1/S1_0702_vv.tif")
+{'group': 'mosul', 'image': '0702', 'band': 'vv'}
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernelkit.console import printable
+from kernelkit.recipe import Competition
+
+__all__ = ["FilePattern", "Scene", "find_scenes"]
+
+_PARTS = re.compile(r"\{(\w+)\}|(\*\*/)|(\*)|(\?)|([^{*?]+|.)")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One image.
+
+    Attributes
+    ----------
+    image
+        Its id.
+    paths
+        Its files, in the order of the recipe's bands.
+    group
+        What it belongs to. Empty if the pattern names no group.
+    """
+
+    image: str
+    paths: tuple[Path, ...]
+    group: str = ""
+
+
+class FilePattern:
+    """A pattern of file names.
+
+    Parameters
+    ----------
+    text
+        The pattern, relative to the competition's folder.
+    bands
+        What `{band}` may stand for, in the order of the image's bands.
+
+    Attributes
+    ----------
+    glob
+        The pattern for `Path.glob`, which finds the candidates.
+    """
+
+    def __init__(self, text: str, bands: Sequence[str] = ()) -> None:
+        self.text = text
+        self.bands = tuple(bands)
+        self.glob = re.sub(r"\{\w+\}", "*", text)
+        self._regex = re.compile("".join(self._translated()))
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """What the places of the pattern stand for in a relative path, None if it does not fit."""
+        found = self._regex.fullmatch(name)
+        return found and found.groupdict()
+
+    def _translated(self) -> Iterable[str]:
+        seen: set[str] = set()
+        for place, deep, star, mark, literal in _PARTS.findall(self.text):
+            if place and place in seen:
+                yield f"(?P={place})"
+            elif place == "band":
+                yield f"(?P<band>{'|'.join(map(re.escape, self.bands))})"
+            elif place:
+                yield f"(?P<{place}>[^/]+)"
+            elif deep:
+                yield "(?:.+/)?"
+            elif star or mark:
+                yield "[^/]*" if star else "[^/]"
+            else:
+                yield re.escape(literal)
+            seen.add(place)
+
+
+def find_scenes(folder: Path, competition: Competition) -> tuple[dict[str, Scene], dict[str, str]]:
+    """Find the images of a competition's folder, in the order of their names.
+
+    Returns
+    -------
+    The scene of each image id, and for each id whose files are not one image the reason why.
+    """
+    if "{" in competition.images:
+        return _by_pattern(folder, FilePattern(competition.images, competition.bands))
+    return _in_folder(folder / competition.images, competition.suffixes)
+
+
+def _by_pattern(folder: Path, pattern: FilePattern) -> tuple[dict[str, Scene], dict[str, str]]:
+    found: dict[str, dict[tuple[str, str], list[Path]]] = {}
+    for path in sorted(folder.glob(pattern.glob)):
+        places = pattern.match(path.relative_to(folder).as_posix())
+        if places is not None and path.is_file():
+            key = places.get("group", ""), places.get("band", "")
+            found.setdefault(places["image"], {}).setdefault(key, []).append(path)
+    scenes, problems = {}, {}
+    for image, files in found.items():
+        problem = _problem(files, pattern.bands)
+        if problem:
+            problems[image] = problem
+            continue
+        group = next(iter(files))[0]
+        paths = [files[group, band][0] for band in pattern.bands or ("",)]
+        scenes[image] = Scene(image, tuple(paths), group)
+    return scenes, problems
+
+
+def _in_folder(folder: Path, suffixes: Sequence[str]) -> tuple[dict[str, Scene], dict[str, str]]:
+    """One image per file, named by its stem.
+
+    A suffix may be written without its dot, and may have several, as `.ome.tif` has.
+    """
+    endings = sorted({f".{suffix.lower().lstrip('.')}" for suffix in suffixes}, key=len)
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*")):
+        # the longest ending counts: a.ome.tif is no image called a.ome
+        ending = next((e for e in reversed(endings) if path.name.lower().endswith(e)), None)
+        if ending is not None and path.name.lower() != ending and path.is_file():
+            found.setdefault(path.name[: -len(ending)], []).append(path)
+    scenes = {image: Scene(image, tuple(paths)) for image, paths in found.items()}
+    problems = {image: _several(paths) for image, paths in found.items() if len(paths) > 1}
+    return {image: scenes[image] for image in scenes if image not in problems}, problems
+
+
+def _problem(files: dict[tuple[str, str], list[Path]], bands: Sequence[str]) -> str:
+    """What keeps the files of an image from being one. Empty if nothing does."""
+    groups = sorted({group for group, _ in files})
+    if len(groups) > 1:
+        return f"the groups {' and '.join(groups)} have an image of this id each"
+    for paths in files.values():
+        if len(paths) > 1:
+            return _several(paths)
+    missing = [band for band in bands if (groups[0], band) not in files]
+    return f"the file of its band {missing[0]} is missing" if missing else ""
+
+
+def _several(paths: Sequence[Path]) -> str:
+    names = " and ".join(printable(path.name) for path in paths)
+    return f"several files have this id ({names}). Keep one of them"
