@@ -30,7 +30,8 @@ from devkit.dataset.pack import Packed, write_json, write_manifest
 from devkit.errors import DatasetError
 from devkit.tools import REPOSITORY, read_text
 from kernelkit.checkpoints import Member, load_members
-from kernelkit.checkpoints.weights import PICKLES, read_weights
+from kernelkit.checkpoints.snapshots import Snapshot
+from kernelkit.checkpoints.weights import checkpoint_stem
 from kernelkit.files import file_sha256, replace_atomically
 from kernelkit.vocabulary import Prefer
 
@@ -108,10 +109,9 @@ def _pack_member(
 ) -> dict[str, Any]:
     place = member.path.relative_to(runs_folder)
     source = member.path
-    if member.kind != "program":
-        stem = place.stem if place.suffix in (*PICKLES, ".safetensors") else place.name
-        place = place.with_name(f"{stem}.safetensors")
-        source = _converted(member.path, cache_folder)
+    if not member.is_program:
+        place = place.with_name(f"{_stem(member)}.safetensors")
+        source = _converted(member, cache_folder)
     packed = staging_folder / safe_name("__".join(place.parts))
     try:
         os.link(source, packed)
@@ -128,11 +128,19 @@ def _pack_member(
     }
 
 
-def _converted(checkpoint: Path, cache_folder: Path) -> Path:
-    """The checkpoint as safetensors, converted now if it never was."""
-    path = cache_folder / f"{_content(checkpoint)}.safetensors"
+def _stem(member: Member) -> str:
+    """The checkpoint's name without its suffix. It says so if the weights are averaged."""
+    stem = checkpoint_stem(member.path)
+    is_said = Snapshot.read(member.path, stem).kind != "raw"
+    return f"{stem}_ema" if member.is_averaged and not is_said else stem
+
+
+def _converted(member: Member, cache_folder: Path) -> Path:
+    """The member's weights as safetensors, converted now if they never were."""
+    kind = "averaged" if member.is_averaged else "plain"
+    path = cache_folder / f"{_content(member.path)}-{kind}.safetensors"
     if not path.is_file():
-        state = {name: tensor.clone() for name, tensor in read_weights(checkpoint).items()}
+        state = {name: tensor.clone() for name, tensor in member.module.state_dict().items()}
         with replace_atomically(path) as unfinished:
             # one key of metadata only: the order of several is not the same from run to run
             save_file(state, unfinished, metadata={"format": "pt"})

@@ -13,6 +13,7 @@ __all__ = [
     "GridError",
     "KernelKitError",
     "MaskError",
+    "NetworkError",
     "OutputError",
     "ReaderError",
     "RecipeError",
@@ -53,6 +54,10 @@ class CheckpointError(KernelKitError, ValueError):
 
 class DeviceError(KernelKitError, RuntimeError):
     """A device that is missing, or has too little memory for even one tile."""
+
+
+class NetworkError(KernelKitError, RuntimeError):
+    """A network that fails on its input, although its weights were loaded."""
 
 
 class CompetitionError(KernelKitError, ValueError):

@@ -8,33 +8,45 @@ A models folder may hold runs in any of these forms, where `<run>` may have any 
     {Arch}_{encoder}[_scse]/<n>/e*.pth    no cfg.yaml: the folder's name describes the network
 
 A fold's best checkpoint is the one with the best score in its name, such as
-`e30_t50_cmax_ema_0.9312.pth`. If scores are equal, it is the newest. A checkpoint may also be a
-program (see `programs`). Programs are loaded only on request.
+`e30_t50_cmax_ema_0.9312.pth` (see `snapshots`). A checkpoint may also be a program (see
+`programs`). Programs are loaded only on request.
 """
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from torch import nn
 from tqdm import tqdm
 
+from kernelkit.checkpoints.descriptions import (
+    DESCRIPTIONS,
+    TrainedWith,
+    read_description,
+    read_trained_with,
+)
 from kernelkit.checkpoints.networks import (
     build,
+    choose_state,
     describe,
     from_folder_name,
     load_state,
     weights_sha256,
 )
 from kernelkit.checkpoints.programs import SUFFIXES as PROGRAMS
-from kernelkit.checkpoints.programs import is_program, load_program
-from kernelkit.checkpoints.weights import PICKLES, is_unpacked, read_weights
+from kernelkit.checkpoints.programs import Program, is_program, load_program
+from kernelkit.checkpoints.snapshots import Choice, Snapshot, choose_snapshot
+from kernelkit.checkpoints.weights import (
+    PICKLES,
+    checkpoint_stem,
+    is_unpacked,
+    read_weights,
+    refuse_odd_tensors,
+)
 from kernelkit.errors import CheckpointError, RecipeError
 from kernelkit.files import file_sha256
 from kernelkit.vocabulary import MemberKind, Prefer, choices
@@ -43,7 +55,8 @@ __all__ = ["Member", "load_members"]
 
 _FOLD = re.compile(r"(?:fold_?)?(\d+)")
 _SUFFIXES = (*PICKLES, ".safetensors", *PROGRAMS)
-_DESCRIPTIONS = ("config.json", "cfg.yaml")
+# A part of a checkpoint that was unpacked, not a checkpoint.
+_PART = "data.pkl"
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ class Member:
         takes (N, channels, h, w) and answers in logits.
     kind
         A `segmenter`, a `classifier`, or a `program`. A program is a segmenter whose layers cannot
-        be seen.
+        be seen. A program that answers with labels is a classifier.
     run, fold
         The names of its folders. A run without folds has the fold "0".
     path
@@ -72,7 +85,14 @@ class Member:
     score
         The score in the checkpoint's name, or None.
     channels, classes
-        The channels of input and output, as the network's description says.
+        The channels of input and output, as the network's description says, or as a program
+        answers.
+    is_averaged
+        Whether the weights are averaged over training steps, such as by EMA.
+    trained_with
+        What the run folder says of the input that it was trained with.
+    notes
+        What was chosen or left out on the way, one sentence each.
     """
 
     module: nn.Module
@@ -86,6 +106,19 @@ class Member:
     score: float | None
     channels: int
     classes: int
+    is_averaged: bool = False
+    trained_with: TrainedWith = field(default_factory=TrainedWith)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_program(self) -> bool:
+        """Whether the layers of the module cannot be seen."""
+        return isinstance(self.module, Program)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the only tiles that it takes, or None if it takes others too."""
+        return self.module.size if isinstance(self.module, Program) else None
 
     @property
     def name(self) -> str:
@@ -112,7 +145,7 @@ def load_members(
         Glob patterns. The runs whose names match one of them are loaded.
     prefer
         Which checkpoints of a fold compete: all of them (`best`), only averaged weights (`ema`, as
-        their names say), or only the others (`raw`).
+        their names or their entries say), or only the others (`raw`).
     programs
         Load programs as well. TorchScript and torch.export archives can run code when they are
         loaded. Use this only if you trust their source.
@@ -135,6 +168,8 @@ def load_members(
 
 
 def _matching_runs(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{folder}: found a file, wanted the models folder. Check the path")
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: there is no such models folder. Check the path")
     runs = sorted(child for child in folder.iterdir() if _is_run(child))
@@ -159,7 +194,7 @@ def _is_run(folder: Path) -> bool:
 
 def _is_described(folder: Path) -> bool:
     named = from_folder_name(folder.name) is not None
-    return named or any((folder / name).exists() for name in _DESCRIPTIONS)
+    return named or any((folder / name).exists() for name in DESCRIPTIONS)
 
 
 def _numbered(run: Path) -> list[Path]:
@@ -177,37 +212,18 @@ def _checkpoints(fold: Path) -> list[Path]:
     for folder in (fold / "models", fold / "model", fold):
         if folder.is_dir():
             children = sorted(folder.iterdir())
-            found = [c for c in children if c.is_file() and c.suffix in _SUFFIXES]
+            found = [c for c in children if c.is_file() and _is_checkpoint(c)]
             found += [c for c in children if is_unpacked(c)]
             if found:
                 return found
     return []
 
 
-def _score(checkpoint: Path) -> float | None:
-    """The score in a checkpoint's name: its last number with a decimal point."""
-    numbers = re.findall(r"\d*\.\d+", _stem(checkpoint))
-    return float(numbers[-1]) if numbers else None
+def _is_checkpoint(path: Path) -> bool:
+    return path.name.endswith(_SUFFIXES) and path.name != _PART
 
 
-def _stem(checkpoint: Path) -> str:
-    return checkpoint.stem if checkpoint.suffix in _SUFFIXES else checkpoint.name
-
-
-def _rank(checkpoint: Path) -> tuple[float, int, bool, int, str]:
-    """The key by which checkpoints are compared: the score, and if it is equal, the age."""
-    score = _score(checkpoint)
-    epoch = re.match(r"e(\d+)", checkpoint.name)
-    return (
-        -1.0 if score is None else score,
-        int(epoch[1]) if epoch else -1,
-        checkpoint.suffix == ".safetensors",
-        checkpoint.stat().st_mtime_ns,
-        checkpoint.name,
-    )
-
-
-def _best(fold: Path, prefer: Prefer) -> Path:
+def _best(fold: Path, prefer: Prefer) -> Choice:
     """The checkpoint that stands for a fold."""
     checkpoints = _checkpoints(fold)
     if not checkpoints:
@@ -215,44 +231,55 @@ def _best(fold: Path, prefer: Prefer) -> Path:
             f"{fold}: there is no checkpoint in it ({', '.join(_SUFFIXES)}). Finish the training, "
             "or remove the folder"
         )
-    averaged = [c for c in checkpoints if "_ema_" in c.name]
-    plain = [c for c in checkpoints if c not in averaged]
-    competing = {"best": checkpoints, "ema": averaged, "raw": plain}[prefer]
-    if not competing:
-        raise CheckpointError(
-            f"{fold}: there is no {prefer} checkpoint, as the recipe wants "
-            f"(there is {', '.join(c.name for c in checkpoints)}). Let it take the best"
-        )
-    return max(competing, key=_rank)
+    snapshots = [Snapshot.read(path, checkpoint_stem(path)) for path in checkpoints]
+    return choose_snapshot(fold, snapshots, prefer)
 
 
 def _load_fold(fold: Path, run: Path, prefer: Prefer, programs: bool) -> Member:
-    path = _best(fold, prefer)
-    as_program = is_program(path)
-    description, source = _description((path.parent, fold, run), run, required=not as_program)
-    if as_program:
-        module = load_program(path, trusted=programs)
+    choice = _best(fold, prefer)
+    path = choice.snapshot.path
+    folders = (path.parent, fold, run)
+    description, source = _description(folders, run, required=not is_program(path))
+    channels = description.get("in_channels", description.get("in_chans"))
+    classes = description.get("classes", description.get("num_classes"))
+    trained_with = read_trained_with(folders)
+    notes = [choice.note] if choice.note else []
+    is_averaged = choice.snapshot.kind != "raw"
+    module: nn.Module
+    if is_program(path):
+        module = program = load_program(path, programs, channels, classes)
+        channels, classes = program.channels, program.classes
+        kind: MemberKind = "classifier" if program.is_classifier else "program"
         architecture, sha256 = f"a {path.suffix} program", file_sha256(path)
+        notes += [program.note] if program.note else []
     else:
         module = build(description, source)
         architecture = describe(description)
-        load_state(module, read_weights(path), architecture, str(path))
+        chosen = choose_state(read_weights(path), module.state_dict(), choice.snapshot, prefer)
+        refuse_odd_tensors(chosen.state, path)
+        load_state(module, chosen.state, architecture, str(path))
+        kind = "classifier" if description.get("arch") == "timm" else "segmenter"
         sha256 = weights_sha256(module.state_dict())
+        trained_with = trained_with.with_buffers(chosen.beside)
+        is_averaged = chosen.is_averaged
+        notes += chosen.notes(path)
     for parameter in module.parameters():  # a TorchScript module has no requires_grad_
         parameter.requires_grad_(False)
-    classifier = description.get("arch") == "timm"
     return Member(
         module=module,
-        kind="program" if as_program else "classifier" if classifier else "segmenter",
+        kind=kind,
         run=run.name,
         fold="0" if fold == run else fold.name,
         path=path,
         weights_sha256=sha256,
         architecture=architecture,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        score=_score(path),
-        channels=int(description.get("in_channels", description.get("in_chans", 3))),
-        classes=int(description.get("classes", description.get("num_classes", 1))),
+        score=choice.snapshot.score,
+        channels=3 if channels is None else channels,
+        classes=1 if classes is None else classes,
+        is_averaged=is_averaged,
+        trained_with=trained_with,
+        notes=tuple(notes),
     )
 
 
@@ -260,9 +287,9 @@ def _description(
     folders: Sequence[Path], run: Path, required: bool
 ) -> tuple[Mapping[str, Any], str]:
     """The description of a network, and where it was found: the folders, or the run's name."""
-    for path in (folder / name for folder in folders for name in _DESCRIPTIONS):
-        if path.is_file():
-            description = _read_description(path)
+    for path in (folder / name for folder in folders for name in DESCRIPTIONS):
+        if path.exists():
+            description = read_description(path)
             if description is not None:
                 return description, str(path)
     description = from_folder_name(run.name)
@@ -272,25 +299,6 @@ def _description(
             "(arch, encoder_name, ...), or name the folder like Unet_resnet34_scse"
         )
     return description or {}, str(run)
-
-
-def _read_description(path: Path) -> Mapping[str, Any] | None:
-    """What a configuration file says about the network, or None if it says nothing."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise CheckpointError(
-            f"{path}: this is not valid {path.suffix[1:].upper()}. Correct it"
-        ) from error
-    if not isinstance(content, Mapping):
-        return None
-    if path.suffix == ".yaml":
-        return content.get("MODEL")
-    if "architecture" in content:  # as timm saves a classifier
-        arguments = {k: content[k] for k in ("num_classes", "in_chans") if k in content}
-        return {"arch": "timm", "model_name": content["architecture"], **arguments}
-    return content if "_model_class" in content else None
 
 
 def _refuse_duplicates(members: Sequence[Member]) -> None:

@@ -3,27 +3,61 @@
 A description is a mapping. It has `arch` and the keyword arguments of
 `segmentation_models_pytorch.create_model`, from a `MODEL` section of cfg.yaml or the library's own
 config.json. A classifier has `arch: timm`, `model_name` and the arguments of `timm.create_model`.
-A description may name pretrained weights, but they are never fetched. Output activations are left
-out, so that networks and their classification heads answer in logits.
+A description may name pretrained weights, but they are never fetched. Nothing else in it may name a
+hub, a path or an address. Output activations are left out, so that networks and their
+classification heads answer in logits.
 """
 
 import hashlib
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import segmentation_models_pytorch as smp
-import timm
 import torch
-from segmentation_models_pytorch import MODEL_ARCHITECTURES_MAPPING
 from torch import Tensor, nn
 
+from kernelkit.checkpoints.descriptions import check_names
+from kernelkit.checkpoints.snapshots import Snapshot, says_averaged
+from kernelkit.checkpoints.weights import Stored
 from kernelkit.errors import CheckpointError
+from kernelkit.vocabulary import Prefer
 
-__all__ = ["build", "describe", "from_folder_name", "load_state", "weights_sha256"]
+# the hub's client reads them at its import, and both libraries import it
+for _variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_variable, "1")
+
+import segmentation_models_pytorch as smp  # noqa: E402
+import timm  # noqa: E402
+from segmentation_models_pytorch import MODEL_ARCHITECTURES_MAPPING  # noqa: E402
+
+__all__ = [
+    "ChosenState",
+    "build",
+    "choose_state",
+    "describe",
+    "from_folder_name",
+    "load_state",
+    "weights_sha256",
+]
 
 # How many names an error lists.
 _SHOWN = 3
+# Keys of the one network that is trained, and prefixes of what wraps it: parallel, compiled and
+# Lightning modules.
+_USUAL = {
+    *("", "_orig_mod", "model", "module", "net", "network"),
+    *("model_state", "model_state_dict", "state_dict", "current_model_state"),
+}
+# Layers that the library renamed since its version 0.1.3.
+_RENAMED = {
+    "decoder.0.": "decoder.aspp.",
+    "decoder.1.": "decoder.conv.",
+    "decoder.2.": "decoder.bn.",
+}
 
 
 def from_folder_name(name: str) -> dict[str, Any] | None:
@@ -53,6 +87,7 @@ def build(description: Mapping[str, Any], source: str) -> nn.Module:
     CheckpointError
         The libraries do not know the architecture, the encoder or an argument.
     """
+    check_names(description, source)
     arguments = {k: v for k, v in description.items() if not k.startswith("_")}
     arch = arguments.pop("arch", None) or description.get("_model_class")
     try:
@@ -62,17 +97,26 @@ def build(description: Mapping[str, Any], source: str) -> nn.Module:
         arguments.update(encoder_weights=None, activation=None)
         if arguments.get("aux_params"):
             arguments["aux_params"] = {**arguments["aux_params"], "activation": None}
-        encoder = arguments.get("encoder_name", "resnet34")
+        encoder = str(arguments.get("encoder_name", "resnet34"))
         # the library spelled encoders of timm differently in 2021
         if encoder.startswith(("timm-regnet", "timm-res", "timm-gernet")):
             arguments["encoder_name"] = f"tu-{encoder.removeprefix('timm-')}"
         return smp.create_model(arch, **arguments).eval()
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).strip("'\"").split("\n")[0][:300].rstrip(".")
+    except Exception as error:  # the libraries check little, so a wrong value fails anywhere
         raise CheckpointError(
-            f"{source}: no network can be built from {describe(description)} ({reason}). "
+            f"{source}: no network can be built from {describe(description)}{_reason(error)}. "
             "Correct the description"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a network cannot be built, if the library says it in words about networks."""
+    text = str(error).strip("'\"").split("\n")[0][:300].rstrip(".")
+    if isinstance(error, TypeError):
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
+        return f" (it takes no {unknown[1]})" if unknown else ""
+    is_about_networks = isinstance(error, ValueError | RuntimeError | KeyError) and " " in text
+    return f" ({text})" if is_about_networks else ""
 
 
 def describe(description: Mapping[str, Any]) -> str:
@@ -120,12 +164,166 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source
 
 
 def _current_name(name: str, wanted: Mapping[str, Tensor]) -> str:
-    """Today's name for a weight of an encoder that moved from the library to timm."""
+    """Today's name for a weight of an encoder that moved to timm, or of a renamed decoder."""
+    if name in wanted:
+        return name
     moved = name.replace("encoder.", "encoder.model.", 1)
-    for candidate in (name, moved, moved.replace(".stages.", ".stages_")):
+    renamed = next(
+        (new + name[len(old) :] for old, new in _RENAMED.items() if name.startswith(old)), name
+    )
+    for candidate in (moved, moved.replace(".stages.", ".stages_"), renamed):
         if candidate in wanted:
             return candidate
     return name
+
+
+@dataclass(frozen=True)
+class ChosenState:
+    """The weights in a checkpoint that are a network's.
+
+    Attributes
+    ----------
+    state
+        The tensors by the bare network's names.
+    beside
+        The tensors that lie beside them, such as a loss's.
+    is_averaged
+        Whether they are averaged over training steps.
+    others
+        Where the file has weights of the other kind, averaged or not. Empty if it has none.
+    """
+
+    state: dict[str, Tensor]
+    beside: dict[str, Tensor]
+    is_averaged: bool
+    others: str
+
+    def notes(self, path: Path) -> list[str]:
+        """What was left out of the file, one sentence each."""
+        notes = []
+        left = [name for name in self.beside if name != "n_averaged"]
+        if left:
+            notes.append(f"{path}: of its weights {_listed("are not the network's", left)}")
+        if self.others:
+            taken, word = ("averaged", "raw") if self.is_averaged else ("plain", "ema")
+            notes.append(
+                f"{path}: its {taken} weights are taken. It holds others too ({self.others}). "
+                f'To take these, write "checkpoints: {word}" into the recipe'
+            )
+        return notes
+
+
+def choose_state(
+    stored: Sequence[Stored], wanted: Mapping[str, Tensor], snapshot: Snapshot, prefer: Prefer
+) -> ChosenState:
+    """Choose the weights that fit a network best, and are averaged or not as preferred.
+
+    Parameters
+    ----------
+    stored
+        All sets of weights in the file, the one that the training code itself loads first.
+    wanted
+        The network's own state.
+    snapshot
+        The file. Its name may say that its weights are averaged.
+    prefer
+        With `best` the first that fits is taken. It is an averaged one if the file's name says so.
+
+    Raises
+    ------
+    CheckpointError
+        The file has no weights of the preferred kind, or several networks that fit.
+    """
+    options = sorted(
+        (
+            _Option(one, prefix, _coverage(one.state, prefix, wanted))
+            for one in stored
+            for prefix in _prefixes(one.state, wanted)
+        ),
+        key=lambda option: (stored.index(option.stored), says_averaged(option.prefix)),
+    )
+    most = max(option.coverage for option in options)
+    options = [option for option in options if option.coverage == most]
+    if most < 1:  # it fits nowhere, and `load_state` says what is missing
+        options = options[:1]
+    averaged = [option for option in options if option.is_averaged]
+    plain = [option for option in options if not option.is_averaged]
+    if snapshot.kind != "raw" and not averaged:  # as the file's name says
+        averaged, plain = plain, []
+    by_name = averaged if snapshot.kind != "raw" else options
+    competing = {"best": by_name, "ema": averaged, "raw": plain}[prefer]
+    if most < 1:
+        competing = options
+    if not competing:
+        raise CheckpointError(
+            f"{snapshot.path}: there are no {prefer} weights in it, as the recipe wants (there is "
+            f"{_places(options)}). Let it take the best"
+        )
+    usual = [option for option in competing if option.is_usual]
+    taken = (usual or competing)[0]
+    if len(competing) > 1 and not usual and not taken.is_averaged:
+        raise CheckpointError(
+            f"{snapshot.path}: several networks in it fit ({_places(competing)}). Save the weights "
+            "of one"
+        )
+    is_averaged = taken in averaged
+    others = plain if is_averaged else averaged
+    return ChosenState(
+        state=taken.state,
+        beside={n: t for n, t in taken.stored.state.items() if not n.startswith(taken.prefix)},
+        is_averaged=is_averaged,
+        others=_places(others),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Option:
+    """One way to read a network out of a checkpoint: a set of weights, and a prefix of names."""
+
+    stored: Stored
+    prefix: str
+    coverage: float
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        start = len(self.prefix)
+        names = self.stored.state.items()
+        return {name[start:]: tensor for name, tensor in names if name.startswith(self.prefix)}
+
+    @property
+    def is_averaged(self) -> bool:
+        return self.stored.is_averaged or says_averaged(self.prefix)
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it lies where training codes keep the one network that they train."""
+        return {*self.prefix.split("."), *self.stored.key.split(".")} <= _USUAL
+
+    @property
+    def place(self) -> str:
+        return f"{self.stored.key} {self.prefix.rstrip('.')}".strip() or "plain weights"
+
+
+def _places(options: Sequence[_Option]) -> str:
+    return ", ".join(option.place for option in options[:_SHOWN])
+
+
+def _prefixes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[str]:
+    """Iterate over the prefixes that a network's names may have in `state`, shortest first."""
+    heads = {name.split(".", 1)[0] for name in wanted}
+    found = {""}
+    for name in state:
+        parts = name.split(".")
+        found |= {".".join(parts[:i]) + "." for i in range(1, len(parts)) if parts[i] in heads}
+    yield from sorted(found, key=lambda prefix: (len(prefix), prefix))
+
+
+def _coverage(state: Mapping[str, Tensor], prefix: str, wanted: Mapping[str, Tensor]) -> float:
+    """The share of the network's weights that are there under their prefixed names."""
+    start = len(prefix)
+    names = {_current_name(n[start:], wanted) for n in state if n.startswith(prefix)}
+    counted = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    return sum(name in names for name in counted) / max(1, len(counted))
 
 
 def _shape(tensor: Tensor) -> str:

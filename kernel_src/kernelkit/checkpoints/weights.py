@@ -1,39 +1,69 @@
 """Read weights from a file of any form, and never run code from it.
 
-`.pth`, `.pt`, `.bin` and `.ckpt` files are unpickled with `weights_only`. Tensors, plain containers
-and numpy scalars (such as a loss) load, and everything else is refused. `.safetensors` holds no
-code. A `.pth` is a zip file, and the upload of a dataset may unpack it. Such a folder loads too.
+`.pth`, `.pth.tar`, `.pt`, `.bin`, `.ckpt` and `.pkl` files are unpickled with `weights_only`.
+Tensors, plain containers and numpy scalars (such as a loss) load, and everything else is refused.
+`.safetensors` holds no code. A `.pth` is a zip file, and the upload of a dataset may unpack it.
+Such a folder loads too.
+
+Training codes save more than one network's weights: plain and averaged ones, or a loss that has
+weights of its own. `read_weights` finds every set of them, and `networks.choose_state` one.
 """
 
+import argparse
 import io
+import pathlib
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
+from kernelkit.checkpoints.snapshots import says_averaged
 from kernelkit.errors import CheckpointError
+from kernelkit.memory import available_memory
 
-__all__ = ["PICKLES", "is_unpacked", "read_weights"]
+__all__ = [
+    "PICKLES",
+    "Stored",
+    "checkpoint_stem",
+    "is_unpacked",
+    "read_weights",
+    "refuse_odd_tensors",
+]
 
 # Suffixes of files that `torch.save` writes.
-PICKLES = (".pth", ".pt", ".bin", ".ckpt")
+PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pth.tar")
 
 # The keys under which training codes save the weights, the most specific first.
 _STATE_KEYS = ("model_state", "model_state_dict", "state_dict", "model")
-# Prefixes of what wraps a network while it trains: parallel, compiled and Lightning modules.
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
+# Keys below which there are tensors, but no network.
+_NO_STATES = re.compile(
+    r"optim|opt_state|scheduler|scaler|loops|rng|averaging_state", re.IGNORECASE
+)
+# Lightning keeps the plain weights here if it averages. Then its "state_dict" is the average.
+_LIGHTNINGS_PLAIN = "current_model_state"
+# How deep below the file's first level a state may lie, as in Lightning's callbacks.
+_MOST_LEVELS = 4
+# How many names an error lists.
+_SHOWN = 6
+# torch saves without compression. Weights that were compressed afterwards shrink by a tenth. Only
+# zeros shrink further.
+_MOST_INFLATION = 20
+_SMALL = 64 << 20
 
 # What a pickled numpy scalar or array consists of, by its names under numpy 1 and numpy 2.
 _multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]
 _SAFE: list[Any] = [
+    argparse.Namespace,
+    pathlib.PosixPath,
+    pathlib.PurePosixPath,
     np.ndarray,
     np.dtype,
     *(kind for kind in vars(np.dtypes).values() if isinstance(kind, type)),
@@ -45,22 +75,46 @@ _SAFE: list[Any] = [
 ]
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, on the CPU, without the names' training prefixes.
+@dataclass(frozen=True)
+class Stored:
+    """One set of weights in a checkpoint.
+
+    Attributes
+    ----------
+    key
+        Where it lies in the file, such as `state_dict`. It is empty at the first level.
+    state
+        Its tensors by name, on the CPU.
+    is_averaged
+        Whether the file says that they are averaged over training steps.
+    """
+
+    key: str
+    state: dict[str, Tensor]
+    is_averaged: bool
+
+
+def read_weights(path: Path) -> list[Stored]:
+    """All sets of weights of a checkpoint. The one that the training code itself loads is first.
 
     Raises
     ------
     CheckpointError
-        The file is truncated, has no weights in it, or has objects that are no weights.
+        The file is truncated, would take too much memory, has no weights in it, or has objects
+        that are no weights.
     """
     if path.suffix == ".safetensors":
-        try:
-            content: Any = safetensors.torch.load_file(path)
-        except SafetensorError as error:
-            raise _unreadable(path, error) from error
+        content: Any = _read_safetensors(path)
     else:
         content = _unpickle(path)
-    return _strip(_find_state(content, path))
+    return _states(content, path)
+
+
+def checkpoint_stem(path: Path) -> str:
+    """A checkpoint's name without its suffix. That may have two parts, as in `best.pth.tar`."""
+    suffixes = sorted((*PICKLES, ".safetensors"), key=len, reverse=True)
+    suffix = next((s for s in suffixes if path.name.endswith(s)), "")
+    return path.name.removesuffix(suffix)
 
 
 def is_unpacked(path: Path) -> bool:
@@ -68,26 +122,87 @@ def is_unpacked(path: Path) -> bool:
     return path.is_dir() and _pickle_folder(path) is not None
 
 
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    _refuse_folder(path)
+    try:
+        return safetensors.torch.load_file(path)
+    except Exception as error:  # the library has an error per kind of damage
+        raise _unreadable(path, error) from error
+
+
 def _unpickle(path: Path) -> Any:
-    source: Any = _repacked(path) if path.is_dir() else path
+    if path.is_dir():
+        source: Any = _repacked(path)
+    else:
+        source = path
+        _refuse_inflation(path)
     try:
         with torch.serialization.safe_globals(_SAFE):
             return torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if (reason := _no_checkpoint(path)) is not None:
+            raise CheckpointError(reason) from error
         found = re.search(r"(?:GLOBAL|global|function) `?([\w.]+)", str(error))
         what = f"objects of {found[1]}" if found else "objects"
         raise CheckpointError(
             f"{path}: it holds {what} that are no weights, and loading them could run code. "
             "Save only the state dict of the network"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError) as error:
+    except Exception as error:  # a damaged file can fail in every kind of way
         raise _unreadable(path, error) from error
 
 
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise CheckpointError(f"{path}: found a folder, wanted a file. Copy the file again")
+
+
+def _refuse_inflation(path: Path) -> None:
+    """Refuse a zip file whose members are far larger than itself, or than the free memory."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        size = path.stat().st_size
+        with zipfile.ZipFile(path) as archive:
+            inflated = sum(member.file_size for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise _unreadable(path, error) from error
+    if inflated > max(_SMALL, _MOST_INFLATION * size):
+        raise CheckpointError(
+            f"{path}: found {inflated / 1e9:.2f} GB packed into {size / 1e6:.2f} MB, which no "
+            "weights are. Copy the checkpoint again"
+        )
+    free = available_memory()
+    if inflated > free:
+        raise CheckpointError(
+            f"{path}: found {inflated / 1e9:.2f} GB of weights, but {free / 1e9:.2f} GB of memory "
+            "are free. Save only the state dict of the network"
+        )
+
+
+def _no_checkpoint(path: Path) -> str | None:
+    """What a file is that was taken for a checkpoint, in a sentence. None if nobody knows."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    if start.startswith(b"version https://git-lfs"):
+        return f"{path}: this is a pointer of Git LFS, not the checkpoint. Fetch it by git lfs pull"
+    if start.startswith((b"<", b"{")):
+        return f"{path}: this is text, such as a web page. Download the checkpoint again"
+    return None
+
+
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = str(error).split("\n")[0].rstrip(".")
+    known = _no_checkpoint(path)
+    if known is not None:
+        return CheckpointError(known)
+    reason = str(error).split("\n")[0][:200].rstrip(".")
+    # other kinds of errors speak of Python, not of the file
+    is_ours = isinstance(error, RuntimeError | zipfile.BadZipFile | safetensors.SafetensorError)
+    shown = f" ({reason})" if reason and is_ours else ""
     return CheckpointError(
-        f"{path}: the file is truncated or holds no weights ({reason}). Copy it again"
+        f"{path}: the file is truncated or holds no weights{shown}. Copy it again"
     )
 
 
@@ -113,26 +228,80 @@ def _repacked(path: Path) -> io.BytesIO:
     return buffer
 
 
-def _find_state(content: Any, path: Path) -> dict[str, Tensor]:
-    """The mapping of names to tensors inside what a training code saved."""
-    if isinstance(content, Mapping):
-        for key in _STATE_KEYS:
-            if isinstance(content.get(key), Mapping):
-                return _find_state(content[key], path)
-        state = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-        if state:
-            return state
-    keys = f"the keys {', '.join(map(str, content))}" if isinstance(content, Mapping) else "no keys"
+def _states(content: Any, path: Path) -> list[Stored]:
+    """Every set of weights inside what a training code saved, the likeliest first."""
+    averages = isinstance(content, Mapping) and _LIGHTNINGS_PLAIN in content
+    states = [
+        Stored(".".join(keys), tensors, says_averaged(".".join(keys)) or "n_averaged" in tensors)
+        for keys, tensors in _below(content, ())
+    ]
+    if averages:
+        states = [replace(s, is_averaged=True) if s.key == "state_dict" else s for s in states]
+    if states:
+        return states
     raise CheckpointError(
-        f"{path}: no weights were found in it (it has {keys}). Save a state dict, or one under a "
-        f"key {', '.join(_STATE_KEYS)}"
+        f"{path}: no weights were found in it (it has {_keys(content)}). Save a state dict, or one "
+        f"under a key {', '.join(_STATE_KEYS)}"
     )
 
 
-def _strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state with the bare network's names, and without an averaged model's step counter."""
-    state.pop("n_averaged", None)
-    for prefix in _WRAPPERS:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+def _below(
+    content: Any, keys: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Iterate over the mappings that hold tensors, those under the usual keys first."""
+    if not isinstance(content, Mapping) or len(keys) > _MOST_LEVELS:
+        return
+    children = {
+        str(key): value
+        for key, value in content.items()
+        if isinstance(value, Mapping) and not _NO_STATES.search(str(key))
+    }
+    usual = [key for key in _STATE_KEYS if key in children]
+    for key in usual:
+        yield from _below(children.pop(key), (*keys, key))
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield keys, tensors
+    for key, child in children.items():
+        yield from _below(child, (*keys, key))
+
+
+def _keys(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return "no keys"
+    names = [str(key)[:80] for key, _ in zip(content, range(_SHOWN), strict=False)]
+    more = f" and {len(content) - _SHOWN} more" if len(content) > _SHOWN else ""
+    return f"the keys {', '.join(names)}{more}"
+
+
+def refuse_odd_tensors(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that hold no plain numbers: sparse, quantised, or without data.
+
+    Raises
+    ------
+    CheckpointError
+        There is such a tensor, or one that is not a number, as after a training that diverged.
+    """
+    for name, tensor in state.items():
+        if tensor.is_meta:
+            kind = "a tensor without data (meta)"
+        elif tensor.is_nested or tensor.layout != torch.strided:
+            kind = "a sparse tensor"
+        elif tensor.is_quantized:
+            kind = "a quantised tensor"
+        else:
+            continue
+        raise CheckpointError(
+            f"{path}: found {kind} as {name}, wanted plain numbers. Save the network's state dict "
+            "on the CPU"
+        )
+    bad = [
+        name
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and tensor.isnan().any()
+    ]
+    if bad:
+        raise CheckpointError(
+            f"{path}: {len(bad)} of {len(state)} weights are not numbers (NaN), such as {bad[0]}. "
+            "The training diverged, so take an earlier checkpoint"
+        )

@@ -8,10 +8,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from kernelkit.ensemble.device import on_device
+from kernelkit.ensemble.device import not_finite_message, on_device
 from kernelkit.ensemble.packing import pack_cores
 from kernelkit.ensemble.transfer import Pending
 from kernelkit.errors import RecipeError
@@ -31,14 +33,17 @@ class Answers:
     spread
         The standard deviation of the members' probabilities at each pixel, of the same shape.
         It is 0 if all agree, and 0.5 at most. None unless it was requested.
+    precision
+        The networks' arithmetic, for the error if they gave no numbers.
     """
 
     probabilities: Tensor
     spread: Tensor | None = None
+    precision: torch.dtype = torch.float32
 
     def bytes(self) -> Pending:
         """Send down `255 p`, rounded: one uint8 array (K, h, w) per tile."""
-        return Pending([(255 * self.probabilities).round().to(torch.uint8)], self._valid())
+        return self._pending([(255 * self.probabilities).round().to(torch.uint8)])
 
     def bits(self, tiles: Sequence[Tile], scale: int, thresholds: Sequence[float]) -> Pending:
         """Send down the tiles' cores at the source's resolution, thresholded and packed.
@@ -67,11 +72,23 @@ class Answers:
                 "Give one for all classes, or one per class"
             )
         above = on_device(tuple(thresholds), self.probabilities.device)
-        return Pending(pack_cores(self.probabilities, tiles, scale, above), self._valid())
+        return self._pending(pack_cores(self.probabilities, tiles, scale, above))
 
-    def _valid(self) -> Tensor:
-        """One bool on the device: whether all probabilities are numbers."""
-        return self.probabilities.isfinite().all()
+    def masks(self, thresholds: Sequence[float]) -> NDArray[np.bool_]:
+        """Masks (N, K, h, w) on the host. A pixel is on if its probability is above its threshold.
+
+        Raises
+        ------
+        DeviceError
+            The networks gave NaN or infinity.
+        """
+        above = on_device(tuple(thresholds), self.probabilities.device)[:, None, None]
+        return np.stack(self._pending([self.probabilities > above]).result())
+
+    def _pending(self, parts: Sequence[Tensor]) -> Pending:
+        """Send `parts` down, if all probabilities are numbers."""
+        valid = self.probabilities.isfinite().all()
+        return Pending(parts, valid, not_finite_message(self.precision))
 
 
 def join(parts: Sequence[Answers]) -> Answers:
@@ -82,4 +99,5 @@ def join(parts: Sequence[Answers]) -> Answers:
     return Answers(
         torch.cat([part.probabilities for part in parts]),
         torch.cat(spreads) if spreads else None,
+        parts[0].precision,
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kernelkit.errors import DeviceError, RecipeError
+from kernelkit.memory import available_memory
 from kernelkit.vocabulary import Precision, choices
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "device_name",
     "free_bytes",
     "is_out_of_memory",
+    "not_finite_message",
     "on_device",
     "release_cached",
 ]
@@ -23,7 +25,6 @@ __all__ = [
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # How libraries below torch's own allocator say that memory ran out.
 _OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -81,6 +82,19 @@ def _multiplies_bfloat16() -> bool:
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
 
 
+def not_finite_message(precision: torch.dtype) -> str:
+    """The error for answers that are no numbers. Only float16 overflows easily."""
+    if precision == torch.float16:
+        return (
+            "the networks gave NaN or infinity, and float16 does that if it overflows. "
+            "Set the recipe's precision to bf16 or fp32"
+        )
+    return (
+        "the networks gave NaN or infinity. Look for a member that does so on this image, and "
+        "leave it out of the recipe's 'runs'"
+    )
+
+
 def device_name(device: torch.device) -> str:
     """The device in words, for tables."""
     if device.type == "cuda":
@@ -93,26 +107,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held
-    return min(_host_available(), _group_available())
-
-
-def _host_available() -> int:
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise DeviceError("/proc/meminfo: the line MemAvailable is missing. Use Linux 3.14 or later")
-
-
-def _group_available() -> int:
-    """What the container's own limit leaves. Its file cache counts as free."""
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-        entries = (line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        cached = int(dict(entries).get("inactive_file", 0))
-    except (OSError, ValueError):  # there is no such group, or its limit is the word "max"
-        return 1 << 62
-    return max(0, limit - used + cached)
+    return available_memory()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -92,6 +92,11 @@ def _check_agreement(recipe: EnsembleRecipe, members: Sequence[Member], own_inpu
             f"{recipe.name}: there are {len(recipe.thresholds)} thresholds for {classes.pop()} "
             "class(es). Give one for all classes, or one per class"
         )
+    if recipe.activation == "softmax" and classes == {1}:
+        raise RecipeError(
+            f"{recipe.name}: a softmax over one class is 1 everywhere. Set its activation to "
+            "sigmoid"
+        )
     bands = len(recipe.input.bands)
     others = [m for m in members if m.channels != bands]
     if others and not own_input:

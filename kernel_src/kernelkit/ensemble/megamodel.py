@@ -32,16 +32,17 @@ from kernelkit.ensemble.device import (
     choose_device,
     choose_precision,
     is_out_of_memory,
-    on_device,
+    not_finite_message,
     release_cached,
 )
 from kernelkit.ensemble.gates import TileGate
 from kernelkit.ensemble.graphs import GraphRecorder
 from kernelkit.ensemble.loading import changed, load_for
 from kernelkit.ensemble.memory import MemoryPlan
-from kernelkit.ensemble.normalise import normalise
+from kernelkit.ensemble.normalise import normalise, refuse_decibels
 from kernelkit.ensemble.notes import Notes
 from kernelkit.ensemble.placement import Placement
+from kernelkit.ensemble.training_input import check_scale, with_trained_input
 from kernelkit.ensemble.transfer import Uploader
 from kernelkit.ensemble.tree import MergeTree, Spread
 from kernelkit.errors import DeviceError, RecipeError
@@ -136,17 +137,25 @@ class MegaModel:
             self._notes.add("the precision is fp16, because this GPU only emulates bf16")
         self._upload = Uploader(self.device)
         self._ready: set[tuple[int, ...]] = set()
+        self._is_judging = True  # until a batch shows whether its values have logarithms
 
         self.members, gate_members = load_for(self.recipe, folder, preprocess_fn is not None)
         self.classes = self.members[0].classes
         loaded = [*self.members, *gate_members]
+        for note in (note for member in loaded for note in member.notes):
+            self._notes.add(note)
+        if preprocess_fn is None:
+            self.recipe = with_trained_input(self.recipe, loaded, self._notes)
         self._placement = Placement(
             loaded, self.device, self.precision, self._execution, self._notes
         )
         self._tree = MergeTree(self._placement.of(self.members), self.recipe)
         self._full_cost = self._tree.cost
         gate = self.recipe.gate
-        self._gate = TileGate(self._placement.of(gate_members), gate) if gate else None
+        self._gate: TileGate | None = None
+        if gate:
+            placed = self._placement.of(gate_members)
+            self._gate = TileGate(placed, gate, not_finite_message(self.precision))
         self._recorder = self._make_recorder() if self._execution.cuda_graph else None
 
     def predict(
@@ -171,10 +180,29 @@ class MegaModel:
         return join(list(self._answers(pixels, indices, with_spread)))
 
     def preprocess_and_infer(self, pixels: Pixels) -> NDArray[np.bool_]:
-        """Masks (N, K, h, w) of a batch of tiles: probabilities above the model's threshold."""
-        thresholds = on_device(self.recipe.thresholds, self.device)
-        masks = self.predict(pixels).probabilities > thresholds[:, None, None]
-        return masks.cpu().numpy()
+        """Masks (N, K, h, w) of a batch of tiles: probabilities above the model's threshold.
+
+        Raises
+        ------
+        DeviceError
+            As `predict`, or the networks gave NaN or infinity.
+        """
+        return self.predict(pixels).masks(self.recipe.thresholds)
+
+    def check_scale(self, scale: int) -> None:
+        """Refuse tiles that are read at another scale than a member's run folder says.
+
+        Parameters
+        ----------
+        scale
+            The factor by which windows are averaged down, as of the recipe's tiles.
+
+        Raises
+        ------
+        RecipeError
+            A member was trained at another scale, and no zoom of the pyramid makes up for it.
+        """
+        check_scale(self.recipe, self.members, scale)
 
     def plan(self, shape: tuple[int, int, int], dtype: np.dtype | str = "uint8") -> MemoryPlan:
         """Measure what tiles (C, h, w) of `dtype` need, and adopt the batch that fits.
@@ -289,7 +317,8 @@ class MegaModel:
         tiles = self._preprocess(self._upload(pixels))
         if self._gate is None:
             probabilities = self._ask(tiles, indices, spread)
-            return Answers(probabilities, None if spread is None else spread.deviation())
+            deviation = None if spread is None else spread.deviation()
+            return Answers(probabilities, deviation, self.precision)
         passing = self._gate(tiles).nonzero()[:, 0]
         probabilities = tiles.new_zeros(len(tiles), self.classes, *tiles.shape[-2:])
         deviation = None if spread is None else torch.zeros_like(probabilities)
@@ -298,7 +327,7 @@ class MegaModel:
             probabilities[passing] = self._ask(tiles[passing], passing_indices, spread)
             if spread is not None and deviation is not None:
                 deviation[passing] = spread.deviation()
-        return Answers(probabilities, deviation)
+        return Answers(probabilities, deviation, self.precision)
 
     def _ask(self, tiles: Tensor, indices: Sequence[int], spread: Spread | None) -> Tensor:
         missing = self.batch - len(tiles)
@@ -320,6 +349,8 @@ class MegaModel:
     def _preprocess(self, tiles: Tensor) -> Tensor:
         if self._preprocess_fn is not None:
             return self._preprocess_fn(tiles)
+        if self._is_judging and self.recipe.input.decibel:
+            self._is_judging = not refuse_decibels(tiles, self.recipe.input)
         return normalise(tiles, self.recipe.input)
 
     def _get_ready(self, shape: tuple[int, ...], dtype: np.dtype) -> None:

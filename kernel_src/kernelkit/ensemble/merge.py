@@ -107,10 +107,11 @@ def _term(
         case "tsharpen":
             return answer.pow(temperature) if temperature else answer
         case "vote" if activation == "sigmoid":
-            return (answer > 0.5).float()
+            return torch.where(answer.isnan(), answer, (answer > 0.5).float())
         case "vote":
             likeliest = answer.argmax(_CLASSES, keepdim=True)
-            return torch.zeros_like(answer).scatter_(_CLASSES, likeliest, 1.0)
+            votes = torch.zeros_like(answer).scatter_(_CLASSES, likeliest, 1.0)
+            return torch.where(answer.isnan(), answer, votes)
 
 
 def _finish(merged: Tensor, how: MergeMethod, activation: Activation) -> Tensor:

@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from kernelkit.checkpoints import Member
+from kernelkit.checkpoints.programs import masks_of
 from kernelkit.ensemble.batchnorm import fuse_norms
 from kernelkit.ensemble.device import is_out_of_memory
 from kernelkit.ensemble.notes import Notes
-from kernelkit.errors import CheckpointError
+from kernelkit.errors import CheckpointError, KernelKitError, NetworkError
 from kernelkit.recipe import Execution
 
 __all__ = ["PlacedMember"]
 
+# Sides of tiles that networks of one size are made for.
+_SIDES = (224, 256, 384, 448, 512)
 _HALVED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
@@ -56,7 +59,7 @@ class PlacedMember:
         self._precision = precision
         self._notes = notes
         self._module = member.module
-        is_program = member.kind == "program"
+        is_program = member.is_program
         if execution.fuse_norms and not is_program:
             self._fuse_norms()
         if execution.half_weights and not is_program and precision != torch.float32:
@@ -72,6 +75,8 @@ class PlacedMember:
     @property
     def stride(self) -> int:
         """What the sides of its tiles must be multiples of."""
+        if self.member.size is not None:  # it takes no padding
+            return 1
         encoder = getattr(self._module, "encoder", None)
         return int(getattr(encoder, "output_stride", 32))
 
@@ -96,14 +101,14 @@ class PlacedMember:
     @torch.no_grad()
     def __call__(self, tiles: Tensor) -> Tensor:
         """Logits, from the compiled network if there is one."""
-        with self._computing():
+        with self._computing(), self._blaming(tiles):
             answer = self._ask(tiles.contiguous(memory_format=self._format))
         return self._checked(answer, tiles)
 
     @torch.no_grad()
     def eager(self, tiles: Tensor) -> Tensor:
         """Logits as of a call, but never compiled."""
-        with self._computing():
+        with self._computing(), self._blaming(tiles):
             answer = self._module(tiles.contiguous(memory_format=self._format))
         return self._checked(answer, tiles)
 
@@ -111,7 +116,7 @@ class PlacedMember:
     def labels(self, tiles: Tensor) -> Tensor:
         """Logits of whole tiles, float32 (N, J): a classifier's, or a classification head's."""
         tiles = tiles.contiguous(memory_format=self._format)
-        with self._computing():
+        with self._computing(), self._blaming(tiles):
             if self.member.kind == "classifier":
                 return self._module(tiles).float()
             deepest = self._module.encoder(tiles)[-1]  # type: ignore[operator]
@@ -122,6 +127,15 @@ class PlacedMember:
         """Whether `labels` can be called."""
         head = getattr(self._module, "classification_head", None)
         return self.member.kind == "classifier" or head is not None
+
+    @property
+    def label_count(self) -> int:
+        """How many labels `labels` gives per tile."""
+        if self.member.kind == "classifier":
+            return int(getattr(self._module, "num_classes", self.member.classes))
+        head = getattr(self._module, "classification_head", None)
+        layers = [m for m in head.modules() if isinstance(m, nn.Linear)] if head else []
+        return layers[-1].out_features if layers else 0
 
     def _ask(self, tiles: Tensor) -> Any:
         if self._compiled is None or self.on_host:
@@ -138,16 +152,56 @@ class PlacedMember:
             return self._module(tiles)
 
     def _checked(self, answer: Any, tiles: Tensor) -> Tensor:
-        if isinstance(answer, tuple | list):  # the masks, and the labels of a classification head
-            answer = answer[0]
+        masks = masks_of(answer, self.member.path)
         wanted = (len(tiles), self.member.classes, *tiles.shape[-2:])
-        if tuple(answer.shape) != wanted:
-            raise CheckpointError(
-                f"{self.member.path}: the network answers with an array {tuple(answer.shape)}, but "
-                f"{wanted} was wanted (tiles, classes, height, width). Correct the number of "
-                "classes in its cfg.yaml"
+        if tuple(masks.shape) != wanted:
+            is_as_large = masks.shape[-2:] == tiles.shape[-2:]
+            remedy = (
+                "Correct the number of classes in its cfg.yaml"
+                if is_as_large
+                else "Use a network that answers with one value per pixel"
             )
-        return answer.float()
+            raise CheckpointError(
+                f"{self.member.path}: the network answers with an array {tuple(masks.shape)}, but "
+                f"{wanted} was wanted (tiles, classes, height, width). {remedy}"
+            )
+        return masks.float()
+
+    @contextmanager
+    def _blaming(self, tiles: Tensor) -> Iterator[None]:
+        """Say which network failed on which tiles, unless memory ran out."""
+        try:
+            yield
+        except KernelKitError:
+            raise
+        except Exception as error:  # a network may refuse a tile with any kind of error
+            if is_out_of_memory(error):
+                raise
+            height, width = tiles.shape[-2:]
+            taken = self._taken_instead(height, width)
+            remedy = (
+                f"It takes tiles of {taken} x {taken}. Set the recipe's tiles to that"
+                if taken
+                else "Try tiles of another size"
+            )
+            raise NetworkError(
+                f"{self.member.path}: the network cannot look at tiles of {height} x {width} "
+                f"({_reason(error)}). {remedy}"
+            ) from error
+
+    @torch.no_grad()
+    def _taken_instead(self, height: int, width: int) -> int | None:
+        """The side of square tiles that the network takes, or None if no likely one is."""
+        for side in _SIDES:
+            if (side, side) == (height, width):
+                continue
+            noise = torch.zeros(1, self.member.channels, side, side, device=self._device)
+            try:
+                self._module(noise)
+            except Exception:  # as above
+                continue
+            return side
+        return None
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -176,8 +230,13 @@ class PlacedMember:
             self._note_failure("fused norms are", error)
 
     def _note_failure(self, what: str, error: Exception) -> None:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        self._notes.add(f"{self.member.name}: {what} not used, because of an error ({reason})")
+        self._notes.add(
+            f"{self.member.name}: {what} not used, because of an error ({_reason(error)})"
+        )
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
 def _halve_weights(network: nn.Module, precision: torch.dtype) -> None:

@@ -16,6 +16,8 @@ from kernelkit.errors import DeviceError
 
 __all__ = ["Pending", "Uploader"]
 
+_NOT_FINITE = "the networks gave NaN or infinity. Check their weights"
+
 
 class Uploader:
     """Brings batches of tiles onto a device in their own dtype.
@@ -83,11 +85,16 @@ class Pending:
         Arrays (n, ...): the answers for the first n tiles, then for the next, and so on.
     valid
         One bool on the same device: whether the answers can be used.
+    not_finite
+        The error if they cannot.
     """
 
-    def __init__(self, parts: Sequence[Tensor], valid: Tensor) -> None:
+    def __init__(
+        self, parts: Sequence[Tensor], valid: Tensor, not_finite: str = _NOT_FINITE
+    ) -> None:
         self._arrived: torch.cuda.Event | None = None
         self._valid = valid
+        self._not_finite = not_finite
         self._parts = list(parts)
         if valid.device.type == "cuda":
             self._valid, *self._parts = (_download(tensor) for tensor in (valid, *parts))
@@ -105,10 +112,7 @@ class Pending:
         if self._arrived is not None:
             self._arrived.synchronize()
         if not self._valid:
-            raise DeviceError(
-                "the networks gave NaN or infinity, and float16 does that if it overflows. "
-                "Set the recipe's precision to bf16 or fp32"
-            )
+            raise DeviceError(self._not_finite)
         return [tile for part in self._parts for tile in part.numpy()]
 
 

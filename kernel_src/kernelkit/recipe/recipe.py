@@ -197,7 +197,9 @@ class Recipe(Section):
         RecipeError
             There is no such key, or it cannot have this value.
         """
-        return self._validated(_merged(self.model_dump(), changes), self.name)
+        # what the recipe leaves out stays left out, so that a run folder may say it
+        content = self.model_dump(exclude_unset=True)
+        return self._validated(_merged(content, changes), self.name)
 
     def with_tiles(self, tile: int | None, overlap: int | None) -> Self:
         """Return a copy with another tile side and overlap, in source pixels.

@@ -12,9 +12,10 @@ import numpy as np
 from rasterio.io import DatasetReader
 
 from kernelkit.errors import SlideError
+from kernelkit.memory import available_memory
 from kernelkit.slide.tiff import COMPRESSIONS, TiffPage
 
-__all__ = ["available_memory", "check_declared", "check_page", "in_words"]
+__all__ = ["check_declared", "check_page", "in_words"]
 
 # How many bytes one byte may decode to at most, by TIFF's compression. LZW: 12 bits stand for up to
 # 3838 bytes. DEFLATE: RFC 1951 allows 258 bytes in 2 bits. ZSTD: RFC 8878, a block of 128 KiB in 4
@@ -155,41 +156,6 @@ def _check_memory(path: Path, what: str, size: float) -> None:
             f"{path}: {what} takes {in_words(size * _COPIES)} to decode, and {in_words(free)} of "
             "memory is free. Save the image again in tiles of 512 x 512"
         )
-
-
-def available_memory() -> int:
-    """Return how many bytes this process may still take: the system's, or its container's."""
-    free = 1 << 62
-    for line in _text(Path("/proc/meminfo")).splitlines():
-        if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) << 10
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ):
-        most, taken = _text(Path(limit)).strip(), _text(Path(used)).strip()
-        if most.isdigit() and taken.isdigit():
-            free = min(free, max(0, int(most) - int(taken) + _reclaimable()))
-    return free
-
-
-def _reclaimable() -> int:
-    """Return how many bytes of files the container's memory only keeps for speed."""
-    for name in ("/sys/fs/cgroup/memory.stat", "/sys/fs/cgroup/memory/memory.stat"):
-        for line in _text(Path(name)).splitlines():
-            if line.startswith(("inactive_file ", "total_inactive_file ")):
-                return int(line.split()[1])
-    return 0
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 def in_words(size: float) -> str:

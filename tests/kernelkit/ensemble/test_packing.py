@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernelkit.ensemble import Answers
 from kernelkit.ensemble.packing import _pack_by_torch, pack_bits, pack_cores
 from kernelkit.ensemble.transfer import Pending, Uploader
 from kernelkit.errors import DeviceError
@@ -73,5 +74,15 @@ def test_answers_come_down_tile_by_tile():
 
 def test_answers_that_are_no_numbers_do_not_pass():
     """Answers that are not valid are an error that says what to do, and no empty mask."""
-    with pytest.raises(DeviceError, match="Set the recipe's precision to bf16 or fp32"):
+    with pytest.raises(DeviceError, match="NaN or infinity. Check their weights"):
         Pending([torch.zeros(1, 1, 4, 4)], torch.tensor(False)).result()
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float32])
+def test_float16_is_blamed_only_if_it_ran(precision):
+    """The advice to change the precision comes only with answers that were made in float16."""
+    answers = Answers(torch.full((1, 1, 4, 4), torch.nan), precision=precision)
+    for ask in (answers.bytes, lambda: answers.bits([TileGrid(4, 4, core=4)[0]], 1, [0.5])):
+        with pytest.raises(DeviceError, match="the networks gave NaN or infinity") as error:
+            ask().result()
+        assert ("float16" in str(error.value)) == (precision == torch.float16)
