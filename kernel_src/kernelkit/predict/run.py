@@ -20,12 +20,10 @@ from kernelkit.errors import OutputError, SubmissionError
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.hand_in import FinishedMasks, hand_in
-from kernelkit.predict.pace import Pace
 from kernelkit.predict.preflight import findings_table, preflight, refuse_errors
 from kernelkit.predict.report import Report
 from kernelkit.predict.store import Store
 from kernelkit.predict.work import Run, Task, work
-from kernelkit.reader import ReaderPool
 from kernelkit.recipe import Recipe
 
 __all__ = ["Prediction", "load_models", "predict"]
@@ -121,19 +119,12 @@ def predict(
     report = Report(recipe.name, recipe.fingerprint, _device(models))
     report.notes += map(str, checked.findings)
 
+    tasks = _tasks(competition, recipe, checked.sizes, limit)
     deadline = deadline or Deadline(recipe.hours)
-    for model in models.values():
-        model.ask_all()  # an earlier run may have been short of time
-    tiles = {image_id: _tiles(size, recipe) for image_id, size in checked.sizes.items()}
-    tasks = _tasks(competition, limit, tiles)
-    tiles = {task.image_id: tiles.get(task.image_id, 0) for task in tasks if not task.left_out}
-    pace = Pace(deadline, recipe.give_up, models, tiles)
-    readers = ReaderPool(workers, kind="process")
-    with closing(Run(recipe, models, store, readers, deadline, pace)) as run:
+    with closing(Run(recipe, models, store, deadline, tasks, workers)) as run:
         by_id = {image.image: image for image in work(tasks, run)}
     report.images += [by_id[image_id] for image_id in competition.images]
-    report.notes += [note for model in models.values() for note in model.notes]
-    report.notes += readers.notes
+    report.notes += run.notes
 
     hand_in(report, competition, recipe, store, output / "submission.csv")
     report.save(output / "report.json")
@@ -155,7 +146,10 @@ def _check_writable(output: Path) -> None:
 
 
 def _tasks(
-    competition: CompetitionFolder, limit: int | None, tiles: Mapping[str, int]
+    competition: CompetitionFolder,
+    recipe: Recipe,
+    sizes: Mapping[str, tuple[int, int]],
+    limit: int | None,
 ) -> list[Task]:
     """What is to be done, in order: images that are far larger than most come last.
 
@@ -171,14 +165,10 @@ def _tasks(
             left_out = competition.problems[image_id]
         elif scene is None:
             left_out = f"no image file of this id is in {competition.folder}"
-        tasks.append(Task(image_id, scene.paths if scene else (), left_out))
-    usual = median(tiles.values()) if tiles else 0
-    return sorted(tasks, key=lambda task: tiles.get(task.image_id, 0) > _FAR_LARGER * usual)
-
-
-def _tiles(size: tuple[int, int], recipe: Recipe) -> int:
-    """How many tiles an image of this height and width has."""
-    return prod(-(-side // recipe.tiles.core) for side in size)
+        tiles = prod(-(-side // recipe.tiles.core) for side in sizes.get(image_id, (0, 0)))
+        tasks.append(Task(image_id, scene.paths if scene else (), tiles, left_out))
+    usual = median(task.tiles for task in tasks)
+    return sorted(tasks, key=lambda task: task.tiles > _FAR_LARGER * usual)
 
 
 def _device(models: Mapping[str, MegaModel]) -> str:

@@ -7,10 +7,10 @@ only its own image.
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -44,27 +44,66 @@ class Task:
         Its id.
     paths
         Its files.
+    tiles
+        How many tiles it has at most.
     left_out
         Why it is not to be predicted, as a sentence. Empty if it is.
     """
 
     image_id: str
     paths: tuple[Path, ...]
+    tiles: int = 0
     left_out: str = ""
 
 
-@dataclass(frozen=True)
 class Run:
-    """What the work on all images of a run has in common."""
+    """What the work on all images of a run has in common.
 
-    recipe: Recipe
-    models: Mapping[str, MegaModel]
-    store: Store
-    readers: ReaderPool
-    deadline: Deadline
-    pace: Pace
-    # one thread: a file's hash is needed late, and reading it warms the page cache
-    hashing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    Parameters
+    ----------
+    recipe, models, store
+        The recipe, one model per ensemble of it by name, and where masks are put.
+    deadline
+        When work has to stop.
+    tasks
+        All images.
+    workers
+        Reader processes.
+
+    Attributes
+    ----------
+    readers
+        Who reads tiles.
+    pace
+        Whether the rest of the run still fits.
+    hashing
+        A thread. A file's hash is needed late, and reading the file warms the page cache.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        models: Mapping[str, MegaModel],
+        store: Store,
+        deadline: Deadline,
+        tasks: Sequence[Task],
+        workers: int = 0,
+    ) -> None:
+        for model in models.values():
+            model.ask_all()  # an earlier run may have been short of time
+        wanted = {task.image_id: task.tiles for task in tasks if not task.left_out}
+        self.recipe = recipe
+        self.models = models
+        self.store = store
+        self.deadline = deadline
+        self.readers = ReaderPool(workers, kind="process")
+        self.pace = Pace(deadline, recipe.give_up, models, wanted)
+        self.hashing = ThreadPoolExecutor(1)
+
+    @property
+    def notes(self) -> list[str]:
+        """What went otherwise in the run as a whole, one sentence each."""
+        return [note for model in self.models.values() for note in model.notes] + self.readers.notes
 
     def close(self) -> None:
         """End the readers and the thread that hashes files."""
