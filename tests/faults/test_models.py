@@ -98,11 +98,17 @@ class Fixed(nn.Module):
 
 
 class Holes(nn.Module):
-    """Answers NaN in the first rows."""
+    """Answers NaN in the first rows, to bright tiles or always."""
+
+    def __init__(self, always: bool = False) -> None:
+        super().__init__()
+        self.always = always
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.mean(1, keepdim=True).clone()
         y[:, :, :8] = float("nan")
+        if self.always:
+            return y
         return torch.where(x[:, :1] == 255, y, x[:, :1])
 
 
@@ -300,6 +306,8 @@ ROWS = [
         on=ANY),
     # numbers that are none
     Row("NaN logits", scripted(Holes()), {}, pixels(255), error="gave NaN or infinity",
+        kind=DeviceError),
+    Row("NaN logits always", scripted(Holes(always=True)), {}, pixels(), error="NaN or infinity",
         kind=DeviceError),
     Row("NaN logits under vote", scripted(Holes()), {"merge": {"models": "vote of probabilities"}},
         pixels(255), error="gave NaN or infinity", kind=DeviceError),

@@ -288,9 +288,11 @@ class Program(nn.Module):
     def _check_range(self, answer: Tensor, tiles: Tensor) -> None:
         """Take answers for probabilities if none of them is outside of 0 to 1."""
         answers = [answer, self._answered(4 * tiles), self._answered(-4 * tiles)]
-        lowest = min(float(a.min()) for a in answers)
-        highest = max(float(a.max()) for a in answers)
-        if lowest < 0 or highest > 1 or lowest == highest == 0:
+        lowest = float(torch.stack([a.min() for a in answers]).min())
+        highest = float(torch.stack([a.max() for a in answers]).max())
+        # also false for NaN, which the first image shows
+        is_between = lowest >= 0 and highest <= 1
+        if not is_between or lowest == highest == 0:
             return
         self._activation = "softmax" if self.classes > 1 and _sums_to_one(answer) else "sigmoid"
         self.note = (

@@ -175,7 +175,7 @@ class PlacedMember:
         except KernelKitError:
             raise
         except Exception as error:  # a network may refuse a tile with any kind of error
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or "CUDA error" in str(error):  # the device's fault
                 raise
             height, width = tiles.shape[-2:]
             taken = self._taken_instead(height, width)
