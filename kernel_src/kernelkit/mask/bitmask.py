@@ -5,28 +5,21 @@ packed words. Only `to_array` makes an array of one byte per pixel.
 """
 
 import math
-import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kernelkit.errors import MaskError, kind_of
-from kernelkit.mask import bits, coco, mask_file, rle
+from kernelkit.mask import bits, checks, coco, mask_file, rle
 from kernelkit.mask.components import Components, Labels, label, measure, toggle
 from kernelkit.mask.runs import Runs, are_sparse, fill_runs, map_pieces, runs_of
-from kernelkit.vocabulary import Connectivity, Keep, Order, choices
+from kernelkit.vocabulary import Connectivity, Keep, Order
 
-__all__ = ["BitMask", "Components", "rle_check", "rle_decode", "rle_encode"]
-
-# in pixels: more than any image has, and an int64 holds what is read up to there
-_LARGEST = 10**18
-
-# What an int64 counts, and far more than any memory holds.
-_MOST_PIXELS = 1 << 60
+__all__ = ["BitMask"]
 
 
 class BitMask:
@@ -68,26 +61,8 @@ class BitMask:
     __hash__ = None  # type: ignore[assignment]  # it can be changed in place
 
     def __init__(self, words: bits.Words, width: int) -> None:
-        if not isinstance(words, np.ndarray) or words.dtype != np.uint64 or words.ndim != 2:
-            kind = getattr(words, "dtype", type(words).__name__)
-            raise MaskError(
-                f"a mask was given {kind} words of shape {np.shape(words)}."
-                " It needs an array of uint64 words (height, ceil(width / 64))"
-            )
-        height, width = _checked_size((len(words), width))
-        if words.shape[1] != bits.words_per_row(width):
-            raise MaskError(
-                f"a mask of width {width} was given {words.shape[1]} words per row."
-                f" It needs {bits.words_per_row(width)}"
-            )
-        if (words[:, -1] & ~bits.tail_mask(width)).any():
-            raise MaskError(
-                f"a mask of width {width} was given words with bits past the last column."
-                " Set those to 0"
-            )
-        self.words = words
-        self.height = height
-        self.width = width
+        height, width = checks.size_of_words(words, width)
+        self.words, self.height, self.width = words, height, width
 
     @classmethod
     def _of(cls, words: bits.Words, width: int) -> Self:
@@ -114,11 +89,11 @@ class BitMask:
 
     @classmethod
     def _allocated(cls, allocate: Callable[..., bits.Words], size: tuple[int, int]) -> Self:
-        height, width = _checked_size(size)
+        height, width = checks.size(size)
         try:
             words = allocate((height, bits.words_per_row(width)), np.uint64)
         except MemoryError as error:
-            raise _too_large(height, width) from error
+            raise checks.too_large(height, width) from error
         return cls._of(words, width)
 
     @classmethod
@@ -139,16 +114,12 @@ class BitMask:
             The array is not 2-dimensional, has no pixel, or holds anything but numbers. NaN is no
             number: whether such a pixel is on is for the caller to say. The threshold is none.
         """
-        pixels = _checked_pixels(array)
+        pixels = checks.pixels_of(array)
         if threshold is not None:
-            threshold = _checked_number("a threshold", threshold)
+            threshold = checks.number("a threshold", threshold)
         mask = cls._unfilled((pixels.shape[0], pixels.shape[1]))
         if not bits.pack(pixels, threshold, mask.words):
-            row, col = np.argwhere(np.isnan(pixels))[0].tolist()
-            raise MaskError(
-                f"a mask was to be made from an array with NaN, the first at ({row}, {col}). Say"
-                " first what such pixels are, for example with np.nan_to_num"
-            )
+            checks.refuse_nan(pixels)
         return mask
 
     def to_array(self) -> NDArray[np.uint8]:
@@ -185,20 +156,20 @@ class BitMask:
             The patch reaches outside of the mask, or is no mask.
         """
         other = patch if isinstance(patch, BitMask) else BitMask.from_array(patch, threshold)
-        self._check_inside(row, col, other.height, other.width)
+        checks.refuse_outside(self.shape, row, col, other.height, other.width)
         if not self.words.flags.writeable:
             raise MaskError("a patch was to be pasted into a read-only mask. Copy the mask first")
         bits.place(other.words, other.width, col, self.words[row : row + other.height])
 
     def crop(self, row: int, col: int, height: int, width: int) -> Self:
         """A copy of a window that lies inside the mask."""
-        self._check_inside(row, col, height, width)
+        checks.refuse_outside(self.shape, row, col, height, width)
         return self._of(bits.cut(self.words[row : row + height], col, width), width)
 
     def rows(self, start: int, stop: int) -> Self:
         """The band of rows [start, stop) as a view. What is written to it is written here."""
-        start, stop = (_checked_whole("a row", row) for row in (start, stop))
-        self._check_inside(start, 0, stop - start, self.width)
+        start, stop = (checks.whole("a row", row) for row in (start, stop))
+        checks.refuse_outside(self.shape, start, 0, stop - start, self.width)
         return self._of(self.words[start:stop], self.width)
 
     def copy(self) -> Self:
@@ -255,7 +226,7 @@ class BitMask:
             float32 (ceil(height / scale), ceil(width / scale)), 0 to 1. Blocks at the right and
             bottom border are averaged over the pixels that they have.
         """
-        scale = _checked_whole("a thumbnail's scale", scale, least=1)
+        scale = checks.whole("a thumbnail's scale", scale, least=1)
         return bits.coverage(self.words, self.width, min(scale, max(self.shape)))
 
     def to_rle(self, order: Order = "column", base: int = 1, empty: str = "") -> str:
@@ -312,8 +283,8 @@ class BitMask:
             The message names the place in the text.
         """
         rle.check_convention(order, base, empty)
-        shape = _checked_size(shape)
-        if _is_empty(text, empty):
+        shape = checks.size(shape)
+        if rle.is_empty(text, empty):
             return cls.zeros(*shape)
         return cls._of_runs(rle.parse_runs(text, math.prod(shape), base), shape, order)
 
@@ -343,7 +314,7 @@ class BitMask:
             size.
         """
         counts, shape = coco.parts_of(encoded)
-        shape = _checked_size(shape)
+        shape = checks.size(shape)
         return cls._of_runs(coco.parse_counts(counts, math.prod(shape)), shape, "column")
 
     def components(self, connectivity: Connectivity = 8) -> Components:
@@ -367,13 +338,7 @@ class BitMask:
             As for `components`.
         """
         labels = self._labels(connectivity)
-        chosen = np.asarray(keep)
-        if chosen.shape != labels.areas.shape or chosen.dtype != np.bool_:
-            raise MaskError(
-                f"{chosen.size} choices were given for {len(labels.areas)} components, as"
-                f" {chosen.dtype}. Give one bool per component, in the order of `components` at the"
-                " same connectivity"
-            )
+        chosen = checks.choices_of(keep, len(labels.areas))
         return self._toggled(labels, ~chosen)
 
     def remove_small(
@@ -390,19 +355,15 @@ class BitMask:
         connectivity
             As for `components`.
         """
-        if keep not in get_args(Keep):
-            raise MaskError(
-                f"components of an area {keep!r} the minimum were requested. "
-                f"`keep` is {choices(Keep)}"
-            )
-        min_area = _checked_number("a minimum area", min_area, least=0)
+        checks.refuse_keep(keep)
+        min_area = checks.number("a minimum area", min_area, least=0)
         labels = self._labels(connectivity)
         small = labels.areas < min_area if keep == ">=" else labels.areas <= min_area
         return self._toggled(labels, small)
 
     def keep_largest(self, n: int = 1, connectivity: Connectivity = 8) -> Self:
         """A mask of the `n` largest components. Of equal ones, those first by rows stay."""
-        n = _checked_whole("a count of components", n, least=0)
+        n = checks.whole("a count of components", n, least=0)
         labels = self._labels(connectivity)
         others = np.ones(len(labels.areas), bool)
         others[np.argsort(-labels.areas, kind="stable")[:n]] = False
@@ -425,7 +386,7 @@ class BitMask:
             other way round.
         """
         if max_area is not None:
-            max_area = _checked_number("a largest area", max_area, least=0)
+            max_area = checks.number("a largest area", max_area, least=0)
         labels = self._labels(connectivity, of_background=True)
         holes = ~labels.touching_border
         return self._toggled(
@@ -452,14 +413,11 @@ class BitMask:
         MaskError
             The file is missing, damaged or something else, or its mask has another shape.
         """
-        wanted = None if shape is None else _checked_size(shape)
+        wanted = None if shape is None else checks.size(shape)
         return cls._of(*mask_file.read(Path(path), wanted))
 
     def _labels(self, connectivity: int, of_background: bool = False) -> Labels:
-        if connectivity not in get_args(Connectivity):
-            raise MaskError(
-                f"connectivity {connectivity} was requested. It is {choices(Connectivity)}"
-            )
+        checks.refuse_connectivity(connectivity)
         joined = 12 - connectivity if of_background else connectivity
         return label(self.words, self.width, joined, of_background)
 
@@ -478,142 +436,3 @@ class BitMask:
                 f" {other.height} x {other.width}. Both must be of one size"
             )
         return other.words
-
-    def _check_inside(self, row: int, col: int, height: int, width: int) -> None:
-        for number in (row, col, height, width):
-            _checked_whole("a place in a mask", number)
-        inside = 0 <= row <= row + height <= self.height and 0 <= col <= col + width <= self.width
-        if not inside or height < 1 or width < 1:
-            raise MaskError(
-                f"a window of {height} x {width} pixels at ({row}, {col}) does not lie inside"
-                f" the mask of {self.height} x {self.width}. Cut it to the mask first"
-            )
-
-
-def _is_empty(text: str, empty: str) -> bool:
-    """Whether an encoding is that of an empty mask."""
-    if not isinstance(text, str):
-        raise MaskError(
-            f"a run-length encoding must be a string, not {text!r:.60}."
-            " Read the table with keep_default_na=False to keep empty masks as text"
-        )
-    return text.strip() in ("", empty)
-
-
-def _checked_size(size: Any) -> tuple[int, int]:
-    """The height and width of a mask as whole numbers of at least 1."""
-    try:
-        if isinstance(size, str) or not isinstance(size, Sequence | np.ndarray):
-            raise TypeError
-        height, width = (_index(side) for side in size)
-    except (TypeError, ValueError):
-        raise MaskError(
-            f"a mask of size {size!r:.60} was requested. It needs two whole numbers, height and"
-            " width"
-        ) from None
-    if height < 1 or width < 1:
-        raise MaskError(
-            f"a mask of {height} x {width} pixels was requested. It needs at least one pixel"
-        )
-    if height * width > _MOST_PIXELS:
-        raise _too_large(height, width)
-    return height, width
-
-
-def _too_large(height: int, width: int) -> MaskError:
-    return MaskError(
-        f"a mask of {height} x {width} pixels takes {height * width / 8e9:.3g} GB, and so much"
-        " memory is not free. Check the size"
-    )
-
-
-def _index(number: Any) -> int:
-    """The whole number that a value is. Truth values are none."""
-    if isinstance(number, bool | np.bool_):
-        raise TypeError
-    return operator.index(number)
-
-
-def _checked_whole(what: str, number: Any, least: int | None = None) -> int:
-    try:
-        whole = _index(number)
-    except TypeError:
-        raise MaskError(f"{what} was {number!r:.60}. It needs a whole number") from None
-    if least is not None and whole < least:
-        raise MaskError(f"{what} was {whole}. It needs at least {least}")
-    return whole
-
-
-def _checked_number(what: str, number: Any, least: float = -math.inf) -> float:
-    try:
-        finite = np.ndim(number) == 0 and math.isfinite(number)
-    except (TypeError, ValueError, OverflowError):
-        finite = False
-    if not finite:
-        raise MaskError(f"{what} was {number!r:.60}. It needs a finite number")
-    if number < least:
-        raise MaskError(f"{what} was {number}. It needs at least {least:g}")
-    return float(number)
-
-
-def _checked_pixels(array: ArrayLike) -> NDArray:
-    """An array (height, width) of bool, integers or floats."""
-    if isinstance(array, np.ma.MaskedArray):
-        raise MaskError(
-            "a mask was to be made from a masked array. Say first what its masked pixels are, for"
-            " example with array.filled(0)"
-        )
-    try:
-        pixels = np.asarray(array)
-    except (TypeError, ValueError, RuntimeError):  # a tensor on a device, rows of unequal length
-        raise MaskError(
-            f"a mask was to be made from {kind_of(array)} that is no array."
-            " It needs an array (height, width) in the host's memory"
-        ) from None
-    if pixels.ndim != 2:
-        raise MaskError(
-            f"a mask was to be made from an array of shape {pixels.shape}."
-            " It needs two dimensions, (height, width)"
-        )
-    if pixels.dtype.kind not in "buif":
-        raise MaskError(
-            f"a mask was to be made from an array of {pixels.dtype}."
-            " It needs bool, integers or floats"
-        )
-    return pixels
-
-
-def rle_encode(
-    mask: ArrayLike | BitMask, order: Order = "column", base: int = 1, empty: str = ""
-) -> str:
-    """The run-length encoding of a mask or of an array, as by `BitMask.to_rle`.
-
-    Pixels of an array that are not 0 are on.
-
-    >>> rle_encode(np.eye(3))
-    '1 1 5 1 9 1'
-    """
-    mask = mask if isinstance(mask, BitMask) else BitMask.from_array(mask)
-    return mask.to_rle(order, base, empty)
-
-
-def rle_decode(
-    text: str, shape: tuple[int, int], order: Order = "column", base: int = 1, empty: str = ""
-) -> NDArray[np.uint8]:
-    """The uint8 array (height, width) of 0 and 1 of an encoding, as by `BitMask.from_rle`."""
-    return BitMask.from_rle(text, shape, order, base, empty).to_array()
-
-
-def rle_check(text: str, base: int = 1, empty: str = "") -> None:
-    """Refuse a run-length encoding that no image has, whatever its size.
-
-    Raises
-    ------
-    MaskError
-        The text is anything but ascending, separate runs of positive length.
-
-    >>> rle_check("1 2 5 1")
-    """
-    rle.check_convention("column", base, empty)
-    if not _is_empty(text, empty):
-        rle.parse_runs(text, _LARGEST, base)

@@ -16,7 +16,7 @@ from kernelkit.jit import compiled, store_word
 from kernelkit.mask.runs import Runs
 from kernelkit.vocabulary import Order, choices
 
-__all__ = ["Piece", "check_convention", "format_piece", "join_pieces", "parse_runs"]
+__all__ = ["Piece", "check_convention", "format_piece", "is_empty", "join_pieces", "parse_runs"]
 
 # Characters of a faulty place that a message shows.
 _SHOWN = 24
@@ -43,6 +43,16 @@ def check_convention(order: str, base: int, empty: str = "") -> None:
             f"a run-length encoding in {order!r} order from base {base!r} was requested."
             f" The order is {choices(Order)}, and the base is 0 or 1"
         )
+
+
+def is_empty(text: str, empty: str) -> bool:
+    """Whether an encoding is that of an empty mask."""
+    if not isinstance(text, str):
+        raise MaskError(
+            f"a run-length encoding must be a string, not {text!r:.60}."
+            " Read the table with keep_default_na=False to keep empty masks as text"
+        )
+    return text.strip() in ("", empty)
 
 
 class Piece(NamedTuple):

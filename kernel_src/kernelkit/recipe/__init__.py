@@ -3,23 +3,18 @@
 kernelkit's own recipes lie in this folder, one YAML file per competition.
 """
 
-from kernelkit.recipe.recipe import Recipe
-from kernelkit.recipe.sections import (
-    Competition,
+from kernelkit.recipe.competition import Competition, RLEConvention
+from kernelkit.recipe.ensemble import (
     EnsembleRecipe,
-    Execution,
-    ForegroundRule,
     Gate,
     ImageKind,
-    Merge,
-    MergeStep,
-    NetworkInput,
     PostprocessStep,
     PyramidScale,
-    RLEConvention,
-    Stitching,
-    Tiles,
 )
+from kernelkit.recipe.merge import Merge, MergeStep
+from kernelkit.recipe.network import Execution, NetworkInput
+from kernelkit.recipe.recipe import Recipe
+from kernelkit.recipe.tiles import ForegroundRule, Stitching, Tiles
 
 __all__ = [
     "Competition",

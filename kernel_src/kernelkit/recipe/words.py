@@ -1,0 +1,41 @@
+"""The words and patterns that several sections of a recipe hold."""
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+__all__ = ["Patterns", "Word", "no_doubles", "overlap"]
+
+
+def no_doubles(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the values. Refuse a value that stands there twice."""
+    twice = {value for value in values if values.count(value) > 1}
+    if twice:
+        raise ValueError(f"found {', '.join(sorted(map(str, twice)))} twice, wanted each once")
+    return values
+
+
+def _can_match(pattern: str) -> str:
+    if not pattern or pattern != pattern.strip() or "/" in pattern or "\\" in pattern:
+        raise ValueError(
+            f"found {pattern!r:.60}, which no run's name can match. Write a name, or a pattern such"
+            ' as "unet*"'
+        )
+    return pattern
+
+
+Word = Annotated[str, Field(min_length=1)]
+# Names of runs, with * and ? for what may stand there.
+Patterns = Annotated[
+    tuple[Annotated[str, AfterValidator(_can_match)], ...],
+    Field(min_length=1),
+    AfterValidator(no_doubles),
+]
+
+
+def overlap(patterns: Patterns, others: Patterns) -> bool:
+    """Whether two lists name one run for certain. Two different patterns may still do."""
+    return any(
+        fnmatchcase(one, other) or fnmatchcase(other, one) for one in patterns for other in others
+    )
