@@ -13,7 +13,6 @@ A fold's best checkpoint is the one with the best score in its name, such as
 """
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from torch import nn
-from tqdm import tqdm
 
 from kernelkit.checkpoints.descriptions import (
     DESCRIPTIONS,
@@ -47,6 +45,7 @@ from kernelkit.checkpoints.weights import (
     read_weights,
     refuse_odd_tensors,
 )
+from kernelkit.console import progress
 from kernelkit.errors import CheckpointError, RecipeError
 from kernelkit.files import file_sha256
 from kernelkit.vocabulary import MemberKind, Prefer, choices
@@ -161,7 +160,7 @@ def load_members(
     if prefer not in get_args(Prefer):
         raise RecipeError(f'there are no checkpoints "{prefer}". Choose {choices(Prefer)}')
     found = [(fold, run) for run in _matching_runs(Path(folder), runs) for fold in _folds(run)]
-    bar = tqdm(found, desc="members", unit="network", disable=len(found) < 2, file=sys.stdout)
+    bar = progress(found, description="members", unit="network", disable=len(found) < 2)
     members = [_load_fold(fold, run, prefer, programs) for fold, run in bar]
     _refuse_duplicates(members)
     return members

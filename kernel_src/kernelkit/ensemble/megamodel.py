@@ -299,7 +299,7 @@ class MegaModel:
         done = 0
         while done < len(pixels):
             try:
-                self._get_ready(pixels[0].shape, pixels[0].dtype)
+                self.get_ready(pixels[0].shape, pixels[0].dtype)
                 batch = slice(done, done + self.batch)
                 answers = self._answer(pixels[batch], indices[batch], with_spread)
             except RuntimeError as error:
@@ -353,8 +353,16 @@ class MegaModel:
             self._is_judging = not refuse_decibels(tiles, self.recipe.input)
         return normalise(tiles, self.recipe.input)
 
-    def _get_ready(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        """Before the first tile of a size: the memory plan, and programs for its batch."""
+    def get_ready(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """Plan the memory for tiles (C, h, w) of a size, and make programs for their batch.
+
+        `predict` does it before the first tile of a size.
+
+        Raises
+        ------
+        CheckpointError, RecipeError
+            A member does not take such tiles.
+        """
         if shape in self._ready:
             return
         start = time.perf_counter()

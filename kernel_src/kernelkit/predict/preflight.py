@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import KernelKitError, RecipeError, as_sentence
+from kernelkit.errors import CheckpointError, KernelKitError, RecipeError, as_sentence
 from kernelkit.predict.postprocess import check_steps
 from kernelkit.recipe import Competition, EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
@@ -74,9 +76,10 @@ def preflight(
     output
         Where the run is going to write.
     """
-    sizes, refused = _open_all(competition, recipe)
+    sizes, kinds, refused = _open_all(competition, recipe)
     findings = [
         *(found for ensemble in recipe.ensembles for found in _models(ensemble, recipe, models)),
+        *_networks(recipe, models, kinds),
         *_files(competition),
         *_images(competition, refused),
         *_disk(output, sizes),
@@ -119,6 +122,21 @@ def _models(
         yield Finding(name, str(error), True)
 
 
+def _networks(
+    recipe: Recipe, models: Mapping[str, MegaModel], kinds: Mapping[str, tuple[int, np.dtype]]
+) -> Iterator[Finding]:
+    """Which networks do not take the tiles that will come, or were trained at another scale."""
+    side = recipe.tiles.tile // recipe.tiles.scale
+    for name, (bands, dtype) in kinds.items():
+        if name not in models:
+            continue
+        try:
+            models[name].check_scale(recipe.tiles.scale)
+            models[name].get_ready((bands, side, side), dtype)
+        except (CheckpointError, RecipeError) as error:
+            yield Finding(name, str(error), True)
+
+
 def _rows(name: str, classes: int, competition: Competition) -> Iterator[Finding]:
     """Whether the rows of an image are about classes that the models answer with."""
     rows = len(competition.labels)
@@ -157,17 +175,23 @@ def _files(competition: CompetitionFolder) -> Iterator[Finding]:
 
 def _open_all(
     competition: CompetitionFolder, recipe: Recipe
-) -> tuple[dict[str, tuple[int, int]], list[Finding]]:
-    """Height and width of each image, and a finding for each that cannot be predicted."""
-    sizes, refused = {}, []
+) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, np.dtype]], list[Finding]]:
+    """Height and width of each image, and a finding for each that cannot be predicted.
+
+    Between them stand the bands and the dtype of the first image of each ensemble.
+    """
+    sizes: dict[str, tuple[int, int]] = {}
+    kinds: dict[str, tuple[int, np.dtype]] = {}
+    refused: list[Finding] = []
     for image_id, scene in competition.scenes.items():
         try:
             with Slide(scene.paths) as slide:
-                _check_bands(slide, recipe)
+                ensemble = _checked_ensemble(slide, recipe)
+                kinds.setdefault(ensemble.name, (slide.bands, slide.dtype))
                 sizes[image_id] = slide.height, slide.width
         except Exception as error:  # whatever it is, it costs this image only
             refused.append(Finding(image_id, as_sentence(error)))
-    return sizes, refused
+    return sizes, kinds, refused
 
 
 def _images(competition: CompetitionFolder, refused: list[Finding]) -> Iterator[Finding]:
@@ -191,7 +215,8 @@ def _disk(output: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Findin
         yield Finding(str(output), message)
 
 
-def _check_bands(slide: Slide, recipe: Recipe) -> None:
+def _checked_ensemble(slide: Slide, recipe: Recipe) -> EnsembleRecipe:
+    """The ensemble that is going to look at an image."""
     ensemble = recipe.ensemble_for(slide.bands, str(slide.dtype))
     if max(ensemble.input.bands) > slide.bands:
         raise RecipeError(
@@ -204,6 +229,7 @@ def _check_bands(slide: Slide, recipe: Recipe) -> None:
             f"the foreground rule 'saturation' needs {_COLOURS} colours, but the image has "
             f"{slide.bands} band(s). Use the rule 'grey'"
         )
+    return ensemble
 
 
 def _some(names: list[str]) -> str:

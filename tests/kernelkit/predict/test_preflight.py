@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
@@ -124,3 +125,29 @@ def test_errors_come_first_and_all_of_them_are_told(
     with pytest.raises(RecipeError, match=r"remove_small.*two: no models are loaded") as caught:
         refuse_errors(findings, RECIPE_OF_ALL)
     assert "takes band 3" not in str(caught.value)
+
+
+class FixedSize(torch.nn.Module):
+    """Takes tiles of 64 x 64 pixels only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = torch.nn.Parameter(torch.randn(1, 1, 64, 64))
+
+    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+        return tiles.mean(1, keepdim=True) + self.place
+
+
+def test_a_network_of_another_tile_size_is_found_before_the_first_tile(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A program that takes 64 x 64 pixels cannot be given tiles of 128."""
+    path = tmp_path / "models/run/fold_0/e1_0.9.ts"
+    path.parent.mkdir(parents=True)
+    torch.jit.script(FixedSize()).save(str(path))
+    ensemble = RECIPE_OF_ALL.ensembles[0].model_dump() | {"programs": True}
+    recipe = RECIPE_OF_ALL.override(ensembles=[ensemble])
+    programs = load_models(recipe, tmp_path / "models")
+    (finding,) = found(folder, programs, ensembles=[ensemble])
+    assert (finding.subject, finding.is_error) == ("one", True)
+    assert "64 x 64" in finding.message
