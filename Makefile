@@ -17,7 +17,8 @@ WORKERS ?= 2
 PROFILE ?= kaggle-py312
 ONLY ?= $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
 PYTEST = -n 2 --dist worksteal $(if $(FAST),-m "not slow")
-OWN = $(if $(COMPETITION),--competition "$(COMPETITION)" --models "$(MODELS)" --recipe "$(RECIPE)")
+OWN = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)") \
+	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
 .PHONY: help dry-run test test-py313 format types lint lock audit licences kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions bench clean
@@ -25,7 +26,7 @@ OWN = $(if $(COMPETITION),--competition "$(COMPETITION)" --models "$(MODELS)" --
 help:  ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
-dry-run: $(READY)  ## the whole way to a checked submission, at home (SIZE=large RERUN=1 WORKERS=n COMPETITION= MODELS= RECIPE=)
+dry-run: $(READY)  ## the whole way to a checked submission, at home (SIZE=large RERUN=1 WORKERS=n MEMORY=GiB COMPETITION= MODELS= RECIPE=)
 	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun) $(OWN)
 
 test: $(READY) lint  ## lint, then every test, two at a time (FAST=1 leaves the slow ones out)
@@ -58,7 +59,7 @@ kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it 
 	@$(PYTHON) build_dataset.py --profile $(PROFILE)
 
 weights-dataset: $(READY)  ## pack trained runs as safetensors (MODELS=folder)
-	@$(PYTHON) -m devkit.dataset.weights $(MODELS)
+	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)")
 
 # ---- Kaggle
 KAGGLE = @$(PYTHON) -m devkit.kaggle

@@ -9,6 +9,7 @@ from kernelkit.errors import KernelKitError
 __all__ = [
     "BusyError",
     "DatasetError",
+    "DemoError",
     "DryRunError",
     "KaggleError",
     "LedgerError",
@@ -30,6 +31,10 @@ class BusyError(KernelKitError, RuntimeError):
 
 class DatasetError(KernelKitError, ValueError):
     """A dataset that is not what its manifest says, or that Kaggle would refuse or mangle."""
+
+
+class DemoError(KernelKitError, ValueError):
+    """A file of the demo that is missing or damaged."""
 
 
 class DryRunError(KernelKitError, RuntimeError):

@@ -3,10 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from devkit.commands import command
-from devkit.demo.prepare import prepare, prepare_large
+from devkit.demo.prepare import Scores, prepare, prepare_large
 
 __all__ = ["main"]
 
@@ -41,7 +40,7 @@ def _show_large(out: Path, downloads: Path | None) -> None:
         print(f"{path.stat().st_size / 1e6:8.0f} MB  {path}")
 
 
-def _table(scores: dict[str, Any]) -> str:
+def _table(scores: Scores) -> str:
     """Scores as lines for people."""
     lines = [
         f"{'run':24}{'fold':8}{'best checkpoint':32}"

@@ -5,19 +5,53 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from filelock import FileLock
+from pydantic import TypeAdapter
 
 from devkit.demo.competition import HIDDEN_TEST, write_competition, write_labels
 from devkit.demo.large import SLIDES, write_large_competition
 from devkit.demo.runs import RUNS, Run
 from devkit.demo.sources import REQUIREMENTS, read_he_texture, read_pictures
 from devkit.demo.stage import Stage, fingerprint
+from devkit.errors import DemoError
 
-__all__ = ["Demo", "Large", "data_key", "large_key", "models_key", "prepare", "prepare_large"]
+__all__ = [
+    "Demo",
+    "Large",
+    "Scores",
+    "data_key",
+    "large_key",
+    "models_key",
+    "prepare",
+    "prepare_large",
+]
 
 _HERE = Path(__file__).parent
+
+
+class MemberScore(TypedDict):
+    """A checkpoint, and how good it is."""
+
+    run: str
+    fold: str
+    checkpoint: str
+    architecture: str
+    parameters: int
+    validation_dice: float | None
+    heldout_dice: float
+    milliseconds_per_tile: float
+
+
+class Scores(TypedDict):
+    """Dice of every member, and of every ensemble by its images' prefix."""
+
+    members: list[MemberScore]
+    ensembles: dict[str, float]
+
+
+_SCORES = TypeAdapter(Scores)
 
 
 @dataclass(frozen=True)
@@ -68,9 +102,21 @@ class Demo:
         return self.out / "large_models"
 
     @property
-    def scores(self) -> dict[str, Any]:
-        """Dice of every member and ensemble, as `score.held_out_scores` gives them."""
-        return json.loads((self.out / "report.json").read_text())
+    def scores(self) -> Scores:
+        """Dice of every member and ensemble, as `score.held_out_scores` gives them.
+
+        Raises
+        ------
+        DemoError
+            The file of the scores is missing or damaged.
+        """
+        path = self.out / "report.json"
+        try:
+            return _SCORES.validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise DemoError(
+                f"{path}: the demo's scores cannot be read. Delete {self.out}, and prepare it again"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -107,6 +153,8 @@ def prepare(out: str | Path, runs: Sequence[Run] = RUNS) -> Demo:
     with _lock(out):
         if not data.is_done():
             print("demo: cutting the pictures into a competition", flush=True)
+            for left in (out / "downloads").glob(".partial-*"):  # of a run that was killed
+                shutil.rmtree(left, ignore_errors=True)
             with data.draft() as draft:
                 _write_data(out / "downloads", Demo(draft))
         if not models.is_done():

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from devkit.commands import starting_children
+from devkit.commands import end_with_parent, starting_children
 
 __all__ = ["in_processes"]
 
@@ -21,7 +21,7 @@ def in_processes(task: Callable[..., str], arguments: Sequence[tuple], steps: in
     """Call `task(*arguments, advance)` for each of `arguments`, as many at once as there are cores.
 
     The line that a task returns is printed above the bar. The first exception ends all tasks, and
-    so does Ctrl-C.
+    so does the end of this process, however it ends.
 
     Parameters
     ----------
@@ -58,6 +58,7 @@ def in_processes(task: Callable[..., str], arguments: Sequence[tuple], steps: in
 def _remember(counter: "Synchronized[int]") -> None:
     global _steps_done
     _steps_done = counter
+    end_with_parent()  # a worker would wait for work for ever, or train on
 
 
 def _call(task: Callable[..., str], arguments: tuple[Any, ...]) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
+
 from kernelkit.files import file_sha256, open_atomically
 
 __all__ = ["Stage", "fingerprint"]
@@ -20,6 +23,17 @@ def fingerprint(sources: Iterable[Path], *values: object) -> str:
     for value in values:
         digest.update(repr(value).encode())
     return digest.hexdigest()[:16]
+
+
+@dataclass
+class _Record:
+    """What a finished step leaves: its key, and the sizes of its files."""
+
+    key: str
+    files: dict[str, int]
+
+
+_RECORD = TypeAdapter(_Record)
 
 
 class Stage:
@@ -47,13 +61,11 @@ class Stage:
     def is_done(self) -> bool:
         """Whether the files of this very key are all there."""
         try:
-            record = json.loads(self._record.read_text())
+            record = _RECORD.validate_json(self._record.read_bytes())
+            sizes = {name: (self.out / name).stat().st_size for name in record.files}
         except (OSError, ValueError):
             return False
-        return record["key"] == self.key and all(
-            (self.out / name).is_file() and (self.out / name).stat().st_size == size
-            for name, size in record["files"].items()
-        )
+        return record.key == self.key and sizes == record.files
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
@@ -61,7 +73,7 @@ class Stage:
 
         Only what has the same name is replaced.
         """
-        shutil.rmtree(self._draft, ignore_errors=True)
+        _remove(self._draft)
         self._draft.mkdir(parents=True)
         yield self._draft
         files = {
@@ -69,12 +81,18 @@ class Stage:
             for path in sorted(self._draft.rglob("*"))
             if path.is_file()
         }
-        self._record.unlink(missing_ok=True)
+        _remove(self._record)
         for entry in self._draft.iterdir():
-            target = self.out / entry.name
-            if target.is_dir():
-                shutil.rmtree(target)
-            entry.replace(target)
+            _remove(self.out / entry.name)
+            entry.replace(self.out / entry.name)
         self._draft.rmdir()
         with open_atomically(self._record) as record:
             json.dump({"key": self.key, "files": files}, record, indent=1)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

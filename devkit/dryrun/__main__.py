@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from devkit.commands import command
-from devkit.errors import BusyError
+from devkit.commands import command, forgiving_output
+from devkit.errors import BusyError, DryRunError
 from devkit.tools import REPOSITORY
 
 __all__ = ["main"]
@@ -27,9 +27,11 @@ def main(arguments: list[str] | None = None, build: Path = REPOSITORY / "build")
     ------
     BusyError
         If another dry-run is at work in `build`.
+    DryRunError
+        If arguments contradict each other.
     """
     options = _parse(arguments)
-    with _lock(build):
+    with forgiving_output(), _lock(build):
         # torch takes seconds to import: Ctrl-C ends the command in one line then, too
         from devkit.dryrun.run import DryRun
 
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None, build: Path = REPOSITORY / "build")
             is_rerun=options.rerun,
         )
         if options.competition:
-            dry_run.on_own(options.competition, options.models, options.recipe)
+            dry_run.on_own(Path(options.competition), Path(options.models), options.recipe)
         elif options.size == "large":
             dry_run.on_large_slides()
         else:
@@ -69,8 +71,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default="small",
         help="small: the demo's test images. large: four slides, 1.1 GB in all",
     )
-    parser.add_argument("--competition", type=Path, help="the folder of a competition of your own")
-    parser.add_argument("--models", type=Path, help="with --competition: the folder of run folders")
+    parser.add_argument("--competition", help="the folder of a competition of your own")
+    parser.add_argument("--models", help="with --competition: the folder of run folders")
     parser.add_argument("--recipe", help="with --competition: a recipe's name or YAML file")
     parser.add_argument("--workers", type=int, default=2, help="reader processes, 0 for none")
     parser.add_argument(
@@ -85,9 +87,32 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--memory", type=float, default=24.0, help="what all processes may hold, in GiB (PSS)"
     )
     options = parser.parse_args(arguments)
-    if options.competition and not (options.models and options.recipe):
-        parser.error("a competition of your own needs --models and --recipe too")
+    _refuse_contradictions(options)
     return options
+
+
+def _refuse_contradictions(options: argparse.Namespace) -> None:
+    """Refuse arguments that do not go together, before anything is made."""
+    own = {
+        "COMPETITION": options.competition,
+        "MODELS": options.models,
+        "RECIPE": options.recipe,
+    }
+    given = [name for name, value in own.items() if value]
+    missing = [name for name, value in own.items() if not value]
+    if given and missing:
+        raise DryRunError(
+            f"found {' and '.join(given)} without {' and '.join(missing)}. A competition of your "
+            "own needs all three. Give what is missing, and check how it is spelt"
+        )
+    if given and options.size == "large":
+        raise DryRunError("SIZE=large is for the demo's slides. Leave it out for your own images")
+    if options.rerun and options.size == "large":
+        raise DryRunError("SIZE=large has no hidden rerun. Leave out SIZE or RERUN")
+    if options.workers < 0:
+        raise DryRunError(f"found WORKERS={options.workers}, wanted 0 or more reader processes")
+    if not options.memory > 0:
+        raise DryRunError(f"found MEMORY={options.memory:g}, wanted more than 0 GiB")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from kernelkit.recipe import Recipe
 
 __all__ = ["DryRun"]
 
+# a shell's exit code of a process that was killed
+_KILLED = 137
 _NO_SPEED = "for a projection to HuBMAP's test set, run: make dry-run SIZE=large"
 
 
@@ -142,7 +144,12 @@ class DryRun:
         if result.is_over_budget:
             raise DryRunError(
                 f"the notebook held {_gigabytes(result.peak_bytes)} of memory, and "
-                f"{_gigabytes(self.budget_bytes)} is allowed. Use fewer workers, or raise --memory"
+                f"{_gigabytes(self.budget_bytes)} is allowed. Use fewer WORKERS, or raise MEMORY"
+            )
+        if result.exit_code == _KILLED:
+            raise DryRunError(
+                "the notebook was killed, as a machine does that runs out of memory. It held "
+                f"{_gigabytes(result.peak_bytes)}. Close other programs, or use fewer WORKERS"
             )
         if result.exit_code != 0:
             raise DryRunError(

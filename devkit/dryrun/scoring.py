@@ -1,13 +1,12 @@
 """The score of a submission: Dice of each image against labels that the notebook never saw."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
-from kernelkit.competition import Row
-from kernelkit.errors import CompetitionError
+from kernelkit.competition import Row, check_rows
+from kernelkit.errors import CompetitionError, MaskError
 from kernelkit.mask import BitMask
 
 __all__ = ["score"]
@@ -26,14 +25,13 @@ def score(masks: Mapping[Row, BitMask], solution: Path) -> dict[str, float]:
     Raises
     ------
     CompetitionError
-        If an id has no label.
+        If an id has no label, or one that does not fit its mask.
+    SubmissionError
+        If the file is no table of labels.
     """
-    limit = csv.field_size_limit(2**31 - 1)
-    try:
-        with solution.open(newline="", encoding="utf-8") as file:
-            labels = {row["id"]: row["encoding"] for row in csv.DictReader(file)}
-    finally:
-        csv.field_size_limit(limit)
+    if not solution.is_file():
+        raise CompetitionError(f"{solution}: there is no such file of labels. Make it again")
+    labels = {row[0]: row[1] for row in check_rows(solution, ["id", "encoding"], None)}
     unknown = sorted({row.id for row in masks} - set(labels))
     if unknown:
         raise CompetitionError(
@@ -41,5 +39,13 @@ def score(masks: Mapping[Row, BitMask], solution: Path) -> dict[str, float]:
         )
     scores: dict[str, list[float]] = defaultdict(list)
     for row, mask in masks.items():
-        scores[row.image].append(mask.dice(BitMask.from_rle(labels[row.id], mask.shape)))
+        label = _label(solution, row.id, labels[row.id], mask.shape)
+        scores[row.image].append(mask.dice(label))
     return {image: fmean(dice) for image, dice in scores.items()}
+
+
+def _label(solution: Path, row_id: str, encoding: str, shape: tuple[int, int]) -> BitMask:
+    try:
+        return BitMask.from_rle(encoding, shape)
+    except MaskError as error:
+        raise CompetitionError(f"{solution}: the label of {row_id!r}: {error}") from error

@@ -4,10 +4,11 @@
 It builds a root folder in which `/kaggle` holds what the spec says, and becomes the command. It
 needs no root. If the system forbids such namespaces, it runs nothing and exits with `FORBIDDEN`.
 
-The spec is a JSON file with three keys:
+The spec is a JSON file with four keys:
 
 - `root`: an empty folder to build the root in
 - `folder`: the command's own working folder
+- `shm_bytes`: the size of its own /dev/shm, or null for that of a tmpfs by default
 - `mounts`: a list of [source, target, writable], where each target is a path below `/kaggle`
 """
 
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
     try:
         _enter_namespaces()
         _raise_loopback()
-        _change_root(Path(spec["root"]), spec["mounts"])
+        _change_root(Path(spec["root"]), spec["mounts"], spec["shm_bytes"])
     except OSError as error:
         print(f"isolation is not possible here: {error}", file=sys.stderr)
         return FORBIDDEN
@@ -68,12 +69,15 @@ def _raise_loopback() -> None:
         fcntl.ioctl(channel, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
 
 
-def _change_root(root: Path, mounts: list[tuple[str, str, bool]]) -> None:
+def _change_root(root: Path, mounts: list[tuple[str, str, bool]], shm_bytes: int | None) -> None:
     """Enter a root that holds all that the present one does, and `/kaggle` with the mounts."""
     _mount(None, "/", flags=_MS_REC | _MS_PRIVATE)
     _mount("tmpfs", root, kind="tmpfs")
     for entry in Path("/").iterdir():
         _repeat(entry, root / entry.name)
+    if (root / "dev/shm").is_dir():
+        size = None if shm_bytes is None else f"size={shm_bytes}"
+        _mount("tmpfs", root / "dev/shm", kind="tmpfs", data=size)
     kaggle_input = root / "kaggle/input"
     kaggle_input.mkdir(parents=True, exist_ok=True)
     _mount("tmpfs", kaggle_input, kind="tmpfs")
@@ -104,10 +108,14 @@ def _make_read_only(place: Path) -> None:
 
 
 def _mount(
-    source: str | Path | None, target: str | Path, kind: str | None = None, flags: int = 0
+    source: str | Path | None,
+    target: str | Path,
+    kind: str | None = None,
+    flags: int = 0,
+    data: str | None = None,
 ) -> None:
-    encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
-    if _libc.mount(*encoded, ctypes.c_ulong(flags), None) != 0:
+    encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
+    if _libc.mount(*encoded[:3], ctypes.c_ulong(flags), encoded[3]) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(target))
 

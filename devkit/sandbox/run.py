@@ -5,8 +5,8 @@ It has no network but the loopback. If the system does not allow them, a printed
 the same folders stand below a folder that stands for `/kaggle`.
 """
 
-import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -20,6 +20,7 @@ import psutil
 from devkit.commands import starting_children
 from devkit.errors import SandboxError
 from devkit.sandbox.footprint import process_tree, tree_bytes
+from devkit.sandbox.guard import end_processes
 from devkit.sandbox.isolate import FORBIDDEN
 from devkit.tools import REPOSITORY
 
@@ -56,7 +57,8 @@ class SandboxResult:
     Attributes
     ----------
     exit_code
-        The command's exit code, or 137 if it was ended for its memory.
+        The command's exit code, as a shell has it: 128 and the signal's number if it was killed.
+        It is 137 if it was ended for its memory.
     peak_bytes
         The most memory that its whole process tree held (PSS).
     seconds
@@ -81,6 +83,9 @@ class Sandbox:
         Where the private home lies, and the stand-in folder if there are no namespaces.
     mounts
         What lies below `/kaggle`.
+    shm_bytes
+        How large /dev/shm is in the sandbox. None means as large as a tmpfs is by default. It is
+        the sandbox's own, so nothing is left in that of the machine.
     is_isolated
         Whether the system allows namespaces.
     home
@@ -89,6 +94,7 @@ class Sandbox:
 
     folder: Path
     mounts: Sequence[Mount]
+    shm_bytes: int | None = None
     is_isolated: bool = field(init=False)
     home: Path = field(init=False)
 
@@ -120,7 +126,8 @@ class Sandbox:
     ) -> SandboxResult:
         """Run a command to its end, and sample the memory of its process tree.
 
-        Nothing of the tree outlives this call, however it ends. Ctrl-C does not reach the tree.
+        Nothing of the tree outlives this call, however it ends, nor this process, even if it is
+        killed. Ctrl-C does not reach the tree.
 
         Parameters
         ----------
@@ -135,16 +142,23 @@ class Sandbox:
         """
         start = time.monotonic()
         watcher = _Watcher(budget_bytes, on_sample)
+        # the guard ends the tree once the other end is closed, and it alone has this one
+        held_by_guard, held_here = os.pipe()
+        guard = [sys.executable, "-m", "devkit.sandbox.guard", str(held_by_guard), "--"]
         try:
             with starting_children():
                 process = subprocess.Popen(
-                    [*(self._isolate if self.is_isolated else []), *command],
+                    [*guard, *(self._isolate if self.is_isolated else []), *command],
                     env={**environment, "HOME": str(self.home.resolve())},
                     cwd=REPOSITORY,
+                    pass_fds=[held_by_guard],
+                    start_new_session=True,
                 )
                 watcher.watch(process.pid)
             exit_code = process.wait()
         finally:
+            os.close(held_here)
+            os.close(held_by_guard)
             watcher.stop()
         return SandboxResult(
             exit_code=_OVER_BUDGET if watcher.is_over_budget else exit_code,
@@ -160,6 +174,7 @@ class Sandbox:
         spec = {
             "root": str(root),
             "folder": "/",
+            "shm_bytes": self.shm_bytes,
             "mounts": [[str(m.source.resolve()), m.target, m.writable] for m in self.mounts],
         }
         path = self.folder / "isolation.json"
@@ -236,30 +251,11 @@ class _Watcher(threading.Thread):
                 self._on_sample(tree)
             if self._budget_bytes is not None and self.peak_bytes > self._budget_bytes:
                 self.is_over_budget = True
-                _end(self._seen)
+                end_processes(self._seen)
 
     def stop(self) -> None:
         """Stop sampling, and end what the command left running."""
         if self._seen:
             self._stopped.set()
             self.join()
-            _end(self._seen)
-
-
-def _end(processes: set[psutil.Process]) -> None:
-    """End processes and all below them, and wait until they are gone.
-
-    Each is stopped before its children are listed, so that none starts another one unseen. A
-    process group would not do: papermill starts the notebook in a session of its own.
-    """
-    stopped: set[psutil.Process] = set()
-    while found := processes - stopped:
-        for process in found:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.suspend()
-                processes = processes.union(process.children(recursive=True))
-        stopped |= found
-    for process in stopped:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(list(stopped), timeout=10)
+            end_processes(self._seen)

@@ -64,36 +64,54 @@ def test_two_dry_runs_at_once_are_refused(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["process", "terminal"])
-def test_an_interrupted_dry_run_leaves_no_process_behind(
-    send: Callable[[int, int], None], inputs: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("send", "number", "code", "line"),
+    [
+        (os.kill, signal.SIGINT, 130, "dry-run was interrupted"),
+        (os.killpg, signal.SIGINT, 130, "dry-run was interrupted"),
+        (os.kill, signal.SIGTERM, 143, "dry-run was ended by SIGTERM"),
+        (os.kill, signal.SIGKILL, -9, ""),
+    ],
+    ids=["Ctrl-C to the process", "Ctrl-C in a terminal", "kill", "kill -9"],
+)
+def test_an_ended_dry_run_leaves_nothing_behind(
+    send: Callable[[int, int], None],
+    number: int,
+    code: int,
+    line: str,
+    inputs: Path,
+    tmp_path: Path,
 ) -> None:
-    """Ctrl-C while the notebook runs ends everything, in one line and with exit code 130."""
-    code = "import sys; from pathlib import Path; from devkit.dryrun.__main__ import main; "
-    code += "sys.exit(main(sys.argv[2:], Path(sys.argv[1])))"
-    command = [sys.executable, "-c", code, str(tmp_path / "build")]
+    """While the notebook runs, a signal ends everything, in one line and with its exit code."""
+    main_code = "import sys; from pathlib import Path; from devkit.dryrun.__main__ import main; "
+    main_code += "sys.exit(main(sys.argv[2:], Path(sys.argv[1])))"
+    command = [sys.executable, "-c", main_code, str(tmp_path / "build")]
     command += ["--competition", str(inputs / "competition"), "--models", str(inputs / "models")]
     command += ["--recipe", str(inputs / "recipe.yaml")]
-    with (tmp_path / "output").open("w") as output:
+    with (tmp_path / "output").open("w") as output, (tmp_path / "error").open("w") as error:
         process = subprocess.Popen(
             command,
             cwd=REPOSITORY,
             stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=error,
             start_new_session=True,  # as a terminal does: one signal for the whole group
         )
         tree = wait_for_notebook(process)
-        send(process.pid, signal.SIGINT)
-        _, error = process.communicate(timeout=60)
-    assert process.returncode == 130, error
-    assert error.splitlines()[-1] == "dry-run was interrupted"
-    assert "Traceback" not in error
-    _, alive = psutil.wait_procs(tree, timeout=5)
+        send(process.pid, number)
+        process.wait(timeout=60)
+    said = (tmp_path / "error").read_text()
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    assert (said.splitlines() or [""])[-1] == line or not line
+    _, alive = psutil.wait_procs(tree, timeout=15)
     assert not alive
+    mounts = Path("/proc/self/mounts").read_text()
+    assert str(tmp_path) not in mounts
+    with FileLock(tmp_path / "build/.dry-run.lock", blocking=False):
+        pass
 
 
-def wait_for_notebook(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def wait_for_notebook(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The process tree, once the notebook's own process is in it."""
     while process.poll() is None:
         tree = process_tree(process.pid)
@@ -103,7 +121,7 @@ def wait_for_notebook(process: subprocess.Popen[str]) -> list[psutil.Process]:
                     return tree
             except psutil.Error:
                 pass
-    raise AssertionError(process.communicate()[1])
+    raise AssertionError(f"it ended with exit code {process.returncode}")
 
 
 @pytest.mark.slow

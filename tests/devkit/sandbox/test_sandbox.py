@@ -1,5 +1,7 @@
 import os
+import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -8,6 +10,7 @@ import psutil
 import pytest
 
 from devkit.sandbox.run import Mount, Sandbox
+from devkit.tools import REPOSITORY
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -110,3 +113,84 @@ def test_nothing_is_left_running(sandbox: Sandbox) -> None:
     assert len(seen) >= 2
     _, alive = psutil.wait_procs(list(seen), timeout=5)
     assert not alive
+
+
+ASKER = """
+import sys
+from pathlib import Path
+from devkit.sandbox.run import Sandbox
+
+child = "import os, time; print(os.getpid(), flush=True); time.sleep(300)"
+code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}], "
+code += f"start_new_session=True); {child}"
+Sandbox(Path(sys.argv[1]), []).run([sys.executable, "-c", code], {})
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_nothing_outlives_who_asked_for_it(number: signal.Signals, tmp_path: Path) -> None:
+    """If the asking process is killed, the command and its children in other sessions end too."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ASKER, str(tmp_path)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as asker:
+        assert asker.stdout
+        for _ in range(2):
+            assert asker.stdout.readline().strip().isdigit()
+        tree = psutil.Process(asker.pid).children(recursive=True)
+        asker.send_signal(number)
+    assert len(tree) >= 3
+    _, alive = psutil.wait_procs(tree, timeout=15)
+    assert not alive
+
+
+def test_a_killed_command_is_an_exit_code(sandbox: Sandbox) -> None:
+    """A command that the system kills has the exit code that a shell shows."""
+    assert run(sandbox, "import os; os.kill(os.getpid(), 9)") == 137
+
+
+def test_a_killed_guard_leaves_nothing_running(sandbox: Sandbox) -> None:
+    """The run ends with the guard, and so does what it was guarding."""
+    seen: set[psutil.Process] = set()
+
+    def kill_guard(tree: list[psutil.Process]) -> None:
+        if len(tree) > 1:
+            seen.update(tree)
+            tree[0].kill()
+
+    command = [sys.executable, "-c", "import time; time.sleep(300)"]
+    assert sandbox.run(command, dict(os.environ), on_sample=kill_guard).exit_code != 0
+    _, alive = psutil.wait_procs(list(seen), timeout=15)
+    assert not alive
+
+
+@pytest.mark.parametrize("size", [4096, 1 << 20])
+def test_shared_memory_is_the_sandboxs_own(size: int, tmp_path: Path) -> None:
+    """/dev/shm has the size that is asked for, and what is left there vanishes with the run."""
+    sandbox = Sandbox(tmp_path / "sandbox", [], shm_bytes=size)
+    needs_isolation(sandbox)
+    name = f"/dev/shm/{tmp_path.name}"
+    code = f"import os; assert os.statvfs('/dev/shm').f_bfree * 4096 == {size}; "
+    assert run(sandbox, f"{code} open({name!r}, 'w').close()") == 0
+    assert not Path(name).exists()
+
+
+def test_output_that_can_go_nowhere_ends_no_command(tmp_path: Path) -> None:
+    """A full disk takes nothing, and the command goes on to its end."""
+    code = "print('x' * 1000000); open('/kaggle/working/done', 'w')"
+    asker = (
+        "import sys; from pathlib import Path; from devkit.sandbox.run import Mount, Sandbox\n"
+        "folder = Path(sys.argv[1])\n"
+        "box = Sandbox(folder, [Mount(folder / 'w', '/kaggle/working', writable=True)])\n"
+        f"code = {code!r}.replace('/kaggle', box.root)\n"
+        "sys.exit(box.run([sys.executable, '-c', code], {}).exit_code)"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", asker, tmp_path], cwd=REPOSITORY, stdout=full, check=False
+        )
+    assert done.returncode == 0
+    assert (tmp_path / "w/done").exists()
