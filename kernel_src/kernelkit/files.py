@@ -64,3 +64,22 @@ def open_atomically(path: str | Path) -> Iterator[TextIO]:
         unfinished.open("w", encoding="utf-8", newline="") as file,
     ):
         yield file
+
+
+def have_temporary_folder(instead: str | Path) -> str:
+    """Make `instead` the folder for temporary files, if the system has none that can be written.
+
+    It comes before torch is imported, which needs one.
+
+    Returns
+    -------
+    A line that says so. It is empty if the system has a folder.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        folder = Path(instead).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+        return f"no folder for temporary files can be written to. They go to {folder}"
+    return ""

@@ -4,6 +4,7 @@ The first table spoils what a finished run left, between the cell that predicts 
 The second one gives the notebook odd inputs, folders and outputs.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -19,6 +20,11 @@ import pytest
 
 import kernelkit.predict
 from devkit.demo.layouts import write
+from devkit.dryrun.notebook import run_notebook as run_notebook_offline
+from devkit.dryrun.runtime import Runtime, make_runtime
+from devkit.dryrun.scenario import Scenario
+from devkit.sandbox.run import Mount, Sandbox
+from devkit.tools import REPOSITORY
 from kernelkit.competition import CompetitionFolder, check_submission
 from kernelkit.ensemble import MegaModel
 from kernelkit.predict import Prediction, load_models, look, predict
@@ -115,8 +121,8 @@ class Left:
     def rename(self, image_id: str) -> None:
         """Give the image `a` another id, everywhere."""
         self.note("", image_id)
-        for of_images in (self.done.images, self.done.disagreement):
-            of_images[image_id] = of_images.pop("a")
+        self.done.images[image_id] = self.done.images.pop("a")
+        self.done.disagreement[image_id] = self.done.disagreement.pop("a")
         self.done = replace(self.done, masks=finished_masks(self.done.report, self.folder))
 
     def note(self, text: str, image_id: str = "a") -> None:
@@ -384,3 +390,149 @@ def test_any_output_does(
         predict(test_set, recipe, models_of(inputs), tmp_path / "out")
         monkeypatch.undo()
     assert list(submitted(competition, tmp_path / "out").values()) == BOTH
+
+
+# ---- odd machines
+
+CELLS = """
+import json, sys
+from tests.made.notebook import run_cells
+run_cells(**json.loads(sys.argv[1]))
+"""
+READ_ONLY = "/kaggle/input/nothing"
+
+# name, what differs in the environment, what else is mounted read-only, and the size of /dev/shm
+MACHINES: list[tuple[str, dict[str, str], list[str], int | None]] = [
+    ("all is well", {}, [], None),
+    ("/dev/shm of 4 kB", {}, [], 4096),
+    ("/dev/shm read-only", {}, ["/dev/shm"], None),
+    ("TMPDIR read-only", {"TMPDIR": READ_ONLY}, [], None),
+    ("TMPDIR missing", {"TMPDIR": "/nowhere"}, [], None),
+    ("TMPDIR too long for a socket", {"TMPDIR": "/kaggle/working/" + "deep/" * 60}, [], None),
+    ("HOME read-only", {"HOME": READ_ONLY}, [], None),
+    ("HOME missing", {"HOME": "/nowhere"}, [], None),
+    (
+        "nothing but the output",
+        {"HOME": READ_ONLY, "TMPDIR": READ_ONLY},
+        ["/dev/shm", "/tmp", "/var/tmp"],
+        None,
+    ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("environment", "read_only", "shm_bytes"),
+    [row[1:] for row in MACHINES],
+    ids=[row[0] for row in MACHINES],
+)
+def test_any_machine_gives_the_same_submission(
+    environment: dict[str, str],
+    read_only: list[str],
+    shm_bytes: int | None,
+    inputs: Path,
+    finished: Prediction,
+    tmp_path: Path,
+) -> None:
+    """Without shared memory, a temporary folder or a home, the images are predicted as well."""
+    sources = "/kaggle/input/sources"
+    mounts = [
+        Mount(tmp_path / "nothing", READ_ONLY),
+        Mount(REPOSITORY, sources),
+        Mount(inputs, "/kaggle/input/inputs"),
+        Mount(tmp_path / "working", "/kaggle/working", writable=True),
+        *(Mount(Path(place), place) for place in read_only),
+    ]
+    if "deep/" in environment.get("TMPDIR", ""):
+        (tmp_path / "working" / ("deep/" * 60)).mkdir(parents=True)
+    sandbox = Sandbox(tmp_path / "sandbox", mounts, shm_bytes)
+    if not sandbox.is_isolated:
+        pytest.skip("this system allows no namespaces")
+    parameters = {name: f"/kaggle/input/inputs/{name}" for name in ("competition", "models")}
+    parameters |= {"recipe": "/kaggle/input/inputs/recipe.yaml", "output": "/kaggle/working"}
+    python = [sys.executable, "-c", CELLS, json.dumps(parameters | {"workers": 2})]
+    words = [f"{name}={value}" for name, value in environment.items()]
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{sources}/kernel_src:{sources}"}
+    done = sandbox.run(["env", "-C", READ_ONLY, *words, *python], variables)
+    assert done.exit_code == 0
+    submission = tmp_path / "working/submission.csv"
+    assert submission.read_bytes() == finished.submission.read_bytes()
+
+
+# ---- the real notebook, in Jupyter, as the hidden rerun would run it
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    return make_runtime("kaggle-py312", tmp_path_factory.mktemp("kernel") / "dataset")
+
+
+# the last image is still at work when the others are spoiled
+RERUN = {name: ("tiled", 90 + 7 * i, 300) for i, name in enumerate("abcde")} | {
+    "last": ("tiled", 600, 700)
+}
+
+
+def odd_names(folder: Path) -> None:
+    """Give four images names that are odd in a title, in a CSV file, and on a disk."""
+    ids = ["a", "$_{", "b\nc", "b\"',", "\u7ec6\u80de", "last"]
+    for old, new in zip("bcde", ids[1:-1], strict=True):
+        rename_file(folder, f"{old}.tiff", f"{new}.tiff".encode())
+    rows = "".join('"{}",\n'.format(i.replace('"', '""')) for i in ids)
+    (folder / "competition/sample_submission.csv").write_text(f"id,predicted\n{rows}")
+    write_pixels(folder / "competition/test" / os.fsdecode(b"\xff.tiff"), 3, 9, 9)
+
+
+def damage(folder: Path) -> None:
+    tests = folder / "competition/test"
+    spoil_block(tests / "a.tiff", 0, 256)
+    (tests / "b.tiff").write_bytes(b"no image")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.xdist_group("twin")
+@pytest.mark.parametrize(
+    ("prepare", "spoil", "statuses"),
+    [
+        (odd_names, "a.tiff", ["predicted"] * 6),
+        (damage, "c.tiff", ["predicted", "fallback", *["predicted"] * 4]),
+    ],
+    ids=["odd names", "damaged and deleted"],
+)
+def test_the_hidden_rerun_ends_with_a_valid_submission(
+    prepare: Callable[[Path], None],
+    spoil: str,
+    statuses: list[str],
+    inputs: Path,
+    runtime: Runtime,
+    tmp_path: Path,
+) -> None:
+    """An image is deleted after it was predicted, and before its picture is drawn."""
+    tests = write_competition(tmp_path / "competition", RERUN) / "test"
+    prepare(tmp_path)
+    working = tmp_path / "run/working"
+    scenario = Scenario(
+        str(inputs / "recipe.yaml"),
+        tmp_path / "competition",
+        inputs / "models",
+        working,
+        None,
+        True,
+    )
+    spoiled: list[Path] = []
+
+    def spoil_finished(_: object) -> None:
+        if not spoiled and list((working / "masks").glob(f"{Path(spoil).stem}-*.json")):
+            spoiled.append(tests / spoil)
+            spoiled[0].unlink()
+
+    result = run_notebook_offline(scenario, runtime, 1, on_sample=spoil_finished)
+    assert result.exit_code == 0
+    assert spoiled
+    write_pixels(spoiled[0], 3, 9, 9)  # the check below lists the files
+    assert list(submitted(tmp_path / "competition", working).values()) == statuses
+    page = (working / "inference.ipynb").read_text()
+    assert f"{Path(spoil).stem}: no picture" in page
+    assert "kernelkit: end of the run" in page

@@ -1,0 +1,175 @@
+"""Every block of shell on the pages runs as it is written, in a fresh copy of the repository.
+
+The table says for each block how it is run. A block that stands in no row is a failure.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from devkit.tools import REPOSITORY
+from tests.made.competition import RECIPE, write_competition, write_models
+from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
+
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").rglob("*.md")),
+]
+
+
+def shell_blocks() -> list[str]:
+    """The blocks of shell of all pages, without their indentation."""
+    blocks = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for indent, block in re.findall(r"^( *)```sh\n(.*?)^ *```", text, re.S | re.M):
+            blocks.append(re.sub(f"^{indent}", "", block, flags=re.M))
+    return blocks
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A fresh copy of the repository, and what a block may name beside it.
+
+    Attributes
+    ----------
+    folder
+        The copy. It has the environment, and what a first run downloads.
+    data
+        What stands for `/data` in a block.
+    """
+
+    folder: Path
+    data: Path
+
+    def run(self, block: str, **environment: str) -> None:
+        """Run a block as a shell does that stops at the first failure."""
+        block = block.replace("/data/", f"{self.data}/")
+        done = subprocess.run(
+            ["bash", "-euc", block],
+            cwd=self.folder,
+            env={**os.environ, **self.variables, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Nothing of the tests' own reaches a block."""
+        return {"MAKEFLAGS": "", "PYTHONPATH": "", "PYTEST_ADDOPTS": "-m 'not slow'"}
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    folder = tmp_path / "fresh copy"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, tracked.stdout.split("\0")):
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    for lock in (folder / "requirements").iterdir():
+        os.utime(lock, (0, 0))  # or make would make the environment anew
+    for name in (".venv", ".tools", "build/twins", "wheels/downloads"):
+        if (REPOSITORY / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to((REPOSITORY / name).resolve())
+    return Copy(folder, tmp_path / "data")
+
+
+def write_own(copy: Copy) -> None:
+    """A competition, models and a recipe as a user has them."""
+    write_competition(copy.data / "my-competition")
+    write_models(copy.data / "my-runs")
+    (copy.folder / "my-recipe.yaml").write_text(RECIPE)
+
+
+def write_probe(copy: Copy) -> None:
+    """What the probe notebook leaves on Kaggle."""
+    notebook = "-m papermill notebooks/probe.ipynb - -p output ."
+    copy.run(f".venv/bin/python {notebook} > /dev/null")
+
+
+# ---- the ways to run a block
+
+Way = Callable[[str, Copy, Home], None]
+
+
+def runs(*prepare: Callable[[Copy], None]) -> Way:
+    """The block runs as it is, once the files that it names are there."""
+
+    def way(block: str, copy: Copy, _: Home) -> None:
+        for step in prepare:
+            step(copy)
+        copy.run(block)
+
+    return way
+
+
+def on_kaggle(block: str, copy: Copy, home: Home) -> None:
+    """The block runs against a server on this machine."""
+    write_models(copy.folder / "my-runs")
+    names = {key: value for key, value in home.settings.items() if key != "notebook"}
+    settings = {f"KERNELKIT_{key.upper()}": str(value) for key, value in names.items()}
+    copy.run(block, **{**home.environment, **settings})
+
+
+def long(*tests: str) -> Way:
+    """The block takes minutes: its commands are checked, and these tests run what they run."""
+
+    def way(block: str, copy: Copy, _: Home) -> None:
+        for test in tests:
+            path, name = test.split("::")
+            assert f"def {name}(" in (REPOSITORY / path).read_text()
+        for line in block.splitlines():
+            copy.run(line.replace("make ", "make -n ", 1))
+
+    return way
+
+
+DRY_RUN = "tests/devkit/dryrun/test_dryrun.py::test_both_ways_of_reading_give_one_submission"
+HOUSE = "tests/test_house.py::test_examples_run"
+
+# how a block begins, and how it is run
+WAYS: list[tuple[str, Way]] = [
+    ("make dry-run     # environment", long(DRY_RUN, HOUSE)),
+    ("make dry-run COMPETITION=", runs(write_own)),
+    ("make kernel-dataset\n.venv/bin/python -m papermill", runs(write_own)),
+    ("PYTHONPATH=kernel_src .venv/bin/python -m devkit.image.add_profile", runs(write_probe)),
+    ("make kernel-dataset                    # the code", on_kaggle),
+    ("make test FAST=1", long(HOUSE)),
+    ("export PYTHONPATH=kernel_src\n", runs()),
+]
+
+
+def test_every_block_has_one_way_to_be_run() -> None:
+    """No block is left out in silence, and no way is left over."""
+    blocks = shell_blocks()
+    assert [len([b for b in blocks if b.startswith(start)]) for start, _ in WAYS] == [1] * len(WAYS)
+    assert [len([s for s, _ in WAYS if block.startswith(s)]) for block in blocks] == [1] * len(
+        blocks
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.xdist_group("twin")
+@pytest.mark.parametrize(("start", "way"), WAYS, ids=[" ".join(s.split()[:3]) for s, _ in WAYS])
+def test_a_block_runs_as_it_is_written(start: str, way: Way, copy: Copy, home: Home) -> None:
+    """Each command of it ends with exit code 0."""
+    [block] = [block for block in shell_blocks() if block.startswith(start)]
+    way(block, copy, home)
