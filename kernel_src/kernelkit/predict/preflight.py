@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kernelkit.competition import CompetitionFolder
+from kernelkit.console import printable
 from kernelkit.ensemble import MegaModel
 from kernelkit.errors import CheckpointError, KernelKitError, RecipeError, as_sentence
 from kernelkit.predict.postprocess import check_steps
@@ -45,7 +46,7 @@ class Finding:
     is_error: bool = False
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.message}"
+        return printable(f"{self.subject}: {self.message}")
 
 
 @dataclass(frozen=True, slots=True)
