@@ -13,6 +13,7 @@ Standard library only: this runs before anything is installed.
 import base64
 import contextlib
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -82,27 +83,18 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
     except OSError as error:
-        raise BootstrapError(f"{path} cannot be read: {error.strerror}. {_AGAIN}") from None
+        reason = error.strerror
     except (ValueError, RecursionError):
-        raise BootstrapError(
-            f"{path} cannot be read: it is not JSON of a manifest. {_AGAIN}"
-        ) from None
-    return check_manifest(manifest, path)
+        reason = "it is not JSON of a manifest"
+    else:
+        return check_manifest(manifest, path)
+    raise BootstrapError(f"{path} cannot be read: {reason}. {_AGAIN}")
 
 
 def check_manifest(manifest: Any, path: Path) -> dict[str, Any]:
     """Check that a manifest says all that is needed, as it was made, and names only its own files.
 
-    Parameters
-    ----------
-    manifest
-        As JSON has it.
-    path
-        Where it lies.
-
-    Returns
-    -------
-    The manifest.
+    `manifest` is as JSON has it, and lies at `path`. It is returned.
 
     Raises
     ------
@@ -123,29 +115,14 @@ def check_manifest(manifest: Any, path: Path) -> dict[str, Any]:
         raise BootstrapError(f"{path} was changed after it was made. {_AGAIN}")
     is_kernel = path.name != WEIGHTS_MANIFEST
     for number, entry in enumerate(files, 1):
-        where = f"file {number}"
-        for key in ("name", "safe_name"):
-            _check(path, f"{key} of {where}", entry.get(key), "a name")
-            _check_inside(path, entry[key])
-        _check(path, f"sha256 of {where}", entry.get("sha256"), "a SHA-256")
-        _check(path, f"size of {where}", entry.get("size"), "a number of bytes")
-        if is_kernel:
-            _check(path, f"kind of {where}", entry.get("kind"), "wheel or bootstrap")
-        if entry.get("kind") == "wheel":
-            _check(path, f"modules of {where}", entry.get("modules"), "a list of module names")
-        if "record_sha256" in entry or entry.get("kind") == "wheel":
-            _check(path, f"record_sha256 of {where}", entry.get("record_sha256"), "a SHA-256")
+        _check_table(path, f"file {number}", entry, _forms_of(entry, is_kernel))
     names = [entry["name"] for entry in files]
-    if is_kernel:
-        for key, form in _TARGET.items():
-            _check(path, f"{key} of target", target.get(key), form)
-    else:
-        configurations = target.get("configurations")
-        _check(path, "configurations of target", configurations, "a table of texts")
-        for name in configurations:
+    _check_table(path, "target", target, _TARGET if is_kernel else _WEIGHTS_TARGET)
+    if not is_kernel:
+        for name in target["configurations"]:
             _check(path, "a name in configurations", name, "a name")
             _check_inside(path, name)
-        names += configurations
+        names += target["configurations"]
     _check_places(path, names)
     return dict(manifest)
 
@@ -200,6 +177,33 @@ _TARGET = {
     **{"profile": "a text", "python": "a version", "glibc": "a version"},
     **{"machine": "a text", "image": "a table of texts"},
 }
+_WEIGHTS_TARGET = {"configurations": "a table of texts"}
+_FILE = {
+    **{"name": "a name", "safe_name": "a name"},
+    **{"sha256": "a SHA-256", "size": "a number of bytes"},
+}
+
+
+def _forms_of(entry: Mapping[str, Any], is_kernel: bool) -> dict[str, str]:
+    """What the fields of a file may be."""
+    forms = dict(_FILE)
+    is_wheel = entry.get("kind") == "wheel"
+    if is_kernel:
+        forms["kind"] = "wheel or bootstrap"
+    if is_wheel:
+        forms["modules"] = "a list of module names"
+    if is_wheel or "record_sha256" in entry:
+        forms["record_sha256"] = "a SHA-256"
+    return forms
+
+
+def _check_table(
+    path: Path, where: str, table: Mapping[str, Any], forms: Mapping[str, str]
+) -> None:
+    for key, form in forms.items():
+        _check(path, f"{key} of {where}", table.get(key), form)
+        if form == "a name":
+            _check_inside(path, table[key])
 
 
 def _check(path: Path, what: str, value: Any, form: str) -> None:
@@ -233,10 +237,10 @@ def verified(folder: Path, entries: Sequence[Mapping[str, Any]]) -> dict[str, Pa
     BootstrapError
         It names all that is missing or changed.
     """
-    hashes = _Hashes()
+    hash_of = functools.cache(_sha256)
     found, problems = {}, []
     with ThreadPoolExecutor(8) as pool:
-        searches = [pool.submit(_find, folder, entry, hashes) for entry in entries]
+        searches = [pool.submit(_find, folder, entry, hash_of) for entry in entries]
     for entry, search in zip(entries, searches, strict=True):
         try:
             found[entry["name"]] = search.result()
@@ -252,20 +256,12 @@ def verified(folder: Path, entries: Sequence[Mapping[str, Any]]) -> dict[str, Pa
     return found
 
 
-class _Hashes(dict[Path, str]):
-    """The SHA-256 of files, each computed once."""
-
-    def __missing__(self, path: Path) -> str:
-        self[path] = _sha256(path)
-        return self[path]
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _find(folder: Path, entry: Mapping[str, Any], hashes: _Hashes) -> Path:
+def _find(folder: Path, entry: Mapping[str, Any], hash_of: Callable[[Path], str]) -> Path:
     """Find one file, or say what is wrong with it."""
     name = entry["name"]
     stripped = re.sub(r"[^A-Za-z0-9._-]", "", name)
@@ -274,7 +270,7 @@ def _find(folder: Path, entry: Mapping[str, Any], hashes: _Hashes) -> Path:
     # Kaggle was seen to put a file into a folder of its own name
     files = [path for known in named for path in (known, known / known.name) if path.is_file()]
     for path in files:
-        if hashes[path] == entry["sha256"]:
+        if hash_of(path) == entry["sha256"]:
             return path
     if "record_sha256" in entry:
         outer = [path for known in named for path in (known, known.with_suffix(""))]
@@ -285,18 +281,15 @@ def _find(folder: Path, entry: Mapping[str, Any], hashes: _Hashes) -> Path:
                 return unpacked_folder
     if files:
         raise BootstrapError(
-            f"{files[0].name} was changed: its SHA-256 is {hashes[files[0]][:12]}, not "
+            f"{files[0].name} was changed: its SHA-256 is {hash_of(files[0])[:12]}, not "
             f"{entry['sha256'][:12]}"
         )
     # renamed altogether: the contents tell
-    for path in _files_of_size(folder, entry["size"]):
-        if hashes[path] == entry["sha256"]:
+    for path in folder.iterdir():
+        is_as_large = path.is_file() and path.stat().st_size == entry["size"]
+        if is_as_large and hash_of(path) == entry["sha256"]:
             return path
     raise BootstrapError(f"{name} is missing")
-
-
-def _files_of_size(folder: Path, size: int) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.is_file() and path.stat().st_size == size)
 
 
 def _members(
@@ -366,24 +359,22 @@ def place(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     if source.is_dir():
-        with target.open("xb") as file, zipfile.ZipFile(file, "w") as wheel:
-            for name, content in _members(source):
-                wheel.writestr(name, content)
+        _pack(source, target)
     else:
         target.symlink_to(source)
+
+
+def _pack(unpacked_folder: Path, target: Path, entry: Mapping[str, Any] | None = None) -> None:
+    """Write the wheel that the upload unpacked, checked as in `_members`."""
+    with target.open("xb") as file, zipfile.ZipFile(file, "w") as wheel:
+        for name, content in _members(unpacked_folder, entry):
+            wheel.writestr(name, content)
 
 
 def copy_wheel(source: Path, target: Path, entry: Mapping[str, Any]) -> None:
     """Copy a wheel, and check the copy. What is installed are thus the bytes that were checked.
 
-    Parameters
-    ----------
-    source
-        The wheel, or the folder that an upload made of it.
-    target
-        Where the copy goes. Nothing lies there.
-    entry
-        Of the manifest.
+    `source` is the wheel, or the folder that an upload made of it. Nothing lies at `target`.
 
     Raises
     ------
@@ -392,9 +383,7 @@ def copy_wheel(source: Path, target: Path, entry: Mapping[str, Any]) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        with target.open("xb") as file, zipfile.ZipFile(file, "w") as wheel:
-            for name, content in _members(source, entry):
-                wheel.writestr(name, content)
+        _pack(source, target, entry)
     else:
         with source.open("rb") as original, target.open("xb") as file:
             shutil.copyfileobj(original, file)

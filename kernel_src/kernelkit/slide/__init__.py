@@ -1,9 +1,11 @@
 """One image, whatever its layout on disk.
 
-`slide` has the class. `containers` opens a file with the one driver for it. `tiff` reads the
-directories of a TIFF, and `layout` says which of them are the image. `budget` refuses what a file
-cannot hold. `datasets` joins files and pages as bands. `pixels` averages and mirrors. `block_cache`
-bounds what GDAL keeps.
+`slide` has the class. `level` reads windows of the image or of an overview. `stack` joins files and
+pages as bands, and a `part` is one of them. `nodata` finds the pixels without data. `containers`
+opens a file with the one driver for it. `tiff` reads the directories of a TIFF, and `layout` says
+which of them are the image. `budget` refuses what a file cannot hold, and `refusals` says why it
+cannot be read. `pixels` averages and mirrors. `block_cache` bounds what GDAL keeps. `description`
+puts the layout into words.
 """
 
 from kernelkit.slide.slide import Slide

@@ -22,15 +22,15 @@ import numpy as np
 from kernelkit.errors import GridError, SlideError
 from kernelkit.grid import Window
 from kernelkit.slide.block_cache import BlockCacheLimit
-from kernelkit.slide.datasets import BandStack
-from kernelkit.slide.layout import FileLayout, read_layout
-from kernelkit.slide.pixels import FILLS, area_average, average_of_some, border_indices
+from kernelkit.slide.description import describe, notes_of
+from kernelkit.slide.layout import read_layout
+from kernelkit.slide.level import held_in, read_boundless, read_shrunk, rows_at_once
+from kernelkit.slide.pixels import FILLS
+from kernelkit.slide.stack import BandStack
 from kernelkit.vocabulary import Fill, choices
 
 __all__ = ["Slide"]
 
-# How many bytes a read at a scale decodes at a time. It bounds the memory of a thumbnail.
-_CHUNK_BYTES = 32 << 20
 # What GDAL's cache of decoded blocks may hold while a thumbnail is made, in bytes. Each block is
 # read once.
 _THUMBNAIL_CACHE = 64 << 20
@@ -115,8 +115,8 @@ class Slide(AbstractContextManager):
         self.in_order = image.in_order
         self.transform, self.crs = image.first.transform, image.first.crs
         self.nodata = image.nodata
-        self.layout = _describe(image, self._layouts[0])
-        self.notes = _notes(image, self._layouts)
+        self.layout = describe(image, self._layouts[0])
+        self.notes = notes_of(image, self._layouts)
 
     def _open(self) -> None:
         self._levels = {1: self._open_level(1)}
@@ -150,7 +150,8 @@ class Slide(AbstractContextManager):
 
         Returns
         -------
-        (bands, height / scale, width / scale) in the image's dtype.
+        (bands, height / scale, width / scale) in the image's dtype. Pixels without data are 0, and
+        a mean leaves them out. `read_valid` says where they are.
 
         Raises
         ------
@@ -158,20 +159,8 @@ class Slide(AbstractContextManager):
             The scale does not divide the window, or there is no such fill.
         SlideError
             A block cannot be decoded.
-
-        Notes
-        -----
-        Pixels without data are 0, like those outside of the image with the fill "zero". A mean is
-        that of the pixels with data. If a square has none, it is 0. `read_valid` says where they
-        are.
         """
-        if scale < 1 or window.height % scale or window.width % scale:
-            raise GridError(
-                f"scale {scale} does not divide a window of {window.height} x {window.width} "
-                "pixels. Choose a window whose sides are multiples of it"
-            )
-        if fill not in FILLS:
-            raise GridError(f'found fill "{fill}", wanted {choices(Fill)}')
+        _check_request(window, scale, fill)
         if out is None:
             shape = (self.bands, window.height // scale, window.width // scale)
             out = np.empty(shape, self.dtype)
@@ -179,9 +168,9 @@ class Slide(AbstractContextManager):
         level = self._level(factor)
         window, scale = window.shrunk(factor), scale // factor
         if scale == 1:
-            _read_boundless(level, window, fill, out)
+            read_boundless(level, window, fill, out)
         else:
-            _read_shrunk(level, window, scale, fill, out)
+            read_shrunk(level, window, scale, fill, out)
         return out
 
     def thumbnail(self, max_side: int) -> np.ndarray:
@@ -198,14 +187,14 @@ class Slide(AbstractContextManager):
         if scale == 1:
             level.read_into(level.bounds, out)
             return out
-        step = _rows_at_once(level, width, scale)
+        step = rows_at_once(level, width, scale)
         stacks = threading.local()  # a handle is for one thread
 
         def read_rows(row: int) -> None:
             if not hasattr(stacks, "level"):
                 stacks.level = self._open_level(factor)
             part = Window(row, 0, min(step, height - row), width)
-            _read_shrunk(
+            read_shrunk(
                 stacks.level, part, scale, "edge", out[:, row // scale : part.bottom // scale]
             )
 
@@ -231,10 +220,10 @@ class Slide(AbstractContextManager):
             valid[inside.relative_to(window).slices] = True
         if inside.area and self.may_lack_data:
             level = self._level(1)
-            step = _rows_at_once(level, inside.width, 1)
+            step = rows_at_once(level, inside.width, 1)
             for row in range(inside.row, inside.bottom, step):
                 part = Window(row, inside.col, min(step, inside.bottom - row), inside.width)
-                valid[part.relative_to(window).slices] = _held_in(level, part)
+                valid[part.relative_to(window).slices] = held_in(level, part)
         rows, columns = window.height // scale, window.width // scale
         return valid.reshape(rows, scale, columns, scale).all(axis=(1, 3))
 
@@ -286,114 +275,11 @@ class Slide(AbstractContextManager):
         )
 
 
-def _read_boundless(
-    level: BandStack, window: Window, fill: Fill, out: np.ndarray
-) -> np.ndarray | None:
-    """Read a window that may reach outside the level into `out`, (C, h, w).
-
-    Returns
-    -------
-    Where there is data, (h, w) bool. None if all of it is. What the fill "zero" adds counts as
-    data, because it takes part in a mean.
-    """
-    inside = window.intersection(level.bounds)
-    if inside == window:
-        return level.read_into(window, out)
-    if fill == "zero":
-        out[...] = 0
-        source = inside
-    else:
-        y = border_indices(window.row, window.height, level.height, fill)
-        x = border_indices(window.col, window.width, level.width, fill)
-        top, left = int(y.min()), int(x.min())
-        source = Window(top, left, int(y.max()) - top + 1, int(x.max()) - left + 1)
-    held = None
-    if source == inside and inside.area:
-        rows, columns = inside.relative_to(window).slices
-        part = level.read_into(inside, out[:, rows, columns])
-        if part is not None:
-            held = np.ones(out.shape[1:], bool)
-            held[rows, columns] = part
-        if fill != "zero":
-            _spread(out, rows, columns, y - window.row, x - window.col)
-            if held is not None:
-                _spread(held[np.newaxis], rows, columns, y - window.row, x - window.col)
-    elif fill != "zero":  # what is mirrored lies in part beyond the window
-        pixels = np.empty((len(out), source.height, source.width), out.dtype)
-        part = level.read_into(source, pixels)
-        mirrored = y[:, np.newaxis] - top, x - left
-        out[...] = pixels[:, *mirrored]
-        held = None if part is None else part[mirrored]
-    return held
-
-
-def _spread(out: np.ndarray, rows: slice, columns: slice, y: np.ndarray, x: np.ndarray) -> None:
-    """Fill `out` outside `rows` and `columns` from its inside: from rows y and columns x."""
-    for side in (slice(0, columns.start), slice(columns.stop, out.shape[2])):
-        out[:, rows, side] = out[:, rows, x[side]]
-    for side in (slice(0, rows.start), slice(rows.stop, out.shape[1])):
-        out[:, side] = out[:, y[side]]
-
-
-def _held_in(level: BandStack, window: Window) -> np.ndarray | bool:
-    """Return where a window inside the level holds data: (h, w) bool, or one answer for all."""
-    pixels = np.empty((level.bands, window.height, window.width), level.dtype)
-    try:
-        held = level.read_into(window, pixels)
-    except SlideError:
-        height, width = level.block
-        if window.height <= height and window.width <= width:
-            return False
-        found = np.zeros((window.height, window.width), bool)
-        for row in range(window.row // height * height, window.bottom, height):
-            for col in range(window.col // width * width, window.right, width):
-                part = Window(row, col, height, width).intersection(window)
-                found[part.relative_to(window).slices] = _held_in(level, part)
-        return found
-    return True if held is None else held
-
-
-def _read_shrunk(level: BandStack, window: Window, scale: int, fill: Fill, out: np.ndarray) -> None:
-    """Read a window and average it into `out`, some rows at a time, to bound the memory."""
-    step = _rows_at_once(level, window.width, scale)
-    for row in range(window.row, window.bottom, step):
-        part = Window(row, window.col, min(step, window.bottom - row), window.width)
-        pixels = np.empty((out.shape[0], part.height, part.width), out.dtype)
-        held = _read_boundless(level, part, fill, pixels)
-        top = (row - window.row) // scale
-        shrunk = out[:, top : top + part.height // scale]
-        area_average(pixels, scale, shrunk)
-        if held is not None:
-            average_of_some(pixels, held, scale, shrunk)
-
-
-def _rows_at_once(level: BandStack, width: int, scale: int) -> int:
-    """Return how many rows to decode at a time: a multiple of the scale, of bounded size."""
-    row_bytes = width * level.bands * level.dtype.itemsize
-    return -(-max(level.block[0], _CHUNK_BYTES // row_bytes) // scale) * scale
-
-
-def _describe(image: BandStack, layout: FileLayout) -> str:
-    """Say a layout in a few words."""
-    height, width = image.first.block_shapes[0]
-    blocks = f"tiled {width}x{height}" if width != image.width else f"strips of {height} rows"
-    if image.parts > 1:
-        arrangement = f"{image.parts} datasets"
-    else:
-        arrangement = "interleaved" if image.interleaved else "planar"
-    if layout.driver != "GTiff":
-        packing = layout.driver.removesuffix("OpenJPEG")
-    else:
-        packing = "uncompressed" if layout.compression == "none" else layout.compression
-    words = f"{blocks} {packing}, {arrangement}"
-    return f"{words}, {image.colours}" if image.colours else words
-
-
-def _notes(image: BandStack, layouts: Sequence[FileLayout]) -> list[str]:
-    """Say what is read otherwise than a viewer shows it, or not at all."""
-    notes = [
-        f"{layout.path.name}: {note}" if len(layouts) > 1 else note
-        for layout in layouts
-        for note in layout.notes
-    ]
-    return notes + image.notes
+def _check_request(window: Window, scale: int, fill: str) -> None:
+    if scale < 1 or window.height % scale or window.width % scale:
+        raise GridError(
+            f"scale {scale} does not divide a window of {window.height} x {window.width} "
+            "pixels. Choose a window whose sides are multiples of it"
+        )
+    if fill not in FILLS:
+        raise GridError(f'found fill "{fill}", wanted {choices(Fill)}')

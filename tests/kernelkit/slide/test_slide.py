@@ -118,7 +118,7 @@ def test_reads_straight_into_an_array(folder: Path) -> None:
 def test_a_large_window_is_averaged_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a few rows at a time changes no pixel."""
     path, whole = written(folder, "strips", 3, "uint8")
-    monkeypatch.setattr("kernelkit.slide.slide._CHUNK_BYTES", 20_000)
+    monkeypatch.setattr("kernelkit.slide.level._CHUNK_BYTES", 20_000)
     window = Window(-4, 7, 280, 315)
     with Slide(path) as slide:
         assert np.array_equal(slide.read(window, 7), window_of(whole, window, 7, "zero"))
