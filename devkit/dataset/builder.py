@@ -21,8 +21,10 @@ from devkit.lint import KERNEL_SOURCE, kernel_files, lint, outside_modules
 from devkit.tools import REPOSITORY
 from devkit.wheels.downloads import fetch
 from devkit.wheels.lock import Lock
+from devkit.wheels.needed import needed_packages
 from devkit.wheels.resolve import Resolver, read_requirements
-from devkit.wheels.twin import Twin, keep_twin_lock, make_twin, needed_packages
+from devkit.wheels.twin import Twin, make_twin
+from devkit.wheels.twin_lock import keep_twin_lock
 from devkit.wheels.wheelfile import Wheel, read_wheel
 
 __all__ = ["BUILD", "Builder", "default_listing"]

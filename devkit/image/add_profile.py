@@ -13,7 +13,8 @@ from pathlib import Path
 
 from devkit.commands import command
 from devkit.errors import ProfileError
-from devkit.image.profiles import PROFILES, Profile, load_profile, read_probe
+from devkit.image.profiles import PROFILES, Profile, load_profile
+from devkit.image.sources import read_probe
 
 __all__ = ["add_profile", "main"]
 

@@ -31,14 +31,16 @@ from devkit.errors import (
     TwinError,
     WheelError,
 )
-from devkit.image.profiles import load_profile, read_probe
+from devkit.image.profiles import load_profile
+from devkit.image.sources import read_probe
 from devkit.kaggle.manifest import check_proved, read_manifest
 from devkit.tools import REPOSITORY
 from devkit.wheels.downloads import WheelSource
 from devkit.wheels.lock import read_lock
+from devkit.wheels.needed import needed_packages
 from devkit.wheels.releases import is_old
 from devkit.wheels.resolve import lock_path, read_requirements
-from devkit.wheels.twin import Twin, make_twin, needed_packages
+from devkit.wheels.twin import Twin, make_twin
 from devkit.wheels.wheelfile import read_wheel
 from kernelkit.errors import KernelKitError
 from tests.made.dataset import LISTING, make_source

@@ -21,8 +21,10 @@ from devkit.kaggle.datasets.staging import staged, temporary_folder
 from devkit.kaggle.manifest import find_manifest, read_manifest
 from devkit.kaggle.outputs import writing
 from devkit.kaggle.service.answers import DatasetAnswer, VersionNumber
-from devkit.kaggle.service.client import Client, unpack_download, wait_for
+from devkit.kaggle.service.archives import unpack_download
+from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.secrets import refuse_secrets
+from devkit.kaggle.service.waiting import wait_for
 from kernelkit.files import open_atomically
 
 __all__ = ["upload_dataset"]

@@ -17,7 +17,8 @@ from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel import GONE_WRONG, KernelVersion, run_state
 from devkit.kaggle.outputs import writing
 from devkit.kaggle.service.answers import OutputPage, event_text
-from devkit.kaggle.service.client import Client, wait_for
+from devkit.kaggle.service.client import Client
+from devkit.kaggle.service.waiting import wait_for
 from kernelkit.files import replace_atomically
 
 __all__ = ["SUBMISSION", "check_log", "fetch_submission", "follow_run"]

@@ -14,7 +14,8 @@ from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel import Pushed
 from devkit.kaggle.notebook.run import SUBMISSION
 from devkit.kaggle.service.answers import SubmissionAnswer
-from devkit.kaggle.service.client import Client, wait_for
+from devkit.kaggle.service.client import Client
+from devkit.kaggle.service.waiting import wait_for
 from devkit.kaggle.submissions.account import check_competition
 from devkit.kaggle.submissions.check import SubmissionCheck
 from devkit.kaggle.submissions.ledger import Entry, Ledger, make_tag

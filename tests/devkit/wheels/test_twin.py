@@ -9,7 +9,8 @@ import pytest
 from devkit.errors import ResolveError, TwinError
 from devkit.wheels.downloads import WheelSource
 from devkit.wheels.lock import read_lock
-from devkit.wheels.twin import make_twin, needed_packages
+from devkit.wheels.needed import needed_packages
+from devkit.wheels.twin import make_twin
 from devkit.wheels.wheelfile import read_wheel
 from tests.made.wheels import make_profile, make_wheel
 
