@@ -15,6 +15,7 @@ __all__ = [
     "MaskError",
     "NetworkError",
     "OutputError",
+    "ReaderDiedError",
     "ReaderError",
     "RecipeError",
     "SlideError",
@@ -46,6 +47,10 @@ class SlideError(KernelKitError, OSError):
 
 class ReaderError(KernelKitError, RuntimeError):
     """Tiles that could not be delivered: a reader process died, or a block would not decode."""
+
+
+class ReaderDiedError(ReaderError):
+    """A reader process that died over a tile: its file crashes the decoder, or memory ran out."""
 
 
 class CheckpointError(KernelKitError, ValueError):

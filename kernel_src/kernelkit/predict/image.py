@@ -14,7 +14,7 @@ from kernelkit.canvas import Canvas
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.disagreement import DisagreementMap
 from kernelkit.ensemble.transfer import Pending
-from kernelkit.errors import DeadlineError, ReaderError, as_sentence
+from kernelkit.errors import DeadlineError, ReaderDiedError, ReaderError, as_sentence
 from kernelkit.grid import Tile, TileGrid, Window
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
@@ -34,9 +34,11 @@ _log = logging.getLogger(__name__)
 class ImageTiles:
     """The tiles of one image that are worth reading, in batches.
 
-    Reader processes read them, or this process if there are none. This process also reads what a
-    dead reader process owed. Batches are cut from the list of tiles, never by what happens to be
-    ready. So they do not depend on the number of workers, and neither does the submission.
+    Reader processes read them, or this process if there are none. What a dead reader process owed
+    is read by one new process. If that dies too, the image is given up.
+
+    Batches are cut from the list of tiles, never by what happens to be ready. So they do not depend
+    on the number of workers, and neither does the submission.
 
     Parameters
     ----------
@@ -76,6 +78,8 @@ class ImageTiles:
         self._fill = tiles.fill
         self._size = recipe.batch
         self._readers = readers or ReaderPool(0)
+        # readers of this image alone, after those of the run failed
+        self._own_readers: ReaderPool | None = None
         self._reader = self._new_reader()
 
     @property
@@ -97,13 +101,15 @@ class ImageTiles:
                     for batch in batches:
                         yield batch
                         delivered += len(batch.tiles)
+            except ReaderDiedError as error:
+                if self._own_readers is not None:
+                    raise  # it is the file: this process would die over it too
+                self._read_by(ReaderPool(1, kind="process"), "one new reader process", error)
+                self._reader = self._new_reader(delivered)
             except ReaderError as error:
                 if self._readers.workers == 0:
                     raise
-                note = f"went on without reader processes, because: {as_sentence(error)}"
-                _log.warning("%s: %s", self.slide.name, note)
-                self.notes.append(note)
-                self._readers = ReaderPool(0)
+                self._read_by(ReaderPool(0), "the notebook's own process", error)
                 self._reader = self._new_reader(delivered)
             finally:
                 new = reader.stats.bad_windows
@@ -113,6 +119,15 @@ class ImageTiles:
         """Give up the file, and what was read ahead of it."""
         self._reader.close()
         self.slide.close()
+        if self._own_readers is not None:
+            self._own_readers.close()
+
+    def _read_by(self, readers: ReaderPool, whom: str, error: ReaderError) -> None:
+        """Have the rest of the image read by others, and say why."""
+        note = f"the rest was read by {whom}, because: {as_sentence(error)}"
+        _log.warning("%s: %s", self.slide.name, note)
+        self.notes.append(note)
+        self._readers = self._own_readers = readers
 
     def _new_reader(self, delivered: int = 0) -> TileReader:
         remaining = self.wanted[delivered:]
@@ -168,7 +183,7 @@ def predict_image(
     disagreement = DisagreementMap(tiles.grid, model.classes) if recipe.disagreement else None
     conversation = _Conversation(model, recipe, ensemble, canvas, disagreement)
     report.tiles, report.skipped = len(tiles.wanted), len(tiles.skipped)
-    pace.begin(report.image, report.tiles)
+    pace.begin(report.tiles, of=len(tiles.grid))
     bar = console.progress(description=report.image, unit="tile", total=report.tiles, mininterval=2)
 
     def stitch(leave: int) -> None:

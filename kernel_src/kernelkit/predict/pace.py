@@ -50,15 +50,15 @@ class Pace:
         self._done = 0.0
         self._since: float | None = None
 
-    def begin(self, image_id: str, tiles: int) -> None:
-        """Begin with an image of which `tiles` are wanted."""
-        self._seen += self._waiting.pop(image_id, tiles)
+    def take(self, image_id: str) -> None:
+        """Take an image off those that wait for their turn."""
+        self._waiting.pop(image_id, None)
+
+    def begin(self, tiles: int, of: int) -> None:
+        """Begin with an image of which `tiles` are wanted, out of `of` tiles."""
+        self._seen += of
         self._wanted += tiles
         self._current = tiles
-
-    def drop(self, image_id: str) -> None:
-        """Count an image that needs no work."""
-        self._waiting.pop(image_id, None)
 
     def advance(self, tiles: int, model: MegaModel) -> None:
         """Count tiles that are done. If the rest does not fit, have the models be asked for less.

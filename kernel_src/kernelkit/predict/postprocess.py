@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kernelkit.errors import MaskError, RecipeError
+from kernelkit.errors import KernelKitError, MaskError, RecipeError, as_sentence
 from kernelkit.mask import BitMask, morphology
 from kernelkit.recipe import PostprocessStep
 from kernelkit.vocabulary import Connectivity, Keep
@@ -90,6 +90,8 @@ def fill_holes(
 
 def keep_largest(mask: BitMask, *, n: int = 1, connectivity: Connectivity = 8) -> BitMask:
     """Keep the `n` largest components."""
+    if n < 1:
+        raise MaskError(f"the {n} largest components were asked for. Ask for at least 1")
     return mask.keep_largest(n, connectivity)
 
 
@@ -128,10 +130,24 @@ def apply_steps(mask: BitMask, steps: Sequence[PostprocessStep], label: int = 0)
 
 
 def check_steps(steps: Sequence[PostprocessStep], classes: int = 1) -> None:
-    """Raise `RecipeError` for a step that `apply_steps` could not do for each of the classes."""
+    """Raise `RecipeError` for a step that `apply_steps` could not do for each of the classes.
+
+    Each is done once, with a mask that has a hole and two components.
+    """
+    pixels = np.zeros((5, 9), np.uint8)
+    pixels[1:4, 1:4] = pixels[2, 6] = 1
+    pixels[2, 2] = 0
     for step in steps:
         for label in range(classes):
-            _find(step, label)
+            function, arguments = _find(step, label)
+            try:
+                function(BitMask.from_array(pixels), **arguments)
+            except (KernelKitError, TypeError, ValueError) as error:
+                given = ", ".join(f"{name}: {value}" for name, value in arguments.items())
+                raise RecipeError(
+                    f"postprocess: {step.step} does not take {given} ({as_sentence(error)}). "
+                    "Correct it in the recipe"
+                ) from error
 
 
 def _find(step: PostprocessStep, label: int) -> tuple[Callable[..., BitMask], dict[str, Any]]:

@@ -16,7 +16,7 @@ from statistics import median
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import device_name
-from kernelkit.errors import OutputError, SubmissionError
+from kernelkit.errors import OutputError, SubmissionError, as_sentence
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.hand_in import FinishedMasks, hand_in
@@ -127,7 +127,10 @@ def predict(
     report.notes += run.notes
 
     hand_in(report, competition, recipe, store, output / "submission.csv")
-    report.save(output / "report.json")
+    try:
+        report.save(output / "report.json")
+    except OSError as error:  # the submission is proved, and a report is no reason to lose it
+        _log.warning("%s cannot be written: %s", output / "report.json", as_sentence(error))
     done = _prediction(report, competition, recipe, store, output)
     _judge(done, strict)
     return done
@@ -167,7 +170,7 @@ def _tasks(
             left_out = f"no image file of this id is in {competition.folder}"
         tiles = prod(-(-side // recipe.tiles.core) for side in sizes.get(image_id, (0, 0)))
         tasks.append(Task(image_id, scene.paths if scene else (), tiles, left_out))
-    usual = median(task.tiles for task in tasks)
+    usual = median([task.tiles for task in tasks if task.tiles] or [0])
     return sorted(tasks, key=lambda task: task.tiles > _FAR_LARGER * usual)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ class _Label:
 
 _LABEL = TypeAdapter(_Label)
 _LONGEST_NAME = 80
+_LABEL_NAME = re.compile(r"(.+)-[0-9a-f]{32}\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,16 @@ class Store:
         return Entry(self.folder / name)
 
     def has_any(self, image_id: str) -> bool:
-        """Whether there is an entry of this image, under whatever key."""
-        return any(self.folder.glob(f"{_file_name(image_id)}-*.json"))
+        """Whether the folder had an entry of this image when it was first asked, under any key."""
+        return _file_name(image_id) in self._names
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """The images that have entries. Listing the folder once per image would be quadratic."""
+        if not self.folder.is_dir():
+            return frozenset()
+        labels = (_LABEL_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        return frozenset(label[1] for label in labels if label)
 
 
 def _file_name(image_id: str) -> str:

@@ -4,6 +4,7 @@ What becomes of an image depends on its file, the recipe and the weights alone. 
 only its own image.
 """
 
+import hashlib
 import json
 import logging
 import time
@@ -11,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
 from pathlib import Path
-
-import torch
 
 import kernelkit
 from kernelkit.ensemble import MegaModel
@@ -24,7 +25,7 @@ from kernelkit.predict.image import ImageTiles, predict_image
 from kernelkit.predict.pace import Pace
 from kernelkit.predict.pictures import save_disagreement
 from kernelkit.predict.report import ImageReport
-from kernelkit.predict.store import Entry, Store
+from kernelkit.predict.store import Entry, Store, Stored
 from kernelkit.reader import ReaderPool
 from kernelkit.recipe import EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
@@ -32,6 +33,12 @@ from kernelkit.slide import Slide
 __all__ = ["Run", "Task", "work"]
 
 _log = logging.getLogger(__name__)
+
+# packages whose version may change a mask
+_COMPUTING = (
+    *("torch", "numpy", "numba", "rasterio", "timm", "segmentation-models-pytorch"),
+    *("opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,8 @@ class Run:
 
     Attributes
     ----------
+    fingerprints
+        Of each model as it is asked in full.
     readers
         Who reads tiles.
     pace
@@ -92,6 +101,7 @@ class Run:
         for model in models.values():
             model.ask_all()  # an earlier run may have been short of time
         wanted = {task.image_id: task.tiles for task in tasks if not task.left_out}
+        self.fingerprints = {name: model.fingerprint for name, model in models.items()}
         self.recipe = recipe
         self.models = models
         self.store = store
@@ -149,10 +159,10 @@ class _ImageWork:
 
     def finish(self) -> None:
         """Predict the image, if that is left to do, and put its mask into the store."""
-        if self.tiles is None:
-            self._run.pace.drop(self.report.image)
-            return
         run, report = self._run, self.report
+        run.pace.take(report.image)
+        if self.tiles is None:
+            return
         with self._at_own_cost():
             found = predict_image(
                 self.tiles,
@@ -171,7 +181,7 @@ class _ImageWork:
                     f"{self._paths[0]}: the file was changed while it was read. Leave it alone "
                     "while a run lasts"
                 )
-            entry = self._entry()
+            entry = self._entry(self._model.fingerprint, report.unfinished)
             if found.disagreement is not None:
                 try:
                     save_disagreement(entry.picture_path, found.disagreement)
@@ -197,10 +207,17 @@ class _ImageWork:
             report.ensemble = self._ensemble.name
             report.layout, report.height, report.width = slide.layout, slide.height, slide.width
             report.notes += slide.notes
-            if run.store.has_any(report.image) and (stored := self._entry().load()):
+            stored = self._found() if run.store.has_any(report.image) else None
+            if stored is not None:
+                run.pace.take(report.image)
                 # the figures are those of the run that predicted it, but for the time
                 self.report = replace(
-                    stored.report, status="kept", seconds=0.0, waited=0.0, network=0.0
+                    stored.report,
+                    ensemble=self._ensemble.name,
+                    status="kept",
+                    seconds=0.0,
+                    waited=0.0,
+                    network=0.0,
                 )
                 return
             if run.deadline.is_over:
@@ -208,17 +225,32 @@ class _ImageWork:
             self.tiles = ImageTiles(slide, run.recipe, run.readers)
             opened.pop_all()  # now the tiles close it
 
-    def _entry(self) -> Entry:
-        """Where the mask belongs, under a key of all that it depends on."""
-        versions = f"kernelkit {kernelkit.__version__}, torch {torch.__version__}"
+    def _found(self) -> Stored | None:
+        """The best that the store has of this image.
+
+        What was asked in full is better than what is asked now that the time runs short. What an
+        earlier session left unfinished is better than nothing, once this one is over.
+        """
+        full = self._run.fingerprints[self._ensemble.name]
+        states = (False, True) if self._run.deadline.is_over else (False,)
+        entries = (
+            self._entry(fingerprint, unfinished)
+            for unfinished in states
+            for fingerprint in dict.fromkeys((full, self._model.fingerprint))
+        )
+        return next(filter(None, (entry.load() for entry in entries)), None)
+
+    def _entry(self, fingerprint: str, unfinished: bool) -> Entry:
+        """Where the masks belong, under a key of all that they depend on."""
         return self._run.store.entry(
             self.report.image,
             self._content.result(),
             _recipe_part(self._run.recipe, self._ensemble),
-            self._model.fingerprint,
-            versions,
+            fingerprint,
+            self._model.device.type,
+            _versions(),
             # what the session left no time for is predicted anew by the next one
-            "unfinished" if self.report.unfinished else "",
+            "unfinished" if unfinished else "",
         )
 
     @contextmanager
@@ -247,10 +279,26 @@ def _content(paths: Iterable[Path]) -> str:
 
 def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:
     """What of a recipe decides on the mask in the store, beside what its models know."""
-    part = recipe.model_dump(
-        mode="json", include={"tiles", "foreground", "stitching", "batch", "disagreement"}
-    )
+    elsewhere = {"name", "summary", "competition", "ensembles", "hours", "give_up"}
+    part = recipe.model_dump(mode="json", exclude=elsewhere)
     return json.dumps(part | {"thresholds": ensemble.thresholds}, sort_keys=True)
+
+
+@cache
+def _versions() -> str:
+    """What computes: kernelkit's own code, and the packages that read pixels and run networks."""
+    package = Path(kernelkit.__file__).parent
+    sources = sorted(package.rglob("*.py"))
+    code = hashlib.sha256("".join(map(file_sha256, sources)).encode()).hexdigest()
+    found = {name: _version(name) for name in _COMPUTING}
+    return json.dumps({"kernelkit": code, **found})
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _with_next[T](items: Iterable[T]) -> Iterator[tuple[T, T | None]]:

@@ -124,7 +124,9 @@ class ProcessExecutor(Executor):
     def kill(self) -> None:
         """Kill the workers. Tasks that are not done raise BrokenProcessPool."""
         for worker in self._workers:
-            worker.process.kill()
+            # one that has ended by itself is closed by the thread that noticed it
+            with contextlib.suppress(ValueError):
+                worker.process.kill()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers once they have finished their tasks."""

@@ -13,6 +13,7 @@ Threads and processes share all their code and are equally fast. Processes are t
 decoder dies over a broken file, that costs one image and not the notebook.
 """
 
+import contextlib
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -119,7 +120,9 @@ class TileReader(AbstractContextManager):
                 stats.tiles += len(batch.tiles)
                 stats.source_pixels += sum(tile.read.area for tile in batch.tiles)
                 if self._following is not None and run.all_handed_over:
-                    self._following.start(size)
+                    # what is wrong with the next image is said at its own turn
+                    with contextlib.suppress(Exception):
+                        self._following.start(size)
                     self._following = None
                 yield batch
         finally:

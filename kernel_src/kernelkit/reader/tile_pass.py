@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kernelkit.errors import ReaderError
+from kernelkit.errors import ReaderDiedError, ReaderError
 from kernelkit.grid import Tile, TileGrid, Window
 from kernelkit.reader.pieces import Piece, cut_pieces, piece_size, whole_tiles
 from kernelkit.reader.shared import LocalArray, SharedArena
@@ -284,7 +284,7 @@ class TilePass:
                 result = future.result()
             except BrokenProcessPool as error:
                 self.pool.abandon()
-                raise ReaderError(
+                raise ReaderDiedError(
                     f"{self._slide.paths[0]}: a reader process died before {piece.window} was "
                     "read. It was killed, or out of memory. Use fewer workers, or threads"
                 ) from error

@@ -40,6 +40,14 @@ class RLEConvention(Section):
     base: Literal[0, 1] = 1
     empty: str = ""
 
+    @model_validator(mode="after")
+    def _needs_no_quotes(self) -> Self:
+        if any(mark in self.empty for mark in ',"\r\n'):
+            raise ValueError(
+                f"found {self.empty!r} as empty, wanted a text without comma, quote and line end"
+            )
+        return self
+
 
 class Competition(Section):
     """What the competition's folder holds, and the columns that its submission wants.

@@ -113,6 +113,24 @@ def test_a_run_that_was_short_of_time_leaves_the_models_as_they_were(
         assert [image.asked for image in done.report.images] == [asked] * 3
 
 
+def test_what_was_asked_in_full_is_kept_when_the_time_runs_short(run: Any, tmp_path: Path) -> None:
+    """The better masks of an earlier session are not predicted again with fewer views."""
+    run(1000)
+    (mask,) = (tmp_path / "out/masks").glob("a-*.mask")
+    mask.unlink()
+    done = run(90)
+    assert [image.status for image in done.report.images] == ["predicted", "kept", "kept"]
+    assert [image.asked for image in done.report.images] == [0.5, 1.0, 1.0]
+
+
+def test_an_unfinished_image_is_kept_if_there_is_no_time_for_more(run: Any) -> None:
+    """A session that is over at once submits what the one before it left."""
+    run(85, give_up=[])
+    done = run(0, give_up=[])
+    first = done.report.images[0]
+    assert (first.status, first.unfinished) == ("kept", True)
+
+
 def test_a_session_shorter_than_the_reserve_predicts() -> None:
     """The reserve is a quarter of the session at most."""
     deadline = Deadline(0.1, reserve=10, clock=Clock())

@@ -137,6 +137,12 @@ def test_a_list_has_a_value_per_class() -> None:
         ),
         ({"fill_holes": {"area": 3}}, "unexpected keyword argument 'area'"),
         ({"remove_small": {"min_area": [1, 2]}}, "min_area has 2 values"),
+        ({"remove_small": {"min_area": "14000"}}, "remove_small does not take min_area: 14000"),
+        ({"remove_small": {"min_area": 3, "keep": "=>"}}, "remove_small does not take"),
+        ({"fill_holes": {"connectivity": 6}}, "fill_holes does not take connectivity: 6"),
+        ({"smooth": {"radius": 100}}, "smooth does not take radius: 100"),
+        ({"smooth": {"radius": 2.5}}, "smooth does not take radius: 2.5"),
+        ({"keep_largest": {"n": 0}}, "keep_largest does not take n: 0"),
     ],
 )
 def test_a_wrong_step_is_refused_before_any_model_runs(written: object, complaint: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import rasterio
 import yaml
 
 from kernelkit.competition import CompetitionFolder, read_submission
@@ -298,7 +299,67 @@ def test_a_killed_reader_changes_nothing_but_the_report(
     wanted = run(folder, recipe, models, tmp_path / "undisturbed")
     assert set(statuses(done).values()) == {"predicted"}
     assert done.submission.read_bytes() == wanted.submission.read_bytes()
-    assert any("went on without reader" in note for i in done.report.images for note in i.notes)
+    assert any("by one new reader" in note for i in done.report.images for note in i.notes)
+
+
+@pytest.mark.timeout(120)
+def test_a_file_that_kills_its_readers_costs_its_own_row(
+    folder: Path,
+    recipe: Recipe,
+    models: dict[str, MegaModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every process that decodes it dies. The notebook does not decode it, and goes on."""
+    submit = ReaderPool.submit
+
+    def deadly(pool: ReaderPool, task: PieceTask) -> "Future[PieceResult]":
+        if b"b.tiff" in task.source:
+            task = task._replace(source=pickle.dumps(Deadly()))
+        return submit(pool, task)
+
+    monkeypatch.setattr(ReaderPool, "submit", deadly)
+    done = run(folder, recipe, models, tmp_path / "out", workers=2)
+    assert statuses(done) == {"a": "predicted", "b": "fallback", "c": "predicted"}
+    assert "a reader process died" in done.report.fallbacks[0].notes[-1]
+
+
+def test_another_rule_for_pixels_without_data_is_another_mask(
+    recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """A mask that was cleared of them is not kept for a recipe that keeps them."""
+    (tmp_path / "competition/test").mkdir(parents=True)
+    pixels = np.full((3, 60, 80), 99, np.float32)
+    pixels[:, :, :40] = -1
+    shape = {"count": 3, "height": 60, "width": 80, "dtype": "float32", "nodata": -1}
+    with rasterio.open(tmp_path / "competition/test/a.tif", "w", driver="GTiff", **shape) as file:
+        file.write(pixels)
+    folder = tmp_path / "competition"
+    low = recipe.override(ensembles=[recipe.ensembles[0].model_dump() | {"thresholds": 0.01}])
+    cleared = run(folder, low, models, tmp_path / "out").masks["a"][0]
+    kept = run(folder, low.override(nodata="keep"), models, tmp_path / "out")
+    assert statuses(kept) == {"a": "predicted"}
+    assert cleared.area < kept.masks["a"][0].area
+
+
+def test_an_ensemble_may_get_another_name(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """Its masks are kept, and its own steps are done."""
+    first = run(folder, recipe, models, tmp_path / "out")
+    renamed = recipe.override(ensembles=[recipe.ensembles[0].model_dump() | {"name": "two"}])
+    second = run(folder, renamed, {"two": models["one"]}, tmp_path / "out")
+    assert set(statuses(second).values()) == {"kept"}
+    assert second.submission.read_bytes() == first.submission.read_bytes()
+
+
+def test_a_report_that_cannot_be_written_costs_no_submission(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """A folder in the report's place is said, and the run ends well."""
+    (tmp_path / "out/report.json").mkdir(parents=True)
+    done = run(folder, recipe, models, tmp_path / "out")
+    assert done.submission.read_text().count("\n") == 4
 
 
 def test_a_misspelt_postprocess_step_is_found_first(
