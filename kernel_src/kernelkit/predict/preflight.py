@@ -14,7 +14,13 @@ import numpy as np
 from kernelkit.competition import CompetitionFolder
 from kernelkit.console import printable
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import CheckpointError, KernelKitError, RecipeError, as_sentence
+from kernelkit.errors import (
+    CheckpointError,
+    KernelKitError,
+    NetworkError,
+    RecipeError,
+    as_sentence,
+)
 from kernelkit.predict.postprocess import check_steps
 from kernelkit.recipe import Competition, EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
@@ -134,8 +140,11 @@ def _networks(
         try:
             models[name].check_scale(recipe.tiles.scale)
             models[name].get_ready((bands, side, side), dtype)
-        except (CheckpointError, RecipeError) as error:
+        except (CheckpointError, NetworkError, RecipeError) as error:
             yield Finding(name, str(error), True)
+        except RuntimeError:
+            # the device's memory ran out: the model makes room when the first tile comes
+            continue
 
 
 def _rows(name: str, classes: int, competition: Competition) -> Iterator[Finding]:

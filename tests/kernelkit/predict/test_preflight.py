@@ -151,3 +151,15 @@ def test_a_network_of_another_tile_size_is_found_before_the_first_tile(
     (finding,) = found(folder, programs, ensembles=[ensemble])
     assert (finding.subject, finding.is_error) == ("one", True)
     assert "64 x 64" in finding.message
+
+
+def test_memory_that_runs_out_is_no_finding(
+    folder: Path, models: dict[str, MegaModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model makes room when the first tile comes, by smaller batches."""
+
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(MegaModel, "get_ready", too_large)
+    assert found(folder, models) == []
