@@ -98,18 +98,14 @@ def test_any_output_does(redirection: str, how: str, code: int, said: str, tmp_p
 )
 def test_a_signal_ends_a_command_in_one_line(number: signal.Signals, code: int, line: str) -> None:
     """There is no traceback, and the exit code is what a shell expects."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits "ignored"
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", COOK, "wait"],
-            cwd=REPOSITORY,
-            env={"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY}/kernel_src"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
+    process = subprocess.Popen(
+        [sys.executable, "-c", COOK, "wait"],
+        cwd=REPOSITORY,
+        env={"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY}/kernel_src"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout
     process.stdout.readline()
     process.send_signal(number)

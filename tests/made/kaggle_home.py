@@ -6,14 +6,12 @@ sets its own.
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,15 +107,14 @@ class Home:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command as a process of its own, which Ctrl-C can end."""
         command = [sys.executable, "-m", "devkit.kaggle", "--settings", str(self.write_settings())]
-        with _interruptible_children():
-            return subprocess.Popen(
-                [*command, *arguments],
-                cwd=REPOSITORY,
-                env=self.environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+        return subprocess.Popen(
+            [*command, *arguments],
+            cwd=REPOSITORY,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def finish(self, process: subprocess.Popen[str]) -> Result:
         out, err = process.communicate(timeout=PATIENCE)
@@ -139,19 +136,6 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-@contextmanager
-def _interruptible_children() -> Iterator[None]:
-    """Start processes that Ctrl-C reaches, even if the tests run in the background of a shell.
-
-    Such a shell has them ignore SIGINT, and a process inherits that. A handler is not inherited.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _without_credentials(result: Result) -> Result:
