@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit import console
 from kernelkit.canvas import Canvas
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.disagreement import DisagreementMap
@@ -20,6 +19,7 @@ from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.nodata import clear_missing, clear_undecodable
 from kernelkit.predict.pace import Pace
+from kernelkit.predict.progress import RunProgress
 from kernelkit.predict.report import ImageReport, Stopwatch
 from kernelkit.reader import Batch, ReaderPool, TileReader
 from kernelkit.reader.foreground import foreground_tiles
@@ -159,6 +159,7 @@ def predict_image(
     *,
     deadline: Deadline,
     pace: Pace,
+    progress: RunProgress,
     report: ImageReport,
 ) -> ImagePrediction:
     """Predict one image: read its tiles, merge the models' answers, stitch them.
@@ -171,6 +172,8 @@ def predict_image(
         The members that look at this image, as the recipe says and as they are loaded.
     pace
         Has less be asked of the model if the time runs short.
+    progress
+        Counts the tiles.
     report
         Takes the number of tiles, where the time went, and what went otherwise.
 
@@ -184,16 +187,15 @@ def predict_image(
     conversation = _Conversation(model, recipe, ensemble, canvas, disagreement)
     report.tiles, report.skipped = len(tiles.wanted), len(tiles.skipped)
     pace.begin(report.tiles, of=len(tiles.grid))
-    bar = console.progress(description=report.image, unit="tile", total=report.tiles, mininterval=2)
 
     def stitch(leave: int) -> None:
         stitched = conversation.stitch(leave)
-        bar.update(stitched)
+        progress.advance(stitched)
         if stitched:
             pace.advance(stitched, model)
 
     asked = 0
-    with bar, closing(tiles.batches()) as batches:
+    with closing(tiles.batches()) as batches:
         # the device works on one batch while the one before it is stitched here
         for batch in conversation.watch.each("waited", batches):
             if deadline.is_over:

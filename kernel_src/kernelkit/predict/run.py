@@ -23,7 +23,8 @@ from kernelkit.predict.hand_in import FinishedMasks, hand_in
 from kernelkit.predict.preflight import findings_table, preflight, refuse_errors
 from kernelkit.predict.report import Report
 from kernelkit.predict.store import Store
-from kernelkit.predict.work import Run, Task, work
+from kernelkit.predict.tasks import Run, Task
+from kernelkit.predict.work import work
 from kernelkit.recipe import Recipe
 
 __all__ = ["Prediction", "load_models", "predict"]
@@ -169,9 +170,9 @@ def _tasks(
         elif scene is None:
             left_out = f"no image file of this id is in {competition.folder}"
         tiles = prod(-(-side // recipe.tiles.core) for side in sizes.get(image_id, (0, 0)))
-        tasks.append(Task(image_id, scene.paths if scene else (), tiles, left_out))
-    usual = median([task.tiles for task in tasks if task.tiles] or [0])
-    return sorted(tasks, key=lambda task: task.tiles > _FAR_LARGER * usual)
+        tasks.append(Task(image_id, scene.paths if scene else (), tiles, left_out=left_out))
+    usual = median([task.amount for task in tasks if task.amount] or [0])
+    return sorted(tasks, key=lambda task: task.amount > _FAR_LARGER * usual)
 
 
 def _device(models: Mapping[str, MegaModel]) -> str:

@@ -1,0 +1,116 @@
+"""Under which key the result of an image is stored: a hash of all that it depends on.
+
+That is the content of its files, the recipe's part before the store, the members and how they are
+asked, the kind of device, and the versions of what computes. Parts that images share are worked
+out once per run.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import kernelkit
+from kernelkit.ensemble import MegaModel
+from kernelkit.files import file_sha256
+from kernelkit.predict.store import Entry, Store
+from kernelkit.recipe import EnsembleRecipe, Recipe
+
+__all__ = ["FileState", "Keys", "content_of", "state_of"]
+
+# packages whose version may change a mask
+_COMPUTING = (
+    *("torch", "numpy", "numba", "rasterio", "timm", "segmentation-models-pytorch"),
+    *("opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu"),
+)
+
+# Size, time of the last change and inode of each file.
+FileState = tuple[tuple[int, int, int], ...]
+
+
+class Keys:
+    """The keys of one run.
+
+    Parameters
+    ----------
+    recipe, models, store
+        The recipe, one model per ensemble of it by name, and where results are put.
+
+    Attributes
+    ----------
+    full
+        The fingerprint of each model as it is asked in full, by the ensemble's name.
+    """
+
+    def __init__(self, recipe: Recipe, models: Mapping[str, MegaModel], store: Store) -> None:
+        self.full = {name: model.fingerprint for name, model in models.items()}
+        self._store = store
+        self._shared = {
+            ensemble.name: (_recipe_part(recipe, ensemble), models[ensemble.name].device.type)
+            for ensemble in recipe.ensembles
+        }
+
+    def entry(
+        self, image_id: str, content: str, ensemble: str, fingerprint: str, unfinished: bool = False
+    ) -> Entry:
+        """The entry of an image.
+
+        Parameters
+        ----------
+        content
+            As `content_of` gives it.
+        ensemble
+            The name of the ensemble that predicts the image.
+        fingerprint
+            Of the ensemble's model, as it was asked.
+        unfinished
+            Whether a part of the image was left out. The next run predicts it anew.
+        """
+        recipe_part, device = self._shared[ensemble]
+        return self._store.entry(
+            image_id,
+            content,
+            recipe_part,
+            fingerprint,
+            device,
+            _versions(),
+            "unfinished" if unfinished else "",
+        )
+
+
+def state_of(paths: Iterable[Path]) -> FileState:
+    """What changes if somebody writes to one of the files, or replaces it."""
+    states = [path.stat() for path in paths]
+    return tuple((state.st_size, state.st_mtime_ns, state.st_ino) for state in states)
+
+
+def content_of(paths: Iterable[Path]) -> str:
+    """The hashes of whole files."""
+    return " ".join(file_sha256(path) for path in paths)
+
+
+def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:
+    """What of a recipe decides on the bytes in the store, beside what its models know."""
+    elsewhere = {"name", "summary", "competition", "ensembles", "hours", "give_up"}
+    part: dict[str, Any] = recipe.model_dump(mode="json", exclude=elsewhere)
+    return json.dumps(part | {"thresholds": ensemble.thresholds}, sort_keys=True)
+
+
+@cache
+def _versions() -> str:
+    """What computes: kernelkit's own code, and the packages that read pixels and run networks."""
+    package = Path(kernelkit.__file__).parent
+    sources = sorted(package.rglob("*.py"))
+    code = hashlib.sha256("".join(map(file_sha256, sources)).encode()).hexdigest()
+    found = {name: _version(name) for name in _COMPUTING}
+    return json.dumps({"kernelkit": code, **found})
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

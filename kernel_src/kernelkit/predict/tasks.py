@@ -1,0 +1,130 @@
+"""What is to be done in a run, and what the work on all of its images has in common."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernelkit.ensemble import MegaModel
+from kernelkit.errors import as_sentence
+from kernelkit.predict.deadline import Deadline
+from kernelkit.predict.keys import Keys
+from kernelkit.predict.pace import Pace
+from kernelkit.predict.progress import RunProgress
+from kernelkit.predict.report import ImageReport
+from kernelkit.predict.store import Store
+from kernelkit.reader import ReaderPool
+from kernelkit.recipe import Recipe
+
+__all__ = ["Run", "Task", "at_own_cost", "give_up"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One image to be predicted.
+
+    Attributes
+    ----------
+    image_id
+        Its id.
+    paths
+        Its files.
+    amount
+        How much work it is, as `Pace` counts it: its tiles, or the pixels of a whole picture. It
+        is an estimate if the image was not opened yet.
+    ensemble
+        The ensemble that predicts it. Empty if the image was not opened yet.
+    left_out
+        Why it is not to be predicted, as a sentence. Empty if it is.
+    """
+
+    image_id: str
+    paths: tuple[Path, ...]
+    amount: int = 0
+    ensemble: str = ""
+    left_out: str = ""
+
+
+class Run:
+    """What the work on all images of a run has in common.
+
+    Parameters
+    ----------
+    recipe, models, store
+        The recipe, one model per ensemble of it by name, and where results are put.
+    deadline
+        When work has to stop.
+    tasks
+        All images.
+    workers
+        Reader processes.
+
+    Attributes
+    ----------
+    keys
+        Under which results are stored.
+    readers
+        Who reads images.
+    pace
+        Whether the rest of the run still fits.
+    progress
+        The run's progress bar.
+    hashing
+        A thread. A file's hash is needed late, and reading the file warms the page cache.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        models: Mapping[str, MegaModel],
+        store: Store,
+        deadline: Deadline,
+        tasks: Sequence[Task],
+        workers: int = 0,
+    ) -> None:
+        for model in models.values():
+            model.ask_all()  # an earlier run may have been short of time
+        amounts = {task.image_id: task.amount for task in tasks if not task.left_out}
+        self.recipe = recipe
+        self.models = models
+        self.store = store
+        self.deadline = deadline
+        self.keys = Keys(recipe, models, store)
+        self.readers = ReaderPool(workers, kind="process")
+        self.pace = Pace(deadline, recipe.give_up, models, amounts)
+        self.progress = RunProgress(amounts, "tile")
+        self.hashing = ThreadPoolExecutor(1)
+
+    @property
+    def notes(self) -> list[str]:
+        """What went otherwise in the run as a whole, one sentence each."""
+        return [note for model in self.models.values() for note in model.notes] + self.readers.notes
+
+    def close(self) -> None:
+        """End the readers and the thread that hashes files."""
+        self.progress.close()
+        self.readers.close()
+        self.hashing.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def at_own_cost(report: ImageReport) -> Iterator[None]:
+    """Count the seconds of a `with` block. An error in it costs this image, and no other."""
+    start = time.perf_counter()
+    try:
+        yield
+    except Exception as error:
+        give_up(report, as_sentence(error))
+    finally:
+        report.seconds += time.perf_counter() - start
+
+
+def give_up(report: ImageReport, reason: str) -> None:
+    """Give an image up, and say so now. Its row is the fallback."""
+    report.fall_back(reason)
+    _log.warning("%s: fallback row, because: %s", report.image, reason)
