@@ -7,25 +7,39 @@ A recipe writes a step as its function's name and arguments:
       - fill_holes: {max_area: 500}
 
 A list has one value per class. Areas are in pixels of the mask.
+
+A step is a function of a mask and of named arguments. The recipe gives those, but for three: a
+parameter `probabilities`, `image` or `label` gets what stands behind the mask. A module of one's
+own may have further steps. Each public function of it is one:
+
+    def sure(mask: BitMask, *, probabilities: NDArray, above: float) -> BitMask:
+        return mask & BitMask.from_array(probabilities, above)
 """
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kernelkit.errors import KernelKitError, MaskError, RecipeError, as_sentence
+from kernelkit.errors import MaskError, RecipeError, as_sentence, kind_of
 from kernelkit.mask import BitMask, morphology
+from kernelkit.predict.crf import crf
+from kernelkit.predict.seen import Asked, Seen, asked_of
 from kernelkit.recipe import PostprocessStep
 from kernelkit.vocabulary import Connectivity, Keep
 
 __all__ = [
     "STEPS",
+    "Seen",
+    "Steps",
     "apply_steps",
+    "asked",
     "check_steps",
+    "crf",
     "fill_holes",
     "keep_largest",
     "remove_small",
@@ -34,6 +48,9 @@ __all__ = [
     "threshold",
     "vote",
 ]
+
+# Steps by the names that recipes call them.
+Steps = Mapping[str, Callable[..., BitMask]]
 
 _ROWS_AT_ONCE = 256
 _LARGEST_RADIUS = 63
@@ -115,60 +132,130 @@ def smooth(mask: BitMask, *, radius: int) -> BitMask:
 
 
 # What a recipe can list: functions of one mask and of named arguments.
-STEPS: dict[str, Callable[..., BitMask]] = {
+STEPS: Steps = {
     step.__name__: step
-    for step in (remove_small, fill_holes, keep_largest, remove_touching_border, smooth)
+    for step in (remove_small, fill_holes, keep_largest, remove_touching_border, smooth, crf)
 }
 
 
-def apply_steps(mask: BitMask, steps: Sequence[PostprocessStep], label: int = 0) -> BitMask:
-    """Do a recipe's steps one after the other with the mask of class number `label`."""
+def apply_steps(
+    mask: BitMask,
+    steps: Sequence[PostprocessStep],
+    label: int = 0,
+    seen: Seen | None = None,
+    known: Steps = STEPS,
+) -> BitMask:
+    """Do a recipe's steps one after the other with the mask of class number `label`.
+
+    Parameters
+    ----------
+    seen
+        The probabilities and the image behind the mask, for the steps that ask for them.
+    known
+        The steps that there are, by name.
+
+    Raises
+    ------
+    MaskError
+        A step gives no mask of the same size, or asks for what is not there.
+    """
+    seen = seen or Seen()
     for step in steps:
-        function, arguments = _find(step, label)
-        mask = function(mask, **arguments)
+        found = _find(step, label, known)
+        mask = found.applied(mask, seen)
     return mask
 
 
-def check_steps(steps: Sequence[PostprocessStep], classes: int = 1) -> None:
+def asked(steps: Sequence[PostprocessStep], known: Steps = STEPS) -> frozenset[Asked]:
+    """What the steps of a recipe ask for beside the masks."""
+    none: frozenset[Asked] = frozenset()
+    return none.union(*(asked_of(known[step.step]) for step in steps if step.step in known))
+
+
+def check_steps(
+    steps: Sequence[PostprocessStep],
+    classes: int = 1,
+    known: Steps = STEPS,
+    *,
+    bands: int = 3,
+    dtype: str = "uint8",
+) -> None:
     """Raise `RecipeError` for a step that `apply_steps` could not do for each of the classes.
 
-    Each is done once, with a mask that has a hole and two components.
+    Each is done once, with a mask that has a hole and two components, with probabilities of it, and
+    with an image of as many `bands` of `dtype` as there will be.
     """
     pixels = np.zeros((5, 9), np.uint8)
     pixels[1:4, 1:4] = pixels[2, 6] = 1
     pixels[2, 2] = 0
+    seen = Seen(lambda _: 255 * pixels, lambda: np.stack([pixels.astype(dtype)] * bands))
     for step in steps:
         for label in range(classes):
-            function, arguments = _find(step, label)
+            found = _find(step, label, known)
             try:
-                function(BitMask.from_array(pixels), **arguments)
-            except (KernelKitError, TypeError, ValueError) as error:
-                given = ", ".join(f"{name}: {value}" for name, value in arguments.items())
+                found.applied(BitMask.from_array(pixels), seen)
+            except Exception as error:  # a step of the user's own may raise anything
+                given = ", ".join(f"{name}: {value}" for name, value in found.arguments.items())
                 raise RecipeError(
-                    f"postprocess: {step.step} does not take {given} ({as_sentence(error)}). "
-                    "Correct it in the recipe"
+                    f"postprocess: {step.step} does not take {given or 'a small mask'} "
+                    f"({as_sentence(error)}). Correct it in the recipe"
                 ) from error
 
 
-def _find(step: PostprocessStep, label: int) -> tuple[Callable[..., BitMask], dict[str, Any]]:
-    function = STEPS.get(step.step)
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step with its arguments, for the masks of one class."""
+
+    function: Callable[..., BitMask]
+    arguments: dict[str, Any]
+    label: int
+
+    def applied(self, mask: BitMask, seen: Seen) -> BitMask:
+        """The mask after the step. The step gets what it asks for beside its arguments."""
+        given: dict[str, Any] = {}
+        asked_for = asked_of(self.function)
+        if "label" in asked_for:
+            given["label"] = self.label
+        if "probabilities" in asked_for:
+            given["probabilities"] = seen.probabilities(self.label)
+        if "image" in asked_for:
+            given["image"] = seen.image()
+        result = self.function(mask, **self.arguments, **given)
+        if not isinstance(result, BitMask) or result.shape != mask.shape:
+            found = f"{kind_of(result)}{getattr(result, 'shape', '')}"
+            raise MaskError(
+                f"the step {self.function.__name__} gave {found}, wanted a BitMask of "
+                f"{mask.height} x {mask.width}. Return BitMask.from_array(...)"
+            )
+        return result
+
+
+def _find(step: PostprocessStep, label: int, known: Steps) -> _Step:
+    function = known.get(step.step)
     if function is None:
-        close = difflib.get_close_matches(step.step, STEPS, n=1)
+        close = difflib.get_close_matches(step.step, known, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
         raise RecipeError(
-            f"postprocess: there is no step {step.step!r}.{hint} There are {', '.join(STEPS)}"
+            f"postprocess: there is no step {step.step!r}.{hint} There are {', '.join(known)}"
         )
     arguments = {
         name: _for_class(step.step, name, value, label) for name, value in step.arguments.items()
     }
-    try:
-        inspect.signature(function).bind(None, **arguments)
-    except TypeError as error:
-        known = list(inspect.signature(function).parameters)[1:]
+    beside = asked_of(function)
+    if given := beside & arguments.keys():
         raise RecipeError(
-            f"postprocess: {step.step}: {error}. It takes {', '.join(known)}"
+            f"postprocess: {step.step} gets {', '.join(sorted(given))} from the run. "
+            "Leave it out of the recipe"
+        )
+    signature = inspect.signature(function)
+    try:
+        signature.bind(None, **arguments, **dict.fromkeys(beside))
+    except TypeError as error:
+        takes = [name for name in list(signature.parameters)[1:] if name not in beside]
+        raise RecipeError(
+            f"postprocess: {step.step}: {error}. It takes {', '.join(takes) or 'no argument'}"
         ) from None
-    return function, arguments
+    return _Step(function, arguments, label)
 
 
 def _for_class(step: str, name: str, value: Any, label: int) -> Any:

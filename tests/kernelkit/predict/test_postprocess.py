@@ -106,6 +106,7 @@ def test_every_step_can_be_listed() -> None:
         ({"keep_largest": {"n": 2}}, 52),
         ("remove_touching_border", 56),
         ({"smooth": {"radius": 1}}, None),
+        ({"crf": {"sigma": 1}}, None),
     ):
         result = postprocess.apply_steps(mask, steps(written))
         assert expected is None or result.area == expected
@@ -115,6 +116,7 @@ def test_every_step_can_be_listed() -> None:
         "keep_largest",
         "remove_touching_border",
         "smooth",
+        "crf",
     } == set(postprocess.STEPS)
 
 
