@@ -15,6 +15,7 @@ __all__ = [
     "MaskError",
     "NetworkError",
     "OutputError",
+    "OwnCodeError",
     "ReaderDiedError",
     "ReaderError",
     "RecipeError",
@@ -75,6 +76,10 @@ class SubmissionError(KernelKitError, ValueError):
 
 class OutputError(KernelKitError, OSError):
     """An output that cannot be written: a folder without access, a full disk, a file in the way."""
+
+
+class OwnCodeError(KernelKitError, ImportError):
+    """Code of the user's own that is not there, is not theirs, or cannot be imported."""
 
 
 class DeadlineError(KernelKitError, TimeoutError):
