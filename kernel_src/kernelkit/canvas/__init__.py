@@ -1,9 +1,11 @@
 """The probabilities of tiles in, the masks of the whole image out, in bounded memory.
 
 `canvas` has the class, and `stitchers` its two ways to work. `blend` has the weights, `accumulate`
-the compiled loops. `probability_file` keeps probabilities on disk.
+the compiled loops, `decision` which pixels are on. `probability_file` keeps probabilities on disk.
+`stored` makes masks of those that were kept.
 """
 
 from kernelkit.canvas.canvas import Canvas
+from kernelkit.canvas.stored import enlarge_and_threshold
 
-__all__ = ["Canvas"]
+__all__ = ["Canvas", "enlarge_and_threshold"]

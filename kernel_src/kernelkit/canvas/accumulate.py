@@ -13,7 +13,14 @@ import numpy as np
 
 from kernelkit.jit import compiled
 
-__all__ = ["SLACK", "accumulate", "enlarge", "quantise", "threshold_enlarged"]
+__all__ = [
+    "SLACK",
+    "accumulate",
+    "choose_enlarged",
+    "enlarge",
+    "quantise",
+    "threshold_enlarged",
+]
 
 # How far a probability may lie outside of 0..1, as half precision's do, before it is an error.
 SLACK = 1e-3
@@ -168,6 +175,40 @@ def threshold_enlarged(values, top, left, scale, threshold, width, out):  # type
         else:
             _enlarged_line(values, top, left, scale, y, blended, line)
             _pack_above(line, limit, out[y])
+
+
+@compiled
+def choose_enlarged(values, top, left, scale, width, out):  # type: ignore[no-untyped-def]
+    """Pack, per class, where its enlarged values are the highest of all classes.
+
+    Ties go to the first class. A pixel at which no class is above 0 goes to none.
+
+    Parameters
+    ----------
+    values
+        float32 (classes, rows, columns), contiguous.
+    top, left, scale, width
+        As for `threshold_enlarged`.
+    out
+        The words to write to, uint64 (classes, rows, ceil(width / 64)).
+    """
+    blended = np.empty((width + scale - 1) // scale + 2, np.float32)
+    line = np.empty(width, np.float32)
+    highest = np.empty(width, np.float32)
+    chosen = np.empty(width, np.float32)
+    for y in range(out.shape[1]):
+        highest[:] = 0
+        chosen[:] = -1
+        for k in range(out.shape[0]):
+            _enlarged_line(values[k], top, left, scale, y, blended, line)
+            for x in range(width):
+                if line[x] > highest[x]:
+                    highest[x] = line[x]
+                    chosen[x] = k
+        for k in range(out.shape[0]):
+            for x in range(width):
+                line[x] = np.float32(chosen[x] == k)
+            _pack_above(line, np.float32(0), out[k, y])
 
 
 @compiled

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelkit.canvas.blend import lattice_of
+from kernelkit.canvas.decision import Decision
 from kernelkit.canvas.probability_file import ProbabilityFile
 from kernelkit.canvas.stitchers import BandStitcher, CropStitcher, Output, Stitcher
 from kernelkit.errors import GridError, MaskError, kind_of
@@ -49,7 +50,9 @@ class Canvas:
         deepflash2 does. It takes `scale**2` times less memory. Both are bilinear, with pixel
         centres aligned.
     thresholds
-        One for all classes, or one per class. A pixel is on if its probability is above it.
+        One for all classes, or one per class. A pixel is on if its probability is above it. With
+        None, it is on for the class of its highest probability alone. Ties go to the first class.
+        A pixel that only skipped tiles cover is on for none.
     probabilities
         The path of an .npy file to write as well: uint8 (classes, height, width), 255 p rounded.
         With `upsample="band"` it is at the network's scale, with "tile" at the source's resolution.
@@ -78,14 +81,14 @@ class Canvas:
         classes: int = 1,
         blend: Blend = "crop",
         upsample: Upsample = "tile",
-        thresholds: Sequence[float] = (0.5,),
+        thresholds: Sequence[float] | None = (0.5,),
         probabilities: str | os.PathLike[str] | None = None,
     ) -> None:
         if upsample not in get_args(Upsample):
             raise GridError(f"upsample is {choices(Upsample)}, not {upsample!r}")
         if not isinstance(grid, TileGrid):
             raise GridError(f"a canvas needs a TileGrid, not {kind_of(grid)}")
-        _check_thresholds(thresholds, classes)
+        decision = Decision.of(thresholds, classes)
         self.grid = grid
         self.rows_done = 0
         self._classes = classes
@@ -93,9 +96,7 @@ class Canvas:
         self._missing_in_row = np.full(grid.rows, grid.columns)
         self._complete_rows = 0
         self._masks = [BitMask.zeros(grid.height, grid.width) for _ in range(classes)]
-        self._stitcher: Stitcher = self._make_stitcher(
-            blend, upsample, tuple(thresholds) * (classes // len(thresholds)), probabilities
-        )
+        self._stitcher: Stitcher = self._make_stitcher(blend, upsample, decision, probabilities)
 
     def add(self, tile: Tile, probabilities: NDArray) -> None:
         """Take the probabilities of one tile.
@@ -198,13 +199,13 @@ class Canvas:
         self,
         blend: Blend,
         upsample: Upsample,
-        thresholds: tuple[float, ...],
+        decision: Decision,
         path: str | os.PathLike[str] | None,
     ) -> Stitcher:
         lattice = lattice_of(self.grid, blend, upsample)
         shape = self._classes, lattice.rows.length, lattice.columns.length
         file = None if path is None else ProbabilityFile(path, shape)
-        output = Output(self._masks, thresholds, file)
+        output = Output(self._masks, decision, file)
         if blend == "crop" and lattice.scale == 1:
             return CropStitcher(self.grid, output)
         return BandStitcher(lattice, output)
@@ -237,21 +238,3 @@ class Canvas:
             self._complete_rows += 1
         if self._complete_rows > before:
             self.rows_done = self._stitcher.finish(self._complete_rows)
-
-
-def _check_thresholds(thresholds: Sequence[float], classes: int) -> None:
-    if not isinstance(classes, int | np.integer) or classes < 1:
-        raise MaskError(
-            f"a canvas of {classes!r:.60} classes was requested. It needs at least one class"
-        )
-    if not isinstance(thresholds, Sequence | np.ndarray) or len(thresholds) not in (1, classes):
-        count = len(thresholds) if isinstance(thresholds, Sequence | np.ndarray) else "Bare"
-        raise MaskError(
-            f"{count} thresholds were given for {classes} classes. Give a list with one for all, "
-            "or one per class"
-        )
-    for threshold in thresholds:  # just outside of 0 to 1 it turns all pixels on or off
-        if not isinstance(threshold, int | float | np.number) or not -1 < threshold < 2:
-            raise MaskError(
-                f"a threshold of {threshold!r:.60} was given. It needs a number between 0 and 1"
-            )

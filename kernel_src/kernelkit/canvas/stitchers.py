@@ -4,6 +4,7 @@ A stitcher trusts that each tile comes at most once. `kernelkit.canvas.canvas.Ca
 and says when rows of tiles are complete.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -11,8 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.canvas.accumulate import SLACK, accumulate, enlarge, quantise, threshold_enlarged
+from kernelkit.canvas.accumulate import SLACK, accumulate, enlarge, quantise
 from kernelkit.canvas.blend import Lattice
+from kernelkit.canvas.decision import UNIT, Decision
 from kernelkit.canvas.probability_file import ProbabilityFile
 from kernelkit.errors import MaskError
 from kernelkit.grid import Tile, TileGrid
@@ -22,8 +24,6 @@ from kernelkit.mask.bits import tail_mask, words_per_row
 
 __all__ = ["BandStitcher", "CropStitcher", "Output", "Stitcher"]
 
-# Probability 1 as a whole number. Bytes and twentieths are whole numbers too, so that ties stay.
-_UNIT = 255 * 256
 # Pixels that are added up at once, in float32. They stay in a core's cache.
 _CHUNK = 1 << 17
 # Parts that a finished band is cut into for the threads.
@@ -40,14 +40,14 @@ class Output:
     ----------
     masks
         One per class, all 0 at the start.
-    thresholds
-        One per class. A pixel is on if its probability is above it.
+    decision
+        Which pixels are on.
     probabilities
         The file for the probabilities as well, or None.
     """
 
     masks: list[BitMask]
-    thresholds: tuple[float, ...]
+    decision: Decision
     probabilities: ProbabilityFile | None
 
     def forget(self) -> None:
@@ -83,19 +83,24 @@ class CropStitcher:
         at = inner.row - top, inner.col - left
         unit, highest = _unit_and_highest(near, tile)
         output = self._output
-        for label, mask in enumerate(output.masks):
-            threshold = np.float32(output.thresholds[label] * unit)
-            if highest <= threshold and output.probabilities is None:
-                continue  # the mask is zero from the start
-            values = np.ascontiguousarray(near[label], np.float32)
-            words = np.empty((core.height, words_per_row(core.width)), np.uint64)
-            threshold_enlarged(values, *at, scale, threshold, core.width, words)
-            mask.paste(core.row, core.col, BitMask(words, core.width))
+        for labels in output.decision.groups(len(near)):
+            empty = output.decision.leaves_empty(labels, highest, unit)
+            if empty and output.probabilities is None:
+                continue  # the masks are zero from the start
+            values = np.ascontiguousarray(near[labels], np.float32)
+            if not empty:
+                words = np.empty((len(values), core.height, words_per_row(core.width)), np.uint64)
+                output.decision.pack(
+                    values, labels, corner=at, scale=scale, unit=unit, width=core.width, out=words
+                )
+                for mask, patch in zip(output.masks[labels], words, strict=True):
+                    mask.paste(core.row, core.col, BitMask(patch, core.width))
             if output.probabilities is not None:
-                block = np.empty((core.height, core.width), np.uint8)
                 gain = np.float32(255 / unit)
-                enlarge(values.clip(0, unit), *at, scale, gain, *block.shape, block)
-                output.probabilities.array[label][core.slices] = block
+                block = np.empty((core.height, core.width), np.uint8)
+                for plane, out in zip(values, output.probabilities.array[labels], strict=True):
+                    enlarge(plane.clip(0, unit), *at, scale, gain, *block.shape, block)
+                    out[core.slices] = block
 
     def add_bits(self, tile: Tile, packed: NDArray[np.uint8]) -> None:
         """Paste a core that was enlarged, thresholded and packed already."""
@@ -164,7 +169,7 @@ class BandStitcher:
         width = int(self._columns.stops[column] - self._columns.starts[column])
         if self._zoom > 1:
             zoom, (unit, _) = self._zoom, _unit_and_highest(probabilities, tile)
-            gain = np.float32(_UNIT / unit)
+            gain = np.float32(UNIT / unit)
             for plane, out in zip(probabilities, held, strict=True):
                 values = plane.astype(np.float32).clip(0, unit)
                 enlarge(values, top // zoom, left // zoom, zoom, gain, height, width, out)
@@ -172,7 +177,7 @@ class BandStitcher:
             held[:, :height, :width] = probabilities[:, top : top + height, left : left + width]
         else:
             for values, out in zip(probabilities, held, strict=True):
-                if quantise(values, top, left, height, width, np.float32(_UNIT), out):
+                if quantise(values, top, left, height, width, np.float32(UNIT), out):
                     raise _not_probabilities(tile)
         self._tile_rows[row].present[column] = True
 
@@ -216,28 +221,32 @@ class BandStitcher:
         first, stop = part
         if not any(row in self._tile_rows for row in self._rows.covering(first - 1, stop + 1)):
             return  # background: masks and file are zero from the start
-        step = max(_CHUNK // self._columns.length, 1 + 15 * self._halo)
-        scratch = np.empty((step + 2 * self._halo, self._columns.length), np.float32)
+        groups = self._output.decision.groups(len(self._output.masks))
+        at_once = groups[0].stop
+        step = max(_CHUNK // (at_once * self._columns.length), 1 + 15 * self._halo)
+        scratch = np.empty(at_once * (step + 2 * self._halo) * self._columns.length, np.float32)
         for top in range(first, stop, step):
-            for label in range(len(self._output.masks)):
-                self._finish_chunk(label, top, min(top + step, stop), scratch)
+            for labels in groups:
+                self._finish_chunk(labels, top, min(top + step, stop), scratch)
 
     def _finish_chunk(
-        self, label: int, first: int, stop: int, scratch: NDArray[np.float32]
+        self, labels: slice, first: int, stop: int, scratch: NDArray[np.float32]
     ) -> None:
+        """Finish the lattice rows [first, stop) of a group of classes."""
+        output = self._output
         top, bottom = max(first - self._halo, 0), min(stop + self._halo, self._rows.length)
-        values = self._sum(label, top, bottom, scratch[: bottom - top])
-        mask = self._output.masks[label]
-        threshold = np.float32(self._output.thresholds[label] * _UNIT)
-        words = mask.words[first * self._scale : stop * self._scale]
-        threshold_enlarged(values, first - top, 0, self._scale, threshold, mask.width, words)
-        if self._output.probabilities is not None:
-            own = values[first - top : stop - top]
-            self._output.probabilities.array[label, first:stop] = (own + 128) / 256
+        shape = labels.stop - labels.start, bottom - top, self._columns.length
+        values = scratch[: math.prod(shape)].reshape(shape)
+        for label, plane in enumerate(values, labels.start):
+            self._sum(label, top, bottom, plane)
+        output.decision.write(
+            values, labels, output.masks, rows=(first, stop), top=top, scale=self._scale
+        )
+        if output.probabilities is not None:
+            own = values[:, first - top : stop - top]
+            output.probabilities.array[labels, first:stop] = (own + 128) / 256
 
-    def _sum(
-        self, label: int, top: int, bottom: int, values: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+    def _sum(self, label: int, top: int, bottom: int, values: NDArray[np.float32]) -> None:
         """Write lattice rows [top, bottom) of one class to `values`, in whole units."""
         values.fill(0)
         columns = self._columns
@@ -255,7 +264,7 @@ class BandStitcher:
                 columns.starts, columns.stops, columns.weights, values[first - top : stop - top],
             )  # fmt: skip
         # Weights add up to 1 but for the last bit. If tiles agree, their value stays exactly.
-        return np.rint(values, out=values)
+        np.rint(values, out=values)
 
 
 def _unit_and_highest(probabilities: NDArray, tile: Tile) -> tuple[float, float]:

@@ -45,8 +45,10 @@ class Answers:
         """Send down `255 p`, rounded: one uint8 array (K, h, w) per tile."""
         return self._pending([(255 * self.probabilities).round().to(torch.uint8)])
 
-    def bits(self, tiles: Sequence[Tile], scale: int, thresholds: Sequence[float]) -> Pending:
-        """Send down the tiles' cores at the source's resolution, thresholded and packed.
+    def bits(
+        self, tiles: Sequence[Tile], scale: int, thresholds: Sequence[float] | None
+    ) -> Pending:
+        """Send down the tiles' cores at the source's resolution, decided and packed.
 
         One array per tile comes down, as `Canvas.add_bits` takes it. It is uint8
         (K, core.height, ceil(core.width / 8)), packed as by `np.packbits(..., bitorder="little")`.
@@ -58,7 +60,8 @@ class Answers:
         scale
             How many source pixels one pixel of the answers covers, along each axis.
         thresholds
-            One for all classes, or one per class. A pixel is on if its probability is above.
+            One for all classes, or one per class. A pixel is on if its probability is above. With
+            None, it is on for the class of its highest probability alone.
 
         Raises
         ------
@@ -66,6 +69,8 @@ class Answers:
             The number of thresholds is neither 1 nor K.
         """
         classes = self.probabilities.shape[1]
+        if thresholds is None:
+            return self._pending(pack_cores(self.probabilities, tiles, scale, None))
         if len(thresholds) not in (1, classes):
             raise RecipeError(
                 f"there are {len(thresholds)} thresholds for {classes} class(es). "

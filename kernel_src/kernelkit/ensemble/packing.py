@@ -10,20 +10,20 @@ from torch import Tensor
 
 from kernelkit.grid import Tile, Window
 
-__all__ = ["pack_bits", "pack_cores"]
+__all__ = ["are_on", "pack_bits", "pack_cores"]
 
 
 def pack_cores(
-    probabilities: Tensor, tiles: Sequence[Tile], scale: int, thresholds: Tensor
+    probabilities: Tensor, tiles: Sequence[Tile], scale: int, thresholds: Tensor | None
 ) -> list[Tensor]:
-    """Enlarge each tile `scale` times, cut out its core, threshold it and pack it.
+    """Enlarge each tile `scale` times, cut out its core, decide its pixels and pack them.
 
     Parameters
     ----------
     probabilities
         float32 (N, K, h, w), at the network's scale, of the `tiles`' read windows.
     thresholds
-        float32 (1,) or (K,), on the same device. A pixel is on if its probability is above.
+        As of `are_on`.
 
     Returns
     -------
@@ -35,8 +35,28 @@ def pack_cores(
     for inner, group in groupby(numbered, key=lambda pair: pair[1].inner):
         places = [index for index, _ in group]
         cores = _enlarged(probabilities[places[0] : places[-1] + 1], inner, scale)
-        packed.append(pack_bits(cores > thresholds[:, None, None]))
+        packed.append(pack_bits(are_on(cores, thresholds)))
     return packed
+
+
+def are_on(probabilities: Tensor, thresholds: Tensor | None) -> Tensor:
+    """Decide which pixels are on, bool (N, K, h, w).
+
+    Parameters
+    ----------
+    probabilities
+        float32 (N, K, h, w).
+    thresholds
+        float32 (1,) or (K,), on the same device. A pixel is on if its probability is above. With
+        None, it is on for the class of its highest probability alone. Ties go to the first class.
+        A pixel at which all are 0, as in gated tiles, is on for none.
+    """
+    if thresholds is not None:
+        return probabilities > thresholds[:, None, None]
+    classes = torch.arange(probabilities.shape[1], device=probabilities.device)
+    # torch promises the first of equal values
+    likeliest = probabilities.argmax(dim=1, keepdim=True) == classes[:, None, None]
+    return likeliest & (probabilities > 0)
 
 
 def pack_bits(mask: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernelkit.canvas import Canvas
+from kernelkit.canvas import Canvas, enlarge_and_threshold
 from kernelkit.canvas.blend import axis_weights, window
 from kernelkit.errors import GridError, MaskError, OutputError
 from kernelkit.grid import TileGrid, Window
@@ -455,3 +455,124 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path):
         OutputError, match=r"probabilities.npy: .* \(1, 100, 100\) cannot be written"
     ):
         Canvas(TileGrid(100, 100, core=40), probabilities=path)
+
+
+def likeliest(probabilities):
+    """Numpy's masks (classes, height, width) of the likeliest class. Zeros belong to none."""
+    classes = np.arange(len(probabilities))[:, None, None]
+    return (probabilities.argmax(axis=0) == classes) & (probabilities > 0)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@pytest.mark.parametrize(("blend", "upsample"), WAYS)
+@given(grid=grids(), classes=st.integers(2, 4), seed=st.integers(0, 99))
+@settings(max_examples=8, deadline=None)
+def test_without_thresholds_the_likeliest_class_is_chosen(
+    blend, upsample, dtype, grid, classes, seed
+):
+    """Masks are numpy's argmax of the float64 reference, wherever its two highest differ."""
+    tiles = random_tiles(grid, classes, dtype, seed)
+    masks = stitch(grid, tiles, blend=blend, upsample=upsample, thresholds=None)
+    assert (masks.sum(axis=0) == 1).all()
+    _, full = reference(grid, tiles, blend, upsample)
+    full = full / (255 if dtype == np.uint8 else 1)
+    wrong = (masks != likeliest(full)).any(axis=0)
+    highest = np.sort(full, axis=0)
+    assert not (wrong & (highest[-1] - highest[-2] > 1 / 255)).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@pytest.mark.parametrize(("blend", "upsample"), WAYS)
+def test_ties_go_to_the_first_class(blend, upsample, dtype):
+    """Of equal classes the first is chosen at every pixel, however tiles overlap."""
+    grid = TileGrid(101, 152, core=24, pad=15, scale=3)
+    tiles = random_tiles(grid, 1, dtype)
+    tied = [
+        np.concatenate([tile // 2 if dtype == np.uint8 else tile / 2, tile, tile]) for tile in tiles
+    ]
+    tied = [np.maximum(tile, 1) if dtype == np.uint8 else tile + 1e-3 for tile in tied]
+    masks = stitch(grid, tied, blend=blend, upsample=upsample, thresholds=None)
+    assert not masks[2].any()
+    assert (masks[0] + masks[1] == 1).all()
+
+
+@pytest.mark.parametrize(("blend", "upsample"), WAYS)
+def test_skipped_tiles_belong_to_no_class(blend, upsample):
+    """Where only skipped tiles lie, and where all classes are 0, no class is chosen."""
+    grid = TileGrid(120, 90, core=30, scale=3)
+    canvas = Canvas(grid, classes=2, blend=blend, upsample=upsample, thresholds=None)
+    for tile in grid:
+        if tile.index == 4:
+            canvas.skip(tile)
+        else:
+            canvas.add(tile, np.full((2, 10, 10), (tile.index != 6) / 2, np.float32))
+    masks = np.stack([mask.to_array() for mask in canvas.finish()])
+    assert not masks[1].any()
+    for index in (4, 6):
+        row, col, height, width = grid[index].core
+        inner = masks[0, row + 3 : row + height - 3, col + 3 : col + width - 3]
+        assert not inner.any()
+    assert masks[0, :24, :].all()
+
+
+def test_a_single_class_needs_a_threshold():
+    """The likeliest of one class would be all pixels, so that is refused."""
+    with pytest.raises(MaskError, match="found 1 class and no threshold"):
+        Canvas(TileGrid(100, 100, core=40), thresholds=None)
+
+
+@pytest.mark.parametrize("thresholds", [(0.4,), (0.3, 0.5, 0.72), None])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 150),
+    scale=st.integers(1, 5),
+    at_once=st.sampled_from([1, 300, 1 << 22]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25, deadline=None)
+def test_stored_probabilities_give_the_masks_of_a_band_canvas(
+    thresholds, dtype, height, width, scale, at_once, seed
+):
+    """However few rows are held at once, the masks are the canvas's of one tile, bit for bit."""
+    grid = TileGrid(height, width, core=-(-max(height, width) // scale) * scale, scale=scale)
+    values = random_tiles(grid, 3, dtype, seed)[0][:, : -(-height // scale), : -(-width // scale)]
+    # beyond the border of stored values the last one counts on, so the tile has it there too
+    missing = [(0, grid.net_size - side) for side in values.shape[1:]]
+    tile = np.pad(values, [(0, 0), *missing], mode="edge")
+    expected = stitch(grid, [tile], blend="mean", upsample="band", thresholds=thresholds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kernelkit.canvas.stored._AT_ONCE", at_once)
+        masks = enlarge_and_threshold(values, (height, width), scale, thresholds)
+    np.testing.assert_array_equal([mask.to_array() for mask in masks], expected)
+
+
+def test_stored_probabilities_are_read_in_rows(tmp_path):
+    """The masks of the file that a canvas writes are those of the canvas, but at the threshold."""
+    grid = TileGrid(200, 170, core=30, pad=18, scale=3)
+    tiles = random_tiles(grid, 2)
+    path = tmp_path / "probabilities.npy"
+    options = {"blend": "hann", "upsample": "band"}
+    masks = stitch(grid, tiles, probabilities=path, thresholds=(0.5,), **options)
+    stored = np.load(path, mmap_mode="r")
+    found = enlarge_and_threshold(stored, (200, 170), 3, (0.5,))
+    full = enlarged(stored / 255, 3)[:, :200, :170]
+    wrong = masks != np.stack([mask.to_array() for mask in found])
+    assert not (wrong & (np.abs(full - 0.5) > 1 / 255)).any()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((2, 34, 34), np.uint8), r"must be \(classes, 34, 33\)"),
+        (np.zeros((34, 33), np.uint8), r"must be \(classes, 34, 33\)"),
+        (np.zeros((2, 34, 33), np.float64), "must be uint8 or float32"),
+        (np.full((2, 34, 33), np.nan, np.float32), "no probabilities"),
+        (np.full((2, 34, 33), 3, np.float32), "no probabilities"),
+    ],
+)
+def test_stored_values_that_do_not_fit_are_refused(values, message):
+    """Values of another grid or dtype, and what is no probability, are an error that says so."""
+    with pytest.raises(MaskError, match=message):
+        enlarge_and_threshold(values, (100, 99), 3, (0.5,))

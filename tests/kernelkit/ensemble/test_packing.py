@@ -52,6 +52,26 @@ def test_cores_are_cut_from_the_enlarged_tiles(scale, edges):
         assert sure.mean() > 0.999
 
 
+@pytest.mark.parametrize("scale", [1, 3])
+def test_without_thresholds_the_likeliest_class_is_packed(scale):
+    """Numpy's argmax of the enlarged tiles, ties to the first class, and zeros to none."""
+    grid = TileGrid(167, 211, core=60 * scale, pad=6 * scale, scale=scale)
+    side = grid.net_size
+    probabilities = torch.rand(len(grid), 3, side, side, generator=torch.manual_seed(0))
+    probabilities[:, 2] = probabilities[:, 1]
+    probabilities[0] = 0
+    packed = [c for part in pack_cores(probabilities, list(grid), scale, None) for c in part]
+    enlarged = F.interpolate(probabilities, scale_factor=scale, mode="bilinear")
+    for tile, bits, whole in zip(grid, packed, enlarged, strict=True):
+        core = whole.numpy()[:, *tile.inner.slices]
+        expected = (core.argmax(axis=0) == np.arange(3)[:, None, None]) & (core > 0)
+        mask = np.unpackbits(bits.numpy(), axis=-1, count=core.shape[-1], bitorder="little")
+        wrong = (mask != expected).any(axis=0)
+        assert not (wrong & (np.abs(core[0] - core[1]) > 1e-6)).any()
+        assert not mask[2].any()
+    assert not packed[0].any()
+
+
 def test_tiles_go_up_in_their_own_dtype():
     """A batch, or a list of tiles, becomes one tensor of the source's dtype."""
     upload = Uploader(CPU)
