@@ -16,12 +16,14 @@ __all__ = [
     "Fill",
     "GiveUp",
     "Keep",
+    "Level",
     "MemberKind",
     "MergeMethod",
     "Nodata",
     "Order",
     "Precision",
     "Prefer",
+    "Resample",
     "Upsample",
     "choices",
 ]
@@ -30,6 +32,8 @@ __all__ = [
 Edges = Literal["pad", "shift"]
 # What stands outside of the image.
 Fill = Literal["zero", "reflect", "edge"]
+# How a whole picture is resized to what a network sees, in OpenCV's words.
+Resample = Literal["area", "bilinear", "bicubic", "nearest"]
 # What pixels are that the file declares to be no data: background, or pixels like all others.
 Nodata = Literal["background", "keep"]
 # How overlapping tiles become one picture.
@@ -47,6 +51,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemberKind = Literal["segmenter", "classifier", "program"]
 # Which of a fold's checkpoints is taken.
 Prefer = Literal["best", "ema", "raw"]
+# Whose answers are kept apart: each member's, each run's at one scale, or none.
+Level = Literal["member", "model", "ensemble"]
 # What is left out if the time runs short, half of it at a time: the last views, the last folds of
 # each run, the scales of the pyramid with the least weight.
 GiveUp = Literal["views", "folds", "scales"]

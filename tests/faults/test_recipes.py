@@ -123,7 +123,7 @@ def merged(**levels: str) -> dict[str, Any]:
 
 
 NAN, INF = float("nan"), float("inf")
-HALF = "tsharpen(0.5) of probabilities"
+HALF, MEAN = "tsharpen(0.5) of probabilities", "mean of probabilities"
 
 # A fault: what it is called, what is written, and a part of the sentence that refuses it.
 VALUES: list[tuple[str, dict[str, Any], str]] = [
@@ -198,8 +198,48 @@ VALUES: list[tuple[str, dict[str, Any], str]] = [
         "which would count twice",
     ),
     ("no scales", with_one(pyramid=[]), "pyramid: wanted at least one value"),
-    ("no views", with_one(views=[]), "wanted the name of a set of views, or a list of views"),
-    ("views that are keys", with_one(views={"identity": 2}), "wanted the name of a set of views"),
+    (
+        "no views",
+        with_one(views=[]),
+        "wanted the name of a set of views, a list of views, or views",
+    ),
+    ("views without a weight", with_one(views={}), "found {}, wanted the name of a set of views"),
+    ("a view of weight 0", with_one(views={"hflip": 0}), "found 0 as the weight of hflip, wanted"),
+    ("a view of weight NaN", with_one(views={"hflip": NAN}), "found nan as the weight of hflip"),
+    ("a view of no weight", with_one(views={"hflip": None}), "as the weight of hflip, wanted a"),
+    ("members and folds", merged(members=HALF, folds=MEAN), "found members beside folds. Write"),
+    ("members sharpened twice", merged(views=HALF, members=HALF), "(views, members), which"),
+    ("a size and a zoom", with_one(pyramid=[{"size": [8, 8], "zoom": 2}]), "wanted one of them"),
+    (
+        "sizes beside zooms",
+        with_one(pyramid=[{"size": [320, 480], "runs": ["a"]}, {"zoom": 0.5, "runs": ["b"]}]),
+        "found the size [320, 480] and the zoom 0.5 in one pyramid",
+    ),
+    (
+        "a size twice",
+        with_one(pyramid=[{"size": [320, 480]}, {"size": [320, 480]}]),
+        "two scales of the pyramid at size 320x480 with the same runs",
+    ),
+    ("a size of one number", with_one(pyramid=[{"size": 320}]), "size: wanted a list"),
+    ("half a size", with_one(pyramid=[{"size": [320]}]), "found 1 value(s), wanted height and"),
+    ("a size of bands", with_one(pyramid=[{"size": [3, 320, 480]}]), "found 3 value(s), wanted"),
+    ("a size of 0", with_one(pyramid=[{"size": [0, 480]}]), "size.0: Input should be greater"),
+    ("a size of terabytes", with_one(pyramid=[{"size": [10**6, 10**6]}]), "GB with one, wanted"),
+    (
+        "resampling that is none",
+        with_one(input={"resample": "lanczos"}),
+        "resample: Input should be 'area', 'bilinear', 'bicubic' or 'nearest'",
+    ),
+    (
+        "a gate per class with an empty class",
+        with_one(gate={"runs": ["g"], "per_class": True, "empty_class": 1}),
+        "found per_class and empty_class 1, wanted one of them",
+    ),
+    (
+        "a gate merged as nobody can",
+        with_one(gate={"runs": ["g"], "merge": "gmean of logits"}),
+        "gate.merge: gmean is defined for probabilities",
+    ),
     ("a view twice", with_one(views=["hflip", "hflip"]), "found hflip twice, wanted each once"),
     ("no ensembles", {"ensembles": []}, "ensembles: wanted at least one value"),
     ("ensembles as keys", {"ensembles": {"name": "one"}}, "ensembles: wanted a list"),

@@ -39,7 +39,8 @@ def changed(
                 '"merge", such as "tsharpen(0.5) of probabilities"'
             )
         step = MergeStep(how=averaging_mode, of="probabilities")
-        changes["merge"] = recipe.merge.model_copy(update={"folds": step, "models": step})
+        levels = ("members",) if recipe.merge.members else ("folds", "models")
+        changes["merge"] = recipe.merge.model_copy(update=dict.fromkeys(levels, step))
     return recipe.model_copy(update=changes)
 
 
@@ -87,7 +88,7 @@ def _check_agreement(recipe: EnsembleRecipe, members: Sequence[Member], own_inpu
             f"{recipe.name}: the members have different numbers of classes ({counts}). "
             "Name runs that have the same number"
         )
-    if len(recipe.thresholds) not in (1, *classes):
+    if recipe.thresholds is not None and len(recipe.thresholds) not in (1, *classes):
         raise RecipeError(
             f"{recipe.name}: there are {len(recipe.thresholds)} thresholds for {classes.pop()} "
             "class(es). Give one for all classes, or one per class"

@@ -120,8 +120,9 @@ def _models(
     if classes == 1 and ensemble.activation == "softmax":
         message = "a softmax over one class is 1 everywhere. Set its activation to sigmoid"
         yield Finding(name, message, True)
-    if len(ensemble.thresholds) not in (1, classes):
-        message = f"it has {len(ensemble.thresholds)} thresholds for {classes} class(es)"
+    thresholds = ensemble.thresholds
+    if thresholds is not None and len(thresholds) not in (1, classes):
+        message = f"it has {len(thresholds)} thresholds for {classes} class(es)"
         yield Finding(name, f"{message}. Give one for all, or one per class", True)
     try:
         check_steps(ensemble.postprocess, classes)

@@ -6,13 +6,13 @@ kernelkit's own recipes lie in this folder, one YAML file per competition.
 from kernelkit.recipe.competition import Competition, RLEConvention
 from kernelkit.recipe.ensemble import (
     EnsembleRecipe,
-    Gate,
     ImageKind,
     PostprocessStep,
-    PyramidScale,
 )
+from kernelkit.recipe.gate import Gate
 from kernelkit.recipe.merge import Merge, MergeStep
 from kernelkit.recipe.network import Execution, NetworkInput
+from kernelkit.recipe.pyramid import PyramidScale
 from kernelkit.recipe.recipe import Recipe
 from kernelkit.recipe.tiles import ForegroundRule, Stitching, Tiles
 

@@ -6,20 +6,21 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     BeforeValidator,
     Field,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
     model_validator,
 )
 
+from kernelkit.recipe.gate import Gate
 from kernelkit.recipe.merge import Merge
 from kernelkit.recipe.network import NetworkInput
+from kernelkit.recipe.pyramid import PyramidScale, refuse_unclear_scales
 from kernelkit.recipe.section import Section
-from kernelkit.recipe.words import Patterns, Word, no_doubles, overlap
+from kernelkit.recipe.words import Patterns, Word, no_doubles
 from kernelkit.vocabulary import Activation, Prefer
 
-__all__ = ["EnsembleRecipe", "Gate", "ImageKind", "PostprocessStep", "PyramidScale"]
+__all__ = ["EnsembleRecipe", "ImageKind", "PostprocessStep"]
 
 
 class ImageKind(Section):
@@ -47,42 +48,6 @@ class ImageKind(Section):
     def __str__(self) -> str:
         bands = "any bands" if self.bands is None else f"{self.bands} band(s)"
         return bands if self.dtype is None else f"{bands} of {self.dtype}"
-
-
-class PyramidScale(Section):
-    """One size at which tiles are looked at.
-
-    Attributes
-    ----------
-    zoom
-        How many times the tile is enlarged. Below 1 it is made smaller.
-    runs
-        Glob patterns of the runs that look at this size.
-    weight
-        The weight of this size in means and votes.
-    """
-
-    zoom: PositiveFloat = 1.0
-    runs: Patterns = ("*",)
-    weight: PositiveFloat = 1.0
-
-
-class Gate(Section):
-    """Which runs may say that a tile is empty. Its probability is then 0, and no decoder runs.
-
-    Attributes
-    ----------
-    runs
-        Glob patterns of runs. They are classifiers, or networks with a classification head.
-    empty_class
-        The class that means empty. The sigmoid of a single output is the probability of class 1.
-    above
-        A tile is empty if the mean probability of that class is above this.
-    """
-
-    runs: Patterns
-    empty_class: NonNegativeInt = 0
-    above: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
 class PostprocessStep(Section):
@@ -125,16 +90,36 @@ def _one_or_many(value: Any) -> Any:
 
 
 def _set_or_views(value: Any) -> Any:
-    if isinstance(value, str) or (
-        isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value)
-    ):
-        return value if isinstance(value, str) else no_doubles(tuple(value))
-    raise ValueError(f"found {value!r:.60}, wanted the name of a set of views, or a list of views")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and value:
+        return _weights_of_views(value)
+    if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):
+        return no_doubles(tuple(value))
+    raise ValueError(
+        f"found {value!r:.60}, wanted the name of a set of views, a list of views, or views with"
+        " their weights"
+    )
+
+
+def _weights_of_views(value: dict[Any, Any]) -> dict[Any, Any]:
+    for view, weight in value.items():
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or not 0 < weight < math.inf:
+            found = "nothing" if weight is None else f"{weight!r:.60}"
+            raise ValueError(
+                f"found {found} as the weight of {view!s:.60}, wanted a number above 0"
+            )
+    return value
 
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
-Views = Annotated[tuple[str, ...] | str, BeforeValidator(_set_or_views)]
+Views = Annotated[tuple[str, ...] | dict[Word, PositiveFloat] | str, BeforeValidator(_set_or_views)]
 Thresholds = Annotated[tuple[Probability, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
+
+
+def _usual_thresholds(section: dict[str, Any]) -> tuple[float, ...] | None:
+    return None if section.get("activation") == "softmax" else (0.5,)
 
 
 class EnsembleRecipe(Section):
@@ -160,9 +145,9 @@ class EnsembleRecipe(Section):
         How logits become probabilities: "sigmoid" or "softmax".
     views
         Names of TTA views, or the name of a set of them: `flips`, `hubmap`, `unosat`, `d4` or
-        `rotating`.
+        `rotating`. `{identity: 2, hflip: 1}` gives them weights in means and votes.
     pyramid
-        The sizes at which tiles are looked at.
+        The sizes at which tiles are looked at, or whole pictures.
     merge
         How answers become one.
     weights
@@ -171,7 +156,8 @@ class EnsembleRecipe(Section):
     gate
         Which runs may say that a tile is empty. None asks none.
     thresholds
-        A pixel is on if its probability is above it. One value, or one per class.
+        A pixel is on if its probability is above it. One value, or one per class. Left out, it is
+        0.5 with sigmoid. With softmax a pixel is then of its likeliest class.
     postprocess
         Steps on the finished mask, in their order.
     """
@@ -188,7 +174,7 @@ class EnsembleRecipe(Section):
     merge: Merge = Merge()
     weights: dict[str, PositiveFloat] = Field(default={})
     gate: Gate | None = None
-    thresholds: Thresholds = (0.5,)
+    thresholds: Thresholds | None = Field(default_factory=_usual_thresholds)
     postprocess: tuple[PostprocessStep, ...] = ()
 
     @model_validator(mode="after")
@@ -200,42 +186,59 @@ class EnsembleRecipe(Section):
             )
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_thresholds_are_left_out(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("thresholds", ()) is None:
+            return {name: given for name, given in value.items() if name != "thresholds"}
+        return value
+
     @model_validator(mode="after")
-    def _pyramid_uses_its_runs(self) -> Self:
-        for scale in self.pyramid:
-            for run in scale.runs:
-                if not set("*?[") & set(run) and not overlap((run,), self.runs):
-                    raise ValueError(
-                        f"found {run} in a scale of the pyramid, which no pattern of runs names"
-                        f" ({', '.join(self.runs)}). Add it there"
-                    )
-        for number, scale in enumerate(self.pyramid):
-            for other in self.pyramid[:number]:
-                if scale.zoom == other.zoom and overlap(scale.runs, other.runs):
-                    raise ValueError(
-                        f"found two scales of the pyramid at zoom {scale.zoom:g} with the same"
-                        " runs, which would count twice. Use weight instead"
-                    )
+    def _scales_are_clear(self) -> Self:
+        refuse_unclear_scales(self.pyramid, self.runs)
         return self
+
+    @property
+    def is_argmax(self) -> bool:
+        """Whether a pixel is of its likeliest class, because no threshold is given."""
+        return self.thresholds is None
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether it looks at whole pictures of fixed sizes."""
+        gate_is_sized = self.gate is not None and self.gate.size is not None
+        return gate_is_sized or self.pyramid[0].size is not None
 
     def describe(self) -> str:
         """Return the ensemble in one line, from its runs to the steps on its masks."""
-        views = self.views if isinstance(self.views, str) else ", ".join(self.views)
+        steps = dict(self.merge.steps)
         parts = [
             f"{self.name}: runs {', '.join(self.runs)}",
-            f"Views {views}, {self.merge.views}",
-            f"Folds, {self.merge.folds}",
-            f"Models, {self.merge.models}",
+            f"Views {self._views_in_words()}, {steps.pop('views')}",
         ]
+        scales = steps.pop("scales", None)
+        parts += [f"{name.capitalize()}, {step}" for name, step in steps.items()]
         if self.weights:
             weights = ", ".join(f"{runs} {weight:g}" for runs, weight in self.weights.items())
             parts.append(f"Weights {weights}, all others 1")
         if self.pyramid != (PyramidScale(),):
-            zooms = ", ".join(f"{scale.zoom:g}" for scale in self.pyramid)
-            parts.append(f"At {zooms} times the size, {self.merge.scales}")
+            labels = ", ".join(scale.label for scale in self.pyramid)
+            how = f"At {labels}" + ("" if self.pyramid[0].size else " times the size")
+            parts.append(how if scales is None else f"{how}, {scales}")
         if self.gate:
             parts.append(f"Tiles that {', '.join(self.gate.runs)} find empty are left out")
-        parts.append(f"Threshold {', '.join(f'{value:g}' for value in self.thresholds)}")
+        if self.thresholds is None:
+            parts.append("Each pixel is of its likeliest class")
+        else:
+            parts.append(f"Threshold {', '.join(f'{value:g}' for value in self.thresholds)}")
         if self.postprocess:
             parts.append(f"Then {', '.join(step.step for step in self.postprocess)}")
         return ". ".join(parts)
+
+    def _views_in_words(self) -> str:
+        match self.views:
+            case str():
+                return self.views
+            case dict():
+                return ", ".join(f"{view} {weight:g}" for view, weight in self.views.items())
+        return ", ".join(self.views)

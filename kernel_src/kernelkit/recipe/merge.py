@@ -17,6 +17,9 @@ _MERGE_SENTENCE = re.compile(
     rf" of (?P<of>{'|'.join(get_args(Domain))})"
 )
 
+# The levels above the views.
+_LEVELS = ("folds", "models", "scales")
+
 
 class MergeStep(Section):
     """One level of merging: how, and of what. In YAML it is a phrase.
@@ -65,33 +68,58 @@ class MergeStep(Section):
 
 
 class Merge(Section):
-    """How answers become one, level by level.
+    """How answers become one, level by level, or all members at once.
 
     Attributes
     ----------
     views
         The TTA views of one member.
     folds
-        The folds of one model.
+        The members of one run: its folds, and their checkpoints if there are several.
     models
         The models at one scale of the pyramid.
     scales
         The scales of the pyramid.
+    members
+        All members of all runs and scales, in one step. It stands instead of folds, models and
+        scales.
     """
 
     views: MergeStep = MergeStep(of="logits")
     folds: MergeStep = MergeStep(of="probabilities")
     models: MergeStep = MergeStep(of="probabilities")
     scales: MergeStep = MergeStep(of="probabilities")
+    members: MergeStep | None = None
+
+    @model_validator(mode="after")
+    def _flat_or_by_level(self) -> Self:
+        levels = [name for name in _LEVELS if name in self.model_fields_set]
+        if self.members is not None and levels:
+            raise ValueError(
+                f"found members beside {', '.join(levels)}. Write members, which merges all at"
+                f" once, or {', '.join(_LEVELS)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sharpened_once(self) -> Self:
-        steps = {name: getattr(self, name) for name in Merge.model_fields}
-        sharpened = {name: step for name, step in steps.items() if step.temperature}
+        sharpened = {name: step for name, step in self.steps.items() if step.temperature}
         if len(sharpened) > 1:
-            exponent = math.prod(step.temperature for step in sharpened.values())
+            exponent = math.prod(step.temperature or 1.0 for step in sharpened.values())
             raise ValueError(
                 f"found tsharpen at {len(sharpened)} levels ({', '.join(sharpened)}), which"
                 f" together is p^{exponent:g}. Write it at one level, and the mean at the others"
             )
         return self
+
+    @property
+    def steps(self) -> dict[str, MergeStep]:
+        """The steps that are taken, by their names and in their order."""
+        if self.members is not None:
+            return {"views": self.views, "members": self.members}
+        return {name: getattr(self, name) for name in ("views", *_LEVELS)}
+
+    @property
+    def of_members(self) -> MergeStep:
+        """The first step after the views, which takes the members' answers."""
+        return self.members or self.folds

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from kernelkit.recipe.section import Section
+from kernelkit.vocabulary import Resample
 
 __all__ = ["Execution", "NetworkInput"]
 
@@ -24,6 +25,9 @@ class NetworkInput(Section):
         The value that becomes 1. It is not used with `decibel`.
     mean, std
         One value per band of the input.
+    resample
+        How a whole picture comes to a `size` of the pyramid: "area", "bilinear", "bicubic" or
+        "nearest", as OpenCV means them. Name the one that the training used.
     """
 
     bands: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3)
@@ -31,6 +35,7 @@ class NetworkInput(Section):
     divide: PositiveFloat = 255.0
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[PositiveFloat, ...] = (0.229, 0.224, 0.225)
+    resample: Resample = "area"
 
     @model_validator(mode="after")
     def _one_value_per_band(self) -> Self:

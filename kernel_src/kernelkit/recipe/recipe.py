@@ -259,8 +259,10 @@ class Recipe(Section):
 def _tile_bytes(tiles: Tiles, ensemble: EnsembleRecipe) -> int:
     """The bytes of one tile as it is read, and of the largest input that is made of it."""
     read = tiles.tile**2 * max(ensemble.input.bands) * _ITEM_BYTES[ensemble.when.dtype]
-    zoom = max(scale.zoom for scale in ensemble.pyramid)
-    return read + int((tiles.tile // tiles.scale * zoom) ** 2) * len(ensemble.input.bands) * 4
+    side = tiles.tile // tiles.scale
+    sizes = [scale.size or (side * scale.zoom, side * scale.zoom) for scale in ensemble.pyramid]
+    largest = max(int(height * width) for height, width in sizes)
+    return read + largest * len(ensemble.input.bands) * 4
 
 
 def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
