@@ -12,6 +12,7 @@ from kernelkit.competition import CompetitionFolder, Row, Submission, check_subm
 from kernelkit.errors import SubmissionError, as_sentence
 from kernelkit.files import replace_atomically
 from kernelkit.mask import BitMask
+from kernelkit.predict.own_steps import known_steps
 from kernelkit.predict.postprocess import apply_steps
 from kernelkit.predict.report import Report
 from kernelkit.predict.store import Store
@@ -32,6 +33,7 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
         self._images = {image.image: image for image in report.images if not image.is_fallback}
         self._steps = {ensemble.name: ensemble.postprocess for ensemble in recipe.ensembles}
         self._labels = recipe.competition.labels
+        self._known = known_steps(recipe.steps)
         self._store = store
 
     def __getitem__(self, image_id: str) -> list[BitMask]:
@@ -43,7 +45,10 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
                 "Run the notebook again"
             )
         steps = self._steps[image.ensemble]
-        return [apply_steps(stored.masks[label], steps, label) for label in self._labels]
+        return [
+            apply_steps(stored.masks[label], steps, label, known=self._known)
+            for label in self._labels
+        ]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._images)

@@ -94,7 +94,7 @@ def content_of(paths: Iterable[Path]) -> str:
 
 def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:
     """What of a recipe decides on the bytes in the store, beside what its models know."""
-    elsewhere = {"name", "summary", "competition", "ensembles", "hours", "give_up"}
+    elsewhere = {"name", "summary", "competition", "ensembles", "hours", "give_up", "steps"}
     part: dict[str, Any] = recipe.model_dump(mode="json", exclude=elsewhere)
     return json.dumps(part | {"thresholds": ensemble.thresholds}, sort_keys=True)
 

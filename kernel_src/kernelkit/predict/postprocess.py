@@ -222,9 +222,9 @@ class _Step:
             given["image"] = seen.image()
         result = self.function(mask, **self.arguments, **given)
         if not isinstance(result, BitMask) or result.shape != mask.shape:
-            found = f"{kind_of(result)}{getattr(result, 'shape', '')}"
+            shape = getattr(result, "shape", "none")
             raise MaskError(
-                f"the step {self.function.__name__} gave {found}, wanted a BitMask of "
+                f"the step {self.function.__name__} gave {kind_of(result)} and shape {shape}, wanted a BitMask of "
                 f"{mask.height} x {mask.width}. Return BitMask.from_array(...)"
             )
         return result

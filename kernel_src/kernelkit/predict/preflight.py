@@ -21,6 +21,7 @@ from kernelkit.errors import (
     RecipeError,
     as_sentence,
 )
+from kernelkit.predict.own_steps import known_steps
 from kernelkit.predict.postprocess import check_steps
 from kernelkit.recipe import Competition, EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
@@ -125,7 +126,14 @@ def _models(
         message = f"it has {len(thresholds)} thresholds for {classes} class(es)"
         yield Finding(name, f"{message}. Give one for all, or one per class", True)
     try:
-        check_steps(ensemble.postprocess, classes)
+        kind = ensemble.when
+        check_steps(
+            ensemble.postprocess,
+            classes,
+            known_steps(recipe.steps),
+            bands=kind.bands or _COLOURS,
+            dtype=kind.dtype or "uint8",
+        )
     except KernelKitError as error:
         yield Finding(name, str(error), True)
 

@@ -31,6 +31,7 @@ from kernelkit.recipe.network import Execution
 from kernelkit.recipe.problems import first_problem
 from kernelkit.recipe.section import Section
 from kernelkit.recipe.tiles import ForegroundRule, Stitching, Tiles
+from kernelkit.recipe.words import Word
 from kernelkit.vocabulary import GiveUp, Nodata, Precision
 from kernelkit.yamlfile import parse_yaml, read_yaml
 
@@ -69,6 +70,8 @@ class Recipe(Section):
         "folds" and "scales". What is not named is never left out.
     disagreement
         Whether to draw one thumbnail per image of where the ensemble's members differ.
+    steps
+        A module of your own code, `package.module`, whose functions are further postprocess steps.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Recipe(Section):
     nodata: Nodata = "background"
     give_up: tuple[GiveUp, ...] = ("views", "folds", "scales")
     disagreement: bool = False
+    steps: Word | None = None
 
     @field_validator("ensembles")
     @classmethod
