@@ -63,12 +63,14 @@ def disagreement(done: Prediction) -> Shown:
 
 
 def report(done: Prediction) -> Shown:
-    """The speed of the run, and a row per image."""
+    """The speed of the run, how many images have each status, and a table of them."""
 
     def make() -> Shown:
         speed = done.report.megapixels_per_second
+        counts = ", ".join(f"{n} {status}" for status, n in done.report.counts.items() if n)
         return _table(
-            f"{speed:.2f} Mpx/s over the images predicted in this run", done.report.table()
+            f"{speed:.2f} Mpx/s over the images predicted in this run ({counts})",
+            done.report.table(),
         )
 
     return _shown("table of the images", make)

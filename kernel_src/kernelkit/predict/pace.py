@@ -27,8 +27,8 @@ class Pace:
         What may be given up, in this order.
     models
         All ensembles of the run.
-    tiles
-        How many tiles each image has at most, by its id.
+    amounts
+        How much work each image is at most, by its id: its tiles, or the pixels of a whole picture.
     """
 
     def __init__(
@@ -36,41 +36,46 @@ class Pace:
         deadline: Deadline,
         give_up: tuple[GiveUp, ...],
         models: Mapping[str, MegaModel],
-        tiles: Mapping[str, int],
+        amounts: Mapping[str, int],
     ) -> None:
         self._deadline = deadline
         self._give_up = give_up
         self._models = models
-        self._waiting = dict(tiles)
+        self._waiting = dict(amounts)
+        self._waiting_sum = sum(self._waiting.values())
         self._current = 0
-        # tiles of the images that were begun, and those of them that are no background
+        # the work of the images that were begun, and how much of it is no background
         self._seen = 0
         self._wanted = 0
-        # tiles times the cost of asking about one, and since when they are counted
+        # work times the cost of asking about it, and since when it is counted
         self._done = 0.0
         self._since: float | None = None
 
     def take(self, image_id: str) -> None:
         """Take an image off those that wait for their turn."""
-        self._waiting.pop(image_id, None)
+        self._waiting_sum -= self._waiting.pop(image_id, 0)
 
-    def begin(self, tiles: int, of: int) -> None:
-        """Begin with an image of which `tiles` are wanted, out of `of` tiles."""
+    def begin(self, wanted: int, of: int) -> None:
+        """Begin with an image, or with a batch of them, of which `wanted` is no background."""
         self._seen += of
-        self._wanted += tiles
-        self._current = tiles
+        self._wanted += wanted
+        self._current += wanted
 
-    def advance(self, tiles: int, model: MegaModel) -> None:
-        """Count tiles that are done. If the rest does not fit, have the models be asked for less.
+    def end(self) -> None:
+        """Forget what is left of the images that were begun."""
+        self._current = 0
+
+    def advance(self, done: int, model: MegaModel) -> None:
+        """Count work that is done. If the rest does not fit, have the models be asked for less.
 
         The first call starts the clock, since what comes before it is warming up.
         """
-        self._current -= tiles
+        self._current -= done
         left = self._deadline.seconds_left
         if self._since is None:
             self._since = left
             return
-        self._done += tiles * model.cost
+        self._done += done * model.cost
         elapsed = self._since - left
         if elapsed < _LEAST_SECONDS:
             return
@@ -81,7 +86,7 @@ class Pace:
         """Seconds that the rest would take."""
         highest = max(other.cost for other in self._models.values())
         share = self._wanted / self._seen if self._seen else 1.0
-        rest = self._current * model.cost + sum(self._waiting.values()) * share * highest
+        rest = self._current * model.cost + self._waiting_sum * share * highest
         return rest * elapsed / self._done if self._done else 0.0
 
     def _ask_less(self) -> bool:

@@ -19,16 +19,14 @@ from kernelkit.errors import (
     KernelKitError,
     NetworkError,
     RecipeError,
-    as_sentence,
 )
 from kernelkit.predict.own_steps import known_steps
 from kernelkit.predict.postprocess import check_steps
+from kernelkit.predict.survey import Survey, survey_images
 from kernelkit.recipe import Competition, EnsembleRecipe, Recipe
-from kernelkit.slide import Slide
 
 __all__ = ["Finding", "Preflight", "findings_table", "preflight", "refuse_errors"]
 
-_COLOURS = 3
 # what one pixel of a packed mask takes in the store at most, and once more while it is written
 _BYTES_PER_PIXEL = 2 / 8
 _SHOWN = 5
@@ -64,18 +62,22 @@ class Preflight:
     ----------
     findings
         All contradictions, errors first.
-    sizes
-        Height and width of each image that can be opened.
+    survey
+        What was seen of the images.
     """
 
     findings: list[Finding]
-    sizes: dict[str, tuple[int, int]]
+    survey: Survey
 
 
 def preflight(
-    competition: CompetitionFolder, recipe: Recipe, models: Mapping[str, MegaModel], output: Path
+    competition: CompetitionFolder,
+    recipe: Recipe,
+    models: Mapping[str, MegaModel],
+    output: Path,
+    limit: int | None = None,
 ) -> Preflight:
-    """Open every image, and find what cannot be meant.
+    """Open the images or a sample of them, and find what cannot be meant.
 
     Parameters
     ----------
@@ -83,16 +85,18 @@ def preflight(
         One `MegaModel` per ensemble of the recipe, by its name.
     output
         Where the run is going to write.
+    limit
+        Predict only the first images.
     """
-    sizes, kinds, refused = _open_all(competition, recipe)
+    survey = survey_images(competition, recipe, limit)
     findings = [
         *(found for ensemble in recipe.ensembles for found in _models(ensemble, recipe, models)),
-        *_networks(recipe, models, kinds),
+        *_networks(recipe, models, survey),
         *_files(competition),
-        *_images(competition, refused),
-        *_disk(output, sizes),
+        *_images(competition, survey),
+        *_disk(output, survey),
     ]
-    return Preflight(sorted(findings, key=lambda finding: not finding.is_error), sizes)
+    return Preflight(sorted(findings, key=lambda finding: not finding.is_error), survey)
 
 
 def findings_table(findings: Sequence[Finding]) -> str:
@@ -138,17 +142,16 @@ def _models(
         yield Finding(name, str(error), True)
 
 
-def _networks(
-    recipe: Recipe, models: Mapping[str, MegaModel], kinds: Mapping[str, tuple[int, np.dtype]]
-) -> Iterator[Finding]:
+def _networks(recipe: Recipe, models: Mapping[str, MegaModel], survey: Survey) -> Iterator[Finding]:
     """Which networks do not take the tiles that will come, or were trained at another scale."""
     side = recipe.tiles.tile // recipe.tiles.scale
-    for name, (bands, dtype) in kinds.items():
-        if name not in models:
+    for name, model in models.items():
+        kinds = survey.kinds_of(name)
+        if not kinds:
             continue
         try:
-            models[name].check_scale(recipe.tiles.scale)
-            models[name].get_ready((bands, side, side), dtype)
+            model.check_scale(recipe.tiles.scale)
+            model.get_ready((kinds[0].bands, side, side), np.dtype(kinds[0].dtype))
         except (CheckpointError, NetworkError, RecipeError) as error:
             yield Finding(name, str(error), True)
         except RuntimeError:
@@ -192,63 +195,24 @@ def _files(competition: CompetitionFolder) -> Iterator[Finding]:
         yield Finding(str(competition.folder), f"no id asks for {names}. They are not predicted")
 
 
-def _open_all(
-    competition: CompetitionFolder, recipe: Recipe
-) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, np.dtype]], list[Finding]]:
-    """Height and width of each image, and a finding for each that cannot be predicted.
-
-    Between them stand the bands and the dtype of the first image of each ensemble.
-    """
-    sizes: dict[str, tuple[int, int]] = {}
-    kinds: dict[str, tuple[int, np.dtype]] = {}
-    refused: list[Finding] = []
-    for image_id, scene in competition.scenes.items():
-        try:
-            with Slide(scene.paths) as slide:
-                ensemble = _checked_ensemble(slide, recipe)
-                kinds.setdefault(ensemble.name, (slide.bands, slide.dtype))
-                sizes[image_id] = slide.height, slide.width
-        except Exception as error:  # whatever it is, it costs this image only
-            refused.append(Finding(image_id, as_sentence(error)))
-    return sizes, kinds, refused
-
-
-def _images(competition: CompetitionFolder, refused: list[Finding]) -> Iterator[Finding]:
+def _images(competition: CompetitionFolder, survey: Survey) -> Iterator[Finding]:
     """Which images no ensemble can look at. It is an error if there is no other."""
-    if refused and len(refused) == len(competition.scenes):
-        first = refused[0]
-        message = f"no image can be predicted. The first, {first}"
+    refused = [Finding(image_id, reason) for image_id, reason in survey.refused.items()]
+    if refused and not survey.kinds:
+        message = f"no image can be predicted. The first, {refused[0]}"
         yield Finding(str(competition.folder), message, True)
     else:
         yield from refused
 
 
-def _disk(output: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
+def _disk(output: Path, survey: Survey) -> Iterator[Finding]:
     """Whether the masks fit on the disk."""
-    pixels = sum(height * width for height, width in sizes.values())
-    free, wanted = shutil.disk_usage(output).free, round(pixels * _BYTES_PER_PIXEL)
+    free, wanted = shutil.disk_usage(output).free, round(survey.pixels * _BYTES_PER_PIXEL)
     if free < wanted:
         message = (
             f"{free / 1e9:.2f} GB are free, and the masks may take {wanted / 1e9:.2f} GB. Make room"
         )
         yield Finding(str(output), message)
-
-
-def _checked_ensemble(slide: Slide, recipe: Recipe) -> EnsembleRecipe:
-    """The ensemble that is going to look at an image."""
-    ensemble = recipe.ensemble_for(slide.bands, str(slide.dtype))
-    if max(ensemble.input.bands) > slide.bands:
-        raise RecipeError(
-            f"the input of {ensemble.name} takes band {max(ensemble.input.bands)}, but the image "
-            f"has {slide.bands}. Correct 'bands', or the 'when' of the ensemble"
-        )
-    rule = recipe.foreground
-    if rule is not None and rule.rule == "saturation" and slide.bands < _COLOURS:
-        raise RecipeError(
-            f"the foreground rule 'saturation' needs {_COLOURS} colours, but the image has "
-            f"{slide.bands} band(s). Use the rule 'grey'"
-        )
-    return ensemble
 
 
 def _some(names: list[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Literal, Self, cast
+from typing import Literal, Self, cast, get_args
 
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
@@ -193,25 +193,31 @@ class Report:
         speed = self.megapixels_per_second
         return megapixels / speed / 3600 if speed else float("nan")
 
-    def table(self) -> pd.DataFrame:
-        """One row per image, for people: size, tiles, seconds, Mpx/s, shares of the time, notes."""
-        rows = [
-            {
-                "image": image.image,
-                "layout": image.layout,
-                "size": f"{image.height} x {image.width}",
-                "tiles": image.tiles,
-                "skipped": image.skipped,
-                "seconds": round(image.seconds, 2),
-                "Mpx/s": round(image.megapixels / image.seconds, 2) if image.seconds else None,
-                "waiting": _share(image.waited, image.seconds),
-                "models": _share(image.network, image.seconds),
-                "status": image.status,
-                "notes": image.note,
-            }
-            for image in self.images
+    @property
+    def counts(self) -> dict[Status, int]:
+        """How many images have each status."""
+        return {
+            status: sum(image.status == status for image in self.images)
+            for status in get_args(Status)
+        }
+
+    def table(self, most: int = 50) -> pd.DataFrame:
+        """Size, tiles, seconds, Mpx/s, shares of the time and notes of the images, for people.
+
+        Up to `most` images have a row each, in the submission's order. Of more images, those that
+        need attention come first: fallbacks, then unfinished ones, then those with a note. As many
+        of them have rows. All others are counted in one row per status.
+        """
+        if len(self.images) <= most:
+            return pd.DataFrame([_row(image) for image in self.images])
+        urgent = sorted((image for image in self.images if _urgency(image)), key=_urgency)[:most]
+        named = {image.image for image in urgent}
+        others = [image for image in self.images if image.image not in named]
+        summed = [
+            _sum([image for image in others if image.status == status])
+            for status in dict.fromkeys(image.status for image in others)
         ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame([*map(_row, urgent), *summed])
 
 
 def _in_text[T](value: T) -> T:
@@ -224,6 +230,50 @@ def _in_text[T](value: T) -> T:
     elif isinstance(value, dict):
         copy = {key: _in_text(item) for key, item in value.items()}
     return cast(T, copy)
+
+
+def _row(image: ImageReport) -> dict[str, object]:
+    """What the table says of an image."""
+    return {
+        "image": image.image,
+        "layout": image.layout,
+        "size": f"{image.height} x {image.width}",
+        "tiles": image.tiles,
+        "skipped": image.skipped,
+        "seconds": round(image.seconds, 2),
+        "Mpx/s": round(image.megapixels / image.seconds, 2) if image.seconds else None,
+        "waiting": _share(image.waited, image.seconds),
+        "models": _share(image.network, image.seconds),
+        "status": image.status,
+        "notes": image.note,
+    }
+
+
+def _sum(images: list[ImageReport]) -> dict[str, object]:
+    """What the table says of many images of one status."""
+    seconds = sum(image.seconds for image in images)
+    megapixels = sum(image.megapixels for image in images)
+    noted = sum(bool(image.notes) for image in images)
+    return {
+        "image": f"{len(images)} more",
+        "layout": "",
+        "size": "",
+        "tiles": sum(image.tiles for image in images),
+        "skipped": sum(image.skipped for image in images),
+        "seconds": round(seconds, 2),
+        "Mpx/s": round(megapixels / seconds, 2) if seconds else None,
+        "waiting": _share(sum(image.waited for image in images), seconds),
+        "models": _share(sum(image.network for image in images), seconds),
+        "status": images[0].status,
+        "notes": f"{noted} of them have notes" if noted else "",
+    }
+
+
+def _urgency(image: ImageReport) -> int:
+    """How early an image stands in a table, from 1. An image without a problem has 0."""
+    if image.is_fallback:
+        return 1
+    return 2 if image.unfinished else 3 * bool(image.notes)
 
 
 def _share(part: float, whole: float) -> str:

@@ -9,30 +9,25 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from statistics import median
 
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import device_name
-from kernelkit.errors import OutputError, SubmissionError, as_sentence
+from kernelkit.errors import OutputError, RecipeError, SubmissionError, as_sentence
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.hand_in import FinishedMasks, hand_in
 from kernelkit.predict.preflight import findings_table, preflight, refuse_errors
 from kernelkit.predict.report import Report
 from kernelkit.predict.store import Store
-from kernelkit.predict.tasks import Run, Task
+from kernelkit.predict.tasks import Run, tasks_of
 from kernelkit.predict.work import work
 from kernelkit.recipe import Recipe
 
 __all__ = ["Prediction", "load_models", "predict"]
 
 _log = logging.getLogger(__name__)
-
-# times as many tiles as the median image has
-_FAR_LARGER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +107,19 @@ def predict(
     """
     output = Path(output)
     _check_writable(output)
-    checked = preflight(competition, recipe, models, output)
+    report = Report(recipe.name, recipe.fingerprint, _device(models))
+    checked = preflight(competition, recipe, models, output, limit)
+    report.notes += [*map(str, checked.findings), *checked.survey.notes]
     if checked.findings:
         _log.warning("%s", findings_table(checked.findings))
-    refuse_errors(checked.findings, recipe)
+    try:
+        refuse_errors(checked.findings, recipe)
+    except RecipeError:
+        _save(report, output)  # what was found is worth more than an old report
+        raise
     store = Store(output / "masks")
-    report = Report(recipe.name, recipe.fingerprint, _device(models))
-    report.notes += map(str, checked.findings)
 
-    tasks = _tasks(competition, recipe, checked.sizes, limit)
+    tasks = tasks_of(competition, recipe, checked.survey, limit)
     deadline = deadline or Deadline(recipe.hours)
     with closing(Run(recipe, models, store, deadline, tasks, workers)) as run:
         by_id = {image.image: image for image in work(tasks, run)}
@@ -128,10 +127,7 @@ def predict(
     report.notes += run.notes
 
     hand_in(report, competition, recipe, store, output / "submission.csv")
-    try:
-        report.save(output / "report.json")
-    except OSError as error:  # the submission is proved, and a report is no reason to lose it
-        _log.warning("%s cannot be written: %s", output / "report.json", as_sentence(error))
+    _save(report, output)
     done = _prediction(report, competition, recipe, store, output)
     _judge(done, strict)
     return done
@@ -149,30 +145,12 @@ def _check_writable(output: Path) -> None:
         ) from error
 
 
-def _tasks(
-    competition: CompetitionFolder,
-    recipe: Recipe,
-    sizes: Mapping[str, tuple[int, int]],
-    limit: int | None,
-) -> list[Task]:
-    """What is to be done, in order: images that are far larger than most come last.
-
-    If the time runs short, such an image would take the time of many.
-    """
-    tasks = []
-    for number, image_id in enumerate(competition.images):
-        scene = competition.scenes.get(image_id)
-        left_out = ""
-        if limit is not None and number >= limit:
-            left_out = f"left out, since only {limit} image(s) were asked for"
-        elif image_id in competition.problems:
-            left_out = competition.problems[image_id]
-        elif scene is None:
-            left_out = f"no image file of this id is in {competition.folder}"
-        tiles = prod(-(-side // recipe.tiles.core) for side in sizes.get(image_id, (0, 0)))
-        tasks.append(Task(image_id, scene.paths if scene else (), tiles, left_out=left_out))
-    usual = median([task.amount for task in tasks if task.amount] or [0])
-    return sorted(tasks, key=lambda task: task.amount > _FAR_LARGER * usual)
+def _save(report: Report, output: Path) -> None:
+    """Write the report. That it cannot be written is no reason to lose a submission."""
+    try:
+        report.save(output / "report.json")
+    except OSError as error:
+        _log.warning("%s cannot be written: %s", output / "report.json", as_sentence(error))
 
 
 def _device(models: Mapping[str, MegaModel]) -> str:

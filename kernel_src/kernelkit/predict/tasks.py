@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from statistics import median
 
+from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.errors import as_sentence
 from kernelkit.predict.deadline import Deadline
@@ -16,12 +19,16 @@ from kernelkit.predict.pace import Pace
 from kernelkit.predict.progress import RunProgress
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store import Store
+from kernelkit.predict.survey import PictureKind, Survey
 from kernelkit.reader import ReaderPool
 from kernelkit.recipe import Recipe
 
-__all__ = ["Run", "Task", "at_own_cost", "give_up"]
+__all__ = ["Run", "Task", "at_own_cost", "give_up", "tasks_of"]
 
 _log = logging.getLogger(__name__)
+
+# times as many tiles as the median image has
+_FAR_LARGER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,45 @@ class Task:
     amount: int = 0
     ensemble: str = ""
     left_out: str = ""
+
+
+def tasks_of(
+    competition: CompetitionFolder, recipe: Recipe, survey: Survey, limit: int | None
+) -> list[Task]:
+    """What is to be done, in order: images that are far larger than most come last.
+
+    If the time runs short, such an image would take the time of many.
+    """
+    amounts = {image: _amount(recipe, kind) for image, kind in survey.kinds.items()}
+    # of an image that was not opened or cannot be, a guess
+    usual = round(median(amounts.values())) if amounts else 0
+    tasks = []
+    for number, image_id in enumerate(competition.images):
+        scene = competition.scenes.get(image_id)
+        left_out = ""
+        if limit is not None and number >= limit:
+            left_out = f"left out, since only {limit} image(s) were asked for"
+        elif image_id in competition.problems:
+            left_out = competition.problems[image_id]
+        elif scene is None:
+            left_out = f"no image file of this id is in {competition.folder}"
+        unknown = 0 if image_id in survey.refused else usual
+        kind = survey.kinds.get(image_id)
+        tasks.append(
+            Task(
+                image_id,
+                scene.paths if scene else (),
+                amounts.get(image_id, unknown),
+                kind.ensemble if kind else "",
+                left_out,
+            )
+        )
+    return sorted(tasks, key=lambda task: task.amount > _FAR_LARGER * usual)
+
+
+def _amount(recipe: Recipe, kind: PictureKind) -> int:
+    """How much work an image is: its tiles."""
+    return prod(-(-side // recipe.tiles.core) for side in (kind.height, kind.width))
 
 
 class Run:

@@ -61,6 +61,7 @@ class _ImageWork:
         if self.tiles is not None:
             with at_own_cost(report):
                 self._predict(self.tiles)
+        run.pace.end()
         run.progress.end()
 
     def close(self) -> None:

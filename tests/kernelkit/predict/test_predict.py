@@ -19,7 +19,8 @@ from kernelkit.errors import CheckpointError, OutputError, RecipeError, Submissi
 from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.image import ImageTiles
-from kernelkit.reader import ReaderPool
+from kernelkit.predict.report import Report
+from kernelkit.reader import ReaderPool, TileReader
 from kernelkit.reader.workers import PieceResult, PieceTask
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
@@ -231,6 +232,40 @@ def test_models_that_do_not_fit_the_rows_are_found_first(
     with pytest.raises(RecipeError, match=r"2 class\(es\), but the recipe submits 1 row"):
         run(folder, recipe, two, tmp_path / "out")
     assert not (tmp_path / "out/submission.csv").exists()
+
+
+def test_a_run_that_is_refused_leaves_a_report(
+    folder: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    """It has no images, and its notes are what was found."""
+    with pytest.raises(RecipeError, match="one: no models are loaded for it"):
+        run(folder, recipe, {}, tmp_path / "out")
+    report = Report.load(tmp_path / "out/report.json")
+    assert (report.recipe, report.images) == ("test", [])
+    assert report.notes == ["one: no models are loaded for it. Load them by load_models"]
+
+
+def test_what_is_wrong_with_the_next_image_is_said_at_its_own_turn(
+    folder: Path,
+    recipe: Recipe,
+    models: dict[str, MegaModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Readers that cannot begin with it while this one is predicted cost this one nothing."""
+    start, failed = TileReader.start, []
+
+    def failing(reader: TileReader, size: int = 1) -> None:
+        if reader.slide.name == "b":
+            failed.append(reader)
+            raise MemoryError
+        start(reader, size)
+
+    monkeypatch.setattr(TileReader, "start", failing)
+    done = run(folder, recipe, models, tmp_path / "out", workers=2)
+    assert failed
+    assert set(statuses(done).values()) == {"predicted"}
+    assert not any(image.notes for image in done.report.images)
 
 
 def test_a_limit_leaves_fallback_rows_for_the_rest(

@@ -64,3 +64,25 @@ def test_what_is_no_report_is_one_sentence(
         (tmp_path / "report.json").write_text(content)
     with pytest.raises(OutputError, match=wanted):
         Report.load(tmp_path / "report.json")
+
+
+def test_of_many_images_the_table_names_those_that_need_attention() -> None:
+    """Fallbacks come first, then unfinished images, then notes. The others are summed up."""
+    images = [ImageReport(str(n), height=10, width=10, tiles=2, seconds=0.5) for n in range(18_000)]
+    images[70].notes = ["a mean over 3 pixels"]
+    images[80].unfinished = True
+    images[90].fall_back("corrupt")
+    images[100].status = "kept"
+    table = Report(images=images).table()
+    assert list(table["image"]) == ["90", "80", "70", "17996 more", "1 more"]
+    assert list(table["status"]) == ["fallback", "predicted", "predicted", "predicted", "kept"]
+    assert table["tiles"].sum() == 36_000
+    assert table["seconds"].sum() == 9_000
+
+
+def test_of_many_images_that_need_attention_as_many_as_fit_are_named() -> None:
+    """The rest is counted, and the count says that it has notes."""
+    images = [ImageReport(str(n), status="fallback", notes=["corrupt"]) for n in range(300)]
+    table = Report(images=images).table(most=20)
+    assert list(table["image"]) == [*map(str, range(20)), "280 more"]
+    assert table["notes"].iloc[-1] == "280 of them have notes"

@@ -1,0 +1,130 @@
+"""The survey: images are opened before the first tile, all of them or a sample.
+
+To open an image takes a millisecond, so 18 000 of them would take many seconds before any work is
+done. Of so many, some that lie evenly among the others are opened. Each image is looked at again
+when its turn comes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import NamedTuple
+
+from kernelkit.competition import CompetitionFolder, Scene
+from kernelkit.errors import RecipeError, as_sentence
+from kernelkit.recipe import EnsembleRecipe, Recipe
+from kernelkit.slide import Slide
+
+__all__ = ["PictureKind", "Survey", "survey_images"]
+
+_COLOURS = 3
+# so many images are all opened, and of more than that a sample of this size
+_MOST_OPENED = 500
+
+
+class PictureKind(NamedTuple):
+    """Which ensemble predicts an image, and what its networks are going to see of it."""
+
+    ensemble: str
+    bands: int
+    dtype: str
+    height: int
+    width: int
+
+
+@dataclass
+class Survey:
+    """What was seen of a competition's images.
+
+    Attributes
+    ----------
+    images
+        How many there are to predict.
+    kinds
+        The kind of each image that was opened and can be predicted, by its id.
+    refused
+        Why an image that was opened cannot be predicted, by its id.
+    """
+
+    images: int = 0
+    kinds: dict[str, PictureKind] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def opened(self) -> int:
+        """How many images were opened."""
+        return len(self.kinds) + len(self.refused)
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence that says so if not all images were opened."""
+        if self.opened >= self.images:
+            return []
+        return [
+            f"{self.opened} of {self.images} images were opened before the run, evenly spread. The"
+            " others are looked at when their turn comes"
+        ]
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels all images have, estimated if not all were opened."""
+        areas = [kind.height * kind.width for kind in self.kinds.values()]
+        return round(mean(areas) * (self.images - len(self.refused))) if areas else 0
+
+    def kinds_of(self, ensemble: str) -> list[PictureKind]:
+        """The kinds of images that an ensemble predicts, the most frequent one first."""
+        counts = Counter(kind for kind in self.kinds.values() if kind.ensemble == ensemble)
+        return [kind for kind, _ in counts.most_common()]
+
+
+def survey_images(
+    competition: CompetitionFolder, recipe: Recipe, limit: int | None = None
+) -> Survey:
+    """Open the images of a competition that are going to be predicted, or a sample of them.
+
+    All are opened if they are few. So are they if there are several ensembles, since only the file
+    says which one predicts it, and if none of the sample can be predicted.
+
+    Parameters
+    ----------
+    limit
+        Only so many images from the start are going to be predicted. The others stay closed.
+    """
+    wanted = competition.images[:limit]
+    scenes = {image: competition.scenes[image] for image in wanted if image in competition.scenes}
+    survey = Survey(images=len(scenes))
+    step = 1 if len(recipe.ensembles) > 1 else max(1, -(-len(scenes) // _MOST_OPENED))
+    _open(dict(list(scenes.items())[::step]), recipe, survey)
+    if not survey.kinds:
+        _open({i: scene for i, scene in scenes.items() if i not in survey.refused}, recipe, survey)
+    return survey
+
+
+def _open(scenes: Mapping[str, Scene], recipe: Recipe, survey: Survey) -> None:
+    for image_id, scene in scenes.items():
+        try:
+            with Slide(scene.paths) as slide:
+                name = _checked_ensemble(slide, recipe).name
+                survey.kinds[image_id] = PictureKind(
+                    name, slide.bands, str(slide.dtype), slide.height, slide.width
+                )
+        except Exception as error:  # whatever it is, it costs this image only
+            survey.refused[image_id] = as_sentence(error)
+
+
+def _checked_ensemble(slide: Slide, recipe: Recipe) -> EnsembleRecipe:
+    """The ensemble that is going to look at an image."""
+    ensemble = recipe.ensemble_for(slide.bands, str(slide.dtype))
+    if max(ensemble.input.bands) > slide.bands:
+        raise RecipeError(
+            f"the input of {ensemble.name} takes band {max(ensemble.input.bands)}, but the image "
+            f"has {slide.bands}. Correct 'bands', or the 'when' of the ensemble"
+        )
+    rule = recipe.foreground
+    if rule is not None and rule.rule == "saturation" and slide.bands < _COLOURS:
+        raise RecipeError(
+            f"the foreground rule 'saturation' needs {_COLOURS} colours, but the image has "
+            f"{slide.bands} band(s). Use the rule 'grey'"
+        )
+    return ensemble
