@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from kernelkit.competition import CompetitionFolder
-from kernelkit.predict.tasks import tasks_of
 from kernelkit.predict.survey import survey_images
+from kernelkit.predict.tasks import tasks_of
 from kernelkit.recipe import Recipe
 from tests.made.competition import RECIPE
 from tests.made.layouts import write
