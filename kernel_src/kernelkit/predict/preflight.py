@@ -27,6 +27,8 @@ from kernelkit.recipe import Competition, EnsembleRecipe, Recipe
 
 __all__ = ["Finding", "Preflight", "findings_table", "preflight", "refuse_errors"]
 
+# bands of a picture whose recipe does not say how many there are
+_COLOURS = 3
 # what one pixel of a packed mask takes in the store at most, and once more while it is written
 _BYTES_PER_PIXEL = 2 / 8
 _SHOWN = 5
