@@ -58,7 +58,7 @@ def compare_seams(
 
     The crop lies on the tile grid, in the middle of the slide, with the recipe's pad around it.
     """
-    core, pad, scale = recipe.tiles.core, recipe.tiles.pad, recipe.tiles.scale
+    core, pad, scale = recipe.tiles.core, recipe.tiles.pads[0], recipe.tiles.scale
     row = max(0, slide.height // core // 2 - 1) * core
     col = max(0, slide.width // core // 2 - 1) * core
     side = 2 * core

@@ -68,7 +68,7 @@ class ImageTiles:
             slide.height,
             slide.width,
             core=tiles.core,
-            pad=tiles.pad,
+            pad=tiles.pads[0],
             scale=tiles.scale,
             edges=tiles.edges,
         )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,21 @@ __all__ = ["PieceResult", "PieceTask", "ReaderPool", "check_workers"]
 T = TypeVar("T")
 Kind = Literal["thread", "process"]
 StartMethod = Literal["fork", "spawn", "forkserver"]
+
+
+class Task[R](Protocol):
+    """What a worker can run. It pickles, and so does its result."""
+
+    @property
+    def cache_bytes(self) -> int:
+        """The size of a worker process's cache of decoded blocks."""
+
+    @property
+    def together(self) -> bytes | None:
+        """What tasks share that should run in one worker, in their order."""
+
+    def run(self, slides: "_OpenSlides") -> R:
+        """Do the work. Slides that may be needed again are opened through `slides`."""
 
 
 # These are tuples because a dataclass takes five times as long to pickle. A piece has some twenty
@@ -95,6 +110,15 @@ class PieceTask(NamedTuple):
     strict: bool
     cache_bytes: int
     in_order: bool = False
+
+    @property
+    def together(self) -> bytes | None:
+        """What pieces share that one worker should decode."""
+        return self.source if self.in_order else None
+
+    def run(self, slides: "_OpenSlides") -> "PieceResult":
+        """Decode the piece into its tiles."""
+        return _read_piece(slides, self)
 
 
 class PieceResult(NamedTuple):
@@ -177,9 +201,9 @@ def _cells(window: Window, height: int, width: int) -> Iterator[Window]:
 _slides = _OpenSlides()
 
 
-def _read_piece_in_process(task: PieceTask) -> PieceResult:
+def _run_in_process[R](task: Task[R]) -> R:
     set_block_cache(task.cache_bytes)
-    return _read_piece(_slides, task)
+    return task.run(_slides)
 
 
 _hiding = threading.Lock()
@@ -282,19 +306,18 @@ class ReaderPool(AbstractContextManager):
         if self._executor is None:
             self._executor = self._start()
 
-    def submit(self, task: PieceTask) -> "Future[PieceResult]":
-        """Have a piece decoded into its tiles.
+    def submit[R](self, task: Task[R]) -> "Future[R]":
+        """Have a worker run a task, such as a piece that is decoded into its tiles.
 
-        The future raises SlideError if that fails, and BrokenProcessPool if a worker died.
+        The future raises what the task raises, and BrokenProcessPool if a worker died.
         """
         self.start()
         executor = self._executor
         assert executor is not None
         if not isinstance(executor, ProcessExecutor):
-            return executor.submit(_read_piece, self._slides, task)
-        together = task.source if task.in_order else None
+            return executor.submit(task.run, self._slides)
         try:
-            return executor.submit(_read_piece_in_process, task, together=together)
+            return executor.submit(_run_in_process, task, together=task.together)
         except BrokenProcessPool:  # a worker died between two images
             self.abandon()
             return self.submit(task)
@@ -341,9 +364,7 @@ class ReaderPool(AbstractContextManager):
         context = multiprocessing.get_context(method)
         if method == "forkserver":  # so only the first pool waits for the imports
             context.set_forkserver_preload([__name__])
-        executor = ProcessExecutor(
-            self.workers, context, _read_piece_in_process, _main_module_hidden
-        )
+        executor = ProcessExecutor(self.workers, context, _run_in_process, _main_module_hidden)
         weakref.finalize(self, executor.shutdown, wait=False).atexit = False
         return executor
 

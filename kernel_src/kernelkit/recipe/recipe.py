@@ -112,7 +112,23 @@ class Recipe(Section):
         return ensembles
 
     @model_validator(mode="after")
+    def _whole_pictures_have_no_tiles(self) -> Self:
+        if self.tiles.whole and self.foreground is not None:
+            raise ValueError(
+                "found foreground with whole pictures, of which no tile can be left out. Leave out"
+                " foreground, or give tiles a core"
+            )
+        if self.tiles.whole and not self.stitching.is_crop:
+            raise ValueError(
+                f"found stitching by {self.stitching.blend} with whole pictures, which have no"
+                " seams. Leave out stitching, or give tiles a core"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_tile_fits_somewhere(self) -> Self:
+        if self.tiles.whole:  # the pictures' size is known once they are opened
+            return self
         for ensemble in self.ensembles:
             size = _tile_bytes(self.tiles, ensemble)
             if size > _MOST_TILE_BYTES:
@@ -208,8 +224,16 @@ class Recipe(Section):
         Raises
         ------
         RecipeError
-            The overlap is odd or negative, or not smaller than the tile.
+            The overlap is odd or negative, or not smaller than the tile. The recipe is for whole
+            pictures.
         """
+        if self.tiles.whole:
+            if tile is None and overlap is None:
+                return self
+            raise RecipeError(
+                f"{self.name}: found a tile or an overlap, but the recipe is for whole pictures. "
+                "Leave both at None, or give the recipe's tiles a core"
+            )
         tile = self.tiles.tile if tile is None else tile
         overlap = self.tiles.overlap if overlap is None else overlap
         for name, value in (("tile", tile), ("overlap", overlap)):
@@ -243,13 +267,23 @@ class Recipe(Section):
 
     def describe(self) -> str:
         """Return the recipe in a few sentences, as its authors would say it."""
-        tiles = self.tiles
         lines = [
             f"{self.name}: {self.summary}",
-            f"tiles of {tiles.tile} px, {tiles.core} px of them core, read at scale {tiles.scale}, "
-            f"stitched by {self.stitching.blend}, in batches of {self.batch}",
+            f"{self._describe_tiles()}, in batches of {self.batch}",
         ]
         return "\n".join([*lines, *(ensemble.describe() for ensemble in self.ensembles)])
+
+    def _describe_tiles(self) -> str:
+        tiles = self.tiles
+        if not tiles.whole:
+            return (
+                f"tiles of {tiles.tile} px, {tiles.core} px of them core, read at scale "
+                f"{tiles.scale}, stitched by {self.stitching.blend}"
+            )
+        before, after = tiles.pads
+        if not before and not after:
+            return "whole pictures"
+        return f"whole pictures, padded by {before} px before and {after} px after ({tiles.fill})"
 
     @property
     def fingerprint(self) -> str:

@@ -1,8 +1,8 @@
 """The sections about tiles: where they lie, which are read, how they become an image."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
 
 from kernelkit.recipe.section import Section
 from kernelkit.vocabulary import Blend, Edges, Fill, Upsample
@@ -10,15 +10,30 @@ from kernelkit.vocabulary import Blend, Edges, Fill, Upsample
 __all__ = ["ForegroundRule", "Stitching", "Tiles"]
 
 
+def _kind_of_pad(value: Any) -> str:
+    return _PAIR if isinstance(value, list | tuple) else _NUMBER
+
+
+# In brackets, because what has them is left out of messages.
+_NUMBER, _PAIR = "pad[number]", "pad[pair]"
+# Pixels on all sides, or those before and those after.
+Pad = Annotated[
+    Annotated[NonNegativeInt, Tag(_NUMBER)]
+    | Annotated[tuple[NonNegativeInt, NonNegativeInt], Tag(_PAIR)],
+    Discriminator(_kind_of_pad),
+]
+
+
 class Tiles(Section):
-    """The tile grid, in pixels of the source image.
+    """The tile grid, in pixels of the source image. Or whole pictures, written `tiles: whole`.
 
     Attributes
     ----------
     core
-        The side of the square that counts.
+        The side of the square that counts. 0 with whole pictures.
     pad
-        The context on each of its sides.
+        The context on each of its sides. With whole pictures it may be `[before, after]`, what is
+        added above and on the left, and below and on the right.
     scale
         The whole factor by which a window is averaged down before the network sees it.
     edges
@@ -26,31 +41,62 @@ class Tiles(Section):
         inward.
     fill
         What stands outside of the image: "zero", "reflect" or "edge".
+    whole
+        Whether networks see each picture in one piece.
     """
 
-    core: PositiveInt
-    pad: NonNegativeInt = 0
+    core: PositiveInt = 0
+    pad: Pad = 0
     scale: PositiveInt = 1
     edges: Edges = "pad"
     fill: Fill = "zero"
+    whole: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value != "whole":
+                raise ValueError(f'found "{value:.60}", wanted keys with values, or the word whole')
+            return {"whole": True}
+        return value
 
     @model_validator(mode="after")
-    def _scale_divides(self) -> Self:
-        if self.core % self.scale or self.pad % self.scale:
+    def _tiles_or_pictures(self) -> Self:
+        if self.whole:
+            given = [name for name in ("core", "scale", "edges") if name in self.model_fields_set]
+            if given:
+                raise ValueError(
+                    f"found {' and '.join(given)} with whole pictures, which have no tiles. Leave"
+                    " that out, or leave out whole"
+                )
+        elif not self.core:
+            raise ValueError("the key tiles.core is missing. Add it, or write tiles: whole")
+        elif not isinstance(self.pad, int):
+            raise ValueError(
+                f"found the pad {list(self.pad)} with tiles, wanted one number for all sides. Two"
+                " numbers are for whole pictures"
+            )
+        elif self.core % self.scale or self.pad % self.scale:
             raise ValueError(
                 f"found core {self.core} and pad {self.pad}, wanted multiples of scale {self.scale}"
             )
         return self
 
     @property
+    def pads(self) -> tuple[int, int]:
+        """What is added before and after the pixels, on both axes."""
+        return (self.pad, self.pad) if isinstance(self.pad, int) else self.pad
+
+    @property
     def tile(self) -> int:
         """The side of the window that is read: core and both pads."""
-        return self.core + 2 * self.pad
+        return self.core + sum(self.pads)
 
     @property
     def overlap(self) -> int:
         """How many pixels two neighbouring windows share."""
-        return 2 * self.pad
+        return sum(self.pads)
 
 
 class ForegroundRule(Section):

@@ -8,15 +8,22 @@ import numpy as np
 from kernelkit.errors import GridError
 from kernelkit.vocabulary import Fill
 
-__all__ = ["FILLS", "area_average", "average_of_some", "border_indices"]
+__all__ = [
+    "CV2_DTYPES",
+    "FILLS",
+    "SERIAL_PIXELS",
+    "area_average",
+    "average_of_some",
+    "border_indices",
+]
 
 FILLS: tuple[Fill, ...] = get_args(Fill)
 
 # The dtypes that cv2.resize averages. Others go through float64, which holds them exactly.
-_CV2_DTYPES = frozenset(map(np.dtype, ("u1", "u2", "i2", "f4", "f8")))
+CV2_DTYPES = frozenset(map(np.dtype, ("u1", "u2", "i2", "f4", "f8")))
 # A resize to this many pixels or fewer stays in the calling thread. OpenCV's own threads do not
 # survive a fork: a child that waits for them hangs. Beside other readers they only cost time.
-_SERIAL_PIXELS = (1 << 16) - 1
+SERIAL_PIXELS = (1 << 16) - 1
 
 
 def area_average(pixels: np.ndarray, scale: int, out: np.ndarray) -> None:
@@ -32,7 +39,7 @@ def area_average(pixels: np.ndarray, scale: int, out: np.ndarray) -> None:
     _, height, width = pixels.shape
     if height % scale or width % scale:
         raise GridError(f"scale {scale} does not divide {height} x {width} pixels")
-    step = max(1, _SERIAL_PIXELS // (width // scale))
+    step = max(1, SERIAL_PIXELS // (width // scale))
     for band, shrunk in zip(pixels, out, strict=True):
         for row in range(0, height // scale, step):
             _shrink_band(band[row * scale : (row + step) * scale], shrunk[row : row + step])
@@ -41,7 +48,7 @@ def area_average(pixels: np.ndarray, scale: int, out: np.ndarray) -> None:
 def _shrink_band(band: np.ndarray, out: np.ndarray) -> None:
     """Average (H, W) into (h, w)."""
     size = (out.shape[1], out.shape[0])
-    if band.dtype in _CV2_DTYPES:
+    if band.dtype in CV2_DTYPES:
         cv2.resize(band, size, dst=out, interpolation=cv2.INTER_AREA)
     else:
         mean = cv2.resize(band.astype(np.float64), size, interpolation=cv2.INTER_AREA)

@@ -173,6 +173,22 @@ class Slide(AbstractContextManager):
             read_shrunk(level, window, scale, fill, out)
         return out
 
+    def read_whole(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the whole image at once, and where it holds data.
+
+        Returns
+        -------
+        (bands, height, width) in the image's dtype, 0 where there is no data. Then where there is
+        data, (height, width) bool, or None if all of it is.
+
+        Raises
+        ------
+        SlideError
+            A block cannot be decoded.
+        """
+        pixels = np.empty((self.bands, self.height, self.width), self.dtype)
+        return pixels, self._level(1).read_into(self.bounds, pixels)
+
     def thumbnail(self, max_side: int) -> np.ndarray:
         """Return the whole image, (bands, h, w), shrunk by a whole factor to fit `max_side`.
 

@@ -1,0 +1,149 @@
+"""Pictures of one shape share batches, in an order that depends on the pictures alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from kernelkit.mask import BitMask
+
+__all__ = ["Groups", "PictureBatch", "PictureInfo"]
+
+# The inputs of a batch take at most so many bytes, unless one picture takes more.
+_BATCH_BYTES = 256 << 20
+# Pictures that wait for others of their shape take at most so many bytes.
+_WAITING_BYTES = 256 << 20
+# A picture waits for others of its shape while so many batches of later pictures come in.
+_PATIENCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PictureInfo:
+    """What a file holds.
+
+    Attributes
+    ----------
+    height, width, bands, dtype
+        Those of the file's pixels.
+    layout, notes
+        As of its `Slide`.
+    missing
+        The pixels without data, at the source's size. None if all hold data.
+    """
+
+    height: int
+    width: int
+    bands: int
+    dtype: np.dtype
+    layout: str
+    notes: tuple[str, ...] = ()
+    missing: BitMask | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PictureBatch:
+    """Some pictures of one shape and dtype.
+
+    Attributes
+    ----------
+    numbers
+        Their places in the sequence that the reader was given, ascending. It is empty if a batch
+        only says which pictures failed.
+    inputs
+        One array (N, C, h, w) per input size, in the order of the preparation.
+    pictures
+        What the files hold, in the order of `numbers`.
+    failed
+        Pictures that cannot be read, since the batch before: their numbers, and why.
+    """
+
+    numbers: list[int]
+    inputs: list[np.ndarray]
+    pictures: list[PictureInfo]
+    failed: list[tuple[int, str]] = field(default_factory=list)
+
+
+class _Kind(NamedTuple):
+    """What pictures must share to be in one batch."""
+
+    height: int
+    width: int
+    bands: int
+    dtype: np.dtype
+
+
+@dataclass
+class _Group:
+    """Pictures of one kind that wait for others."""
+
+    memory: list[np.ndarray]
+    numbers: list[int] = field(default_factory=list)
+    pictures: list[PictureInfo] = field(default_factory=list)
+
+    @property
+    def room(self) -> int:
+        return len(self.memory[0])
+
+    @property
+    def picture_bytes(self) -> int:
+        return sum(array[0].nbytes for array in self.memory)
+
+    def batch(self) -> PictureBatch:
+        count = len(self.numbers)
+        return PictureBatch(self.numbers, [each[:count] for each in self.memory], self.pictures)
+
+
+class Groups:
+    """Pictures that wait for others of their shape.
+
+    A batch comes out when it is full. If too much waits, or one picture for too long, its group
+    comes out as it is. So memory is bounded whatever the shapes.
+
+    Parameters
+    ----------
+    batch
+        Pictures per batch.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._groups: dict[_Kind, _Group] = {}  # those that wait longest come first
+        self._bytes = 0
+
+    def add(
+        self, number: int, picture: PictureInfo, inputs: list[np.ndarray]
+    ) -> Iterator[PictureBatch]:
+        """Copy a picture's inputs (C, h, w). Iterate over the batches that are finished by it."""
+        kind = _Kind(picture.height, picture.width, picture.bands, picture.dtype)
+        group = self._groups.get(kind)
+        if group is None:
+            group = self._groups[kind] = self._new_group(inputs)
+        for memory, pixels in zip(group.memory, inputs, strict=True):
+            memory[len(group.numbers)] = pixels
+        group.numbers.append(number)
+        group.pictures.append(picture)
+        self._bytes += group.picture_bytes
+        if len(group.numbers) == group.room:
+            yield self._take(kind)
+        while self._groups and (self._bytes > _WAITING_BYTES or self._waits_too_long(number)):
+            yield self._take(next(iter(self._groups)))
+
+    def rest(self) -> Iterator[PictureBatch]:
+        """Iterate over the batches that are not full, when there are no more pictures."""
+        while self._groups:
+            yield self._take(next(iter(self._groups)))
+
+    def _new_group(self, inputs: list[np.ndarray]) -> _Group:
+        size = sum(pixels.nbytes for pixels in inputs)
+        room = max(1, min(self._batch, _BATCH_BYTES // max(1, size)))
+        return _Group([np.empty((room, *pixels.shape), pixels.dtype) for pixels in inputs])
+
+    def _waits_too_long(self, number: int) -> bool:
+        first = next(iter(self._groups.values())).numbers[0]
+        return number - first > _PATIENCE * self._batch
+
+    def _take(self, kind: _Kind) -> PictureBatch:
+        group = self._groups.pop(kind)
+        self._bytes -= len(group.numbers) * group.picture_bytes
+        return group.batch()

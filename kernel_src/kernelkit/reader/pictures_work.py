@@ -1,0 +1,199 @@
+"""What a worker does with pictures: it decodes each once, and writes its inputs where they belong.
+
+A task is a few pictures. It never fails as a whole: what is wrong with a picture comes back as its
+sentence. Memory for the inputs is a slot of a `SharedArena` if the worker is another process.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from kernelkit.errors import ReaderError, as_sentence
+from kernelkit.memory import available_memory
+from kernelkit.reader.pictures_prepare import Preparation, input_sizes, prepare
+from kernelkit.reader.shared import LocalArray, SharedArena
+from kernelkit.slide import Slide
+from kernelkit.slide.budget import in_words
+
+__all__ = ["FoundPicture", "PictureResult", "PictureTask", "Placed"]
+
+# Inputs begin at multiples of this many bytes.
+_ALIGNMENT = 64
+# Pictures that need fewer bytes are read without asking for the free memory.
+_SMALL = 64 << 20
+
+
+class Placed(NamedTuple):
+    """An array in a slot: where it begins, and its shape."""
+
+    start: int
+    shape: tuple[int, ...]
+
+
+class FoundPicture(NamedTuple):
+    """A picture that was read.
+
+    Attributes
+    ----------
+    height, width, bands, dtype
+        Those of the file.
+    layout, notes
+        As of its `Slide`.
+    missing
+        Where it holds no data, (height, width) bool packed along the rows. None if all is there.
+    inputs
+        The inputs of the networks, (C, h, w) each. Or where they lie in the slot.
+    """
+
+    height: int
+    width: int
+    bands: int
+    dtype: str
+    layout: str
+    notes: tuple[str, ...]
+    missing: np.ndarray | None
+    inputs: Sequence[np.ndarray | Placed]
+
+
+class PictureResult(NamedTuple):
+    """What became of the pictures of a task.
+
+    Attributes
+    ----------
+    found
+        One after the other: a picture, or why there is none. Fewer than in the task if the slot
+        was full.
+    needed
+        How many bytes the first picture takes that did not fit. 0 if all did.
+    seconds
+        How long it took.
+    """
+
+    found: list[FoundPicture | str]
+    needed: int
+    seconds: float
+
+
+class PictureTask(NamedTuple):
+    """What a worker must know to read some pictures.
+
+    Attributes
+    ----------
+    pictures
+        The paths of each.
+    preparation
+        What to make of them.
+    memory, slot
+        Where to put it. Without memory the inputs come back as arrays.
+    cache_bytes
+        The size of a worker process's cache of decoded blocks.
+    """
+
+    pictures: Sequence[tuple[str, ...]]
+    preparation: Preparation
+    memory: LocalArray | SharedArena | None
+    slot: int
+    cache_bytes: int
+
+    @property
+    def together(self) -> None:
+        """Tasks of pictures may run anywhere."""
+        return None
+
+    def run(self, _slides: object) -> PictureResult:
+        """Read the pictures."""
+        started = time.perf_counter()
+        slot = None if self.memory is None else _Slot(self.memory.array[self.slot])
+        found: list[FoundPicture | str] = []
+        needed = 0
+        for paths in self.pictures:
+            try:
+                found.append(_read(paths, self.preparation, slot))
+            except _SlotFullError as full:
+                needed = full.needed
+                break
+            except Exception as error:  # whatever it is, it costs this picture only
+                found.append(as_sentence(error))
+        return PictureResult(found, needed, time.perf_counter() - started)
+
+
+class _SlotFullError(Exception):
+    """A picture does not fit into what is left of a slot. It is not damaged."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__()
+        self.needed = needed
+
+
+class _Slot:
+    """A part of shared memory, (bytes,) uint8, which is filled from its beginning."""
+
+    def __init__(self, memory: np.ndarray) -> None:
+        self._memory, self._used = memory, 0
+
+    def reserve(self, size: int) -> int:
+        """Return where the next `size` bytes begin."""
+        start = -(-self._used // _ALIGNMENT) * _ALIGNMENT
+        if start + size > self._memory.size:
+            raise _SlotFullError(size)
+        self._used = start + size
+        return start
+
+    def array(self, start: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Return the array that begins at a place."""
+        return np.ndarray(shape, dtype, self._memory, start)
+
+
+def _read(paths: tuple[str, ...], preparation: Preparation, slot: _Slot | None) -> FoundPicture:
+    """Decode a picture and make its inputs."""
+    with Slide([Path(path) for path in paths]) as slide:
+        bands = min(slide.bands, preparation.bands or slide.bands)
+        shapes = [(bands, *size) for size in input_sizes(slide.height, slide.width, preparation)]
+        _check_memory(slide, shapes)
+        sizes = [_aligned(math.prod(shape) * slide.dtype.itemsize) for shape in shapes]
+        start = 0 if slot is None else slot.reserve(sum(sizes))
+        pixels, held = slide.read_whole()
+    interleaved = np.ascontiguousarray(np.moveaxis(pixels[:bands], 0, 2))
+    starts = [start + sum(sizes[:number]) for number in range(len(sizes))]
+    outs = [
+        np.empty(shape, slide.dtype) if slot is None else slot.array(at, shape, slide.dtype)
+        for at, shape in zip(starts, shapes, strict=True)
+    ]
+    prepare(interleaved, held, preparation, outs)
+    return FoundPicture(
+        slide.height,
+        slide.width,
+        slide.bands,
+        slide.dtype.str,
+        slide.layout,
+        tuple(slide.notes),
+        None if held is None else np.packbits(~held, axis=1),
+        outs if slot is None else list(map(Placed, starts, shapes)),
+    )
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _check_memory(slide: Slide, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Refuse a picture that the memory cannot hold: as decoded, interleaved, padded and resized.
+
+    Raises
+    ------
+    ReaderError
+        It needs more than is free.
+    """
+    source = slide.height * slide.width * slide.bands
+    needed = (3 * source + sum(map(math.prod, shapes))) * slide.dtype.itemsize
+    if needed < _SMALL or needed <= (free := available_memory()):
+        return
+    raise ReaderError(
+        f"{slide.paths[0]}: the whole picture of {slide.height} x {slide.width} pixels takes "
+        f"{in_words(needed)}, and {in_words(free)} of memory is free. Give the recipe's tiles a "
+        "core"
+    )
