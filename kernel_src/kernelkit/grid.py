@@ -1,9 +1,9 @@
 """Which windows of an image to read, and which core of each counts: pure geometry.
 
-A grid lays square tiles over an image. Each tile has a **read** window, which the network sees. It
-has a **core** inside of that, the part whose prediction counts. The ring between the two is
-context. The cores partition the image exactly: no pixel lies in two, none outside, none is left
-out.
+A grid lays tiles over an image. Each tile has a **read** window, which the network sees. It has a
+**core** inside of that, the part whose prediction counts. The ring between the two is context. The
+cores partition the image exactly: no pixel lies in two, none outside, none is left out. Tiles are
+square, unless the image is so narrow that a part of one is enough.
 
 Rows are the image's first axis everywhere. Every length is in pixels of the source, unless its name
 says `net`. That is the network's scale, which is `scale` times smaller.
@@ -22,6 +22,10 @@ __all__ = ["Tile", "TileGrid", "Window"]
 
 # Far more than any run can predict. A canvas takes a byte for each.
 _MOST_TILES = 1 << 26
+# Sides of clipped tiles are multiples of this, as most networks want it, in their own pixels.
+_UNIT = 32
+# No side is clipped below this, because some networks pool what they see four times more.
+_LEAST_SIDE = 64
 
 
 class Window(NamedTuple):
@@ -103,7 +107,7 @@ class TileGrid(Sequence[Tile]):
     core
         The side of the square that counts, and the step from one tile to the next.
     pad
-        Context on each side of the core. Every read window is a square of side core + 2 pad.
+        Context on each side of the core. A read window is a square of side core + 2 pad.
     scale
         The network sees the image this many times smaller. It must divide `core` and `pad`.
     edges
@@ -111,6 +115,10 @@ class TileGrid(Sequence[Tile]):
         image. With "shift", tiles at the border are moved inward until they lie inside, so fewer
         are needed. If the scale does not divide the image, the last ones still reach outside, by
         less than `scale` pixels. If the image is smaller than a tile, all do.
+    clipped
+        Whether tiles are halved along an axis while half of one holds the image there. No side
+        becomes less than 64 pixels of the network. The image lies in the middle, as far as `pad`
+        allows.
 
     Raises
     ------
@@ -124,6 +132,7 @@ class TileGrid(Sequence[Tile]):
     pad: int = 0
     scale: int = 1
     edges: Edges = "pad"
+    clipped: bool = False
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "core", "pad", "scale"):
@@ -155,13 +164,24 @@ class TileGrid(Sequence[Tile]):
 
     @property
     def tile_size(self) -> int:
-        """The side of every read window, in source pixels."""
+        """The side of a read window that is not clipped, in source pixels."""
         return self.core + 2 * self.pad
 
     @property
     def net_size(self) -> int:
-        """The side of every tile as the network sees it."""
+        """The side of a tile that is not clipped, as the network sees it."""
         return self.tile_size // self.scale
+
+    @cached_property
+    def tile_shape(self) -> tuple[int, int]:
+        """The height and width of every read window, in source pixels."""
+        height, width = self.net_shape
+        return height * self.scale, width * self.scale
+
+    @cached_property
+    def net_shape(self) -> tuple[int, int]:
+        """The height and width of every tile as the network sees it."""
+        return self._net_side(self.height), self._net_side(self.width)
 
     @property
     def rows(self) -> int:
@@ -197,20 +217,30 @@ class TileGrid(Sequence[Tile]):
         column = self._column_spans[index % self.columns]
         return Tile(
             index,
-            Window(row.read, column.read, self.tile_size, self.tile_size),
+            Window(row.read, column.read, *self.tile_shape),
             Window(row.core, column.core, row.core_length, column.core_length),
         )
 
     @cached_property
     def _row_spans(self) -> list["_Span"]:
-        return self._spans(self.height)
+        return self._spans(self.height, self.net_shape[0])
 
     @cached_property
     def _column_spans(self) -> list["_Span"]:
-        return self._spans(self.width)
+        return self._spans(self.width, self.net_shape[1])
 
-    def _spans(self, length: int) -> list["_Span"]:
+    def _net_side(self, length: int) -> int:
+        """The side of the tiles along an axis of `length` pixels, as the network sees it."""
+        side, needed = self.net_size, max(_LEAST_SIDE, -(-length // self.scale))
+        while self.clipped and needed <= (half := -(-side // 2 // _UNIT) * _UNIT) < side:
+            side = half
+        return side
+
+    def _spans(self, length: int, net_side: int) -> list["_Span"]:
         """Cut one axis into the tiles' spans."""
+        if net_side < self.net_size:  # one tile, with the image in its middle
+            beside = (net_side - -(-length // self.scale)) // 2 * self.scale
+            return [_Span(-min(self.pad, beside) if self.edges == "pad" else 0, 0, length)]
         if self.edges == "pad":
             return [
                 _Span(start - self.pad, start, min(self.core, length - start))

@@ -1,6 +1,7 @@
 """The tile grid: cores partition the image, and read windows are of one size."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,8 +26,24 @@ def grids(draw: st.DrawFn) -> TileGrid:
     )
 
 
+@st.composite
+def clipped_grids(draw: st.DrawFn) -> TileGrid:
+    """Grids whose tiles may be clipped: images of a pixel, of half a tile, and larger ones."""
+    scale = draw(st.integers(1, 3))
+    sides = st.one_of(st.integers(1, 8), st.integers(1, 400))
+    return TileGrid(
+        height=draw(sides),
+        width=draw(sides),
+        core=draw(st.integers(20, 250)) * scale,
+        pad=draw(st.integers(0, 100)) * scale,
+        scale=scale,
+        edges=draw(st.sampled_from(["pad", "shift"])),
+        clipped=True,
+    )
+
+
 @settings(max_examples=1000, deadline=None)
-@given(grids())
+@given(st.one_of(grids(), clipped_grids()))
 def test_cores_partition_the_image(grid: TileGrid) -> None:
     """Every pixel of the image lies in exactly one core. Every core lies inside the image."""
     hits = np.zeros((grid.height, grid.width), int)
@@ -38,11 +55,13 @@ def test_cores_partition_the_image(grid: TileGrid) -> None:
 
 
 @settings(max_examples=500, deadline=None)
-@given(grids())
+@given(st.one_of(grids(), clipped_grids()))
 def test_read_windows_are_of_one_size_and_hold_their_core(grid: TileGrid) -> None:
     """Each read window is a square of core + 2 pad on the scale's lattice, around its core."""
+    assert grid.clipped or grid.tile_shape == (grid.tile_size, grid.tile_size)
+    assert grid.net_shape == tuple(side // grid.scale for side in grid.tile_shape)
     for tile in grid:
-        assert (tile.read.height, tile.read.width) == (grid.tile_size, grid.tile_size)
+        assert (tile.read.height, tile.read.width) == grid.tile_shape
         assert tile.read.row % grid.scale == tile.read.col % grid.scale == 0
         assert tile.core.row % grid.scale == tile.core.col % grid.scale == 0
         assert tile.read.intersection(tile.core) == tile.core
@@ -67,7 +86,41 @@ def test_shifted_tiles_stay_inside(grid: TileGrid) -> None:
 
 
 @settings(max_examples=500, deadline=None)
-@given(grids())
+@given(clipped_grids())
+def test_only_narrow_axes_are_clipped(grid: TileGrid) -> None:
+    """An axis of half a tile or more is cut as without clipping. A shorter one has half the tile.
+
+    What is left is a multiple of 32 that holds the image, and no less than 64.
+    """
+    square = replace(grid, clipped=False)
+    half = -(-grid.net_size // 64) * 32
+    for axis, length in enumerate((grid.height, grid.width)):
+        side, needed = grid.net_shape[axis], -(-length // grid.scale)
+        if needed > half or half < 64 or half == grid.net_size:
+            assert side == grid.net_size
+            spans = [
+                {(t.read[axis], t.core[axis], t.core[axis + 2]) for t in g} for g in (grid, square)
+            ]
+            assert spans[0] == spans[1]
+        else:
+            assert side <= half
+            assert side % 32 == 0
+            assert side >= max(64, needed)
+            assert side < max(128, 2 * needed + 64)
+
+
+def test_a_line_of_pixels_has_narrow_tiles() -> None:
+    """A column of 100 000 pixels reads 64 beside it, and 3 x 3 pixels the smallest tile."""
+    column = TileGrid(100_000, 1, core=384, pad=64, clipped=True)
+    assert (len(column), column.tile_shape) == (261, (512, 64))
+    assert column[0].inner == Window(64, 31, 384, 1)
+    assert TileGrid(1, 50_000, core=384, pad=64, clipped=True).tile_shape == (64, 512)
+    [only] = TileGrid(3, 3, core=384, pad=64, clipped=True)
+    assert (only.read, only.core) == (Window(-30, -30, 64, 64), Window(0, 0, 3, 3))
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.one_of(grids(), clipped_grids()))
 def test_bounds_hold_every_read_window(grid: TileGrid) -> None:
     """The bounds are the smallest window that holds all read windows."""
     assert grid.bounds.row == min(tile.read.row for tile in grid)

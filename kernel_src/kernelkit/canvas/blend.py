@@ -146,14 +146,15 @@ def lattice_of(grid: TileGrid, blend: Blend, upsample: Upsample) -> Lattice:
     down = [(t.read.row, t.core.row, t.core.bottom) for t in grid[:: grid.columns]]
     across = [(t.read.col, t.core.col, t.core.right) for t in grid[: grid.columns]]
 
-    def weights(length: int, spans: list[tuple[int, int, int]]) -> AxisWeights:
+    def weights(length: int, side: int, spans: list[tuple[int, int, int]]) -> AxisWeights:
         # Reads and the starts of cores are multiples of the scale. Only the image's end is not.
         return axis_weights(
             blend,
             -(-length // scale),
-            grid.tile_size // scale,
+            side // scale,
             [read // scale for read, _, _ in spans],
             [(start // scale, -(-stop // scale)) for _, start, stop in spans],
         )
 
-    return Lattice(weights(grid.height, down), weights(grid.width, across), zoom, scale)
+    rows = weights(grid.height, grid.tile_shape[0], down)
+    return Lattice(rows, weights(grid.width, grid.tile_shape[1], across), zoom, scale)

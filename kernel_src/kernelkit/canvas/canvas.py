@@ -106,7 +106,7 @@ class Canvas:
         tile
             One of the grid's.
         probabilities
-            (classes, net_size, net_size), at the network's scale. float32 from 0 to 1, or uint8,
+            (classes, *net_shape), at the network's scale. float32 from 0 to 1, or uint8,
             255 p rounded. The array is neither changed nor kept.
 
         Raises
@@ -117,7 +117,7 @@ class Canvas:
             The array is of another shape or dtype, or holds NaN or values outside 0..1.
         """
         self._check_turn(tile)
-        shape = self._classes, self.grid.net_size, self.grid.net_size
+        shape = self._classes, *self.grid.net_shape
         if not isinstance(probabilities, np.ndarray):
             raise MaskError(
                 f"tile {tile.index} came with {kind_of(probabilities)}. Probabilities must be a"

@@ -60,7 +60,7 @@ class Stitcher(Protocol):
     """What a canvas needs of a way to stitch."""
 
     def add(self, tile: Tile, probabilities: NDArray) -> None:
-        """Take the probabilities of one tile, (classes, net_size, net_size)."""
+        """Take the probabilities of one tile, (classes, *net_shape)."""
 
     def finish(self, tile_rows: int) -> int:
         """Finish what the first `tile_rows` rows of tiles allow. Return the image rows done."""

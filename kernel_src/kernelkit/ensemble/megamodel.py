@@ -45,7 +45,7 @@ from kernelkit.ensemble.placement import Placement
 from kernelkit.ensemble.training_input import check_scale, with_trained_input
 from kernelkit.ensemble.transfer import Uploader
 from kernelkit.ensemble.tree import MergeTree, Spread
-from kernelkit.errors import DeviceError, RecipeError
+from kernelkit.errors import CheckpointError, DeviceError, NetworkError, RecipeError
 from kernelkit.recipe import EnsembleRecipe, Execution
 from kernelkit.vocabulary import GiveUp, MergeMethod, Precision, choices
 
@@ -137,6 +137,7 @@ class MegaModel:
             self._notes.add("the precision is fp16, because this GPU only emulates bf16")
         self._upload = Uploader(self.device)
         self._ready: set[tuple[int, ...]] = set()
+        self._takes: dict[tuple[int, ...], bool] = {}
         self._is_judging = True  # until a batch shows whether its values have logarithms
 
         self.members, gate_members = load_for(self.recipe, folder, preprocess_fn is not None)
@@ -203,6 +204,16 @@ class MegaModel:
             A member was trained at another scale, and no zoom of the pyramid makes up for it.
         """
         check_scale(self.recipe, self.members, scale)
+
+    def takes(self, shape: tuple[int, int, int], dtype: np.dtype) -> bool:
+        """Whether all networks look at tiles (C, h, w) of this size. Some are made for one size."""
+        if shape not in self._takes:
+            try:
+                self.predict(np.zeros((1, *shape), dtype))
+                self._takes[shape] = True
+            except (CheckpointError, NetworkError):
+                self._takes[shape] = False
+        return self._takes[shape]
 
     def plan(self, shape: tuple[int, int, int], dtype: np.dtype | str = "uint8") -> MemoryPlan:
         """Measure what tiles (C, h, w) of `dtype` need, and adopt the batch that fits.

@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,9 @@ class ImageTiles:
         Its tiles, foreground rule and batch size.
     readers
         Who reads the tiles. With None, this process does.
+    model
+        Says whether its networks take the smaller tiles that a narrow image needs. With None, tiles
+        are squares.
 
     Attributes
     ----------
@@ -61,17 +64,16 @@ class ImageTiles:
         Windows of the image that could not be decoded.
     """
 
-    def __init__(self, slide: Slide, recipe: Recipe, readers: ReaderPool | None = None) -> None:
+    def __init__(
+        self,
+        slide: Slide,
+        recipe: Recipe,
+        readers: ReaderPool | None = None,
+        model: MegaModel | None = None,
+    ) -> None:
         tiles = recipe.tiles
         self.slide = slide
-        self.grid = TileGrid(
-            slide.height,
-            slide.width,
-            core=tiles.core,
-            pad=tiles.pads[0],
-            scale=tiles.scale,
-            edges=tiles.edges,
-        )
+        self.grid = _grid(slide, recipe, model)
         self.wanted: Sequence[int] = foreground_tiles(slide, self.grid, recipe.foreground)
         self.notes: list[str] = []
         self.undecodable: list[Window] = []
@@ -132,6 +134,24 @@ class ImageTiles:
     def _new_reader(self, delivered: int = 0) -> TileReader:
         remaining = self.wanted[delivered:]
         return TileReader(self.slide, self.grid, self._readers, indices=remaining, fill=self._fill)
+
+
+def _grid(slide: Slide, recipe: Recipe, model: MegaModel | None) -> TileGrid:
+    """The tiles of an image. A narrow one has narrow tiles, if all networks take them."""
+    tiles = recipe.tiles
+    square = TileGrid(
+        slide.height,
+        slide.width,
+        core=tiles.core,
+        pad=tiles.pads[0],
+        scale=tiles.scale,
+        edges=tiles.edges,
+    )
+    clipped = replace(square, clipped=True)
+    if model is None or clipped.net_shape == square.net_shape:
+        return square
+    takes = model.takes((slide.bands, *clipped.net_shape), slide.dtype)
+    return clipped if takes else square
 
 
 @dataclass(frozen=True, slots=True)

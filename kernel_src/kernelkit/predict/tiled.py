@@ -96,7 +96,7 @@ class _ImageWork:
                 return
             if run.deadline.is_over:
                 raise DeadlineError("the session's time was over before this image was begun")
-            self.tiles = ImageTiles(slide, run.recipe, run.readers)
+            self.tiles = ImageTiles(slide, run.recipe, run.readers, self._model)
             opened.pop_all()  # now the tiles close it
 
     def _predict(self, tiles: ImageTiles) -> None:

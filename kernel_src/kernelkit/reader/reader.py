@@ -33,7 +33,7 @@ __all__ = ["Batch", "ReaderPool", "ReaderStats", "TileReader"]
 class TileReader(AbstractContextManager):
     """The tiles of an image: iterating gives `(tile, pixels)` in the grid's order.
 
-    `pixels` is (bands, net_size, net_size) in the image's dtype. The bytes do not depend on the
+    `pixels` is (bands, *net_shape) in the image's dtype. The bytes do not depend on the
     workers. Each array is the caller's own, to keep or to change. A reader can be iterated again,
     and then reads again. The end of a pass gives back threads, processes, memory and files. So does
     a caller that leaves the loop early.

@@ -46,7 +46,7 @@ class Batch:
     tiles
         In the grid's order.
     pixels
-        (n, bands, net_size, net_size) in the image's dtype.
+        (n, bands, *net_shape) in the image's dtype.
     """
 
     tiles: list[Tile]
@@ -165,7 +165,7 @@ class TilePass:
         self._waiting = collections.deque(pieces)
         self._running: collections.deque[tuple[Piece, Future[PieceResult]]] = collections.deque()
         self._slots: dict[int, tuple[LocalArray | SharedArena, int]] = {}
-        self._batch_shape = (size, slide.bands, grid.net_size, grid.net_size)
+        self._batch_shape = (size, slide.bands, *grid.net_shape)
         self._arena: SharedArena | None = None
         pool.start()
         # Threads do not need it. But their own memory would fragment the heap, by 0.1 GB.
@@ -313,13 +313,14 @@ def _check_memory(slide: Slide, grid: TileGrid, size: int) -> None:
         They need more than is free.
     """
     pixel = slide.bands * slide.dtype.itemsize
-    needed = 2 * size * grid.net_size**2 * pixel
+    needed = 2 * size * math.prod(grid.net_shape) * pixel
     if needed < _SMALL_BATCHES or needed <= (free := available_memory()):
         return
     side = math.isqrt(free // (2 * size * pixel)) * grid.scale - 2 * grid.pad
     unit = math.lcm(grid.scale, 32)
+    height, width = grid.tile_shape
     raise ReaderError(
-        f"{slide.paths[0]}: two batches of {size} tiles of {grid.tile_size} x {grid.tile_size} "
+        f"{slide.paths[0]}: two batches of {size} tiles of {height} x {width} "
         f"pixels take {in_words(needed)}, and {in_words(free)} of memory is free. Choose a core of "
         f"at most {max(unit, side // unit * unit)}"
     )
@@ -331,7 +332,7 @@ def _tiles_ahead(slide: Slide, grid: TileGrid) -> int:
     A strip of a file ends a whole row of tiles at once. While the caller works on the rest of that
     row, the next row is decoded.
     """
-    tile_bytes = slide.bands * grid.net_size**2 * slide.dtype.itemsize
+    tile_bytes = slide.bands * math.prod(grid.net_shape) * slide.dtype.itemsize
     return max(2, min(_AHEAD_BYTES // tile_bytes, 4 + grid.columns // 2))
 
 
@@ -352,7 +353,7 @@ def _reads_best_by_tile(slide: Slide, grid: TileGrid, workers: int) -> bool:
 
 def _row_bytes(slide: Slide, grid: TileGrid) -> int:
     """Return how many bytes the blocks take that a row of tiles touches."""
-    rows = grid.tile_size + 2 * slide.block[0]
+    rows = grid.tile_shape[0] + 2 * slide.block[0]
     return rows * (grid.bounds.width + slide.block[1]) * slide.bands * slide.dtype.itemsize
 
 

@@ -1,6 +1,7 @@
 """The tiles: the same bytes whatever the workers, and each block decoded once."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -68,6 +69,18 @@ def test_images_smaller_than_a_tile(tmp_path: Path, size: tuple[int, int], worke
         assert_delivers(
             TileReader(path, grid, pool, fill="reflect"), expected(path, grid, "reflect")
         )
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("size", [(1, 1), (1, 900), (700, 3), (40, 300), (300, 300)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_narrow_tiles_of_narrow_images(tmp_path: Path, size: tuple[int, int], kind: str) -> None:
+    """Tiles that are clipped along an axis are plain reads of their windows too."""
+    path = write(tmp_path / "image.tif", picture(3, *size), "tiled")
+    grid = replace(grid_of(path, core=192, pad=24, scale=1), clipped=True)
+    wanted = expected(path, grid, "edge")
+    with pool_of(kind) as pool:
+        assert_delivers(TileReader(path, grid, pool, fill="edge"), wanted)
 
 
 @pytest.mark.parametrize("kind", KINDS)
