@@ -28,11 +28,12 @@ def read_checked(scenario: Scenario) -> dict[Row, BitMask]:
     """
     competition = Recipe.load(scenario.recipe).competition
     test_set = CompetitionFolder.read(scenario.competition, competition)
-    rows = {row.id: row for row in test_set.rows if row.image in test_set.scenes}
+    rows = [row for row in test_set.rows if row.image in test_set.scenes]
     size_of = {image: _size(scene.paths) for image, scene in test_set.scenes.items()}
-    sizes = {row_id: size_of[row.image] for row_id, row in rows.items()}
-    masks = read_submission(scenario.submission, test_set.ids, sizes, competition)
-    return {rows[row_id]: mask for row_id, mask in masks}
+    sizes = {row.id: competition.size or size_of[row.image] for row in rows}
+    header = test_set.sample.header if test_set.sample else None
+    masks = read_submission(scenario.submission, test_set.ids, sizes, competition, header)
+    return {row: mask for row, (_, mask) in zip(rows, masks, strict=True)}
 
 
 def results_table(

@@ -15,6 +15,7 @@ __all__ = [
     "Edges",
     "Fill",
     "GiveUp",
+    "Instances",
     "Keep",
     "Level",
     "MemberKind",
@@ -24,6 +25,7 @@ __all__ = [
     "Precision",
     "Prefer",
     "Resample",
+    "RLEForm",
     "Upsample",
     "choices",
 ]
@@ -61,6 +63,10 @@ GiveUp = Literal["views", "folds", "scales"]
 
 # The order of an RLE's pixels: down the columns, or along the rows.
 Order = Literal["column", "row"]
+# How an RLE is written: as numbers between spaces, as a JSON list, or as COCO's counts, compressed.
+RLEForm = Literal["text", "json", "coco"]
+# Where a component of its own goes: into a row, or into a part of the image's field.
+Instances = Literal["rows", "field"]
 # Which neighbours of a pixel belong to its component.
 Connectivity = Literal[4, 8]
 # Whether a component of exactly the minimum area stays (">=") or goes (">").

@@ -45,20 +45,26 @@ class SubmissionCheck:
         found = found or next((other for other in same if other.slug == self._slug), None)
         self._convention: Competition | None = found or own
         self._ids: list[str] | None = None
-        self._columns = [self._convention.id_column, self._convention.rle_column]
+        self._columns = list(self._convention.header)
         sample = self._sample(client, self._convention.sample if found else _SAMPLE)
         if sample is None:
             client.say(f"no sample of {self._slug} can be fetched, so the ids are not checked")
             return
-        columns, self._ids = sample
-        if columns != self._columns and found is not None:
+        columns, *rows = sample
+        differ = sorted(columns) != sorted(self._columns)
+        if differ and found is not None:
             raise SubmissionError(
                 f"the sample of {self._slug} has the columns {columns}, and the recipe has "
-                f"{self._columns}. Correct id_column and rle_column in the recipe"
+                f"{self._columns}. Correct id_column, rle_column and columns in the recipe"
             )
-        if columns != self._columns:
+        if differ:
             client.say(f"no recipe is for {self._slug}, so only columns and ids are checked")
-            self._columns, self._convention = columns, None
+            self._convention = None
+        self._columns = columns
+        at_id = 0 if self._convention is None else columns.index(self._convention.id_column)
+        self._ids = [row[at_id] for row in rows]
+        if self._convention is not None and self._convention.rle.instances == "rows":
+            self._ids = list(dict.fromkeys(self._ids))
 
     def rows(self, path: Path) -> int:
         """Check a file, plain or compressed, and count its rows.
@@ -69,14 +75,15 @@ class SubmissionCheck:
             The competition would refuse it. The error names the file and what is wrong in it.
         """
         # it imports numba, which takes a second: the other commands need not wait for that
-        from kernelkit.competition import check_rows, check_submission
+        from kernelkit.competition import check_rows, check_submission, submission_rows
 
-        if self._convention is not None:
-            check_submission(path, self._ids, {}, self._convention)
-        return sum(1 for _ in check_rows(path, self._columns, self._ids))
+        if self._convention is None:
+            return sum(1 for _ in check_rows(path, self._columns, self._ids))
+        check_submission(path, self._ids, {}, self._convention, self._columns)
+        return sum(1 for _ in submission_rows(path)) - 1
 
-    def _sample(self, client: Client, name: str) -> tuple[list[str], list[str]] | None:
-        """The sample's columns and ids. None if there is no sample to fetch."""
+    def _sample(self, client: Client, name: str) -> list[list[str]] | None:
+        """The sample's header and rows. None if there is no sample to fetch."""
         from kernelkit.competition import submission_rows
 
         with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +102,9 @@ class SubmissionCheck:
                 raise KaggleError(_odd_sample(name, self._slug, problem)) from error
         if len(rows) < 2 or len(rows[0]) < 2:
             raise KaggleError(_odd_sample(name, self._slug, "it has no row of two columns"))
-        return rows[0], [row[0] for row in rows[1:]]
+        if any(len(row) != len(rows[0]) for row in rows):
+            raise KaggleError(_odd_sample(name, self._slug, "its rows have different lengths"))
+        return rows
 
 
 def fetch_checked(client: Client, version: KernelVersion) -> Path:

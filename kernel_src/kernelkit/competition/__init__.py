@@ -2,19 +2,20 @@
 
 from kernelkit.competition.folder import CompetitionFolder
 from kernelkit.competition.rows import Row
+from kernelkit.competition.sample import Sample
 from kernelkit.competition.scenes import Scene
 from kernelkit.competition.submission import (
     Submission,
     check_rows,
     check_submission,
-    preview,
     read_submission,
-    submission_rows,
 )
+from kernelkit.competition.tables import preview, submission_rows
 
 __all__ = [
     "CompetitionFolder",
     "Row",
+    "Sample",
     "Scene",
     "Submission",
     "check_rows",

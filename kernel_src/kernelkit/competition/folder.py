@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
-from kernelkit.competition.rows import Row, rows_of_ids, rows_of_images
+from kernelkit.competition.rows import Row, image_id, rows_of_ids, rows_of_images
+from kernelkit.competition.sample import Sample, read_sample
 from kernelkit.competition.scenes import Scene, find_scenes
+from kernelkit.competition.tables import is_parquet
 from kernelkit.console import printable
 from kernelkit.errors import CompetitionError
 from kernelkit.recipe import Competition
@@ -31,6 +31,8 @@ class CompetitionFolder:
     unlisted
         Image files that no row asks for, such as those whose name is no text. They are not
         predicted.
+    sample
+        The sample submission, if there is one.
     """
 
     folder: Path
@@ -38,11 +40,18 @@ class CompetitionFolder:
     scenes: dict[str, Scene]
     problems: dict[str, str] = field(default_factory=dict)
     unlisted: tuple[Path, ...] = ()
+    sample: Sample | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids of the rows, in their order."""
-        return tuple(row.id for row in self.rows)
+        """The ids of the rows, in their order, each once."""
+        return tuple(dict.fromkeys(row.id for row in self.rows))
+
+    @property
+    def submission_name(self) -> str:
+        """How the submission's file is called, which is of the sample's kind."""
+        is_like_parquet = self.sample is not None and is_parquet(self.sample.path)
+        return f"submission.{'parquet' if is_like_parquet else 'csv'}"
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -68,17 +77,24 @@ class CompetitionFolder:
         """
         folder = _mounted(Path(folder), competition)
         found, problems = find_scenes(folder, competition)
-        ids = _sample_ids(folder / competition.sample, competition)
+        sample = read_sample(folder, competition)
         # a name on disk may be bytes that are no text, and no row can hold them
         named = [image for image in (*found, *problems) if printable(image) == image]
-        rows = rows_of_ids(ids, competition) or rows_of_images(named, competition)
+        rows = (
+            rows_of_ids(sample.ids, competition, named)
+            if sample
+            else rows_of_images(named, competition)
+        )
         if not rows:
             raise CompetitionError(
                 f"{folder}: {_wanted(competition)} finds no image, and there is no "
                 f"{competition.sample}. Check the recipe's 'competition'"
             )
         # a sample may list whole file names
-        by_name = {path.name: scene for scene in found.values() for path in scene.paths[:1]}
+        by_name = {
+            image_id(scene.paths[0].name, scene.group, competition): scene
+            for scene in found.values()
+        }
         asked = {row.image: found.get(row.image) or by_name.get(row.image) for row in rows}
         scenes = {image: scene for image, scene in asked.items() if scene is not None}
         taken = {path for scene in scenes.values() for path in scene.paths}
@@ -88,6 +104,7 @@ class CompetitionFolder:
             scenes=scenes,
             problems={image: problems[image] for image in asked if image in problems},
             unlisted=tuple(p for s in found.values() for p in s.paths if p not in taken),
+            sample=sample,
         )
 
 
@@ -110,32 +127,3 @@ def _wanted(competition: Competition) -> str:
     if "{" in competition.images:
         return f"the pattern {competition.images}"
     return f"the suffix {' or '.join(competition.suffixes)} in the folder {competition.images}"
-
-
-def _sample_ids(sample: Path, competition: Competition) -> tuple[str, ...]:
-    """The ids of the sample submission, or none if there is no sample."""
-    if not sample.is_file():
-        return ()
-    try:
-        table = pd.read_csv(sample, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise CompetitionError(
-            f"{sample}: this is no CSV file in UTF-8 ({reason}). Download it again"
-        ) from error
-    wanted = [competition.id_column, competition.rle_column]
-    if list(table.columns) != wanted:
-        raise CompetitionError(
-            f"{sample}: the columns are {', '.join(table.columns)}, but the recipe writes "
-            f"{', '.join(wanted)}. Correct id_column and rle_column in the recipe"
-        )
-    ids = table[competition.id_column]
-    if not len(ids):
-        raise CompetitionError(f"{sample}: it lists no id. Download it again")
-    repeated = ids[ids.duplicated()]
-    if len(repeated):
-        raise CompetitionError(
-            f"{sample}: the id {repeated.iloc[0]!r} stands in it twice. Each row needs an id of "
-            "its own"
-        )
-    return tuple(ids)

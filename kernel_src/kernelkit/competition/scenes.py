@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernelkit.competition.rows import image_id
 from kernelkit.console import printable
 from kernelkit.recipe import Competition
 
@@ -31,7 +32,7 @@ class Scene:
     Attributes
     ----------
     image
-        Its id.
+        Its id. If rows name a group, it is `group/image`.
     paths
         Its files, in the order of the recipe's bands.
     group
@@ -96,17 +97,20 @@ def find_scenes(folder: Path, competition: Competition) -> tuple[dict[str, Scene
     The scene of each image id, and for each id whose files are not one image the reason why.
     """
     if "{" in competition.images:
-        return _by_pattern(folder, FilePattern(competition.images, competition.bands))
+        return _by_pattern(folder, competition)
     return _in_folder(folder / competition.images, competition.suffixes)
 
 
-def _by_pattern(folder: Path, pattern: FilePattern) -> tuple[dict[str, Scene], dict[str, str]]:
+def _by_pattern(folder: Path, competition: Competition) -> tuple[dict[str, Scene], dict[str, str]]:
+    pattern = FilePattern(competition.images, competition.bands)
     found: dict[str, dict[tuple[str, str], list[Path]]] = {}
     for path in sorted(folder.glob(pattern.glob)):
         places = pattern.match(path.relative_to(folder).as_posix())
         if places is not None and path.is_file():
-            key = places.get("group", ""), places.get("band", "")
-            found.setdefault(places["image"], {}).setdefault(key, []).append(path)
+            group = places.get("group", "")
+            image = image_id(places["image"], group, competition)
+            files = found.setdefault(image, {})
+            files.setdefault((group, places.get("band", "")), []).append(path)
     scenes, problems = {}, {}
     for image, files in found.items():
         problem = _problem(files, pattern.bands)

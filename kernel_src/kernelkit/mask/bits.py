@@ -21,6 +21,7 @@ __all__ = [
     "pack",
     "place",
     "tail_mask",
+    "turned",
     "unpack",
     "words_per_row",
 ]
@@ -60,11 +61,9 @@ def pack(pixels: NDArray, threshold: float | None, out: Words) -> bool:
     """
     height, width = pixels.shape
     if abs(pixels.strides[0]) < abs(pixels.strides[1]):  # columns first: turned as bits
-        turned = np.empty((width, words_per_row(height)), np.uint64)
-        numbers = pack(pixels.T, threshold, turned)
-        rows = np.empty((turned.shape[1] * 64, out.shape[1]), np.uint64)
-        transpose(turned, 0, rows)
-        out[:] = rows[:height]
+        columns = np.empty((width, words_per_row(height)), np.uint64)
+        numbers = pack(pixels.T, threshold, columns)
+        out[:] = turned(columns, height)
         return numbers
     bands = in_threads(
         lambda top: _pack_band(pixels[top : top + _BAND], threshold, out[top : top + _BAND]),
@@ -116,6 +115,13 @@ def _above(pixels: NDArray, threshold: float) -> NDArray[np.bool_]:
     highest = float(np.finfo(pixels.dtype).max)  # only infinity is above it
     with np.errstate(over="ignore"):
         return pixels > pixels.dtype.type(min(threshold, highest))
+
+
+def turned(words: Words, width: int) -> Words:
+    """The columns of packed rows, as packed rows of their own."""
+    columns = np.empty((words.shape[1] * 64, words_per_row(len(words))), np.uint64)
+    transpose(words, 0, columns)
+    return columns[:width]
 
 
 def unpack(words: Words, width: int) -> NDArray[np.uint8]:

@@ -18,6 +18,8 @@ from kernelkit.mask.runs import Runs
 __all__ = ["format_counts", "parse_counts", "parts_of"]
 
 _BITS = 5
+# In pixels: more than any image has, and an int64 holds it.
+_LARGEST = 10**18
 # What 64 bits take.
 _MOST_CHARACTERS = 13
 _TRUNCATED, _NOT_A_CHARACTER, _NEGATIVE, _TOO_LONG = range(1, 5)
@@ -53,8 +55,8 @@ def parts_of(encoded: Any) -> tuple[Any, Any]:
     raise MaskError(f"COCO encoding: found {found:.80}, wanted size and counts. {remedy}")
 
 
-def parse_counts(text: bytes | str, size: int) -> Runs:
-    """The runs of a line of `size` pixels from its counts.
+def parse_counts(text: bytes | str, size: int | None) -> Runs:
+    """The runs of a line of `size` pixels from its counts. If it is None, they may end anywhere.
 
     Raises
     ------
@@ -68,10 +70,12 @@ def parse_counts(text: bytes | str, size: int) -> Runs:
         )
     text = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     runs = np.empty(len(text) + 1, np.int64)
-    count, end, problem, place = _read_counts(np.frombuffer(text, np.uint8), size, runs)
+    count, end, problem, place = _read_counts(
+        np.frombuffer(text, np.uint8), _LARGEST if size is None else size, runs
+    )
     if problem:
         raise MaskError(f"COCO encoding, character {place}: {_PROBLEMS[problem]}")
-    if end != size:
+    if size is not None and end != size:
         raise MaskError(
             f"COCO encoding: its counts sum to {end} pixels, but the image has {size}."
             " Check the image's size"

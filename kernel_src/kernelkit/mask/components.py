@@ -19,7 +19,7 @@ from kernelkit.jit import in_threads
 from kernelkit.mask import sweeps
 from kernelkit.mask.bits import Words
 
-__all__ = ["Components", "Labels", "label", "measure", "toggle"]
+__all__ = ["Components", "Labels", "bands_of", "label", "measure", "toggle"]
 
 _ROWS_AT_ONCE = 2048
 _NO_FLIP, _ALL_ONES = np.uint64(0), np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -88,7 +88,7 @@ def label(words: Words, width: int, connectivity: int, of_background: bool = Fal
     """Find the components (`connectivity` 4 or 8) of a mask, or of its background."""
     reach = int(connectivity == 8)
     flip = _ALL_ONES if of_background else _NO_FLIP
-    bands = _bands(words)
+    bands = bands_of(words)
     found = in_threads(
         lambda band: _BandLabels(*sweeps.label_band(band, width, reach, flip)),
         bands,
@@ -122,7 +122,7 @@ def measure(words: Words, width: int, labels: Labels) -> Components:
     boxes = np.tile(np.array([far, far, 0, 0], np.int64), (count, 1))
     sums = np.zeros((count, 2), np.int64)
     top = 0
-    for band, component_of in zip(_bands(words), labels.component_of, strict=True):
+    for band, component_of in zip(bands_of(words), labels.component_of, strict=True):
         sweeps.measure_band(band, width, labels.reach, labels.flip, top, component_of, boxes, sums)
         top += len(band)
     return Components(labels.areas, boxes, sums / labels.areas[:, None], labels.touching_border)
@@ -136,11 +136,12 @@ def toggle(words: Words, width: int, labels: Labels, chosen: NDArray[np.bool_]) 
             lambda work: sweeps.toggle_band(
                 work[0], width, labels.reach, labels.flip, work[1], chosen, work[2]
             ),
-            list(zip(_bands(words), labels.component_of, _bands(out), strict=True)),
+            list(zip(bands_of(words), labels.component_of, bands_of(out), strict=True)),
             pixels=len(words) * width,
         )
     return out
 
 
-def _bands(words: Words) -> list[Words]:
+def bands_of(words: Words) -> list[Words]:
+    """The bands of rows that are read at once, as views."""
     return [words[top : top + _ROWS_AT_ONCE] for top in range(0, len(words), _ROWS_AT_ONCE)]

@@ -5,12 +5,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from kernelkit.mask import rle
 from kernelkit.mask.bitmask import BitMask
+from kernelkit.mask.texts import LARGEST
 from kernelkit.vocabulary import Order
 
 __all__ = ["rle_check", "rle_decode", "rle_encode"]
-
-# In pixels: more than any image has. An int64 holds what is read up to there.
-_LARGEST = 10**18
 
 
 def rle_encode(
@@ -46,4 +44,4 @@ def rle_check(text: str, base: int = 1, empty: str = "") -> None:
     """
     rle.check_convention("column", base, empty)
     if not rle.is_empty(text, empty):
-        rle.parse_runs(text, _LARGEST, base)
+        rle.parse_runs(text, LARGEST, base)

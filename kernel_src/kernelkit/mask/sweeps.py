@@ -8,7 +8,14 @@ import numpy as np
 
 from kernelkit.jit import compiled, trailing_zeros
 
-__all__ = ["label_band", "measure_band", "number_components", "toggle_band", "unite_bands"]
+__all__ = [
+    "label_band",
+    "measure_band",
+    "number_components",
+    "runs_of_band",
+    "toggle_band",
+    "unite_bands",
+]
 
 _ONES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
@@ -141,6 +148,43 @@ def measure_band(rows, width, reach, flip, top, component_of, boxes, sums):  # t
         runs, runs_above = runs_above, runs
         components, components_above = components_above, components
         length_above = length
+
+
+@compiled
+def runs_of_band(rows, width, reach, top, component_of):  # type: ignore[no-untyped-def]
+    """The starts and stops of all runs, row after row as one line, and the component of each."""
+    runs, runs_above = np.empty(width + 2, np.int64), np.empty(width + 2, np.int64)
+    components, components_above = np.empty(width, np.int64), np.empty(width, np.int64)
+    room = 1024
+    starts, stops = np.empty(room, np.int64), np.empty(room, np.int64)
+    found = np.empty(room, np.int64)
+    seen = 0
+    length_above = 0
+    count = 0
+    for r in range(rows.shape[0]):
+        length = _row_runs(rows[r], width, np.uint64(0), runs)
+        if count + length // 2 > room:
+            room = 2 * (count + length // 2)
+            starts, stops = _longer(starts, room), _longer(stops, room)
+            found = _longer(found, room)
+        seen = _find_again(
+            runs[:length],
+            runs_above[:length_above],
+            reach,
+            components_above,
+            component_of,
+            seen,
+            components,
+        )
+        for i in range(0, length, 2):
+            starts[count] = (top + r) * width + runs[i]
+            stops[count] = (top + r) * width + runs[i + 1]
+            found[count] = components[i // 2]
+            count += 1
+        runs, runs_above = runs_above, runs
+        components, components_above = components_above, components
+        length_above = length
+    return starts[:count], stops[:count], found[:count]
 
 
 @compiled

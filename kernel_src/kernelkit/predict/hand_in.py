@@ -70,7 +70,7 @@ def hand_in(
     SubmissionError
         The file cannot be written, or the competition would refuse it.
     """
-    submission = Submission(competition.ids, recipe.competition)
+    submission = Submission(competition.rows, recipe.competition, competition.sample)
     masks = FinishedMasks(report, recipe, store)
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in competition.rows:
@@ -81,12 +81,12 @@ def hand_in(
             try:
                 found = dict(zip(recipe.competition.labels, masks[image.image], strict=True))
                 for row in rows[image.image]:
-                    submission.set(row.id, found[row.label])
-                    sizes[row.id] = image.height, image.width
+                    submission.set(row, found[row.label])
+                    sizes[row.id] = recipe.competition.size or (image.height, image.width)
                 image.area = sum(mask.area for mask in found.values())
             except Exception as error:  # whatever it was, it may cost no other image its row
                 image.fall_back(as_sentence(error))
                 _log.warning("%s: fallback row, because: %s", image.image, as_sentence(error))
     with replace_atomically(path) as unproved:
         submission.write(unproved)
-        check_submission(unproved, competition.ids, sizes, recipe.competition)
+        check_submission(unproved, competition.ids, sizes, recipe.competition, submission.header)

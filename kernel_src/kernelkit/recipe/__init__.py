@@ -3,7 +3,8 @@
 kernelkit's own recipes lie in this folder, one YAML file per competition.
 """
 
-from kernelkit.recipe.competition import Competition, RLEConvention
+from kernelkit.recipe.competition import Competition
+from kernelkit.recipe.convention import RLEConvention
 from kernelkit.recipe.ensemble import (
     EnsembleRecipe,
     ImageKind,

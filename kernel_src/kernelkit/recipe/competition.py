@@ -1,16 +1,19 @@
-"""The sections about the competition: its folder and its submission."""
+"""The section about the competition: its folder and its submission."""
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
+from kernelkit.recipe.convention import RLEConvention
 from kernelkit.recipe.section import Section
 from kernelkit.recipe.words import Word
-from kernelkit.vocabulary import Order
 
-__all__ = ["Competition", "RLEConvention"]
+__all__ = ["Competition"]
+
+_PLACE = re.compile(r"\{.*?\}")
+_OF_SIZES = {"{height}", "{width}"}
 
 
 def _below(path: str) -> str:
@@ -21,32 +24,6 @@ def _below(path: str) -> str:
 
 
 Below = Annotated[str, AfterValidator(_below)]
-
-
-class RLEConvention(Section):
-    """How a mask becomes text.
-
-    Attributes
-    ----------
-    order
-        Of the mask's pixels: down the columns, or along the rows.
-    base
-        The position of the first pixel.
-    empty
-        What stands for a mask without pixels.
-    """
-
-    order: Order = "column"
-    base: Literal[0, 1] = 1
-    empty: str = ""
-
-    @model_validator(mode="after")
-    def _needs_no_quotes(self) -> Self:
-        if any(mark in self.empty for mark in ',"\r\n'):
-            raise ValueError(
-                f"found {self.empty!r} as empty, wanted a text without comma, quote and line end"
-            )
-        return self
 
 
 class Competition(Section):
@@ -65,16 +42,24 @@ class Competition(Section):
     suffixes
         In a folder, files with one of these suffixes are images. An image's id is its file's stem.
     sample
-        The sample submission, below the competition's folder.
+        The sample submission, below the competition's folder, CSV or Parquet. The submission is of
+        the same kind, with the columns in the same order.
     classes
         The names of the submitted classes. None if there is one row per image.
     submitted
         The numbers of these classes among those that the networks answer with, counted from 0.
         Empty means all, in their order.
     rows
-        How a row's id is made of `{image}` and `{class}`.
+        How a row's id is made of `{image}`, `{group}` and `{class}`. With `{group}`, images of
+        different groups may have the same id. Without `{class}`, a row holds all classes, if the
+        form of the RLE is "coco".
+    size
+        Height and width of the submitted masks. None is the image's own size.
     id_column, rle_column
         The columns of the submission.
+    columns
+        Its other columns, and what stands in them. `{width}` and `{height}` are those of the mask,
+        `{image}`, `{group}` and `{class}` those of the row. All else is written as it is.
     rle
         How its masks become text.
     """
@@ -87,29 +72,50 @@ class Competition(Section):
     classes: tuple[Word, ...] = ()
     submitted: tuple[NonNegativeInt, ...] = ()
     rows: Word = "{image}"
+    size: tuple[PositiveInt, PositiveInt] | None = None
     id_column: Word = "id"
     rle_column: Word = "predicted"
+    columns: dict[Word, str] = Field(default_factory=dict)
     rle: RLEConvention = RLEConvention()
 
     @model_validator(mode="after")
-    def _two_columns(self) -> Self:
+    def _columns_differ(self) -> Self:
         if self.id_column == self.rle_column:
             raise ValueError(
                 f"found {self.id_column} as id_column and as rle_column, wanted two columns"
             )
+        for name, template in self.columns.items():
+            if name in (self.id_column, self.rle_column):
+                raise ValueError(
+                    f"found the column {name} in columns, which is the id_column or the rle_column"
+                    " already. Remove it there"
+                )
+            unknown = sorted(set(_PLACE.findall(template)) - self._places - _OF_SIZES)
+            if unknown:
+                known = ", ".join(sorted(self._places | _OF_SIZES))
+                raise ValueError(
+                    f"found {unknown[0]} in the column {name}, which nothing fills. Known here are"
+                    f" {known}"
+                )
         return self
 
     @model_validator(mode="after")
     def _rows_name_classes(self) -> Self:
-        known = {"{image}", "{class}"} if self.classes else {"{image}"}
-        found = set(re.findall(r"\{.*?\}", self.rows))
-        if found != known:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"found classes {', '.join(self.classes)}, wanted each name once")
+        found = set(_PLACE.findall(self.rows))
+        is_per_class = self.classes and not self.shares_fields
+        known = {"{image}", "{class}"} if is_per_class else {"{image}"}
+        if found - {"{group}"} != known:
             raise ValueError(
                 f"found rows {self.rows!r} for {len(self.classes)} classes, wanted a form with "
                 f"{' and '.join(sorted(known, reverse=True))}"
             )
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"found classes {', '.join(self.classes)}, wanted each name once")
+        if "{group}" in found and "{group}" not in self.images:
+            raise ValueError(
+                f"found {{group}} in rows {self.rows!r}, but not in images {self.images!r}. Write "
+                "it in both"
+            )
         return self
 
     @model_validator(mode="after")
@@ -123,7 +129,7 @@ class Competition(Section):
 
     @model_validator(mode="after")
     def _pattern_names_an_image(self) -> Self:
-        places = re.findall(r"\{.*?\}", self.images)
+        places = _PLACE.findall(self.images)
         if not places and self.bands:
             raise ValueError("found bands without {band} in images, wanted a pattern with it")
         if not places:
@@ -134,9 +140,31 @@ class Competition(Section):
                 f"found images {self.images!r}, wanted a folder, or a pattern with {{image}} and "
                 f"perhaps {{group}}{' and {band}' if self.bands else ''}"
             )
+        if self.bands and "{band}" not in places:
+            raise ValueError("found bands without {band} in images, wanted a pattern with it")
         return self
 
     @property
     def labels(self) -> tuple[int, ...]:
         """The number of the networks' class that each row of an image is about."""
         return self.submitted or tuple(range(max(1, len(self.classes))))
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The columns of the submission, if no sample says in which order."""
+        return (self.id_column, *self.columns, self.rle_column)
+
+    @property
+    def shares_fields(self) -> bool:
+        """Whether all classes of an image stand in one field. Each of its parts names its class."""
+        return self.rle.form == "coco" and "{class}" not in self.rows
+
+    @property
+    def _places(self) -> set[str]:
+        """What a column may name, apart from sizes."""
+        places = {"{image}"}
+        if "{group}" in self.images:
+            places.add("{group}")
+        if "{class}" in self.rows:
+            places.add("{class}")
+        return places

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernelkit.competition import Submission, check_submission, read_submission
+from kernelkit.competition import Row, Submission, check_submission, read_submission
 from kernelkit.errors import OutputError, SubmissionError
 from kernelkit.mask import BitMask
 from kernelkit.recipe import Competition, RLEConvention
 
 COMPETITION = Competition(slug="a-competition")
+
+
+def rows_of(*ids: str) -> list[Row]:
+    return [Row(row_id, row_id, 0) for row_id in ids]
 
 
 def corner_mask() -> BitMask:
@@ -25,16 +29,16 @@ def corner_mask() -> BitMask:
 def test_an_id_without_a_mask_keeps_the_fallback_row(tmp_path: Path) -> None:
     """Every id has its row, in the order given, whether or not it was predicted."""
     competition = Competition(slug="a-competition", rle=RLEConvention(empty="1 0"))
-    submission = Submission(["b", "a"], competition)
-    submission.set("a", corner_mask())
+    submission = Submission(rows_of("b", "a"), competition)
+    submission.set(Row("a", "a", 0), corner_mask())
     path = submission.write(tmp_path / "submission.csv")
     assert path.read_text() == "id,predicted\nb,1 0\na,1 1 35 1\n"
 
 
 def test_what_is_written_is_read_back_as_it_was(tmp_path: Path) -> None:
     """A mask that touches the first and the last pixel survives the file."""
-    submission = Submission(["a"], COMPETITION)
-    submission.set("a", corner_mask())
+    submission = Submission(rows_of("a"), COMPETITION)
+    submission.set(Row("a", "a", 0), corner_mask())
     path = submission.write(tmp_path / "submission.csv")
     masks = read_submission(path, ["a"], {"a": (5, 7)}, COMPETITION)
     assert dict(masks) == {"a": corner_mask()}
@@ -47,7 +51,7 @@ def test_pandas_reads_the_ids_that_were_written(
 ) -> None:
     """Commas, quotes and accents in an id are written as CSV wants them."""
     path = tmp_path_factory.mktemp("csv") / "submission.csv"
-    Submission(ids, COMPETITION).write(path)
+    Submission(rows_of(*ids), COMPETITION).write(path)
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     assert list(table["id"]) == ids
 
@@ -55,7 +59,7 @@ def test_pandas_reads_the_ids_that_were_written(
 def test_an_id_that_the_sample_lacks_can_have_no_row() -> None:
     """Setting the mask of an unknown id is an error that names it."""
     with pytest.raises(SubmissionError, match="^x: the sample submission has no such id"):
-        Submission(["a"], COMPETITION).set("x", corner_mask())
+        Submission(rows_of("a"), COMPETITION).set(Row("x", "x", 0), corner_mask())
 
 
 @pytest.mark.parametrize(
@@ -169,10 +173,10 @@ def test_a_missing_submission_is_named(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     """The submission of an earlier run survives an error in the middle of writing a new one."""
-    path = Submission(["a"], COMPETITION).write(tmp_path / "submission.csv")
+    path = Submission(rows_of("a"), COMPETITION).write(tmp_path / "submission.csv")
     before = path.read_text()
-    broken = Submission(["a"], COMPETITION)
-    broken.rows["a"] = "\udc80"  # cannot be encoded
+    broken = Submission(rows_of("a"), COMPETITION)
+    broken.parts[Row("a", "a", 0)] = ["\udc80"]  # cannot be encoded
     with pytest.raises(UnicodeEncodeError):
         broken.write(path)
     assert path.read_text() == before
@@ -183,4 +187,4 @@ def test_an_output_path_that_cannot_be_written_is_one_sentence(tmp_path: Path) -
     """A file where the folder should be is named as the reason."""
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
-        Submission(["a"], COMPETITION).write(tmp_path / "file" / "submission.csv")
+        Submission(rows_of("a"), COMPETITION).write(tmp_path / "file" / "submission.csv")

@@ -1,0 +1,90 @@
+"""The sample submission: which rows and columns the competition wants, in which order."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from kernelkit.competition.tables import is_parquet, submission_rows
+from kernelkit.errors import CompetitionError, SubmissionError
+from kernelkit.recipe import Competition
+
+__all__ = ["Sample", "read_sample"]
+
+_SUFFIXES = {".csv": ".parquet", ".parquet": ".csv"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a sample submission says.
+
+    Attributes
+    ----------
+    path
+        The file.
+    header
+        Its columns.
+    ids
+        The ids of its rows, each once.
+    columns
+        For each of the recipe's other columns, what the sample holds in the row of each id.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    ids: tuple[str, ...]
+    columns: dict[str, dict[str, str]]
+
+
+def read_sample(folder: Path, competition: Competition) -> Sample | None:
+    """Read the sample submission. None if there is none.
+
+    If the recipe's file is not there, one of the same name with the other suffix is taken.
+
+    Raises
+    ------
+    CompetitionError
+        The file is no table, or it has other columns than the recipe writes, or its ids cannot be
+        meant.
+    """
+    path = folder / competition.sample
+    other = path.with_suffix(_SUFFIXES.get(path.suffix, path.suffix))
+    path = path if path.is_file() else other
+    if not path.is_file():
+        return None
+    table = _read(path)
+    header = tuple(table.columns)
+    if sorted(header) != sorted(competition.header):
+        raise CompetitionError(
+            f"{path}: the columns are {', '.join(header)}, but the recipe writes "
+            f"{', '.join(competition.header)}. Correct id_column, rle_column and columns in the "
+            "recipe"
+        )
+    ids = table[competition.id_column]
+    if not len(ids):
+        raise CompetitionError(f"{path}: it lists no id. Download it again")
+    repeated = ids.duplicated()
+    if repeated.any() and competition.rle.instances != "rows":
+        raise CompetitionError(
+            f"{path}: the id {ids[repeated].iloc[0]!r} stands in it twice. Each row needs an id of "
+            "its own"
+        )
+    first = table[~repeated].set_index(competition.id_column)
+    columns = {name: first[name].to_dict() for name in competition.columns}
+    return Sample(path, header, tuple(first.index), columns)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        if is_parquet(path):
+            header, *rows = submission_rows(path)
+            return pd.DataFrame(rows, columns=header, dtype=str)
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except SubmissionError as error:
+        found = str(error).removesuffix(". Write it again")
+        raise CompetitionError(f"{found}. Download it again") from error
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise CompetitionError(
+            f"{path}: this is no CSV file in UTF-8 ({reason}). Download it again"
+        ) from error
