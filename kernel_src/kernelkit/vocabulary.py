@@ -24,8 +24,8 @@ __all__ = [
     "Order",
     "Precision",
     "Prefer",
-    "Resample",
     "RLEForm",
+    "Resample",
     "Upsample",
     "choices",
 ]
