@@ -56,6 +56,8 @@ class Canvas:
     probabilities
         The path of an .npy file to write as well: uint8 (classes, height, width), 255 p rounded.
         With `upsample="band"` it is at the network's scale, with "tile" at the source's resolution.
+    masks
+        Whether to make masks. Without, only the probabilities are written.
 
     Attributes
     ----------
@@ -83,19 +85,22 @@ class Canvas:
         upsample: Upsample = "tile",
         thresholds: Sequence[float] | None = (0.5,),
         probabilities: str | os.PathLike[str] | None = None,
+        masks: bool = True,
     ) -> None:
         if upsample not in get_args(Upsample):
             raise GridError(f"upsample is {choices(Upsample)}, not {upsample!r}")
         if not isinstance(grid, TileGrid):
             raise GridError(f"a canvas needs a TileGrid, not {kind_of(grid)}")
-        decision = Decision.of(thresholds, classes)
+        decision = Decision.of(thresholds, classes) if masks else None
         self.grid = grid
         self.rows_done = 0
         self._classes = classes
         self._missing = np.ones(len(grid), np.bool_)
         self._missing_in_row = np.full(grid.rows, grid.columns)
         self._complete_rows = 0
-        self._masks = [BitMask.zeros(grid.height, grid.width) for _ in range(classes)]
+        self._masks = [
+            BitMask.zeros(grid.height, grid.width) for _ in range(classes if masks else 0)
+        ]
         self._stitcher: Stitcher = self._make_stitcher(blend, upsample, decision, probabilities)
 
     def add(self, tile: Tile, probabilities: NDArray) -> None:
@@ -180,7 +185,7 @@ class Canvas:
         self._mark(tile)
 
     def finish(self) -> list[BitMask]:
-        """Return the masks, one per class.
+        """Return the masks, one per class, or none if only probabilities are wanted.
 
         Raises
         ------
@@ -199,13 +204,13 @@ class Canvas:
         self,
         blend: Blend,
         upsample: Upsample,
-        decision: Decision,
+        decision: Decision | None,
         path: str | os.PathLike[str] | None,
     ) -> Stitcher:
         lattice = lattice_of(self.grid, blend, upsample)
         shape = self._classes, lattice.rows.length, lattice.columns.length
         file = None if path is None else ProbabilityFile(path, shape)
-        output = Output(self._masks, decision, file)
+        output = Output(self._classes, self.grid.height, self._masks, decision, file)
         if blend == "crop" and lattice.scale == 1:
             return CropStitcher(self.grid, output)
         return BandStitcher(lattice, output)

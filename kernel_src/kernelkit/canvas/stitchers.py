@@ -38,17 +38,28 @@ class Output:
 
     Attributes
     ----------
+    classes, height
+        How many classes there are, and the image's height.
     masks
-        One per class, all 0 at the start.
+        One per class, all 0 at the start. None at all if only probabilities are wanted.
     decision
-        Which pixels are on.
+        Which pixels are on. None if there are no masks.
     probabilities
         The file for the probabilities as well, or None.
     """
 
+    classes: int
+    height: int
     masks: list[BitMask]
-    decision: Decision
+    decision: Decision | None
     probabilities: ProbabilityFile | None
+
+    @property
+    def groups(self) -> list[slice]:
+        """The classes that are finished together."""
+        if self.decision is None:
+            return [slice(label, label + 1) for label in range(self.classes)]
+        return self.decision.groups(self.classes)
 
     def forget(self) -> None:
         """Take what was written to the file, if there is one, out of memory."""
@@ -83,14 +94,15 @@ class CropStitcher:
         at = inner.row - top, inner.col - left
         unit, highest = _unit_and_highest(near, tile)
         output = self._output
-        for labels in output.decision.groups(len(near)):
-            empty = output.decision.leaves_empty(labels, highest, unit)
+        decision = output.decision
+        for labels in output.groups:
+            empty = decision is None or decision.leaves_empty(labels, highest, unit)
             if empty and output.probabilities is None:
                 continue  # the masks are zero from the start
             values = np.ascontiguousarray(near[labels], np.float32)
-            if not empty:
+            if decision is not None and not empty:
                 words = np.empty((len(values), core.height, words_per_row(core.width)), np.uint64)
-                output.decision.pack(
+                decision.pack(
                     values, labels, corner=at, scale=scale, unit=unit, width=core.width, out=words
                 )
                 for mask, patch in zip(output.masks[labels], words, strict=True):
@@ -187,12 +199,12 @@ class BandStitcher:
         stop = complete if complete == self._rows.length else complete - self._halo
         if stop > self._done:
             parts = np.linspace(self._done, stop, min(_TASKS, stop - self._done) + 1).astype(int)
-            pixels = (stop - self._done) * self._columns.length * len(self._output.masks)
+            pixels = (stop - self._done) * self._columns.length * self._output.classes
             in_threads(self._finish_part, list(pairwise(parts.tolist())), _EFFORT * pixels)
             self._done = stop
             self._release(stop - self._halo)
             self._output.forget()
-        return min(self._done * self._scale, self._output.masks[0].height)
+        return min(self._done * self._scale, self._output.height)
 
     def _open(self, row: int, dtype: np.dtype) -> _TileRow:
         """The row of tiles to write to. Its first tile makes it."""
@@ -204,7 +216,7 @@ class BandStitcher:
             )
         if row not in self._tile_rows:
             tiles = len(self._columns.starts)
-            shape = tiles, len(self._output.masks), self._rows.longest, self._columns.longest
+            shape = tiles, self._output.classes, self._rows.longest, self._columns.longest
             # enlarged bytes have values between bytes
             kept = np.uint8 if dtype == np.uint8 and self._zoom == 1 else np.uint16
             held = self._spare.pop() if self._spare else np.empty(shape, kept)
@@ -221,7 +233,7 @@ class BandStitcher:
         first, stop = part
         if not any(row in self._tile_rows for row in self._rows.covering(first - 1, stop + 1)):
             return  # background: masks and file are zero from the start
-        groups = self._output.decision.groups(len(self._output.masks))
+        groups = self._output.groups
         at_once = groups[0].stop
         step = max(_CHUNK // (at_once * self._columns.length), 1 + 15 * self._halo)
         scratch = np.empty(at_once * (step + 2 * self._halo) * self._columns.length, np.float32)
@@ -239,9 +251,10 @@ class BandStitcher:
         values = scratch[: math.prod(shape)].reshape(shape)
         for label, plane in enumerate(values, labels.start):
             self._sum(label, top, bottom, plane)
-        output.decision.write(
-            values, labels, output.masks, rows=(first, stop), top=top, scale=self._scale
-        )
+        if output.decision is not None:
+            output.decision.write(
+                values, labels, output.masks, rows=(first, stop), top=top, scale=self._scale
+            )
         if output.probabilities is not None:
             own = values[:, first - top : stop - top]
             output.probabilities.array[labels, first:stop] = (own + 128) / 256

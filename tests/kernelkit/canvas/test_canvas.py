@@ -175,6 +175,31 @@ def test_order_of_tiles_does_not_change_a_bit(blend, upsample, dtype, tmp_path):
         np.testing.assert_array_equal(probabilities, results[0][1])
 
 
+@pytest.mark.parametrize("thresholds", [(0.5,), None])
+@pytest.mark.parametrize(("blend", "upsample"), WAYS)
+def test_probabilities_without_masks_are_the_same(blend, upsample, thresholds, tmp_path):
+    """The file has the same bytes, and no mask is made."""
+    grid = TileGrid(200, 170, core=30, pad=18, scale=2)
+    tiles = random_tiles(grid, classes=3, dtype=np.uint8)
+    files = []
+    for masks in (True, False):
+        path = tmp_path / f"{masks}.npy"
+        canvas = Canvas(
+            grid,
+            classes=3,
+            blend=blend,
+            upsample=upsample,
+            thresholds=thresholds,
+            probabilities=path,
+            masks=masks,
+        )
+        for tile, probabilities in zip(grid, tiles, strict=True):
+            canvas.add(tile, probabilities)
+        assert len(canvas.finish()) == (3 if masks else 0)
+        files.append(path.read_bytes())
+    assert files[0] == files[1]
+
+
 @pytest.mark.parametrize("edges", ["pad", "shift"])
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 @pytest.mark.parametrize(("blend", "upsample"), WAYS)
