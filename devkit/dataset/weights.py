@@ -88,7 +88,7 @@ def pack_weights(
         staging_folder.mkdir()
         entries: list[dict[str, Any]] = []
         configurations: dict[str, str] = {}
-        for member in load_members(models_folder, prefer=prefer, programs=programs):
+        for member in load_members(models_folder, checkpoints=prefer, programs=programs):
             # a folder that is itself a run is found as the only one below its parent
             is_above = (models_folder / member.run).is_dir()
             runs_folder = models_folder if is_above else models_folder.parent

@@ -53,8 +53,9 @@ Activation = Literal["sigmoid", "softmax"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 # What a member of an ensemble answers with: masks, labels of whole tiles, or masks of a program.
 MemberKind = Literal["segmenter", "classifier", "program"]
-# Which of a fold's checkpoints is taken.
-Prefer = Literal["best", "ema", "raw"]
+# Which of a fold's checkpoints are taken: the best, the best averaged or plain one, that of the
+# highest epoch, or each.
+Prefer = Literal["best", "ema", "raw", "last", "all"]
 # Whose answers are kept apart: each member's, each run's at one scale, or none.
 Level = Literal["member", "model", "ensemble"]
 # What is left out if the time runs short, half of it at a time: the last views, the last folds of

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import socket
 import struct
@@ -69,6 +70,12 @@ NAMES = [
     Names("EMA-0.9.ckpt swa-0.95.ckpt raw-0.99.ckpt", prefer="ema"),
     Names("swa-0.9.ckpt raw-0.99.ckpt", prefer="ema"),
     Names("schema_0.9.pth ema_0.8.pth", prefer="raw"),
+    Names("e9_val_0.91.pth e8_val_0.93.pth", prefer="last", said="its epoch is 9, the highest"),
+    Names("last.ckpt epoch=12.ckpt", prefer="last", said="its name says last"),
+    Names("last-v2.ckpt last-v1.ckpt last.ckpt", prefer="last"),
+    Names("e9_val_0.93.pth e9_ema_0.91.pth e8.pth", prefer="last"),
+    Names("e3.pth best.pth", prefer="last"),
+    Names("model.pth optimizer_e3.pth", prefer="last"),
 ]
 
 
@@ -215,6 +222,13 @@ def _pickled(run: Path) -> None:
     (run / "e1.pkl").write_bytes(buffer.getvalue())
 
 
+class Runs:
+    """An object that runs a command when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("touch /tmp/ran",)
+
+
 def _safetensors(**changes: Tensor) -> Callable[[Path], None]:
     return lambda run: save_file({**STATE, **changes}, run / "model.safetensors")
 
@@ -269,12 +283,23 @@ ROWS = [
     Row("a .pth.tar", saved({"state_dict": STATE, "best_acc1": torch.tensor(0.9)}, "best.pth.tar")),
     Row("DeepLabV3 of 0.1.3", lambda run: _deeplab(run), cfg=DEEPLAB, state=None),
     # files that are no weights
-    Row("a .pkl of a list", _pickled, error="holds no weights"),
+    Row("a .pkl of a list", _pickled, error="written by pickle itself"),
     Row("many keys", saved(MANY), error="key0, .* and 9994 more"),
     Row("a list", saved([STATE]), error="it has no keys"),
     Row("a web page", lambda r: (r / "e1.pth").write_text("<!DOCTYPE html>"), error="a web page"),
     Row("a Git LFS pointer", lambda r: (r / "e1.pth").write_text("version https://git-lfs.github"),
         error="pointer of Git LFS"),
+    Row("no last", lambda r: (r / "a.pth").touch() or (r / "b.pth").touch(), prefer="last",
+        error=r"no name says which checkpoint is the last \(there is a.pth, b.pth\). Write the ep"),
+    Row("only averaged, as last and raw", saved(STATE, "e1_ema.pth"), prefer=["last", "raw"],
+        error="there is no raw checkpoint, as the recipe wants"),
+    Row("the last of one", saved(STATE, "model.pth"), prefer="last"),
+    Row("a .pkl that runs code", lambda r: (r / "e1.pkl").write_bytes(pickle.dumps(Runs())),
+        error="reading it could run code. Save the state dict of the network by torch.save"),
+    Row("a .pkl of a whole network", saved(Runs(), "e1.pkl"),
+        error="objects of posix.system that are no weights, and loading them could run code"),
+    Row("a .pkl of torch before 1.6", lambda r: torch.save(STATE, r / "e1.pkl",
+        _use_new_zipfile_serialization=False)),
     Row("an empty file", lambda r: (r / "e1.pth").touch(), error="truncated"),
     Row("an empty safetensors", lambda r: (r / "m.safetensors").touch(), error="truncated"),
     Row("noise", lambda r: (r / "e1.pth").write_bytes(np.random.default_rng(0).bytes(9999)),
@@ -384,7 +409,7 @@ def test_a_run(row: Row, tmp_path: Path, asked: list[Any]) -> None:
     row.make(run)
     if row.error:
         with pytest.raises(CheckpointError, match=row.error) as caught:
-            load_members(tmp_path, prefer=row.prefer)
+            load_members(tmp_path, checkpoints=row.prefer)
         message = str(caught.value)
         assert message.startswith(str(run))
         assert len(message) < 700
@@ -392,7 +417,7 @@ def test_a_run(row: Row, tmp_path: Path, asked: list[Any]) -> None:
         assert "\n" not in message
         assert not any(word in message for word in ("KeyError", "NoneType", "object has no"))
     else:
-        [member] = load_members(tmp_path, prefer=row.prefer)
+        [member] = load_members(tmp_path, checkpoints=row.prefer)
         module: nn.Module = member.module
         if row.state is not None:
             loaded = module.state_dict()

@@ -227,7 +227,8 @@ def choose_state(
     snapshot
         The file. Its name may say that its weights are averaged.
     prefer
-        With `best` the first that fits is taken. It is an averaged one if the file's name says so.
+        With other words than `ema` and `raw`, the first that fits is taken. It is an averaged one
+        if the file's name says so.
 
     Raises
     ------
@@ -251,7 +252,7 @@ def choose_state(
     if snapshot.kind != "raw" and not averaged:  # as the file's name says
         averaged, plain = plain, []
     by_name = averaged if snapshot.kind != "raw" else options
-    competing = {"best": by_name, "ema": averaged, "raw": plain}[prefer]
+    competing = {"ema": averaged, "raw": plain}.get(prefer, by_name)
     if most < 1:
         competing = options
     if not competing:

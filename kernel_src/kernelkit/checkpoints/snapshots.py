@@ -1,4 +1,4 @@
-"""Which of a fold's checkpoints is taken, by what their names say.
+"""Which of a fold's checkpoints are taken, by what their names say.
 
 A name may hold a score, a loss, an epoch and words such as `ema` or `best`. A number belongs to the
 words before it. Only a loss or an error, named so, is better if it is lower.
@@ -11,14 +11,14 @@ words before it. Only a loss or an error, named so, is better if it is lower.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
 from kernelkit.errors import CheckpointError
 from kernelkit.vocabulary import Prefer
 
-__all__ = ["Choice", "Snapshot", "choose_snapshot", "says_averaged"]
+__all__ = ["Choice", "Snapshot", "choose_snapshot", "choose_snapshots", "says_averaged"]
 
 # A number with a decimal point that no letter follows. A sign counts after "=" only.
 _NUMBER = re.compile(r"((?<==)-)?(?<![\d.])\d*\.\d+(?:e[-+]\d+)?(?![A-Za-z\d]|\.\d)")
@@ -164,49 +164,110 @@ def _figures(stem: str) -> tuple[float | None, float | None]:
 
 @dataclass(frozen=True)
 class Choice:
-    """The checkpoint that stands for a fold.
+    """A checkpoint that stands for a fold, alone or with others.
 
     Attributes
     ----------
     snapshot
         The checkpoint.
+    prefer
+        Which weights in the file are taken, if it holds several: `ema`, `raw`, or the `best`.
     note
         Which was taken and which were left, in a sentence. None if there was one.
     """
 
     snapshot: Snapshot
-    note: str | None
+    prefer: Prefer
+    note: str | None = field(default=None, compare=False)
+
+
+def choose_snapshots(
+    fold: Path, snapshots: Sequence[Snapshot], wanted: Sequence[Prefer]
+) -> list[Choice]:
+    """Choose the checkpoints that stand for a fold, one per word, or each with `all`.
+
+    The best and the last may be one file. It is then chosen once.
+
+    Raises
+    ------
+    CheckpointError
+        As `choose_snapshot`.
+    """
+    if "all" in wanted:
+        networks = [snapshot for snapshot in snapshots if snapshot.standing != "other"]
+        by_epoch = sorted(networks or snapshots, key=lambda s: (s.epoch, s.path.name))
+        return [Choice(snapshot, "best") for snapshot in by_epoch]
+    if len(wanted) == 1:
+        return [choose_snapshot(fold, snapshots, wanted[0])]
+    words: dict[Choice, list[str]] = {}
+    for word in wanted:
+        words.setdefault(choose_snapshot(fold, snapshots, word), []).append(word)
+    return [
+        replace(choice, note=f"{_shown(fold)}: {choice.snapshot.path.name} is {_as(names)}")
+        for choice, names in words.items()
+    ]
+
+
+def _as(words: Sequence[str]) -> str:
+    """As what a checkpoint was taken."""
+    if len(words) == 1:
+        return f"taken as the {words[0]} checkpoint"
+    return f"the {' and the '.join(words)} checkpoint, so it counts once"
 
 
 def choose_snapshot(fold: Path, snapshots: Sequence[Snapshot], prefer: Prefer) -> Choice:
     """Choose the checkpoint that stands for a fold.
 
     If `ema` is preferred and no name says so, averaged weights may lie inside of a plain file. So
-    all compete then.
+    all compete then. The `last` is that whose name says so, or has the highest epoch.
 
     Raises
     ------
     CheckpointError
-        Plain weights are preferred, and all names say that they are averaged.
+        Plain weights are preferred, and all names say that they are averaged. Or the last is, and
+        no name says an epoch.
     """
+    if prefer == "last":
+        return _last(fold, snapshots)
     plain = [snapshot for snapshot in snapshots if snapshot.kind == "raw"]
     ema = [snapshot for snapshot in snapshots if snapshot.kind == "ema"]
     averaged = [snapshot for snapshot in snapshots if snapshot.kind == "averaged"]
-    competing = {"best": list(snapshots), "ema": ema or averaged or plain, "raw": plain}[prefer]
+    competing = {"ema": ema or averaged or plain, "raw": plain}.get(prefer, list(snapshots))
     if not competing:
         raise CheckpointError(
             f"{fold}: there is no {prefer} checkpoint, as the recipe wants "
             f"(there is {_some(snapshots)}). Let it take the best"
         )
     taken = max(competing, key=lambda snapshot: snapshot.rank)
+    return _choice(fold, snapshots, taken, prefer, taken.merit)
+
+
+def _last(fold: Path, snapshots: Sequence[Snapshot]) -> Choice:
+    """The checkpoint of the last epoch. Among several of it, the one that `best` would take."""
+    networks = [snapshot for snapshot in snapshots if snapshot.standing != "other"] or snapshots
+    last = [snapshot for snapshot in networks if snapshot.standing == "last"]
+    latest = max(snapshot.epoch for snapshot in networks)
+    if not last and len(networks) > 1 and latest < 0:
+        raise CheckpointError(
+            f"{fold}: no name says which checkpoint is the last (there is {_some(snapshots)}). "
+            "Write the epoch into the names, such as e30.pth"
+        )
+    competing = last or [snapshot for snapshot in networks if snapshot.epoch == latest]
+    taken = max(competing, key=lambda snapshot: snapshot.rank)
+    merit = "its name says last" if last else f"its epoch is {latest}, the highest"
+    return _choice(fold, snapshots, taken, "best", merit)
+
+
+def _choice(
+    fold: Path, snapshots: Sequence[Snapshot], taken: Snapshot, prefer: Prefer, merit: str
+) -> Choice:
     left = [snapshot for snapshot in snapshots if snapshot is not taken]
-    if not left:
-        return Choice(taken, None)
-    return Choice(
-        taken,
-        f"{fold.parent.name}/{fold.name}: {taken.path.name} is taken, because {taken.merit}. Left "
-        f"out: {_some(left)}",
-    )
+    note = f"{_shown(fold)}: {taken.path.name} is taken, because {merit}. Left out: {_some(left)}"
+    return Choice(taken, prefer, note if left else None)
+
+
+def _shown(fold: Path) -> str:
+    return f"{fold.parent.name}/{fold.name}"
 
 
 def _some(snapshots: Sequence[Snapshot]) -> str:

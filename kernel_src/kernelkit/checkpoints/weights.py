@@ -53,6 +53,9 @@ _LIGHTNINGS_PLAIN = "current_model_state"
 _MOST_LEVELS = 4
 # How many names an error lists.
 _SHOWN = 6
+# How a pickle begins, and how one that torch.save wrote before it wrote zip files.
+_PICKLE = b"\x80"
+_TORCHS_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 # torch saves without compression. Weights that were compressed afterwards shrink by a tenth. Only
 # zeros shrink further.
 _MOST_INFLATION = 20
@@ -190,6 +193,11 @@ def _no_checkpoint(path: Path) -> str | None:
         return f"{path}: this is a pointer of Git LFS, not the checkpoint. Fetch it by git lfs pull"
     if start.startswith((b"<", b"{")):
         return f"{path}: this is text, such as a web page. Download the checkpoint again"
+    if start.startswith(_PICKLE) and not start.startswith(_TORCHS_PICKLE):
+        return (
+            f"{path}: this was written by pickle itself, and reading it could run code. Save the "
+            "state dict of the network by torch.save"
+        )
     return None
 
 

@@ -1,11 +1,10 @@
 """From a recipe to the members that it names, with a check that both agree."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
-from kernelkit.checkpoints import Member, load_members
+from kernelkit.checkpoints import Member, load_groups
 from kernelkit.errors import CheckpointError, RecipeError
 from kernelkit.recipe import EnsembleRecipe, MergeStep
 from kernelkit.vocabulary import MergeMethod, choices
@@ -57,15 +56,20 @@ def load_for(
     Raises
     ------
     CheckpointError, RecipeError
-        As `load_members`, or if recipe and members do not agree with each other.
+        As `load_groups`, or if recipe and members do not agree with each other.
     """
-    gate_runs = recipe.gate.runs if recipe.gate else ()
-    loaded = load_members(
-        folder, (*recipe.runs, *gate_runs), prefer=recipe.checkpoints, programs=recipe.programs
+    gate = recipe.gate
+    loaded, gate_members = load_groups(
+        folder,
+        [
+            (recipe.runs, recipe.checkpoints),
+            (gate.runs, gate.checkpoints or recipe.checkpoints) if gate else ((), "best"),
+        ],
+        programs=recipe.programs,
     )
-    gate_members = [member for member in loaded if _matches(member, gate_runs)]
-    members = [m for m in loaded if _matches(m, recipe.runs) and m.kind != "classifier"]
-    unused = [m for m in loaded if m.kind == "classifier" and m not in gate_members]
+    members = [member for member in loaded if member.kind != "classifier"]
+    gate_runs = {member.run for member in gate_members}
+    unused = [m for m in loaded if m.kind == "classifier" and m.run not in gate_runs]
     if unused:
         raise CheckpointError(
             f"{unused[0].name}: this is a classifier, which gives no masks. Name it in the "
@@ -105,7 +109,3 @@ def _check_agreement(recipe: EnsembleRecipe, members: Sequence[Member], own_inpu
             f"{recipe.name}: {others[0].name} takes {others[0].channels} bands, but the recipe's "
             f"input gives {bands}. Correct the input's 'bands'"
         )
-
-
-def _matches(member: Member, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(member.run, pattern) for pattern in patterns)

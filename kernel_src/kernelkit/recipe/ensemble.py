@@ -17,8 +17,8 @@ from kernelkit.recipe.merge import Merge
 from kernelkit.recipe.network import NetworkInput
 from kernelkit.recipe.pyramid import PyramidScale, refuse_unclear_scales
 from kernelkit.recipe.section import Section
-from kernelkit.recipe.words import Patterns, Word, no_doubles
-from kernelkit.vocabulary import Activation, Prefer
+from kernelkit.recipe.words import Checkpoints, Patterns, Word, no_doubles
+from kernelkit.vocabulary import Activation
 
 __all__ = ["EnsembleRecipe", "ImageKind", "PostprocessStep"]
 
@@ -134,8 +134,10 @@ class EnsembleRecipe(Section):
     runs
         Glob patterns of run folders, below the models folder.
     checkpoints
-        Which checkpoints of a fold compete. "best" takes all, "ema" only averaged weights, "raw"
-        only plain ones. The best of them is used.
+        Which checkpoints of a fold are members. "best" is that with the best score in its name,
+        "ema" the best with averaged weights, "raw" the best with plain ones, "last" that of the
+        highest epoch, "all" each. Several words, such as [best, last], give several members. They
+        are merged with the folds, as if each were one.
     programs
         Whether TorchScript, torch.export and ONNX files are loaded too. They can run code, so use
         it only if you trust them.
@@ -165,7 +167,7 @@ class EnsembleRecipe(Section):
     name: Word
     when: ImageKind = ImageKind()
     runs: Patterns = ("*",)
-    checkpoints: Prefer = "best"
+    checkpoints: Checkpoints = "best"
     programs: bool = False
     input: NetworkInput = NetworkInput()
     activation: Activation = "sigmoid"

@@ -7,8 +7,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 from kernelkit.recipe.merge import MergeStep
 from kernelkit.recipe.pyramid import PictureSize
 from kernelkit.recipe.section import Section
-from kernelkit.recipe.words import Patterns
-from kernelkit.vocabulary import Prefer
+from kernelkit.recipe.words import Checkpoints, Patterns
 
 __all__ = ["Gate"]
 
@@ -39,7 +38,7 @@ class Gate(Section):
     """
 
     runs: Patterns
-    checkpoints: Prefer | None = None
+    checkpoints: Checkpoints | None = None
     empty_class: NonNegativeInt = 0
     per_class: bool = False
     above: Annotated[float, Field(gt=0, lt=1)] = 0.5

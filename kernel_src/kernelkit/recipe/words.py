@@ -1,11 +1,13 @@
 """The words and patterns that several sections of a recipe hold."""
 
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-__all__ = ["Patterns", "Word", "no_doubles", "overlap"]
+from kernelkit.vocabulary import Prefer, choices
+
+__all__ = ["Checkpoints", "Patterns", "Word", "no_doubles", "overlap"]
 
 
 def no_doubles(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -25,7 +27,20 @@ def _can_match(pattern: str) -> str:
     return pattern
 
 
+def _known_checkpoints(value: Any) -> Any:
+    words = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not words or any(word not in get_args(Prefer) for word in words):
+        raise ValueError(
+            f"found {value!r:.60}, wanted {choices(Prefer)}, or several such as [best, last]"
+        )
+    if "all" in words and len(words) > 1:
+        raise ValueError('found "all" beside others, which it contains. Write it alone')
+    return value if isinstance(value, str) else no_doubles(words)
+
+
 Word = Annotated[str, Field(min_length=1)]
+# Which checkpoints of a fold are members. Several words are one member each.
+Checkpoints = Annotated[Prefer | tuple[Prefer, ...], BeforeValidator(_known_checkpoints)]
 # Names of runs, with * and ? for what may stand there.
 Patterns = Annotated[
     tuple[Annotated[str, AfterValidator(_can_match)], ...],

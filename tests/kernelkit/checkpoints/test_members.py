@@ -94,10 +94,10 @@ def test_the_best_checkpoint_counts(tmp_path, run):
     ):
         write_fold(run / "fold_0/models", module, f"e{epoch}_t50_cmax_{kind}_{score}.pth")
     assert same_answers(load_members(tmp_path), [modules[0.93]])
-    assert same_answers(load_members(tmp_path, prefer="raw"), [modules[0.92]])
-    assert same_answers(load_members(tmp_path, prefer="ema"), [modules[0.93]])
-    with pytest.raises(RecipeError, match='no checkpoints "last". Choose "best"'):
-        load_members(tmp_path, prefer="last")
+    assert same_answers(load_members(tmp_path, checkpoints="raw"), [modules[0.92]])
+    assert same_answers(load_members(tmp_path, checkpoints="ema"), [modules[0.93]])
+    with pytest.raises(RecipeError, match='no checkpoints "first". Choose "best"'):
+        load_members(tmp_path, checkpoints="first")
 
 
 def test_the_newest_of_equals_counts(tmp_path, run):
