@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kernelkit.mask import BitMask
 from kernelkit.reader.pictures_groups import Groups, PictureBatch, PictureInfo
 from kernelkit.reader.pictures_pass import PicturePass
 from kernelkit.reader.pictures_prepare import Preparation
@@ -95,6 +94,9 @@ class PictureReader:
 def _info(found: FoundPicture) -> PictureInfo:
     missing = None
     if found.missing is not None:
+        # workers import this module too, and need no numba
+        from kernelkit.mask import BitMask
+
         pixels = np.unpackbits(found.missing, axis=1, count=found.width)
         missing = BitMask.from_array(pixels)
     return PictureInfo(

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kernelkit.mask import BitMask
+if TYPE_CHECKING:
+    from kernelkit.mask import BitMask
 
 __all__ = ["Groups", "PictureBatch", "PictureInfo"]
 
@@ -38,7 +39,7 @@ class PictureInfo:
     dtype: np.dtype
     layout: str
     notes: tuple[str, ...] = ()
-    missing: BitMask | None = None
+    missing: "BitMask | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ class PicturePass:
                 arena = SharedArena((1, max(needed, _SLOT_BYTES)), np.dtype("u1"))
                 arena.use()
         slot = 0 if arena is None else arena.take()
-        pictures = [tuple(map(str, self._pictures[number])) for number in numbers]
+        pictures = [self._pictures[number] for number in numbers]
         task = PictureTask(pictures, self._preparation, arena, slot, _CACHE_BYTES)
         return _Job(numbers, arena, own, slot, pool.submit(task))
 

@@ -29,6 +29,8 @@ _BORDERS: Mapping[str, int] = {
 }
 # OpenCV has its own code for up to so many bands.
 _TOGETHER = 4
+# Pictures of fewer pixels are shrunk before a function is compiled for it.
+_LARGE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,8 @@ def prepare(
     pixels = pad(pixels, preparation)
     if held is not None:
         held = _padded_held(held, preparation)
-    for out in outs:
-        resized = resize(pixels, (out.shape[1], out.shape[2]), preparation.resample)
+    sizes = [(out.shape[1], out.shape[2]) for out in outs]
+    for out, resized in zip(outs, _resized(pixels, sizes, preparation.resample), strict=True):
         if held is not None and preparation.resample in ("area", "bilinear"):
             _leave_out(pixels, held, preparation.resample, resized)
         _part_bands(resized, out)
@@ -102,11 +104,10 @@ def prepare(
 
 def _part_bands(pixels: np.ndarray, out: np.ndarray) -> None:
     """Copy (H, W, C) into (C, H, W)."""
-    if pixels.dtype not in CV2_DTYPES:
-        out[...] = np.moveaxis(pixels, 2, 0)
-        return
-    for band, plane in enumerate(out):  # several times as fast as numpy
-        cv2.extractChannel(pixels, band, plane)
+    if pixels.dtype in CV2_DTYPES and len(out) == pixels.shape[2]:
+        cv2.split(pixels, list(out))  # several times as fast as numpy
+    else:
+        out[...] = np.moveaxis(pixels[..., : len(out)], 2, 0)
 
 
 def pad(pixels: np.ndarray, preparation: Preparation) -> np.ndarray:
@@ -129,6 +130,29 @@ def _padded_held(held: np.ndarray, preparation: Preparation) -> np.ndarray:
     border = _BORDERS[preparation.fill]
     held = held.astype(np.uint8)
     return cv2.copyMakeBorder(held, before, after, before, after, border, value=1)
+
+
+def _resized(
+    pixels: np.ndarray, sizes: Sequence[tuple[int, int]], resample: Resample
+) -> Iterator[np.ndarray]:
+    """Iterate over a picture at some sizes."""
+    fast = [size for size in sizes if resample == "area" and _shrinks_slowly(pixels, size)]
+    means: dict[tuple[int, int], np.ndarray] = {}
+    if fast:
+        # workers that read other pictures need no numba
+        from kernelkit.reader.pictures_area import area_means
+
+        means = dict(zip(fast, area_means(pixels, fast), strict=True))
+    for size in sizes:
+        yield means[size] if size in means else resize(pixels, size, resample)
+
+
+def _shrinks_slowly(pixels: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether a picture (H, W, C) is large, and shrinks in the way that OpenCV is slow at."""
+    height, width = pixels.shape[:2]
+    if pixels.dtype != np.uint8 or height * width < _LARGE:
+        return False
+    return height >= size[0] and width >= size[1] and bool(height % size[0] or width % size[1])
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], resample: Resample) -> np.ndarray:

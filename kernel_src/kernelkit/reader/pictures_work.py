@@ -18,6 +18,7 @@ from kernelkit.reader.pictures_prepare import Preparation, input_sizes, prepare
 from kernelkit.reader.shared import LocalArray, SharedArena
 from kernelkit.slide import Slide
 from kernelkit.slide.budget import in_words
+from kernelkit.slide.plain import read_plain
 
 __all__ = ["FoundPicture", "PictureResult", "PictureTask", "Placed"]
 
@@ -93,7 +94,7 @@ class PictureTask(NamedTuple):
         The size of a worker process's cache of decoded blocks.
     """
 
-    pictures: Sequence[tuple[str, ...]]
+    pictures: Sequence[tuple[Path, ...]]
     preparation: Preparation
     memory: LocalArray | SharedArena | None
     slot: int
@@ -148,48 +149,60 @@ class _Slot:
         return np.ndarray(shape, dtype, self._memory, start)
 
 
-def _read(paths: tuple[str, ...], preparation: Preparation, slot: _Slot | None) -> FoundPicture:
+def _read(paths: tuple[Path, ...], preparation: Preparation, slot: _Slot | None) -> FoundPicture:
     """Decode a picture and make its inputs."""
-    with Slide([Path(path) for path in paths]) as slide:
-        bands = min(slide.bands, preparation.bands or slide.bands)
-        shapes = [(bands, *size) for size in input_sizes(slide.height, slide.width, preparation)]
-        _check_memory(slide, shapes)
-        sizes = [_aligned(math.prod(shape) * slide.dtype.itemsize) for shape in shapes]
-        start = 0 if slot is None else slot.reserve(sum(sizes))
+    notes: tuple[str, ...] = ()
+    plain = read_plain(paths[0]) if len(paths) == 1 else None
+    if plain is not None:
+        pixels, held, layout = plain.pixels, None, plain.layout
+    else:
+        pixels, held, layout, notes = _read_slide(paths, preparation)
+    height, width, bands = pixels.shape
+    wanted = min(bands, preparation.bands or bands)
+    places, outs = _room_for(pixels, wanted, preparation, slot)
+    prepare(pixels, held, preparation, outs)
+    missing = None if held is None else np.packbits(~held, axis=1)
+    found = (height, width, bands, pixels.dtype.str, layout, notes, missing)
+    return FoundPicture(*found, outs if slot is None else places)
+
+
+def _read_slide(
+    paths: tuple[Path, ...], preparation: Preparation
+) -> tuple[np.ndarray, np.ndarray | None, str, tuple[str, ...]]:
+    """Return a picture (H, W, C), where it holds data, its layout and its notes."""
+    with Slide(paths) as slide:
+        _check_memory(slide, preparation)
         pixels, held = slide.read_whole()
-    interleaved = np.ascontiguousarray(np.moveaxis(pixels[:bands], 0, 2))
-    starts = [start + sum(sizes[:number]) for number in range(len(sizes))]
-    outs = [
-        np.empty(shape, slide.dtype) if slot is None else slot.array(at, shape, slide.dtype)
-        for at, shape in zip(starts, shapes, strict=True)
-    ]
-    prepare(interleaved, held, preparation, outs)
-    return FoundPicture(
-        slide.height,
-        slide.width,
-        slide.bands,
-        slide.dtype.str,
-        slide.layout,
-        tuple(slide.notes),
-        None if held is None else np.packbits(~held, axis=1),
-        outs if slot is None else list(map(Placed, starts, shapes)),
-    )
+    return pixels, held, slide.layout, tuple(slide.notes)
 
 
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
+def _room_for(
+    pixels: np.ndarray, bands: int, preparation: Preparation, slot: _Slot | None
+) -> tuple[list[Placed], list[np.ndarray]]:
+    """Return where the inputs of a picture lie in the slot, and as arrays (C, h, w)."""
+    dtype = pixels.dtype
+    places, end = [], 0
+    for size in input_sizes(pixels.shape[0], pixels.shape[1], preparation):
+        places.append(Placed(end, (bands, *size)))
+        end += -(-bands * size[0] * size[1] * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
+    if slot is None:
+        return places, [np.empty(place.shape, dtype) for place in places]
+    start = slot.reserve(end)
+    places = [Placed(start + place.start, place.shape) for place in places]
+    return places, [slot.array(place.start, place.shape, dtype) for place in places]
 
 
-def _check_memory(slide: Slide, shapes: Sequence[tuple[int, ...]]) -> None:
-    """Refuse a picture that the memory cannot hold: as decoded, interleaved, padded and resized.
+def _check_memory(slide: Slide, preparation: Preparation) -> None:
+    """Refuse a picture that the memory cannot hold: as it is decoded, padded and resized.
 
     Raises
     ------
     ReaderError
         It needs more than is free.
     """
-    source = slide.height * slide.width * slide.bands
-    needed = (3 * source + sum(map(math.prod, shapes))) * slide.dtype.itemsize
+    pixels = 2 * slide.height * slide.width
+    pixels += sum(map(math.prod, input_sizes(slide.height, slide.width, preparation)))
+    needed = pixels * slide.bands * slide.dtype.itemsize
     if needed < _SMALL or needed <= (free := available_memory()):
         return
     raise ReaderError(

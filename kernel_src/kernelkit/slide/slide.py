@@ -178,16 +178,17 @@ class Slide(AbstractContextManager):
 
         Returns
         -------
-        (bands, height, width) in the image's dtype, 0 where there is no data. Then where there is
-        data, (height, width) bool, or None if all of it is.
+        (height, width, bands) in the image's dtype, 0 where there is no data. Then where there is
+        data, (height, width) bool, or None if all of it is. Bands come last here, because most
+        files hold a picture so. GDAL decodes a JPEG twice as fast then.
 
         Raises
         ------
         SlideError
             A block cannot be decoded.
         """
-        pixels = np.empty((self.bands, self.height, self.width), self.dtype)
-        return pixels, self._level(1).read_into(self.bounds, pixels)
+        pixels = np.empty((self.height, self.width, self.bands), self.dtype)
+        return pixels, self._level(1).read_into(self.bounds, np.moveaxis(pixels, 2, 0))
 
     def thumbnail(self, max_side: int) -> np.ndarray:
         """Return the whole image, (bands, h, w), shrunk by a whole factor to fit `max_side`.
