@@ -40,7 +40,7 @@ def rehearse_killed_reader(
     """
     before = scenario.submission.read_bytes()
     last = [image for image in Report.load(scenario.report).images if image.stored][-1]
-    Store(scenario.working / "masks").entry_named(last.stored).mask_path.unlink()
+    Store(scenario.working / "masks").entry_named(last.stored).remove()
     scenario.submission.unlink()
     killer = _ReaderKiller(after_seconds)
     result = run_notebook(scenario, runtime, workers, on_sample=killer)

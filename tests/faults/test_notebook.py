@@ -36,6 +36,7 @@ from kernelkit.slide import Slide
 from tests.made.competition import RECIPE, write_competition, write_models
 from tests.made.layouts import spoil_block
 from tests.made.notebook import run_cells, sent
+from tests.made.stored import Column, forget, overwrite
 
 SMALL = {"a": ("tiled", 90, 270), "b": ("strips", 40, 50)}
 
@@ -101,13 +102,8 @@ class Left:
         return self.done.images["a"][0]
 
     @property
-    def mask(self) -> Path:
-        [path] = (self.folder / "out/masks").glob("a-*.mask")
-        return path
-
-    @property
-    def label(self) -> Path:
-        return self.mask.with_suffix(".json")
+    def store(self) -> Path:
+        return self.folder / "out/masks"
 
     @property
     def doubt(self) -> Path:
@@ -124,6 +120,9 @@ class Left:
         self.done.images[image_id] = self.done.images.pop("a")
         self.done.disagreement[image_id] = self.done.disagreement.pop("a")
         self.done = replace(self.done, masks=finished_masks(self.done.report, self.folder))
+
+    def spoil(self, column: Column) -> None:
+        overwrite(self.store, "a", column, b"{")
 
     def note(self, text: str, image_id: str = "a") -> None:
         first, *others = self.done.report.images
@@ -193,10 +192,10 @@ AFTERWARDS: list[tuple[str, Spoil, str]] = [
     ("image NaN", lambda left, _: write_pixels(left.a, 3, 90, 270, value=np.nan), "a figure"),
     ("image infinite", lambda left, _: write_pixels(left.a, 3, 90, 270, value=np.inf), "a figure"),
     ("all images deleted", lambda left, _: shutil.rmtree(left.a.parent), "b: no picture"),
-    ("mask deleted", lambda left, _: left.mask.unlink(), "masks are gone or damaged"),
-    ("mask damaged", lambda left, _: left.mask.write_bytes(b"x"), "masks are gone or damaged"),
-    ("label damaged", lambda left, _: left.label.write_text("{"), "masks are gone or damaged"),
-    ("store deleted", lambda left, _: shutil.rmtree(left.mask.parent), "masks are gone or damaged"),
+    ("mask deleted", lambda left, _: forget(left.store, "a"), "masks are gone or damaged"),
+    ("mask damaged", lambda left, _: left.spoil("payload"), "masks are gone or damaged"),
+    ("label damaged", lambda left, _: left.spoil("label"), "masks are gone or damaged"),
+    ("store deleted", lambda left, _: shutil.rmtree(left.store), "masks are gone or damaged"),
     ("disagreement deleted", lambda left, _: left.doubt.unlink(), "a: no picture"),
     ("disagreement garbage", lambda left, _: left.doubt.write_bytes(b"x"), "a: no picture"),
     ("no disagreement", lambda left, _: left.done.disagreement.clear(), "no disagreement"),

@@ -39,7 +39,7 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
     def __getitem__(self, image_id: str) -> list[BitMask]:
         image = self._images[image_id]
         stored = self._store.entry_named(image.stored).load()
-        if stored is None:
+        if stored is None or stored.masks is None:
             raise SubmissionError(
                 f"{self._store.folder / image.stored}: the stored masks are gone or damaged. "
                 "Run the notebook again"

@@ -127,6 +127,7 @@ def predict(
     report.notes += run.notes
 
     hand_in(report, competition, recipe, store, output / "submission.csv")
+    store.close()
     _save(report, output)
     done = _prediction(report, competition, recipe, store, output)
     _judge(done, strict)

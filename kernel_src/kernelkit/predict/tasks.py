@@ -149,10 +149,12 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """What went otherwise in the run as a whole, one sentence each."""
-        return [note for model in self.models.values() for note in model.notes] + self.readers.notes
+        of_models = [note for model in self.models.values() for note in model.notes]
+        return of_models + self.readers.notes + self.store.notes
 
     def close(self) -> None:
-        """End the readers and the thread that hashes files."""
+        """Write what was saved, and end the readers and the thread that hashes files."""
+        self.store.close()
         self.progress.close()
         self.readers.close()
         self.hashing.shutdown(cancel_futures=True)

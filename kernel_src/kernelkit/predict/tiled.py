@@ -126,8 +126,8 @@ class _ImageWork:
                 save_disagreement(entry.picture_path, found.disagreement)
             except Exception as error:  # a picture is no reason to lose the mask
                 report.notes.append(f"no picture of the disagreement ({as_sentence(error)})")
-        report.stored = entry.mask_path.name
-        entry.save(found.masks, report)
+        report.stored = entry.name
+        entry.save(Stored(report, found.masks))
 
     def _found(self) -> Stored | None:
         """The best that the store has of this image.

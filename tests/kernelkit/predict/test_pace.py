@@ -12,6 +12,7 @@ from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.deadline import Deadline
 from kernelkit.recipe import Recipe
 from tests.made.competition import RECIPE, write_competition, write_models
+from tests.made.stored import forget
 
 # two views and two folds look at the 19 tiles of the competition's three images
 WANTED = Recipe.parse(RECIPE).override(batch=1)
@@ -116,8 +117,7 @@ def test_a_run_that_was_short_of_time_leaves_the_models_as_they_were(
 def test_what_was_asked_in_full_is_kept_when_the_time_runs_short(run: Any, tmp_path: Path) -> None:
     """The better masks of an earlier session are not predicted again with fewer views."""
     run(1000)
-    (mask,) = (tmp_path / "out/masks").glob("a-*.mask")
-    mask.unlink()
+    forget(tmp_path / "out/masks", "a")
     done = run(90)
     assert [image.status for image in done.report.images] == ["predicted", "kept", "kept"]
     assert [image.asked for image in done.report.images] == [0.5, 1.0, 1.0]
