@@ -1,0 +1,98 @@
+"""Polygons written to a file that a map viewer opens: Shapefile, GeoPackage or GeoJSON."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import batched
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio.raw
+import shapely
+from pyogrio.errors import DataSourceError
+from shapely import Polygon
+
+from kernelkit.errors import OutputError, as_sentence
+
+__all__ = ["write_polygons"]
+
+_DRIVERS = {".shp": "ESRI Shapefile", ".gpkg": "GPKG", ".geojson": "GeoJSON"}
+# Polygons in memory at once. GeoJSON cannot be appended to, so all of them are.
+_AT_ONCE = 20_000
+
+
+def write_polygons(
+    path: str | Path, polygons: Iterable[Polygon], crs: Any = None, *, field: str = "id"
+) -> int:
+    """Write polygons with a number each, and return how many there are.
+
+    What lies at `path` stays until the new file is complete. A Shapefile is several files, which
+    are replaced one after the other.
+
+    Parameters
+    ----------
+    path
+        Its suffix says the format: `.shp`, `.gpkg` or `.geojson`. Missing folders are made.
+    polygons
+        In the coordinates of `crs`. They are taken as they are written, but for GeoJSON.
+    crs
+        rasterio's CRS. None writes none.
+    field
+        The name of the column with the number, counted from 1.
+
+    Raises
+    ------
+    OutputError
+        The suffix is none of these, or the file cannot be written.
+    """
+    path = Path(path)
+    driver = _DRIVERS.get(path.suffix.lower())
+    if driver is None:
+        raise OutputError(
+            f"{path}: found the suffix {path.suffix!r}, wanted {', '.join(_DRIVERS)}. Name the"
+            " file so"
+        )
+    size = None if driver == "GeoJSON" else _AT_ONCE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            count = _write(Path(folder) / path.name, _chunks(polygons, size), driver, crs, field)
+            for written in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == ".shp"):
+                shutil.move(written, path.parent / written.name)
+    except (OSError, DataSourceError) as error:
+        raise OutputError(
+            f"{path}: the polygons cannot be written ({as_sentence(error)}). Choose a folder that"
+            " is writable and has room"
+        ) from error
+    return count
+
+
+def _chunks(polygons: Iterable[Polygon], size: int | None) -> Iterator[Sequence[Polygon]]:
+    """The polygons in chunks of a size. There is at least one chunk, which may be empty."""
+    chunks = iter([tuple(polygons)]) if size is None else batched(polygons, size)
+    yield next(chunks, ())
+    yield from chunks
+
+
+def _write(
+    path: Path, chunks: Iterable[Sequence[Polygon]], driver: str, crs: Any, field: str
+) -> int:
+    count = 0
+    for chunk in chunks:
+        numbers = np.arange(count + 1, count + 1 + len(chunk), dtype=np.int64)
+        with warnings.catch_warnings():  # an image without a CRS has polygons without one
+            warnings.filterwarnings("ignore", "'crs' was not provided")
+            pyogrio.raw.write(
+                path,
+                geometry=shapely.to_wkb(np.array(chunk, object)),
+                field_data=[numbers],
+                fields=[field],
+                geometry_type="Polygon",
+                crs=None if crs is None else crs.to_wkt(),
+                driver=driver,
+                append=count > 0,
+            )
+        count += len(chunk)
+    return count

@@ -1,0 +1,175 @@
+"""Polygons and masks on disk, and labels that were drawn."""
+
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import rasterio.features
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.crs import CRS
+
+from kernelkit.errors import CompetitionError, OutputError
+from kernelkit.grid import Window
+from kernelkit.maps import DrawnLabels, polygons, write_geotiff, write_polygons
+from kernelkit.mask import BitMask
+from tests.made.masks import binary_images
+
+sides = st.integers(1, 70)
+UTM = CRS.from_epsg(32638)
+PLACE = Affine(10, 0, 500_000, 0, -10, 3_700_000)
+
+
+def _blobs(height: int = 60, width: int = 90) -> BitMask:
+    image = np.zeros((height, width), np.uint8)
+    image[5:20, 10:40] = 1
+    image[8:12, 15:20] = 0
+    image[40:55, 60:61] = 1
+    return BitMask.from_array(image)
+
+
+@pytest.mark.parametrize("suffix", [".shp", ".gpkg"])
+def test_geopandas_reads_what_was_written(tmp_path: Path, suffix: str) -> None:
+    """The file has the CRS, the field with numbers from 1, and every polygon, but no background."""
+    path = tmp_path / "made" / f"city{suffix}"
+    count = write_polygons(path, polygons(_blobs(), PLACE), UTM)
+    found = geopandas.read_file(path)
+    assert found.crs.to_epsg() == 32638
+    assert found["id"].tolist() == [1, 2] == list(range(1, count + 1))
+    assert found.area.sum() == pytest.approx(_blobs().area * 100)
+    assert len(found.geometry[0].interiors) == 1
+
+
+def test_geojson_keeps_pixels_if_there_is_no_crs(tmp_path: Path) -> None:
+    """A viewer of slides gets the polygons in pixels."""
+    path = tmp_path / "slide.geojson"
+    write_polygons(path, polygons(_blobs()))
+    found = geopandas.read_file(path)
+    assert found.total_bounds.tolist() == [10, 5, 61, 55]
+
+
+def test_polygons_are_written_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers go on from one chunk to the next."""
+    monkeypatch.setattr("kernelkit.maps.vector_file._AT_ONCE", 3)
+    image = np.zeros((1, 20), np.uint8)
+    image[0, ::2] = 1
+    path = tmp_path / "dots.shp"
+    assert write_polygons(path, polygons(BitMask.from_array(image)), UTM) == 10
+    assert geopandas.read_file(path)["id"].tolist() == list(range(1, 11))
+
+
+@pytest.mark.parametrize("suffix", [".shp", ".gpkg", ".geojson"])
+def test_an_empty_mask_gives_an_empty_file(tmp_path: Path, suffix: str) -> None:
+    """A city without a settlement has a file, too."""
+    path = tmp_path / f"empty{suffix}"
+    assert write_polygons(path, polygons(BitMask.zeros(5, 5)), UTM) == 0
+    assert len(geopandas.read_file(path)) == 0
+
+
+def test_the_last_good_file_stays(tmp_path: Path) -> None:
+    """If a polygon cannot be made, what lay there stays, and nothing else is left behind."""
+    path = tmp_path / "city.shp"
+    write_polygons(path, polygons(_blobs()), UTM)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def broken():
+        yield shapely.box(0, 0, 1, 1)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OutputError, match="the disk is gone"):
+        write_polygons(path, broken(), UTM)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
+    """The error names the formats that there are."""
+    with pytest.raises(OutputError, match=r"found the suffix '.kml', wanted .shp, .gpkg, .geojson"):
+        write_polygons(tmp_path / "city.kml", [])
+
+
+@settings(max_examples=25)
+@given(binary_images(), st.integers(0, 2))
+def test_a_geotiff_holds_the_mask_and_its_place(
+    tmp_path_factory: pytest.TempPathFactory, image: np.ndarray, number: int
+) -> None:
+    """rasterio reads the same pixels, transform, CRS and tags."""
+    path = tmp_path_factory.mktemp("maps") / f"{number}.tif"
+    write_geotiff(path, BitMask.from_array(image), PLACE, UTM, {"scene": str(number)})
+    with rasterio.open(path) as file:
+        assert np.array_equal(file.read(1), image)
+        assert (file.transform, file.crs, file.tags()["scene"]) == (PLACE, UTM, str(number))
+        assert file.block_shapes == [(512, 512)]
+        assert file.compression.name == "deflate"
+
+
+@settings(max_examples=25)
+@given(binary_images(st.tuples(sides, sides)))
+def test_drawn_labels_are_the_mask_again(
+    tmp_path_factory: pytest.TempPathFactory, image: np.ndarray
+) -> None:
+    """A mask that is written as polygons and drawn by pixel centres is the same mask."""
+    path = tmp_path_factory.mktemp("maps") / "labels.gpkg"
+    mask = BitMask.from_array(image)
+    write_polygons(path, polygons(mask, PLACE), UTM)
+    labels = DrawnLabels(path, PLACE, UTM)
+    assert labels.mask(Window(0, 0, *image.shape), all_touched=False) == mask
+    assert not labels.notes
+
+
+@pytest.mark.parametrize(
+    "window", [Window(3, 12, 20, 31), Window(-5, -7, 30, 40), Window(50, 80, 30, 30)]
+)
+def test_a_window_equals_that_part_of_the_whole(tmp_path: Path, window: Window) -> None:
+    """Labels in a window are those of the whole image there, and nothing outside of it."""
+    path = tmp_path / "labels.shp"
+    shapes = [
+        shapely.Point(500_300, 3_699_800).buffer(123.4),
+        shapely.box(500_713, 3_699_100, 500_900, 3_699_500),
+    ]
+    write_polygons(path, shapes, UTM)
+    whole = rasterio.features.rasterize(
+        shapes, (200, 200), transform=PLACE @ Affine.translation(-50, -50), all_touched=True
+    )
+    part = whole[window.row + 50 : window.bottom + 50, window.col + 50 : window.right + 50]
+    assert np.array_equal(DrawnLabels(path, PLACE, UTM).mask(window).to_array(), part)
+
+
+def test_labels_of_another_crs_are_moved_and_it_is_said(tmp_path: Path) -> None:
+    """Polygons in degrees land where geopandas puts them, with a note."""
+    path = tmp_path / "degrees.gpkg"
+    frame = geopandas.GeoDataFrame(
+        geometry=[shapely.box(500_100, 3_699_500, 500_400, 3_699_900)], crs=32638
+    )
+    frame.to_crs(4326).to_file(path)
+    labels = DrawnLabels(path, PLACE, UTM)
+    mask = labels.mask(Window(0, 0, 60, 60), all_touched=False).to_array()
+    assert mask.sum() == 30 * 40
+    assert mask[10:50, 10:40].all()
+    assert labels.notes == ["degrees.gpkg: its polygons were moved from EPSG:4326 to EPSG:32638"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.shp", None, "the labels cannot be read"),
+        ("broken.shp", b"no shapes", "the labels cannot be read"),
+        ("broken.geojson", b"{", "the labels cannot be read"),
+        (
+            "points.geojson",
+            b'{"type":"FeatureCollection","features":[{"type":"Feature","properties":{},"geometry":{"type":"Point","coordinates":[1,2]}}]}',
+            "it holds 1 shapes, and none is a polygon",
+        ),
+    ],
+)
+def test_what_holds_no_polygons_is_refused(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    """A file that is missing, damaged or of points is one sentence."""
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(CompetitionError, match=message):
+        DrawnLabels(tmp_path / name)
