@@ -59,8 +59,8 @@ def _joined(starts: NDArray, stops: NDArray, components: NDArray) -> list[Runs]:
 def mask_of_parts(parts: Sequence[Runs], shape: tuple[int, int], order: Order) -> BitMask:
     """The mask of all pixels of several parts, which may overlap."""
     mask = BitMask.zeros(*shape)
-    if parts:
-        starts, stops = _sorted(parts)
+    starts, stops = _sorted(parts)
+    if len(starts):
         reached = np.maximum.accumulate(stops)
         is_first = np.append(True, starts[1:] > reached[:-1])
         runs = np.column_stack([starts[is_first], reached[np.append(is_first[1:], True)]])
@@ -76,8 +76,6 @@ def refuse_overlaps(parts: Sequence[Runs]) -> None:
     MaskError
         The message names the pixel's position, counted from 0.
     """
-    if not parts:
-        return
     starts, stops = _sorted(parts)
     overlapping = starts[1:] < stops[:-1]
     if overlapping.any():
@@ -104,7 +102,7 @@ def mean_of_runs(runs: Runs, probabilities: NDArray, order: Order) -> float:
 
 
 def _sorted(parts: Sequence[Runs]) -> tuple[NDArray, NDArray]:
-    runs = np.concatenate(parts).reshape(-1, 2)
+    runs = np.concatenate([np.empty(0, np.int64), *parts]).reshape(-1, 2)
     runs = runs[np.argsort(runs[:, 0], kind="stable")]
     return runs[:, 0], runs[:, 1]
 

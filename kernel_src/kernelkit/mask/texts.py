@@ -76,7 +76,9 @@ def _compressed(counts: bytes) -> str:
 def _decompressed(text: str) -> bytes:
     decoder = zlib.decompressobj()
     try:
-        counts = decoder.decompress(base64.b64decode(text.encode(), validate=True), _MOST_COUNTS)
+        counts = decoder.decompress(
+            base64.b64decode(text.encode("utf-8", "replace"), validate=True), _MOST_COUNTS
+        )
     except binascii.Error as error:
         problem = f"it is not base64 ({error})"
     except zlib.error:
