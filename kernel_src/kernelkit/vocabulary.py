@@ -34,8 +34,6 @@ __all__ = [
 Edges = Literal["pad", "shift"]
 # What stands outside of the image.
 Fill = Literal["zero", "reflect", "edge"]
-# How a whole picture is resized to what a network sees, in OpenCV's words.
-Resample = Literal["area", "bilinear", "bicubic", "nearest"]
 # What pixels are that the file declares to be no data: background, or pixels like all others.
 Nodata = Literal["background", "keep"]
 # How overlapping tiles become one picture.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernelkit.ensemble.device import not_finite_message, on_device
-from kernelkit.ensemble.packing import pack_cores
+from kernelkit.ensemble.packing import are_on, pack_bits, pack_cores
 from kernelkit.ensemble.transfer import Pending
 from kernelkit.errors import RecipeError
 from kernelkit.grid import Tile
@@ -24,22 +24,27 @@ __all__ = ["Answers", "join"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """The answers for a batch of N tiles. They stay on the device until a method sends them down.
+    """The answers for a batch of N tiles or pictures, on the device until a method sends them down.
 
     Attributes
     ----------
     probabilities
-        float32 (N, K, h, w) on the model's device, for K classes.
+        float32 (N, K, h, w) on the model's device, for K classes. If the layers of a level were
+        requested, it is (N, L K, h, w), layer after layer.
     spread
         The standard deviation of the members' probabilities at each pixel, of the same shape.
         It is 0 if all agree, and 0.5 at most. None unless it was requested.
     precision
         The networks' arithmetic, for the error if they gave no numbers.
+    gate
+        The probability that a tile is empty, float32 (N,), or that a class of it is, (N, K). None
+        without a gate.
     """
 
     probabilities: Tensor
     spread: Tensor | None = None
     precision: torch.dtype = torch.float32
+    gate: Tensor | None = None
 
     def bytes(self) -> Pending:
         """Send down `255 p`, rounded: one uint8 array (K, h, w) per tile."""
@@ -68,27 +73,38 @@ class Answers:
         RecipeError
             The number of thresholds is neither 1 nor K.
         """
-        classes = self.probabilities.shape[1]
-        if thresholds is None:
-            return self._pending(pack_cores(self.probabilities, tiles, scale, None))
-        if len(thresholds) not in (1, classes):
-            raise RecipeError(
-                f"there are {len(thresholds)} thresholds for {classes} class(es). "
-                "Give one for all classes, or one per class"
-            )
-        above = on_device(tuple(thresholds), self.probabilities.device)
-        return self._pending(pack_cores(self.probabilities, tiles, scale, above))
+        return self._pending(pack_cores(self.probabilities, tiles, scale, self._limits(thresholds)))
 
-    def masks(self, thresholds: Sequence[float]) -> NDArray[np.bool_]:
-        """Masks (N, K, h, w) on the host. A pixel is on if its probability is above its threshold.
+    def whole_bits(self, thresholds: Sequence[float] | None) -> Pending:
+        """Send down the masks of whole pictures, decided and packed.
+
+        One array per picture comes down: uint8 (K, h, ceil(w / 8)), packed as by
+        `np.packbits(..., bitorder="little")`. Thresholds and errors are those of `bits`.
+        """
+        return self._pending([pack_bits(are_on(self.probabilities, self._limits(thresholds)))])
+
+    def masks(self, thresholds: Sequence[float] | None) -> NDArray[np.bool_]:
+        """Masks (N, K, h, w) on the host. Thresholds and errors are those of `bits`.
 
         Raises
         ------
         DeviceError
             The networks gave NaN or infinity.
         """
-        above = on_device(tuple(thresholds), self.probabilities.device)[:, None, None]
-        return np.stack(self._pending([self.probabilities > above]).result())
+        on = are_on(self.probabilities, self._limits(thresholds))
+        return np.stack(self._pending([on]).result())
+
+    def _limits(self, thresholds: Sequence[float] | None) -> Tensor | None:
+        """The thresholds on the device, if their number is right."""
+        if thresholds is None:
+            return None
+        classes = self.probabilities.shape[1]
+        if len(thresholds) not in (1, classes):
+            raise RecipeError(
+                f"there are {len(thresholds)} thresholds for {classes} class(es). "
+                "Give one for all classes, or one per class"
+            )
+        return on_device(tuple(thresholds), self.probabilities.device)
 
     def _pending(self, parts: Sequence[Tensor]) -> Pending:
         """Send `parts` down, if all probabilities are numbers."""
@@ -101,8 +117,10 @@ def join(parts: Sequence[Answers]) -> Answers:
     if len(parts) == 1:
         return parts[0]
     spreads = [part.spread for part in parts if part.spread is not None]
+    gates = [part.gate for part in parts if part.gate is not None]
     return Answers(
         torch.cat([part.probabilities for part in parts]),
         torch.cat(spreads) if spreads else None,
         parts[0].precision,
+        torch.cat(gates) if gates else None,
     )

@@ -1,10 +1,10 @@
-"""`TileGate`: networks that find empty tiles before any decoder looks at them."""
+"""`TileGate`: networks that find empty tiles, or classes, before any decoder looks at them."""
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from kernelkit.ensemble.merge import combine
 from kernelkit.ensemble.placed import PlacedMember
 from kernelkit.errors import CheckpointError, DeviceError, RecipeError
 from kernelkit.recipe import Gate
@@ -13,12 +13,14 @@ __all__ = ["TileGate"]
 
 
 class TileGate:
-    """The members of a gate. It lets the tiles pass that are not empty.
+    """The members of a gate. A call gives the probability that a tile is empty.
 
     Parameters
     ----------
     placed, gate
         The members, and what the recipe says of them.
+    classes
+        How many classes the ensemble has.
     not_finite
         The error if they answer NaN.
 
@@ -27,10 +29,12 @@ class TileGate:
     CheckpointError
         A member gives no labels.
     RecipeError
-        A member has no such class as the gate's empty one.
+        A member's labels are not those that the gate speaks of.
     """
 
-    def __init__(self, placed: Sequence[PlacedMember], gate: Gate, not_finite: str) -> None:
+    def __init__(
+        self, placed: Sequence[PlacedMember], gate: Gate, classes: int, not_finite: str
+    ) -> None:
         without = [member.member.name for member in placed if not member.has_labels]
         if without:
             raise CheckpointError(
@@ -41,32 +45,60 @@ class TileGate:
         self._gate = gate
         self._not_finite = not_finite
         for member in placed:
-            labels = max(2, member.label_count)  # one output is the probability of class 1
-            if gate.empty_class >= labels:
-                raise RecipeError(
-                    f"{member.member.name}: the gate's empty_class is {gate.empty_class}, but its "
-                    f"classes are 0 to {labels - 1}. Correct 'empty_class'"
-                )
+            _check_labels(member, gate, classes)
+        labels = {member.member.name: member.label_count for member in placed}
+        if gate.merge.of == "logits" and len(set(labels.values())) > 1:
+            counts = ", ".join(f"{name} {count}" for name, count in labels.items())
+            raise RecipeError(
+                f"{gate.merge} cannot merge a gate's members of different numbers of labels "
+                f"({counts}). Merge probabilities, or name other 'runs'"
+            )
 
     def __call__(self, tiles: Tensor) -> Tensor:
-        """Which of the normalised tiles (N, C, h, w) pass: bool (N,), on the device.
+        """The probability of emptiness of normalised tiles (N, C, h, w), on the device.
 
-        The members' probabilities of emptiness are averaged.
+        It is float32 (N,), or (N, K) if the gate speaks per class.
 
         Raises
         ------
         DeviceError
             A member answers NaN.
         """
-        answers = [self._emptiness(member.labels(tiles)) for member in self._placed]
-        emptiness = torch.stack(answers).mean(0)
+        merge = self._gate.merge
+        labels = (member.labels(tiles) for member in self._placed)
+        if merge.of == "logits":
+            emptiness = self._emptiness(combine(labels, merge.how))
+        else:
+            answers = (self._emptiness(logits) for logits in labels)
+            emptiness = combine(answers, merge.how, temperature=merge.temperature)
         if emptiness.isnan().any():  # what is compared with NaN would count as empty
             raise DeviceError(self._not_finite)
+        return emptiness
+
+    def lets_pass(self, emptiness: Tensor) -> Tensor:
+        """Which tiles, or classes of them, are not empty: bool, of the same shape."""
         return emptiness <= self._gate.above
 
     def _emptiness(self, logits: Tensor) -> Tensor:
-        """The probability (N,) of the empty class, from logits (N, J)."""
+        """The probability (N,) of the empty class, or (N, K) of each, from logits (N, J)."""
+        if self._gate.per_class:
+            return 1 - logits.sigmoid()
         if logits.shape[1] == 1:
             other = logits[:, 0].sigmoid()
             return other if self._gate.empty_class == 1 else 1 - other
         return logits.softmax(1)[:, self._gate.empty_class]
+
+
+def _check_labels(placed: PlacedMember, gate: Gate, classes: int) -> None:
+    count, name = placed.label_count, placed.member.name
+    if gate.per_class:
+        if count != classes:
+            raise RecipeError(
+                f"{name}: found {count} labels of a gate that speaks per class, wanted {classes}, "
+                "one per class of the ensemble. Set 'per_class' to false, or correct its 'runs'"
+            )
+    elif gate.empty_class >= max(2, count):  # one output is the probability of class 1
+        raise RecipeError(
+            f"{name}: the gate's empty_class is {gate.empty_class}, but its "
+            f"classes are 0 to {max(2, count) - 1}. Correct 'empty_class'"
+        )

@@ -15,38 +15,38 @@ from kernelkit.ensemble.notes import Notes
 __all__ = ["GraphRecorder"]
 
 _WARM_UPS = 2
+_Key = tuple[tuple[torch.Size, torch.dtype], ...]
 
 
 class GraphRecorder:
-    """Calls a function by CUDA graphs, one per shape and dtype of its input.
+    """Calls a function by CUDA graphs, one per shapes and dtypes of its inputs.
 
     If recording fails, a note says so, and the function is called directly from then on.
 
     Parameters
     ----------
     function
-        Does the same work on every tensor of one shape, and waits for nothing on the CPU.
+        Does the same work on all tensors of the same shapes, and waits for nothing on the CPU.
     notes
         Takes a sentence if recording fails.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], notes: Notes) -> None:
+    def __init__(self, function: Callable[..., Tensor], notes: Notes) -> None:
         self._function = function
         self._notes = notes
         self._works = True
-        self._graphs: dict[
-            tuple[torch.Size, torch.dtype], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]
-        ] = {}
+        self._graphs: dict[_Key, tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], Tensor]] = {}
 
-    def __call__(self, tiles: Tensor) -> Tensor:
-        """What the function gives for `tiles`."""
-        key = tiles.shape, tiles.dtype
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """What the function gives for the inputs."""
+        key = tuple((images.shape, images.dtype) for images in inputs)
         if self._works and key not in self._graphs:
-            self._record(tiles)
+            self._record(key, inputs)
         if not self._works:
-            return self._function(tiles)
-        graph, source, answer = self._graphs[key]
-        source.copy_(tiles)
+            return self._function(*inputs)
+        graph, sources, answer = self._graphs[key]
+        for source, images in zip(sources, inputs, strict=True):
+            source.copy_(images)
         graph.replay()
         return answer.clone()  # the next replay overwrites it
 
@@ -54,8 +54,8 @@ class GraphRecorder:
         """Drop all graphs, because weights have moved or memory is needed."""
         self._graphs.clear()
 
-    def _record(self, tiles: Tensor) -> None:
-        source = tiles.clone()
+    def _record(self, key: _Key, inputs: tuple[Tensor, ...]) -> None:
+        sources = tuple(images.clone() for images in inputs)
         try:
             graph = torch.cuda.CUDAGraph()
             # what is chosen or allocated at first use must exist before recording starts
@@ -63,10 +63,10 @@ class GraphRecorder:
             beside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(beside):
                 for _ in range(_WARM_UPS):
-                    self._function(source)
+                    self._function(*sources)
             torch.cuda.current_stream().wait_stream(beside)
             with torch.cuda.graph(graph):
-                answer = self._function(source)
+                answer = self._function(*sources)
         except RuntimeError as error:  # so torch reports an operation that cannot be recorded
             if is_out_of_memory(error):
                 raise
@@ -74,4 +74,4 @@ class GraphRecorder:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             self._notes.add(f"CUDA graphs are not used, because of an error ({reason})")
             return
-        self._graphs[tiles.shape, tiles.dtype] = graph, source, answer
+        self._graphs[key] = graph, sources, answer

@@ -7,56 +7,41 @@
 >>> model.preprocess_and_infer(np.zeros((2, 3, 64, 64), np.uint8)).shape
 (2, 1, 64, 64)
 
-Tiles come in the source's dtype and are normalised on the device. Before the first tile of a size,
-a memory plan chooses the batch. If memory still runs out, the batch is halved, and the same tiles
-are tried again. At a batch of one tile the largest members move to host memory.
+Tiles, or whole pictures, come in the source's dtype and are normalised on the device. How they are
+asked about batch by batch stands in `runner`.
 """
 
 import hashlib
 import inspect
 import json
-import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kernelkit.ensemble.answers import Answers, join
-from kernelkit.ensemble.device import (
-    choose_device,
-    choose_precision,
-    is_out_of_memory,
-    not_finite_message,
-    release_cached,
-)
-from kernelkit.ensemble.gates import TileGate
-from kernelkit.ensemble.graphs import GraphRecorder
+from kernelkit.ensemble.answers import Answers
+from kernelkit.ensemble.asked import AskedPictures, AskedTiles, Pixels, input_sizes
+from kernelkit.ensemble.device import choose_device, choose_precision
 from kernelkit.ensemble.loading import changed, load_for
 from kernelkit.ensemble.memory import MemoryPlan
 from kernelkit.ensemble.normalise import normalise, refuse_decibels
 from kernelkit.ensemble.notes import Notes
 from kernelkit.ensemble.placement import Placement
+from kernelkit.ensemble.runner import BatchRunner, Request
 from kernelkit.ensemble.training_input import check_scale, with_trained_input
 from kernelkit.ensemble.transfer import Uploader
-from kernelkit.ensemble.tree import MergeTree, Spread
-from kernelkit.errors import CheckpointError, DeviceError, NetworkError, RecipeError
+from kernelkit.errors import CheckpointError, NetworkError, RecipeError
 from kernelkit.recipe import EnsembleRecipe, Execution
-from kernelkit.vocabulary import GiveUp, MergeMethod, Precision, choices
+from kernelkit.vocabulary import GiveUp, Level, MergeMethod, Precision, choices
 
 __all__ = ["MegaModel", "Pixels", "Preprocess"]
 
-_log = logging.getLogger(__name__)
-
 # Tiles (N, C, h, w) in the source's dtype, on the device -> the networks' float32 input.
 Preprocess = Callable[[Tensor], Tensor]
-# A batch (N, C, h, w) of tiles, or a list of N tiles (C, h, w), in the source's dtype.
-Pixels = NDArray | Sequence[NDArray]
 
 
 class MegaModel:
@@ -96,12 +81,6 @@ class MegaModel:
         How many classes the answers have.
     device, precision
         Where the networks compute, and in which arithmetic.
-    batch
-        The most tiles at once. The memory plan lowers it, or memory that runs out.
-    memory
-        The memory plan in force, or None before the first tile. As text it is a table.
-    warm_up_seconds
-        The time for memory plans, compiling and recording, before the first real batch.
 
     Raises
     ------
@@ -125,18 +104,14 @@ class MegaModel:
     ) -> None:
         recipe = recipe or EnsembleRecipe(name=Path(folder).name, thresholds=(0.3,))
         self.recipe = changed(recipe, threshold, averaging_mode)
-        self.batch = batch
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        self.memory: MemoryPlan | None = None
-        self.warm_up_seconds = 0.0
         self._preprocess_fn = preprocess_fn
         self._execution = execution or Execution()
         self._notes = Notes()
         if precision == "bf16" and self.precision != torch.bfloat16:
             self._notes.add("the precision is fp16, because this GPU only emulates bf16")
         self._upload = Uploader(self.device)
-        self._ready: set[tuple[int, ...]] = set()
         self._takes: dict[tuple[int, ...], bool] = {}
         self._is_judging = True  # until a batch shows whether its values have logarithms
 
@@ -150,17 +125,27 @@ class MegaModel:
         self._placement = Placement(
             loaded, self.device, self.precision, self._execution, self._notes
         )
-        self._tree = MergeTree(self._placement.of(self.members), self.recipe)
-        self._full_cost = self._tree.cost
-        gate = self.recipe.gate
-        self._gate: TileGate | None = None
-        if gate:
-            placed = self._placement.of(gate_members)
-            self._gate = TileGate(placed, gate, not_finite_message(self.precision))
-        self._recorder = self._make_recorder() if self._execution.cuda_graph else None
+        self._runner = BatchRunner(
+            self.recipe,
+            self.members,
+            gate_members,
+            self._placement,
+            device=self.device,
+            precision=self.precision,
+            execution=self._execution,
+            notes=self._notes,
+            batch=batch,
+        )
+        self._full_cost = self._runner.tree.cost
 
     def predict(
-        self, pixels: Pixels, indices: Sequence[int] | None = None, *, with_spread: bool = False
+        self,
+        pixels: Pixels,
+        indices: Sequence[int] | None = None,
+        *,
+        with_spread: bool = False,
+        level: Level = "ensemble",
+        ask_gated: bool = False,
     ) -> Answers:
         """Ask all members about a batch of tiles.
 
@@ -172,13 +157,104 @@ class MegaModel:
             The tiles' indices in their grid, which `rotating` views go by. None means 0, 1, ...
         with_spread
             Also measure how far the members lie apart.
+        level
+            Whose answers are kept apart (see `layers`).
+        ask_gated
+            Also ask the members about tiles that the gate finds empty. No probability is set to 0
+            then, and `Answers.gate` says which are empty.
 
         Raises
         ------
         DeviceError
             The device has too little memory for one tile and one member.
+        RecipeError
+            The recipe's merging has no such level.
         """
-        return join(list(self._answers(pixels, indices, with_spread)))
+        indices = range(len(pixels)) if indices is None else indices
+        asked = AskedTiles(pixels, indices, self._prepare)
+        return self._runner.run(asked, Request(with_spread, level, ask_gated))
+
+    def predict_pictures(
+        self,
+        inputs: Sequence[NDArray],
+        *,
+        crop: tuple[int, int] = (0, 0),
+        source: tuple[int, int] | None = None,
+        size: tuple[int, int] | None = None,
+        indices: Sequence[int] | None = None,
+        with_spread: bool = False,
+        level: Level = "ensemble",
+        ask_gated: bool = False,
+    ) -> Answers:
+        """Ask all members about whole pictures of one size.
+
+        Each member's answer loses its pads and is resized bilinearly, and only then merged.
+
+        Parameters
+        ----------
+        inputs
+            One array (N, C, h, w) in the source's dtype per size that `sizes` gives.
+        crop
+            The pads before and after the pictures, on both axes, in source pixels.
+        source
+            Height and width of the source without pads. None means that the first input has the
+            source's size and its pads.
+        size
+            Height and width of the answers. None is that of the first input without its pads.
+        indices
+            The pictures' numbers, which `rotating` views go by. None means 0, 1, ...
+        with_spread, level, ask_gated
+            As of `predict`.
+
+        Raises
+        ------
+        DeviceError
+            The device has too little memory for one picture and one member.
+        RecipeError
+            The inputs are not what `sizes` asks for, or there is no such level.
+        """
+        asked = self._pictures(inputs, indices, crop, source, size)
+        return self._runner.run(asked, Request(with_spread, level, ask_gated))
+
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Return the sizes at which whole pictures are looked at, one per scale of the pyramid.
+
+        If the gate has a size of its own that no scale has, it comes last.
+
+        Parameters
+        ----------
+        height, width
+            The size of a source picture with its pads.
+        """
+        return input_sizes(self.recipe, height, width)
+
+    def layers(self, level: Level) -> tuple[str, ...]:
+        """Return the names of the layers of an answer, in their order.
+
+        They are names of members (`run/fold`), of runs, or one empty name. A run that looks at
+        several scales has `@` and the scale behind it, such as `unet@320x480`.
+
+        Raises
+        ------
+        RecipeError
+            The recipe's merging has no such level.
+        """
+        return self._runner.tree.layers(level)
+
+    @property
+    def batch(self) -> int:
+        """The most images at once. The memory plan lowers it, or memory that runs out."""
+        return self._runner.batch
+
+    @property
+    def memory(self) -> MemoryPlan | None:
+        """The memory plan in force, or None before the first batch. As text it is a table."""
+        return self._runner.memory
+
+    @property
+    def warm_up_seconds(self) -> float:
+        """The time for memory plans, compiling and recording, before the first real batch."""
+        return self._runner.warm_up_seconds
 
     def preprocess_and_infer(self, pixels: Pixels) -> NDArray[np.bool_]:
         """Masks (N, K, h, w) of a batch of tiles: probabilities above the model's threshold.
@@ -220,20 +296,46 @@ class MegaModel:
 
         `predict` does it before the first tile of a size. The plan prints as a table.
         """
-        tile = self._preprocess(self._upload(np.zeros((1, *shape), dtype)))
-        plan = self._placement.plan(self._tree, tile, self.batch)
-        if plan.batch < self.batch:
-            self._notes.add(
-                f"the batch is {plan.batch}, because {self.batch} tiles need too much memory"
-            )
-        self.batch, self.memory = plan.batch, plan
-        return plan
+        with torch.no_grad():
+            return self._runner.plan(self._tiles(shape, dtype))
+
+    def get_ready(self, shape: tuple[int, ...], dtype: np.dtype, level: Level = "ensemble") -> None:
+        """Plan the memory for tiles (C, h, w) of a size, and make programs for their batch.
+
+        `predict` does it before the first tile of a size.
+
+        Raises
+        ------
+        CheckpointError, RecipeError
+            A member does not take such tiles.
+        """
+        with torch.no_grad():
+            self._runner.get_ready(self._tiles(shape, dtype), level)
+
+    def get_ready_for_pictures(
+        self,
+        shapes: Sequence[tuple[int, ...]],
+        dtype: np.dtype,
+        *,
+        crop: tuple[int, int] = (0, 0),
+        source: tuple[int, int] | None = None,
+        size: tuple[int, int] | None = None,
+        level: Level = "ensemble",
+    ) -> None:
+        """Plan the memory for pictures (C, h, w), one shape per size, and make their programs.
+
+        Parameters and errors are those of `predict_pictures`, which does it before the first
+        picture of a size. A member that does not take such pictures is an error, too.
+        """
+        inputs = [np.zeros((1, *shape), dtype) for shape in shapes]
+        with torch.no_grad():
+            self._runner.get_ready(self._pictures(inputs, None, crop, source, size), level)
 
     def ask_less(self, what: GiveUp) -> bool:
         """Ask half of the views, of each model's folds or of the scales from the next batch on.
 
-        Halves are rounded up. The first views and folds stay, and the scales that weigh most. The
-        members that are not asked any more keep their memory.
+        Halves are rounded up. The first folds stay, and the views and scales that weigh most. Of
+        equal weights the first ones stay. Members that are not asked any more keep their memory.
 
         Parameters
         ----------
@@ -251,20 +353,17 @@ class MegaModel:
         """
         if what not in get_args(GiveUp):
             raise RecipeError(f'there is no "{what}" to leave out. Choose {choices(GiveUp)}')
-        asked = self._tree.ask_less(what)
+        asked = self._runner.tree.ask_less(what)
         if asked is None:
             return False
-        if self._recorder is not None:
-            self._recorder.forget()
+        self._runner.forget_graphs()
         self._notes.add(f"the time is short: only {asked} are asked from then on")
         return True
 
     def ask_all(self) -> None:
         """Ask all members in all views again: undo what `ask_less` did."""
         if self.cost < 1:
-            self._tree = MergeTree(self._placement.of(self.members), self.recipe)
-            if self._recorder is not None:
-                self._recorder.forget()
+            self._runner.ask_all()
 
     @property
     def cost(self) -> float:
@@ -272,7 +371,7 @@ class MegaModel:
 
         The networks' passes are counted, each by the pixels that it looks at. The gate's are not.
         """
-        return self._tree.cost / self._full_cost
+        return self._runner.tree.cost / self._full_cost
 
     @property
     def notes(self) -> list[str]:
@@ -290,7 +389,7 @@ class MegaModel:
         content = {
             "members": [[member.name, member.weights_sha256] for member in members],
             "recipe": self.recipe.model_dump(mode="json", exclude=not_asked),
-            "asked": self._tree.asked,
+            "asked": self._runner.tree.asked,
             "precision": str(self.precision),
             "execution": self._execution.model_dump(),
             "preprocess": self._preprocess_fn and inspect.getsource(self._preprocess_fn),
@@ -301,99 +400,27 @@ class MegaModel:
         """One row per member, for a table."""
         return self._placement.rows()
 
-    @torch.no_grad()
-    def _answers(
-        self, pixels: Pixels, indices: Sequence[int] | None, with_spread: bool
-    ) -> Iterator[Answers]:
-        """Iterate over the answers, batch by batch, until all tiles are done."""
-        indices = range(len(pixels)) if indices is None else indices
-        done = 0
-        while done < len(pixels):
-            try:
-                self.get_ready(pixels[0].shape, pixels[0].dtype)
-                batch = slice(done, done + self.batch)
-                answers = self._answer(pixels[batch], indices[batch], with_spread)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-            else:
-                yield answers
-                done = batch.stop
-                continue
-            # not in the handler, because the error keeps all tensors of the failed batch alive
-            self._make_room()
+    def _tiles(self, shape: tuple[int, ...], dtype: np.dtype | str) -> AskedTiles:
+        """A tile of zeros."""
+        return AskedTiles(np.zeros((1, *shape), dtype), range(1), self._prepare)
 
-    def _answer(self, pixels: Pixels, indices: Sequence[int], with_spread: bool) -> Answers:
-        spread = Spread() if with_spread else None
-        tiles = self._preprocess(self._upload(pixels))
-        if self._gate is None:
-            probabilities = self._ask(tiles, indices, spread)
-            deviation = None if spread is None else spread.deviation()
-            return Answers(probabilities, deviation, self.precision)
-        passing = self._gate(tiles).nonzero()[:, 0]
-        probabilities = tiles.new_zeros(len(tiles), self.classes, *tiles.shape[-2:])
-        deviation = None if spread is None else torch.zeros_like(probabilities)
-        if len(passing):
-            passing_indices = [indices[i] for i in passing.tolist()]
-            probabilities[passing] = self._ask(tiles[passing], passing_indices, spread)
-            if spread is not None and deviation is not None:
-                deviation[passing] = spread.deviation()
-        return Answers(probabilities, deviation, self.precision)
+    def _pictures(
+        self,
+        inputs: Sequence[NDArray],
+        indices: Sequence[int] | None,
+        crop: tuple[int, int],
+        source: tuple[int, int] | None,
+        size: tuple[int, int] | None,
+    ) -> AskedPictures:
+        return AskedPictures.of(
+            self.recipe, inputs, indices, self._prepare, crop=crop, source=source, size=size
+        )
 
-    def _ask(self, tiles: Tensor, indices: Sequence[int], spread: Spread | None) -> Tensor:
-        missing = self.batch - len(tiles)
-        if missing > 0 and spread is None and (self._execution.compile or self._recorder):
-            # a program is made for one batch size: fill up the last batch, and make no more
-            filled = F.pad(tiles, (0, 0) * 3 + (0, missing))
-            return self._ask(filled, [*indices, *range(missing)], None)[: len(tiles)]
-        if self._recorder is not None and spread is None and self._placement.all_on_device:
-            return self._recorder(tiles)
-        return self._tree(tiles, indices, spread)
-
-    def _make_recorder(self) -> GraphRecorder | None:
-        tree = self._tree
-        if self.device.type != "cuda" or tree.views.rotating:
-            self._notes.add("CUDA graphs are not used: they need a GPU, and no rotating views")
-            return None
-        return GraphRecorder(lambda tiles: tree(tiles, range(len(tiles))), self._notes)
-
-    def _preprocess(self, tiles: Tensor) -> Tensor:
+    def _prepare(self, pixels: Pixels) -> Tensor:
+        """Bring pixels onto the device, and make the networks' input of them."""
+        images = self._upload(pixels)
         if self._preprocess_fn is not None:
-            return self._preprocess_fn(tiles)
+            return self._preprocess_fn(images)
         if self._is_judging and self.recipe.input.decibel:
-            self._is_judging = not refuse_decibels(tiles, self.recipe.input)
-        return normalise(tiles, self.recipe.input)
-
-    def get_ready(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        """Plan the memory for tiles (C, h, w) of a size, and make programs for their batch.
-
-        `predict` does it before the first tile of a size.
-
-        Raises
-        ------
-        CheckpointError, RecipeError
-            A member does not take such tiles.
-        """
-        if shape in self._ready:
-            return
-        start = time.perf_counter()
-        channels, height, width = shape
-        _log.info("memory plan:\n%s", self.plan((channels, height, width), dtype))
-        self._ready.add(shape)
-        if self._execution.compile or self._recorder:
-            self.predict(np.zeros((self.batch, *shape), dtype))
-        self.warm_up_seconds += time.perf_counter() - start
-
-    def _make_room(self) -> None:
-        """After memory ran out: halve the batch, or move the largest member to the host."""
-        if self._recorder is not None:
-            self._recorder.forget()
-        release_cached(self.device)
-        if self.batch > 1:
-            self.batch //= 2
-            self._notes.add(f"memory ran out, so the batch is {self.batch} from then on")
-        elif not self._placement.keep_largest_on_host():
-            raise DeviceError(
-                f"{self.recipe.name}: {self.device} has too little memory for one tile and one "
-                "member. Use smaller tiles, or a device with more memory"
-            )
+            self._is_judging = not refuse_decibels(images, self.recipe.input)
+        return normalise(images, self.recipe.input)

@@ -15,7 +15,7 @@ weight of those that say yes. They say it to p > 1/2, or under softmax to the li
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -23,12 +23,23 @@ from torch import Tensor
 from kernelkit.errors import RecipeError
 from kernelkit.vocabulary import Activation, Domain, MergeMethod, choices
 
-__all__ = ["combine", "convert"]
+__all__ = ["Answer", "combine", "convert"]
 
 # The axis of the classes in an answer (N, K, h, w). Counted from the end, (K, h, w) works too.
 _CLASSES = -3
 # Nearer than this to 0 or 1, a probability cannot be recovered from its logit in float32.
 _SMALLEST = 1e-7
+
+
+class Answer(NamedTuple):
+    """An answer (N, K, h, w), and the domain it is in."""
+
+    values: Tensor
+    domain: Domain
+
+    def to(self, domain: Domain, activation: Activation) -> Tensor:
+        """The values in a domain (see `convert`)."""
+        return convert(self.values, self.domain, domain, activation)
 
 
 def convert(answer: Tensor, source: Domain, target: Domain, activation: Activation) -> Tensor:

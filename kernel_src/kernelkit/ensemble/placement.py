@@ -5,13 +5,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kernelkit.checkpoints import Member
 from kernelkit.ensemble.device import device_name, free_bytes, is_out_of_memory, release_cached
 from kernelkit.ensemble.memory import MemoryPlan, Need, choose, peak_bytes
 from kernelkit.ensemble.notes import Notes
 from kernelkit.ensemble.placed import PlacedMember
+from kernelkit.ensemble.questions import Question
 from kernelkit.ensemble.tree import MergeTree
 from kernelkit.recipe import Execution
 
@@ -69,21 +69,21 @@ class Placement:
             self._keep_on_host(max(resident, key=lambda placed: placed.weight_bytes))
         return bool(resident)
 
-    def plan(self, tree: MergeTree, tile: Tensor, wanted: int) -> MemoryPlan:
-        """Measure each model with one normalised tile (1, C, h, w), and carry out the plan.
+    def plan(self, tree: MergeTree, question: Question, wanted: int, layers: int = 1) -> MemoryPlan:
+        """Measure each model with a question about one image, and carry out the plan.
 
         Parameters
         ----------
         tree
-            Says at which sizes each model sees the tile.
-        tile
-            On the device.
+            Says at which sizes each model sees the image.
         wanted
             The largest batch to plan for.
+        layers
+            How many answers are kept apart.
         """
         activations: dict[str, int] = {}
         classes = 1
-        for folds, seen in tree.inputs(tile):
+        for folds, seen in tree.inputs(question):
             first = folds[0]
             classes = first.member.classes
             peak = peak_bytes(partial(first.eager, seen), self._device)
@@ -91,7 +91,6 @@ class Placement:
                 activations[placed.member.name] = max(peak, activations.get(placed.member.name, 0))
         release_cached(self._device)
         resident = sum(placed.weight_bytes for placed in self.placed if not placed.on_host)
-        channels, height, width = tile.shape[1:]
         plan = choose(
             device_name(self._device),
             [
@@ -103,8 +102,7 @@ class Placement:
                 )
                 for placed in self.placed
             ],
-            # the tiles, one view of them, and the answers of four levels during the merge
-            answers=4 * height * width * (2 * channels + 6 * classes),
+            answers=question.answer_bytes(classes, layers),
             available=free_bytes(self._device) + resident,
             wanted=wanted,
         )

@@ -12,7 +12,7 @@ True
 ['identity', 'rot90', 'hflip', 'transpose']
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,10 +102,29 @@ SETS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ViewSet:
-    """The views that every tile is seen in. If `rotating`, each tile is seen in one of them."""
+    """The views that every tile is seen in.
+
+    Attributes
+    ----------
+    views
+        At least one.
+    rotating
+        Whether each tile is seen in one of them only.
+    weights
+        What each view weighs in the merge. None is the same for all.
+    """
 
     views: tuple[View, ...]
     rotating: bool = False
+    weights: tuple[float, ...] | None = None
+
+    def heaviest(self, count: int) -> "ViewSet":
+        """The views that weigh most, in their order. Of equal weights the first ones stay."""
+        weights = self.weights or (1.0,) * len(self.views)
+        by_weight = sorted(range(len(weights)), key=lambda place: -weights[place])
+        kept = sorted(by_weight[:count])
+        views = tuple(self.views[place] for place in kept)
+        return ViewSet(views, self.rotating, self.weights and tuple(weights[i] for i in kept))
 
     def passes(self, indices: Sequence[int], square: bool) -> tuple[View | MixedViews, ...]:
         """The views in which a network sees a batch, pass by pass.
@@ -127,8 +146,8 @@ class ViewSet:
         return (MixedViews(tuple(turns[index % len(turns)] for index in indices)),)
 
 
-def view_set(names: str | Sequence[str]) -> ViewSet:
-    """The set of views of that name (a key of `SETS`), or of the named views.
+def view_set(names: str | Sequence[str] | Mapping[str, float]) -> ViewSet:
+    """The set of views of that name (a key of `SETS`), or of the named views with their weights.
 
     Raises
     ------
@@ -143,4 +162,5 @@ def view_set(names: str | Sequence[str]) -> ViewSet:
             f"{', '.join(unknown) or 'an empty list'} is no view of a tile. "
             f"Name a set ({', '.join(SETS)}) or list views ({', '.join(VIEWS)})"
         )
-    return ViewSet(tuple(VIEWS[name] for name in chosen), rotating)
+    weights = tuple(names.values()) if isinstance(names, Mapping) else None
+    return ViewSet(tuple(VIEWS[name] for name in chosen), rotating, weights)

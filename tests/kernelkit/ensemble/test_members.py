@@ -34,7 +34,7 @@ def test_a_gate_answers_with_probability_zero(gated):
     recipe = ensemble(runs=["plain"], gate={"runs": ["heads"], "above": above})
     model = MegaModel(folder, recipe=recipe, precision="fp32", batch=4)
     looked = []
-    [placed] = model._tree._scales[0].models["plain"]
+    [placed] = model._runner.tree._scales[0].models["plain"]
     placed._module.decoder.register_forward_hook(lambda *_: looked.append(len(_[1][0][0])))
     probabilities = model.predict(pixels).probabilities
     open_model = MegaModel(folder, recipe=ensemble(runs=["plain"]), precision="fp32")

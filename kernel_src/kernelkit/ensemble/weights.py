@@ -1,0 +1,24 @@
+"""What each member, run and view weighs in a merge, as the recipe's patterns say."""
+
+from fnmatch import fnmatchcase
+
+from kernelkit.recipe import EnsembleRecipe
+
+__all__ = ["flat_weight", "weight_of"]
+
+
+def weight_of(recipe: EnsembleRecipe, name: str) -> float:
+    """The weight of a run (`unet`) or a member (`unet/fold_0`) by the first pattern for it."""
+    weights = recipe.weights.items()
+    return next((w for pattern, w in weights if fnmatchcase(name, pattern)), 1.0)
+
+
+def flat_weight(recipe: EnsembleRecipe, run: str, member: str) -> float:
+    """The weight of a member beside all others: its run's weight times its own.
+
+    A pattern without a slash is about runs, so it counts once, though it may match members too.
+    """
+    own = [(pattern, weight) for pattern, weight in recipe.weights.items() if "/" in pattern]
+    return weight_of(recipe, run) * next(
+        (weight for pattern, weight in own if fnmatchcase(member, pattern)), 1.0
+    )
