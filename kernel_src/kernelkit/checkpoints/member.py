@@ -13,16 +13,11 @@ from kernelkit.checkpoints.descriptions import (
     read_description,
     read_trained_with,
 )
-from kernelkit.checkpoints.networks import (
-    build,
-    choose_state,
-    describe,
-    from_folder_name,
-    load_state,
-    weights_sha256,
-)
-from kernelkit.checkpoints.programs import Program, is_program, load_program
+from kernelkit.checkpoints.networks import build, describe, from_folder_name
+from kernelkit.checkpoints.program import Program
+from kernelkit.checkpoints.programs import is_program, load_program
 from kernelkit.checkpoints.snapshots import Choice, Snapshot
+from kernelkit.checkpoints.states import choose_state, load_state, weights_sha256
 from kernelkit.checkpoints.weights import checkpoint_stem, read_weights, refuse_odd_tensors
 from kernelkit.errors import CheckpointError
 from kernelkit.files import file_sha256

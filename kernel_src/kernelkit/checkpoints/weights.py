@@ -6,7 +6,7 @@ Tensors, plain containers and numpy scalars (such as a loss) load, and everythin
 Such a folder loads too.
 
 Training codes save more than one network's weights: plain and averaged ones, or a loss that has
-weights of its own. `read_weights` finds every set of them, and `networks.choose_state` one.
+weights of its own. `read_weights` finds every set of them, and `states.choose_state` one.
 """
 
 import argparse

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kernelkit.checkpoints import Member
-from kernelkit.checkpoints.programs import masks_of
+from kernelkit.checkpoints.answers import masks_of
 from kernelkit.ensemble.batchnorm import fuse_norms
 from kernelkit.ensemble.device import is_out_of_memory
 from kernelkit.ensemble.notes import Notes
