@@ -38,6 +38,8 @@ Fill = Literal["zero", "reflect", "edge"]
 Nodata = Literal["background", "keep"]
 # How overlapping tiles become one picture.
 Blend = Literal["crop", "mean", "linear", "hann", "gaussian"]
+# How a picture gets another size. The words mean what they mean to OpenCV.
+Resample = Literal["area", "bilinear", "bicubic", "nearest"]
 # When answers are enlarged to the source's resolution: tile by tile, or band by band once blended.
 Upsample = Literal["tile", "band"]
 
