@@ -11,7 +11,7 @@ from pathlib import Path
 from kernelkit.competition import CompetitionFolder, Row, Submission, check_submission
 from kernelkit.errors import SubmissionError, as_sentence
 from kernelkit.files import replace_atomically
-from kernelkit.mask import BitMask
+from kernelkit.mask import BitMask, resize
 from kernelkit.predict.own_steps import known_steps
 from kernelkit.predict.postprocess import apply_steps
 from kernelkit.predict.report import Report
@@ -33,6 +33,7 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
         self._images = {image.image: image for image in report.images if not image.is_fallback}
         self._steps = {ensemble.name: ensemble.postprocess for ensemble in recipe.ensembles}
         self._labels = recipe.competition.labels
+        self._size = recipe.competition.size
         self._known = known_steps(recipe.steps)
         self._store = store
 
@@ -45,8 +46,9 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
                 "Run the notebook again"
             )
         steps = self._steps[image.ensemble]
+        size = self._size or (image.height, image.width)
         return [
-            apply_steps(stored.masks[label], steps, label, known=self._known)
+            apply_steps(resize(stored.masks[label], size), steps, label, known=self._known)
             for label in self._labels
         ]
 

@@ -81,7 +81,9 @@ def predict(
     strict: bool = False,
     deadline: Deadline | None = None,
 ) -> Prediction:
-    """Predict every image of a competition, and write `submission.csv` and `report.json`.
+    """Predict every image of a competition, and write the submission and `report.json`.
+
+    The submission is `submission.csv`, or `submission.parquet` if the sample is of that kind.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ def predict(
     report.images += [by_id[image_id] for image_id in competition.images]
     report.notes += run.notes
 
-    hand_in(report, competition, recipe, store, output / "submission.csv")
+    hand_in(report, competition, recipe, store, output / competition.submission_name)
     store.close()
     _save(report, output)
     done = _prediction(report, competition, recipe, store, output)
@@ -165,7 +167,7 @@ def _prediction(
     done = [image for image in report.images if not image.is_fallback]
     pictures = {image.image: store.entry_named(image.stored).picture_path for image in done}
     return Prediction(
-        submission=output / "submission.csv",
+        submission=output / competition.submission_name,
         report=report,
         images={image.image: competition.scenes[image.image].paths for image in done},
         masks=FinishedMasks(report, recipe, store),
