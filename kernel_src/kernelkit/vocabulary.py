@@ -26,6 +26,8 @@ __all__ = [
     "Prefer",
     "RLEForm",
     "Resample",
+    "StoredAt",
+    "StoredWhat",
     "Upsample",
     "choices",
 ]
@@ -56,6 +58,9 @@ MemberKind = Literal["segmenter", "classifier", "program"]
 Prefer = Literal["best", "ema", "raw", "last", "all"]
 # Whose answers are kept apart: each member's, each run's at one scale, or none.
 Level = Literal["member", "model", "ensemble"]
+# What work puts into the store: decided bits, or probabilities, and at which size these are.
+StoredWhat = Literal["masks", "probabilities"]
+StoredAt = Literal["network", "size"]
 # What is left out if the time runs short, half of it at a time: the last views, the last folds of
 # each run, the scales of the pyramid with the least weight.
 GiveUp = Literal["views", "folds", "scales"]

@@ -94,9 +94,12 @@ def content_of(paths: Iterable[Path]) -> str:
 
 def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:
     """What of a recipe decides on the bytes in the store, beside what its models know."""
-    elsewhere = {"name", "summary", "competition", "ensembles", "hours", "give_up", "steps"}
+    elsewhere = {
+        *("name", "summary", "competition", "ensembles", "hours", "give_up"),
+        *("store", "submissions", "steps"),
+    }
     part: dict[str, Any] = recipe.model_dump(mode="json", exclude=elsewhere)
-    return json.dumps(part | {"thresholds": ensemble.thresholds}, sort_keys=True)
+    return json.dumps(part | {"store": recipe.plan_for(ensemble).key(ensemble)}, sort_keys=True)
 
 
 @cache

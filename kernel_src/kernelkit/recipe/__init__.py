@@ -15,6 +15,7 @@ from kernelkit.recipe.merge import Merge, MergeStep
 from kernelkit.recipe.network import Execution, NetworkInput
 from kernelkit.recipe.pyramid import PyramidScale
 from kernelkit.recipe.recipe import Recipe
+from kernelkit.recipe.submissions import StorePlan, StoreRecipe, Variant
 from kernelkit.recipe.tiles import ForegroundRule, Stitching, Tiles
 
 __all__ = [
@@ -32,5 +33,8 @@ __all__ = [
     "RLEConvention",
     "Recipe",
     "Stitching",
+    "StorePlan",
+    "StoreRecipe",
     "Tiles",
+    "Variant",
 ]

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -59,10 +59,13 @@ def _shown(value: Any) -> str:
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Return the keys that the section at `location` of a recipe may have."""
+    names_follow = False
     for part in location:
-        if isinstance(part, int):
+        if isinstance(part, int) or names_follow:  # a place in a list, or a name of the user's own
+            names_follow = False
             continue
         annotation = model.model_fields[part].annotation
+        names_follow = get_origin(annotation) is dict
         model = next(kind for kind in _models_in(annotation))
     return sorted(model.model_fields)
 

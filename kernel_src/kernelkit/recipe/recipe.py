@@ -30,6 +30,13 @@ from kernelkit.recipe.ensemble import EnsembleRecipe
 from kernelkit.recipe.network import Execution
 from kernelkit.recipe.problems import first_problem
 from kernelkit.recipe.section import Section
+from kernelkit.recipe.submissions import (
+    StorePlan,
+    StoreRecipe,
+    Variants,
+    plan_of,
+    refuse_contradictions,
+)
 from kernelkit.recipe.tiles import ForegroundRule, Stitching, Tiles
 from kernelkit.recipe.words import Word
 from kernelkit.vocabulary import GiveUp, Nodata, Precision
@@ -70,6 +77,12 @@ class Recipe(Section):
         "folds" and "scales". What is not named is never left out.
     disagreement
         Whether to draw one thumbnail per image of where the ensemble's members differ.
+    store
+        What work puts into the store, of which submissions are made.
+    submissions
+        Further ways to make masks of what is stored, by name. Each becomes a file
+        `submissions/<name>.csv`, and the first is `submission.csv` too. Without any, the ensembles
+        alone say how masks are made.
     steps
         A module of your own code, `package.module`, whose functions are further postprocess steps.
     """
@@ -88,6 +101,8 @@ class Recipe(Section):
     nodata: Nodata = "background"
     give_up: tuple[GiveUp, ...] = ("views", "folds", "scales")
     disagreement: bool = False
+    store: StoreRecipe = StoreRecipe()
+    submissions: Variants
     steps: Word | None = None
 
     @field_validator("ensembles")
@@ -145,6 +160,13 @@ class Recipe(Section):
                     f" {ensemble.name}, wanted at most {_MOST_BATCH_BYTES / 1e9:.0f} GB. A batch of"
                     f" {fits} would do"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _store_serves_submissions(self) -> Self:
+        refuse_contradictions(
+            self.store, self.submissions, self.ensembles, self.tiles, self.stitching
+        )
         return self
 
     @field_validator("give_up")
@@ -265,13 +287,27 @@ class Recipe(Section):
             "ensemble for it, or widen a 'when'"
         )
 
+    def plan_for(self, ensemble: EnsembleRecipe) -> StorePlan:
+        """Return what work puts into the store for the images of an ensemble."""
+        return plan_of(
+            self.store,
+            self.submissions,
+            ensemble,
+            self.tiles,
+            self.stitching,
+            self.competition.size,
+        )
+
     def describe(self) -> str:
         """Return the recipe in a few sentences, as its authors would say it."""
         lines = [
             f"{self.name}: {self.summary}",
             f"{self._describe_tiles()}, in batches of {self.batch}",
         ]
-        return "\n".join([*lines, *(ensemble.describe() for ensemble in self.ensembles)])
+        lines += [ensemble.describe() for ensemble in self.ensembles]
+        if self.submissions:
+            lines.append(f"submissions {', '.join(self.submissions)}")
+        return "\n".join(lines)
 
     def _describe_tiles(self) -> str:
         tiles = self.tiles
