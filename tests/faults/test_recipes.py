@@ -264,6 +264,43 @@ VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("half a pixel", {"tiles": {"core": 192.5}}, "tiles.core: wanted a whole number (found 192.5)"),
     ("a core of text", {"tiles": {"core": "large"}}, "tiles.core: wanted a whole number"),
     ("tiles as a number", {"tiles": 192}, "tiles: wanted keys with values (found 192)"),
+    (
+        "tiles as another word",
+        {"tiles": "half"},
+        'tiles: found "half", wanted keys with values, or',
+    ),
+    ("tiles without a core", {"tiles": {"pad": 3}}, "the key tiles.core is missing. Add it, or"),
+    (
+        "whole pictures with a core",
+        {"tiles": {"whole": True, "core": 96, "scale": 2}},
+        "tiles: found core and scale with whole pictures, which have no tiles. Leave that out",
+    ),
+    (
+        "two pads of tiles",
+        {"tiles": {"core": 96, "pad": [14, 13]}},
+        "tiles: found the pad [14, 13] with tiles, wanted one number for all sides",
+    ),
+    ("three pads", {"tiles": {"whole": True, "pad": [1, 2, 3]}}, "found 3 numbers, wanted one for"),
+    (
+        "a pad below 0",
+        {"tiles": {"whole": True, "pad": [1, -2]}},
+        "tiles.pad.1: Input should be gr",
+    ),
+    (
+        "a pad of text",
+        {"tiles": {"whole": True, "pad": "wide"}},
+        "tiles.pad: wanted a whole number",
+    ),
+    (
+        "a foreground of whole pictures",
+        {"tiles": "whole", "foreground": {"rule": "grey"}},
+        "found foreground with whole pictures, of which no tile can be left out",
+    ),
+    (
+        "seams of whole pictures",
+        {"tiles": "whole", "stitching": {"blend": "hann"}},
+        "found stitching by hann with whole pictures, which have no seams. Leave out stitching",
+    ),
     ("no tiles", {"tiles": None}, "tiles: wanted keys with values (found nothing)"),
     (
         "tiles of gigabytes",
@@ -355,3 +392,11 @@ def test_parameters_of_a_notebook_are_whole_numbers() -> None:
     """A tile that came as text is named, with the recipe."""
     with pytest.raises(RecipeError, match="small: found '512' as tile, wanted a whole number"):
         Recipe.parse(TEXT).with_tiles("512", None)  # type: ignore[arg-type]
+
+
+def test_whole_pictures_have_no_tile_to_set() -> None:
+    """A notebook's tile and overlap are refused. Nothing is what they may be."""
+    whole = Recipe.parse(TEXT).override(tiles="whole")
+    assert whole.with_tiles(None, None) == whole
+    with pytest.raises(RecipeError, match="small: found a tile or an overlap, but the recipe is f"):
+        whole.with_tiles(512, None)

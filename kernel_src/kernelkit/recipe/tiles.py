@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 from kernelkit.recipe.section import Section
 from kernelkit.vocabulary import Blend, Edges, Fill, Upsample
@@ -14,12 +22,20 @@ def _kind_of_pad(value: Any) -> str:
     return _PAIR if isinstance(value, list | tuple) else _NUMBER
 
 
+def _of_two(value: Any) -> Any:
+    if len(value) != 2:
+        raise ValueError(
+            f"found {len(value)} numbers, wanted one for all sides, or two: [before, after]"
+        )
+    return value
+
+
 # In brackets, because what has them is left out of messages.
 _NUMBER, _PAIR = "pad[number]", "pad[pair]"
 # Pixels on all sides, or those before and those after.
 Pad = Annotated[
     Annotated[NonNegativeInt, Tag(_NUMBER)]
-    | Annotated[tuple[NonNegativeInt, NonNegativeInt], Tag(_PAIR)],
+    | Annotated[tuple[NonNegativeInt, NonNegativeInt], BeforeValidator(_of_two), Tag(_PAIR)],
     Discriminator(_kind_of_pad),
 ]
 

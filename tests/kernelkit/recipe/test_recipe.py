@@ -95,6 +95,27 @@ def test_parameters_override_the_tiles() -> None:
     assert parse().with_tiles(None, None) == parse()
 
 
+@pytest.mark.parametrize(
+    ("tiles", "pads", "words"),
+    [
+        ("whole", (0, 0), "whole pictures, in batches"),
+        ({"whole": True, "pad": 3}, (3, 3), "padded by 3 px before and 3 px after (zero)"),
+        (
+            {"whole": True, "pad": [14, 13], "fill": "reflect"},
+            (14, 13),
+            "whole pictures, padded by 14 px before and 13 px after (reflect), in batches",
+        ),
+        ({"core": 96, "pad": 32}, (32, 32), "tiles of 160 px, 96 px of them core"),
+    ],
+)
+def test_whole_pictures_and_their_pads(tiles: object, pads: tuple[int, int], words: str) -> None:
+    """Pads are one number for all sides, or one before and one after the pixels."""
+    recipe = parse(tiles=tiles)
+    assert recipe.tiles.pads == pads
+    assert recipe.tiles.whole == (recipe.tiles.core == 0)
+    assert words in recipe.describe()
+
+
 @pytest.mark.parametrize("overlap", [-2, 31, 512])
 def test_an_overlap_that_cannot_be_halved_is_refused(overlap: int) -> None:
     """An overlap is even, not negative and less than the tile."""
