@@ -17,7 +17,6 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +24,15 @@ from typing import Any
 
 from kernelkit.errors import OwnCodeError, as_sentence
 
-__all__ = ["OWN_DISTRIBUTION", "OWN_FOLDER", "OwnCode", "load_own", "own_code", "refuse_shadows"]
+__all__ = [
+    "OWN_DISTRIBUTION",
+    "OWN_FOLDER",
+    "OwnCode",
+    "load_own",
+    "own_code",
+    "own_fingerprint",
+    "refuse_shadows",
+]
 
 # The wheel of the user's own code, by its name on Kaggle.
 OWN_DISTRIBUTION = "kernelkit-own"
@@ -85,20 +92,17 @@ class OwnCode:
             )
         return cls(folder.resolve(), tuple(modules))
 
-    def files(self) -> Iterator[Path]:
-        """Iterate over the files of all modules, in the order of their names."""
-        for module in self.modules:
-            path = self.folder / module
-            if path.is_dir():
-                yield from sorted(file for file in path.rglob("*") if _is_packed(file, path))
-            else:
-                yield path.with_suffix(".py")
+    def files(self, module: str) -> list[Path]:
+        """The files of a module or package, in the order of their names."""
+        path = self.folder / module
+        if not path.is_dir():
+            return [path.with_suffix(".py")]
+        return sorted(file for file in path.rglob("*") if _is_packed(file, path))
 
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the names and contents of all files."""
+    def fingerprint(self, module: str) -> str:
+        """A hash of the names and contents of a module's or package's files."""
         digest = hashlib.sha256()
-        for path in self.files():
+        for path in self.files(module):
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             digest.update(f"{path.relative_to(self.folder).as_posix()} {content}\n".encode())
         return digest.hexdigest()
@@ -144,21 +148,41 @@ def load_own(name: str) -> Any:
         raise OwnCodeError(
             f"found {name!r:.80}, wanted package.module or package.module:Name of your own code"
         )
+    code = _code_of(name)
     module_name, _, attribute = name.partition(":")
+    module = _imported(module_name, code)
+    return _found(module, attribute, code) if attribute else module
+
+
+def own_fingerprint(name: str) -> str:
+    """A hash of all code in the package, or the module at the top, of what `load_own` takes.
+
+    Raises
+    ------
+    OwnCodeError
+        As `load_own`.
+    """
+    return _code_of(name).fingerprint(_top(name))
+
+
+def _code_of(name: str) -> OwnCode:
+    """The user's own code, if it has what `name` names."""
     code = own_code()
     if code is None:
         raise OwnCodeError(
             f"{name}: this session has no code of your own. Give its folder, such as OWN=my-code "
             f"for make, own in kaggle.toml, or {OWN_FOLDER}"
         )
-    top = module_name.split(".")[0]
-    if top not in code.modules:
+    if _top(name) not in code.modules:
         raise OwnCodeError(
-            f"{name}: {top} is no code of your own. {code.folder} has {_listed(code.modules)}, and "
-            "only these can be named"
+            f"{name}: {_top(name)} is no code of your own. {code.folder} has "
+            f"{_listed(code.modules)}, and only these can be named"
         )
-    module = _imported(module_name, code)
-    return _found(module, attribute, code) if attribute else module
+    return code
+
+
+def _top(name: str) -> str:
+    return name.partition(":")[0].split(".")[0]
 
 
 def refuse_shadows(code: OwnCode) -> None:

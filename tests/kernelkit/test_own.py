@@ -59,10 +59,10 @@ def test_tests_and_hidden_folders_are_no_own_code(own: Path) -> None:
 
 def test_the_fingerprint_changes_with_any_file_of_a_package(own: Path) -> None:
     """What Python caches beside the modules does not count."""
-    before = OwnCode.below(own).fingerprint
+    before = OwnCode.below(own).fingerprint("mycode_test")
     cache = own / "mycode_test" / "__pycache__"
     cache.mkdir()
     (cache / "parts.cpython-312.pyc").touch()
-    assert OwnCode.below(own).fingerprint == before
+    assert OwnCode.below(own).fingerprint("mycode_test") == before
     (own / "mycode_test" / "words.json").write_text("{}")
-    assert OwnCode.below(own).fingerprint != before
+    assert OwnCode.below(own).fingerprint("mycode_test") != before

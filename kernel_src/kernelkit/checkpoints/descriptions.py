@@ -2,7 +2,8 @@
 
 A network is described in a `MODEL` section of cfg.yaml, or in a config.json. These files come from
 outside. So their sizes are bounded, their values are typed, and the names in them may only be
-architectures and encoders. A hub, a path or an address in them is an error.
+architectures, encoders and classes of the user's own code. A hub, a path or an address in them is
+an error.
 """
 
 import json
@@ -68,6 +69,8 @@ class NetworkDescription(BaseModel):
     ----------
     arch
         The architecture, or `timm` for a classifier.
+    network
+        A class of the user's own code, instead of an architecture.
     encoder_name, model_name
         The encoder of a segmenter, or the name of a classifier.
     in_channels, in_chans
@@ -79,6 +82,7 @@ class NetworkDescription(BaseModel):
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     arch: str | None = None
+    network: str | None = None
     encoder_name: str | None = None
     model_name: str | None = None
     in_channels: int | None = Field(None, ge=1, le=_MOST_CHANNELS)
@@ -159,9 +163,10 @@ def check_names(description: Mapping[str, Any], source: str) -> None:
     Raises
     ------
     CheckpointError
-        A value is a hub, a path or an address, or a key asks for a file.
+        A value is a hub, a path or an address, or a key asks for a file. `network` is checked
+        where it is loaded.
     """
-    for key, value in _leaves(description):
+    for key, value in _leaves({k: v for k, v in description.items() if k != "network"}):
         if _FETCHES.search(key):
             raise CheckpointError(
                 f"{source}: the key {key} would open or fetch a file. A description may only say "

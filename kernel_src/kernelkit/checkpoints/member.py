@@ -1,11 +1,11 @@
 """One checkpoint becomes a member: its network, built as its folder says, with its weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from kernelkit.checkpoints.descriptions import (
     DESCRIPTIONS,
@@ -14,6 +14,7 @@ from kernelkit.checkpoints.descriptions import (
     read_trained_with,
 )
 from kernelkit.checkpoints.networks import build, describe, from_folder_name
+from kernelkit.checkpoints.own_network import ask, with_code
 from kernelkit.checkpoints.program import Program
 from kernelkit.checkpoints.programs import is_program, load_program
 from kernelkit.checkpoints.snapshots import Choice, Snapshot
@@ -44,7 +45,7 @@ class Member:
         The checkpoint.
     weights_sha256
         A hash of the weights themselves, which does not depend on the file's format. For a
-        program it is a hash of the file.
+        program it is a hash of the file, and for code of the user's own also of its package.
     architecture
         In words, such as `Unet, resnet18, scse`.
     parameters
@@ -52,8 +53,10 @@ class Member:
     score
         The score in the checkpoint's name, or None.
     channels, classes
-        The channels of input and output, as the network's description says, or as a program
-        answers.
+        The channels of input and output, as the network's description says, or as a program or
+        code of the user's own answers.
+    size
+        Height and width of the only tiles that it takes, or None if it takes others too.
     checkpoint
         The checkpoint's name without its suffix. It is empty if it stands for its fold alone.
     is_averaged
@@ -75,6 +78,7 @@ class Member:
     score: float | None
     channels: int
     classes: int
+    size: tuple[int, int] | None = None
     checkpoint: str = ""
     is_averaged: bool = False
     trained_with: TrainedWith = field(default_factory=TrainedWith)
@@ -84,11 +88,6 @@ class Member:
     def is_program(self) -> bool:
         """Whether the layers of the module cannot be seen."""
         return isinstance(self.module, Program)
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Height and width of the only tiles that it takes, or None if it takes others too."""
-        return self.module.size if isinstance(self.module, Program) else None
 
     @property
     def name(self) -> str:
@@ -122,49 +121,106 @@ def load_member(fold: Path, run: Path, choice: Choice, programs: bool) -> Member
     """
     path = choice.snapshot.path
     folders = (path.parent, fold, run)
-    description, source = _description(folders, run, required=not is_program(path))
-    channels = description.get("in_channels", description.get("in_chans"))
-    classes = description.get("classes", description.get("num_classes"))
-    trained_with = read_trained_with(folders)
-    notes = [choice.note] if choice.note else []
-    is_averaged = choice.snapshot.kind != "raw"
-    module: nn.Module
     if is_program(path):
-        module = program = load_program(path, programs, channels, classes)
-        channels, classes = program.channels, program.classes
-        kind: MemberKind = "classifier" if program.is_classifier else "program"
-        architecture, sha256 = f"a {path.suffix} program", file_sha256(path)
-        notes += [program.note] if program.note else []
+        description, _ = _description(folders, run, required=False)
+        loaded = _load_program(path, programs, _Declared.of(description))
     else:
-        module = build(description, source)
-        architecture = describe(description)
-        chosen = choose_state(
-            read_weights(path), module.state_dict(), choice.snapshot, choice.prefer
-        )
-        refuse_odd_tensors(chosen.state, path)
-        load_state(module, chosen.state, architecture, str(path))
-        kind = "classifier" if description.get("arch") == "timm" else "segmenter"
-        sha256 = weights_sha256(module.state_dict())
-        trained_with = trained_with.with_buffers(chosen.beside)
-        is_averaged = chosen.is_averaged
-        notes += chosen.notes(path)
-    for parameter in module.parameters():  # a TorchScript module has no requires_grad_
+        description, source = _description(folders, run, required=True)
+        loaded = _load_network(choice, description, source)
+    for parameter in loaded.module.parameters():  # a TorchScript module has no requires_grad_
         parameter.requires_grad_(False)
     return Member(
-        module=module,
-        kind=kind,
+        module=loaded.module,
+        kind=loaded.kind,
         run=run.name,
         fold="0" if fold == run else fold.name,
         path=path,
-        weights_sha256=sha256,
-        architecture=architecture,
-        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        weights_sha256=loaded.sha256,
+        architecture=loaded.architecture,
+        parameters=sum(parameter.numel() for parameter in loaded.module.parameters()),
         score=choice.snapshot.score,
-        channels=3 if channels is None else channels,
-        classes=1 if classes is None else classes,
-        is_averaged=is_averaged,
-        trained_with=trained_with,
-        notes=tuple(notes),
+        channels=3 if loaded.io.channels is None else loaded.io.channels,
+        classes=1 if loaded.io.classes is None else loaded.io.classes,
+        size=loaded.size,
+        is_averaged=loaded.is_averaged or choice.snapshot.kind != "raw",
+        trained_with=read_trained_with(folders).with_buffers(loaded.beside),
+        notes=(*filter(None, (choice.note,)), *loaded.notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """The channels of input and output, if somebody says so."""
+
+    channels: int | None
+    classes: int | None
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any]) -> "_Declared":
+        return cls(
+            description.get("in_channels", description.get("in_chans")),
+            description.get("classes", description.get("num_classes")),
+        )
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A network with its weights. The fields are as those of a member."""
+
+    module: nn.Module
+    kind: MemberKind
+    sha256: str
+    architecture: str
+    io: _Declared
+    size: tuple[int, int] | None = None
+    is_averaged: bool = False
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def _load_program(path: Path, is_trusted: bool, declared: _Declared) -> _Loaded:
+    program = load_program(path, is_trusted, declared.channels, declared.classes)
+    return _Loaded(
+        module=program,
+        kind="classifier" if program.is_classifier else "program",
+        sha256=file_sha256(path),
+        architecture=f"a {path.suffix} program",
+        io=_Declared(program.channels, program.classes),
+        size=program.size,
+        notes=[program.note] if program.note else [],
+    )
+
+
+def _load_network(choice: Choice, description: Mapping[str, Any], source: str) -> _Loaded:
+    path = choice.snapshot.path
+    module = build(description, source)
+    wanted = module.state_dict()
+    chosen = choose_state(read_weights(path), wanted, choice.snapshot, choice.prefer)
+    refuse_odd_tensors(chosen.state, path)
+    load_state(module, chosen.state, describe(description), str(path))
+    loaded = _Loaded(
+        module=module,
+        kind="classifier" if description.get("arch") == "timm" else "segmenter",
+        sha256=weights_sha256(module.state_dict()),
+        architecture=describe(description),
+        io=_Declared.of(description),
+        is_averaged=chosen.is_averaged,
+        beside=chosen.beside,
+        notes=chosen.notes(path),
+    )
+    return _asked(loaded, description["network"], path) if "network" in description else loaded
+
+
+def _asked(loaded: _Loaded, name: str, path: Path) -> _Loaded:
+    """A network of the user's own class, with what it was found to answer with."""
+    found = ask(loaded.module, path, loaded.io.channels, loaded.io.classes)
+    return replace(
+        loaded,
+        kind="classifier" if found.is_classifier else "segmenter",
+        sha256=with_code(loaded.sha256, name),
+        io=_Declared(found.channels, found.classes),
+        size=found.size,
+        notes=[*filter(None, (found.note,)), *loaded.notes],
     )
 
 

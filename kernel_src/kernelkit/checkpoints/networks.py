@@ -3,6 +3,7 @@
 A description is a mapping. It has `arch` and the keyword arguments of
 `segmentation_models_pytorch.create_model`, from a `MODEL` section of cfg.yaml or the library's own
 config.json. A classifier has `arch: timm`, `model_name` and the arguments of `timm.create_model`.
+Code of the user's own has `network` and the arguments of its class (see `own_network`).
 A description may name pretrained weights, but they are never fetched. Nothing else in it may name a
 hub, a path or an address. Output activations are left out, so that networks and their
 classification heads answer in logits.
@@ -16,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from kernelkit.checkpoints.descriptions import check_names
+from kernelkit.checkpoints.own_network import build_own
 from kernelkit.errors import CheckpointError
 
 # the hub's client reads them at its import, and both libraries import it
@@ -54,9 +56,12 @@ def build(description: Mapping[str, Any], source: str) -> nn.Module:
     Raises
     ------
     CheckpointError
-        The libraries do not know the architecture, the encoder or an argument.
+        The libraries do not know the architecture, the encoder or an argument, or `build_own`
+        raises it.
     """
     check_names(description, source)
+    if "network" in description:
+        return build_own(description, source)
     arguments = {k: v for k, v in description.items() if not k.startswith("_")}
     arch = arguments.pop("arch", None) or description.get("_model_class")
     try:
@@ -90,6 +95,8 @@ def _reason(error: Exception) -> str:
 
 def describe(description: Mapping[str, Any]) -> str:
     """A network in a few words, such as `Unet, resnet18, scse`."""
+    if "network" in description:
+        return str(description["network"])
     arch = description.get("arch") or description.get("_model_class") or "no arch"
     encoder = description.get("model_name") or description.get("encoder_name")
     words = (arch, encoder, description.get("decoder_attention_type"))
