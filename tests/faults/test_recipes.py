@@ -147,7 +147,19 @@ VALUES: list[tuple[str, dict[str, Any], str]] = [
         with_one(input={"mean": [0, 0]}),
         "wanted one mean and one std per band",
     ),
-    ("band 0", with_one(input={"bands": [0, 1, 2]}), "bands.0: Input should be greater than 0"),
+    ("band 0", with_one(input={"bands": [0, 1, 2]}), "found 0 as a band, wanted 1, 2, ..."),
+    ("half a band", with_one(input={"bands": [1, 1.5, 2]}), "found 1.5 as a band, wanted 1, 2"),
+    ("a band by name", with_one(input={"bands": [1, "vh", 2]}), "vh is no band"),
+    (
+        "a call in a band",
+        with_one(input={"bands": [1, "open(b1)", 2]}),
+        "'open(b1)' is not allowed",
+    ),
+    (
+        "decibels of what",
+        with_one(input={"decibel": {"of": "pixels"}}),
+        "decibel",
+    ),
     ("no bands", with_one(input={"bands": [], "mean": [], "std": []}), "at least one value"),
     (
         "a band that images lack",

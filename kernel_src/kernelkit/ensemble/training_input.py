@@ -33,7 +33,8 @@ def with_trained_input(
         A run folder says otherwise than the recipe, or than another run folder.
     """
     wanted = recipe.input
-    if wanted.decibel:  # what run folders call a mean is of the values before or after
+    # what run folders call a mean may be of the values before or after
+    if wanted.decibel or wanted.minmax:
         return recipe
     if not _SETTINGS & wanted.model_fields_set:
         said = next((m for m in members if _is_complete(m.trained_with, wanted)), None)
@@ -147,5 +148,5 @@ def _per_band(values: Sequence[float], count: int) -> tuple[float, ...]:
 
 def _words(values: Any) -> str:
     if isinstance(values, tuple | list):
-        return f"[{', '.join(f'{value:.4g}' for value in values)}]"
-    return f"{values:g}"
+        return f"[{', '.join(map(_words, values))}]"
+    return values if isinstance(values, str) else f"{values:.4g}"

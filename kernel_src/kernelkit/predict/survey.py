@@ -116,9 +116,9 @@ def _open(scenes: Mapping[str, Scene], recipe: Recipe, survey: Survey) -> None:
 def _checked_ensemble(slide: Slide, recipe: Recipe) -> EnsembleRecipe:
     """The ensemble that is going to look at an image."""
     ensemble = recipe.ensemble_for(slide.bands, str(slide.dtype))
-    if max(ensemble.input.bands) > slide.bands:
+    if ensemble.input.highest_band > slide.bands:
         raise RecipeError(
-            f"the input of {ensemble.name} takes band {max(ensemble.input.bands)}, but the image "
+            f"the input of {ensemble.name} takes band {ensemble.input.highest_band}, but the image "
             f"has {slide.bands}. Correct 'bands', or the 'when' of the ensemble"
         )
     rule = recipe.foreground

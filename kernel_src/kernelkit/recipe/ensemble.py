@@ -181,9 +181,9 @@ class EnsembleRecipe(Section):
 
     @model_validator(mode="after")
     def _bands_are_there(self) -> Self:
-        if self.when.bands is not None and max(self.input.bands) > self.when.bands:
+        if self.when.bands is not None and self.input.highest_band > self.when.bands:
             raise ValueError(
-                f"found band {max(self.input.bands)} in input.bands, but when.bands says that"
+                f"found band {self.input.highest_band} in input.bands, but when.bands says that"
                 f" images have {self.when.bands}. Correct one of them"
             )
         return self

@@ -1,13 +1,51 @@
 """The sections about networks: what they are given, and how they run."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
+from kernelkit.recipe.bands import BandExpression, checked_band
 from kernelkit.recipe.section import Section
 from kernelkit.vocabulary import Resample
 
-__all__ = ["Execution", "NetworkInput"]
+__all__ = ["Decibel", "Execution", "MinMax", "NetworkInput"]
+
+Band = Annotated[int | str, BeforeValidator(checked_band)]
+
+
+class Decibel(Section):
+    """How powers become decibels: `10 log10(x)`.
+
+    Attributes
+    ----------
+    floor
+        What is below it is no data. So is 0, which has no logarithm.
+    nodata
+        The decibels of a pixel without data, before it is normalised. None makes it the mean.
+    of
+        With "bands", decibels are taken of the results of `bands`. With "image", they are taken of
+        the image's own bands, and expressions calculate with decibels.
+    """
+
+    floor: Annotated[float, Field(ge=0)] = 0.0
+    nodata: float | None = None
+    of: Literal["bands", "image"] = "bands"
+
+
+class MinMax(Section):
+    """Each band of each tile is brought to 0 to 1 by its own least and greatest value.
+
+    Attributes
+    ----------
+    power
+        To which that is raised then.
+    """
+
+    power: PositiveFloat = 1.0
+
+
+def _usual_decibel(value: Any) -> Any:
+    return Decibel() if value is True else value
 
 
 class NetworkInput(Section):
@@ -18,11 +56,15 @@ class NetworkInput(Section):
     Attributes
     ----------
     bands
-        Which bands of the image to take, counted from 1, in the network's order.
+        The network's bands, in its order. Each is the number of a band of the image, counted from
+        1, or an expression such as `(b1 + b2) / 2`. An expression holds numbers, + - * /, brackets,
+        `abs`, `log` and `sqrt`.
     decibel
-        Whether pixels are turned into decibels, as of radar images.
+        How pixels are turned into decibels, as of radar images. True is the usual way.
+    minmax
+        How each tile is brought to 0 to 1 by its own values. None does not.
     divide
-        The value that becomes 1. It is not used with `decibel`.
+        The value that becomes 1. It is not used with `decibel` and `minmax`.
     mean, std
         One value per band of the input.
     resample
@@ -30,12 +72,26 @@ class NetworkInput(Section):
         "nearest", as OpenCV means them. Name the one that the training used.
     """
 
-    bands: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3)
-    decibel: bool = False
+    bands: Annotated[tuple[Band, ...], Field(min_length=1)] = (1, 2, 3)
+    decibel: Annotated[Decibel | bool, BeforeValidator(_usual_decibel)] = False
+    minmax: MinMax | None = None
     divide: PositiveFloat = 255.0
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[PositiveFloat, ...] = (0.229, 0.224, 0.225)
     resample: Resample = "area"
+
+    @property
+    def image_bands(self) -> frozenset[int]:
+        """The numbers of the image's bands that are needed, counted from 1."""
+        needed: set[int] = set()
+        for band in self.bands:
+            needed |= BandExpression.parse(band).bands if isinstance(band, str) else {band}
+        return frozenset(needed)
+
+    @property
+    def highest_band(self) -> int:
+        """How many bands an image must have."""
+        return max(self.image_bands)
 
     @model_validator(mode="after")
     def _one_value_per_band(self) -> Self:

@@ -332,7 +332,7 @@ class Recipe(Section):
 
 def _tile_bytes(tiles: Tiles, ensemble: EnsembleRecipe) -> int:
     """The bytes of one tile as it is read, and of the largest input that is made of it."""
-    read = tiles.tile**2 * max(ensemble.input.bands) * _ITEM_BYTES[ensemble.when.dtype]
+    read = tiles.tile**2 * ensemble.input.highest_band * _ITEM_BYTES[ensemble.when.dtype]
     side = tiles.tile // tiles.scale
     sizes = [scale.size or (side * scale.zoom, side * scale.zoom) for scale in ensemble.pyramid]
     largest = max(int(height * width) for height, width in sizes)
