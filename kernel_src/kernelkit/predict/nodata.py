@@ -66,7 +66,10 @@ def clear_undecodable(
     for window in windows:
         for mask in masks:
             mask.paste(window.row, window.col, BitMask.zeros(window.height, window.width))
-    return [
+    note = (
         f"{len(windows)} block(s) cannot be decoded. They are {share:.1%} of the image, and count "
         "as background"
-    ]
+    )
+    if slide.in_order:  # its decoder may notice damage only some rows later
+        note += ". The file is one stream, so pixels just above them may be wrong too"
+    return [note]

@@ -186,8 +186,17 @@ def _read_what_is_left(slide: Slide, task: PieceTask) -> tuple[np.ndarray, list[
                 if task.strict:
                     raise
         else:
-            bad.append(cell.intersection(slide.bounds))
+            _add(cell.intersection(slide.bounds), bad)
     return pixels, bad
+
+
+def _add(window: Window, windows: list[Window]) -> None:
+    """Add a window to a list, as a part of the last one if it lies right below that."""
+    last = windows[-1] if windows else None
+    if last and (last.bottom, last.col, last.width) == (window.row, window.col, window.width):
+        windows[-1] = last._replace(height=last.height + window.height)
+    else:
+        windows.append(window)
 
 
 def _cells(window: Window, height: int, width: int) -> Iterator[Window]:

@@ -13,6 +13,7 @@ from rasterio.io import DatasetReader
 
 from kernelkit.errors import SlideError
 from kernelkit.memory import available_memory
+from kernelkit.slide.png import check_png
 from kernelkit.slide.tiff import COMPRESSIONS, TiffPage
 
 __all__ = ["check_declared", "check_page", "in_words"]
@@ -112,7 +113,7 @@ def check_declared(path: Path, dataset: DatasetReader) -> None:
         least = height * width * (pixel if dataset.count > 1 else 1 / 8)
         if least > length * 1032 + 4096:
             _refuse_declared(path, height, width, length, "PNG")
-        _check_end_of_png(path)
+        check_png(path)
     elif dataset.driver == "JPEG":
         if height * width > length * 8192:
             _refuse_declared(path, height, width, length, "JPEG")
@@ -127,17 +128,6 @@ def check_declared(path: Path, dataset: DatasetReader) -> None:
         rows, columns = dataset.block_shapes[0]
         # OpenJPEG decodes to 32 bits
         _check_memory(path, f"one block of {rows} x {columns}", rows * columns * dataset.count * 4)
-
-
-def _check_end_of_png(path: Path) -> None:
-    """Refuse a PNG that was cut short. GDAL reads the rows that are missing as 0, in silence."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - (1 << 16)))
-        if b"IEND\xaeB`\x82" not in file.read():
-            raise SlideError(
-                f"{path}: the file is truncated. It ends without the mark that ends a PNG. "
-                "Download or copy it again"
-            )
 
 
 def _refuse_declared(path: Path, height: int, width: int, length: int, packing: str) -> None:

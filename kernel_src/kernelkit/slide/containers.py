@@ -7,6 +7,7 @@ addresses are never passed on. Files beside the image are not looked for, neithe
 masks nor metadata.
 """
 
+import re
 import stat
 import struct
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ __all__ = [
     "check_file",
     "driver_of",
     "exif_orientation",
+    "in_plain_words",
     "open_dataset",
     "reason_of",
 ]
@@ -58,6 +60,10 @@ _ALONE = {
 }
 # Where a TIFF says where on earth it lies: in itself, not in a world file beside it.
 _OPTIONS = {"GTiff": {"GEOREF_SOURCES": "INTERNAL"}, "JP2OpenJPEG": {"GEOREF_SOURCES": "INTERNAL"}}
+
+
+# What GDAL adds to libjpeg's words.
+_ADVICE = re.compile(r" \(this \w+ can be turned as .*?(TRUE|FALSE)\)")
 
 
 def check_file(path: Path) -> None:
@@ -230,4 +236,9 @@ def _orientation(exif: bytes) -> int:
 
 def reason_of(error: Exception) -> str:
     """Return GDAL's own words for what went wrong."""
-    return " ".join(str(error.__cause__ or error).split())
+    return in_plain_words(str(error.__cause__ or error))
+
+
+def in_plain_words(text: str) -> str:
+    """Return what GDAL says on one line, without its advice on its own settings."""
+    return _ADVICE.sub("", " ".join(text.split()))

@@ -16,12 +16,16 @@ from rasterio.windows import Window as RasterioWindow
 from kernelkit.errors import SlideError
 from kernelkit.grid import Window
 from kernelkit.slide.budget import check_declared
-from kernelkit.slide.containers import GDAL_ERRORS, open_dataset, reason_of
+from kernelkit.slide.complaints import complaints
+from kernelkit.slide.containers import GDAL_ERRORS, in_plain_words, open_dataset, reason_of
 from kernelkit.slide.layout import FileLayout
 from kernelkit.slide.nodata import holds, holds_nodata
 from kernelkit.slide.refusals import check_samples, not_decoded, not_opened
 
-__all__ = ["Part", "parts_of"]
+__all__ = ["FROM_THE_TOP", "Part", "parts_of"]
+
+# Drivers whose decoder starts at the file's top and keeps what it needs for the next row.
+FROM_THE_TOP = frozenset(("PNG", "JPEG", "WEBP", "GIF"))
 
 # rasterio says so of every image that is not a map, and here most are none
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -40,6 +44,8 @@ class Part:
     ) -> None:
         self.layout, self._page, self._overview = layout, page, overview
         self._nodata, self._palette = nodata, palette
+        # what a decoder that starts at the top does not reach: from which row on, and why
+        self._lost: tuple[int, str] | None = None
 
     @cached_property
     def dataset(self) -> DatasetReader:
@@ -162,19 +168,47 @@ class Part:
         Returns
         -------
         Where all bands hold their nodata value, or any of them. None if they have none.
+
+        Raises
+        ------
+        SlideError
+            A block cannot be decoded, or its decoder made pixels up.
         """
-        area = RasterioWindow(window.col, window.row, window.width, window.height)
+        if self._lost is not None and window.bottom > self._lost[0]:
+            raise SlideError(not_decoded(self.layout, window, self._lost[1]))
         try:
-            if self.colours_of is not None:
-                return self._read_palette(area, out, missing)
-            if len(self.indexes) == self.dataset.count:
-                self.dataset.read(window=area, out=out)
-            else:
-                self.dataset.read(self.indexes, window=area, out=out)
-            if missing is not None and self.masked:
-                missing |= self.dataset.read_masks(1, window=area) == 0
+            with complaints() as heard:
+                hits = self._read(window, out, missing, every)
         except GDAL_ERRORS as error:
-            raise SlideError(not_decoded(self.layout, window, reason_of(error))) from error
+            raise self._failed(window, reason_of(error)) from error
+        if heard:
+            raise self._failed(window, in_plain_words(heard[0]))
+        return hits
+
+    def _failed(self, window: Window, reason: str) -> SlideError:
+        """Return the error of a window that cannot be decoded, and forget what was decoded.
+
+        GDAL keeps the pixels that a decoder made up, and goes on after an error. So the next read
+        opens the dataset again. A decoder that starts at the top is not sent there again for rows
+        beyond the damage.
+        """
+        if self.layout.driver in FROM_THE_TOP and window.height <= self.dataset.block_shapes[0][0]:
+            self._lost = window.row, reason
+        self.close()
+        return SlideError(not_decoded(self.layout, window, reason))
+
+    def _read(
+        self, window: Window, out: np.ndarray, missing: np.ndarray | None, every: bool
+    ) -> np.ndarray | None:
+        area = RasterioWindow(window.col, window.row, window.width, window.height)
+        if self.colours_of is not None:
+            return self._read_palette(area, out, missing)
+        if len(self.indexes) == self.dataset.count:
+            self.dataset.read(window=area, out=out)
+        else:
+            self.dataset.read(self.indexes, window=area, out=out)
+        if missing is not None and self.masked:
+            missing |= self.dataset.read_masks(1, window=area) == 0
         if missing is None or (every and None in self.nodata):
             return None
         return holds_nodata(out, self.nodata, every)
@@ -192,9 +226,10 @@ class Part:
         return None if value is None else holds(indices, value)
 
     def close(self) -> None:
-        """Close the dataset, if it is open."""
+        """Close the dataset, if it is open. The next read opens it again."""
         if "dataset" in vars(self):
             self.dataset.close()
+            del self.dataset
 
 
 def parts_of(layout: FileLayout, factor: int, nodata: float | None, palette: bool) -> list[Part]:

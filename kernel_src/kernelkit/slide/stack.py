@@ -16,12 +16,10 @@ from kernelkit.errors import SlideError
 from kernelkit.grid import Window
 from kernelkit.slide.layout import FileLayout
 from kernelkit.slide.nodata import both_hold
-from kernelkit.slide.part import Part, parts_of
+from kernelkit.slide.part import FROM_THE_TOP, Part, parts_of
 
 __all__ = ["BandStack"]
 
-# Drivers whose decoder starts at the file's top and keeps what it needs for the next row.
-_FROM_THE_TOP = frozenset(("PNG", "JPEG", "WEBP", "GIF"))
 # Files of one ground may differ by so many pixels at most. Doubles that were written as text and
 # read again differ in their last bits.
 _SAME_GROUND = 1e-6
@@ -43,8 +41,6 @@ class BandStack:
 
     Attributes
     ----------
-    first
-        rasterio's dataset of the first file or page.
     height, width, bands, dtype
         Those of the whole stack.
     block
@@ -73,7 +69,6 @@ class BandStack:
         except BaseException:
             self.close()
             raise
-        self.first = firsts[0].dataset
         self.height, self.width = self.first.shape
         self.bands = sum(part.bands for part in self._parts)
         self.dtype = np.dtype(np.result_type(*(part.dtype for part in firsts)))
@@ -87,6 +82,11 @@ class BandStack:
         )
 
     @property
+    def first(self) -> DatasetReader:
+        """rasterio's dataset of the first file or page, open."""
+        return self._parts[0].dataset
+
+    @property
     def bounds(self) -> Window:
         """The whole image as a window."""
         return Window(0, 0, self.height, self.width)
@@ -97,7 +97,7 @@ class BandStack:
         page = self._parts[0].layout.page
         block = self.block if page is None else page.block  # GDAL shows a high strip as rows
         whole = block[0] >= self.height and block[1] >= self.width
-        return self.first.driver in _FROM_THE_TOP or (whole and self.compressed)
+        return self.first.driver in FROM_THE_TOP or (whole and self.compressed)
 
     @property
     def parts(self) -> int:
