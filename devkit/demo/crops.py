@@ -15,13 +15,13 @@ from kernelkit.slide import Slide
 
 __all__ = ["Crops", "LabelledImage", "Tensors", "band_statistics", "read_labelled"]
 
-# Normalised pixels, (C, H, W) float32, and their mask, (1, H, W) float32 of 0 and 1.
+# Normalised pixels, (C, H, W) float32, and their masks, (K, H, W) float32 of 0 and 1.
 Tensors = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image and its mask.
+    """An image and the masks of its classes.
 
     Attributes
     ----------
@@ -29,19 +29,19 @@ class LabelledImage:
         The image's id.
     pixels
         (C, H, W) in the image's own dtype.
-    mask
-        (H, W) bool.
+    masks
+        (K, H, W) bool.
     """
 
     id: str
     pixels: np.ndarray
-    mask: np.ndarray
+    masks: np.ndarray
 
     def tensors(self, divide: float, mean: Sequence[float], std: Sequence[float]) -> Tensors:
-        """`(pixels / divide - mean) / std` and the mask, as a network learns from them."""
+        """`(pixels / divide - mean) / std` and the masks, as a network learns from them."""
         pixels = torch.from_numpy(self.pixels.astype(np.float32)) / divide
         pixels = (pixels - _by_band(mean)) / _by_band(std)
-        return pixels, torch.from_numpy(self.mask[np.newaxis].astype(np.float32))
+        return pixels, torch.from_numpy(self.masks.astype(np.float32))
 
 
 def _by_band(values: Sequence[float]) -> Tensor:
@@ -68,7 +68,7 @@ def read_labelled(images: Path, encodings: Path, prefix: str) -> list[LabelledIm
         with Slide(images / f"{name}.tiff") as slide:
             pixels = slide.read(slide.bounds)
             mask = rle_decode(encoding, (slide.height, slide.width))
-        labelled.append(LabelledImage(name, pixels, mask.astype(bool)))
+        labelled.append(LabelledImage(name, pixels, mask.astype(bool)[np.newaxis]))
     return labelled
 
 
@@ -96,17 +96,18 @@ class Crops:
 
     def __init__(self, images: Sequence[Tensors], side: int, generator: torch.Generator) -> None:
         self._images = [_at_least(torch.cat(image), side) for image in images]
+        self._bands = len(images[0][0])
         self._areas = torch.tensor([float(image[0].numel()) for image in self._images])
         self._side = side
         self._generator = generator
 
     def batch(self, count: int) -> Tensors:
-        """Cut crops, (count, C, side, side), and their masks, (count, 1, side, side)."""
+        """Cut crops, (count, C, side, side), and their masks, (count, K, side, side)."""
         chosen = torch.multinomial(
             self._areas, count, replacement=True, generator=self._generator
         ).tolist()
         both = torch.stack([self._crop(self._images[index]) for index in chosen])
-        return self._recoloured(both[:, :-1]), both[:, -1:]
+        return self._recoloured(both[:, : self._bands]), both[:, self._bands :]
 
     def _crop(self, image: Tensor) -> Tensor:
         row = self._random_below(image.shape[1] - self._side + 1)

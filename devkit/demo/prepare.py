@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from devkit.demo.competition import HIDDEN_TEST, write_competition, write_labels
 from devkit.demo.large import SLIDES, write_large_competition
 from devkit.demo.runs import RUNS, Run
+from devkit.demo.shapes import SHAPES, Shape, write_shape
 from devkit.demo.sources import REQUIREMENTS, read_he_texture, read_pictures
 from devkit.demo.stage import Stage, fingerprint
 from devkit.errors import DemoError
@@ -26,6 +27,8 @@ __all__ = [
     "models_key",
     "prepare",
     "prepare_large",
+    "prepare_shape",
+    "shape_keys",
 ]
 
 _HERE = Path(__file__).parent
@@ -167,6 +170,56 @@ def prepare(out: str | Path, runs: Sequence[Run] = RUNS) -> Demo:
     return Demo(out)
 
 
+def prepare_shape(out: str | Path, name: str, downloads: str | Path | None = None) -> Demo:
+    """Make a small competition of another shape and its models, or find them in a folder.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    name
+        One of `SHAPES`.
+    downloads
+        The folder of the wheels with the pictures. By default it is that of the demo beside `out`.
+
+    Raises
+    ------
+    ToolError
+        If the pictures are not in `downloads` yet and cannot be downloaded.
+    """
+    out, shape = Path(out), SHAPES[name]
+    downloads = Path(downloads) if downloads else out.parent / "demo" / "downloads"
+    data_is, models_are = shape_keys(shape)
+    data, models = Stage(out, "data", data_is), Stage(out, "models", models_are)
+    with _lock(out):
+        if not data.is_done():
+            print(f"demo: making a small competition of the shape of {name}", flush=True)
+            with data.draft() as draft:
+                demo = Demo(draft)
+                write_shape(shape, downloads, demo.competition, demo.solution)
+                write_shape(
+                    shape, downloads, demo.hidden_competition, demo.hidden_solution, is_hidden=True
+                )
+        if not models.is_done():
+            print(
+                "demo: training its networks once, which takes about 2 minutes on 2 cores",
+                flush=True,
+            )
+            from devkit.demo.train import train
+
+            with models.draft() as draft:
+                train(shape.runs, data.out / "competition", Demo(draft).models)
+    return Demo(out)
+
+
+def shape_keys(shape: Shape) -> tuple[str, str]:
+    """Hashes of all that the files and the models of a competition of another shape depend on."""
+    sources = ("clouds.py", "salt.py", "cuts.py", "ids.py", "shapes.py", "sources.py")
+    data = fingerprint([*(_HERE / name for name in sources), REQUIREMENTS])
+    training = ("crops.py", "labels.py", "processes.py", "tasks.py", "train.py")
+    return data, fingerprint([_HERE / name for name in training], data, shape.runs)
+
+
 def prepare_large(out: str | Path, downloads: str | Path | None = None) -> Large:
     """Make the large slides in a folder, or find them there.
 
@@ -201,7 +254,7 @@ def data_key() -> str:
 
 def models_key(runs: Sequence[Run] = RUNS) -> str:
     """A hash of all that the trained models and their scores depend on."""
-    sources = ("crops.py", "processes.py", "score.py", "train.py")
+    sources = ("crops.py", "processes.py", "score.py", "tasks.py", "train.py")
     return fingerprint([_HERE / name for name in sources], data_key(), runs)
 
 

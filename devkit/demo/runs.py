@@ -6,9 +6,15 @@ What a run says becomes the cfg.yaml of its folder. The MODEL section there hold
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["RUNS", "Run"]
+from devkit.demo.ids import CLOUDS_IDS, SALT_IDS
+from devkit.demo.tasks import Task
+
+__all__ = ["CLOUDS_RUNS", "RUNS", "SALT_RUNS", "Data", "Run"]
+
+# The competitions that the demo makes.
+Data = Literal["nuclei", "clouds", "salt"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,18 @@ class Run:
         Ids of the images that validate, one tuple per fold. The fold trains on all others.
     seed
         Where the randomness of its folds begins.
+    data
+        Whose pictures it trains on.
+    task
+        What it learns.
+    size
+        The (height, width) that pictures are resized to, or None if they stay as they are.
+    bands
+        Which bands of a picture the network sees, counted from 1. None if it sees all.
     divide
         What pixels are divided by, before mean and standard deviation.
+    mean, std
+        What is taken from a band then, and what it is divided by. None if the pictures say so.
     tile
         Side of a training crop in pixels.
     batch, epochs, steps
@@ -39,6 +55,11 @@ class Run:
         Decay of the averaged weights per step.
     worth_saving
         A checkpoint is kept only if its validation Dice is above this.
+    snapshots
+        How many times the learning rate starts again. Each time the weights are saved. With 0 it
+        never does, and those are saved that beat the best so far.
+    keeps_last
+        Whether to save the weights of the last epoch too.
     """
 
     name: str
@@ -46,7 +67,13 @@ class Run:
     model: Mapping[str, Any]
     validation: tuple[tuple[str, ...], ...]
     seed: int
+    data: Data = "nuclei"
+    task: Task = "sigmoid"
+    size: tuple[int, int] | None = None
+    bands: tuple[int, ...] | None = None
     divide: float = 255.0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     tile: int = 192
     batch: int = 8
     epochs: int = 10
@@ -55,6 +82,8 @@ class Run:
     weight_decay: float = 1e-3
     ema_decay: float = 0.9
     worth_saving: float = 0.65
+    snapshots: int = 0
+    keeps_last: bool = False
 
     @property
     def total_steps(self) -> int:
@@ -67,7 +96,7 @@ class Run:
             "MODEL": {key: _plain(value) for key, value in self.model.items()},
             "DATA": {
                 "images": self.images,
-                "bands": list(range(1, self.model["in_channels"] + 1)),
+                "bands": list(self.bands or range(1, len(mean) + 1)),
                 "divide": self.divide,
                 "mean": mean,
                 "std": std,
@@ -134,5 +163,81 @@ RUNS = (
         tile=128,
         epochs=8,
         seed=3,
+    ),
+)
+
+# Clouds: two architectures, and one of them at two sizes. Each run's name ends with its size.
+_IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_CLOUDS: dict[str, Any] = {
+    "images": "",
+    "data": "clouds",
+    "validation": ((CLOUDS_IDS[2], CLOUDS_IDS[6]),),
+    "worth_saving": 0.4,
+    "keeps_last": True,
+    **_IMAGENET,
+}
+_FPN = {
+    "arch": "FPN",
+    "encoder_name": "tu-regnety_002",
+    "encoder_depth": 4,
+    "decoder_pyramid_channels": 64,
+    "decoder_segmentation_channels": 32,
+}
+
+CLOUDS_RUNS = (
+    Run(
+        name="fpn_regnety002_320x480",
+        model={**_FPN, "in_channels": 3, "classes": 4},
+        size=(320, 480),
+        seed=11,
+        **_CLOUDS,
+    ),
+    Run(
+        name="unet_regnetx002_320x480",
+        model={**_UNET, "in_channels": 3, "classes": 4},
+        size=(320, 480),
+        seed=12,
+        **_CLOUDS,
+    ),
+    Run(
+        name="unet_regnetx002_640x960",
+        model={**_UNET, "in_channels": 3, "classes": 4},
+        size=(640, 960),
+        seed=13,
+        **_CLOUDS,
+    ),
+)
+
+# Salt: a gate and a segmenter of two classes, both with a snapshot at each restart.
+_SALT: dict[str, Any] = {
+    "images": "",
+    "data": "salt",
+    "validation": (SALT_IDS[::5],),
+    "bands": (1, 1, 1),
+    "divide": 1.0,
+    "mean": (125.0, 125.0, 125.0),
+    "std": (1.0, 1.0, 1.0),
+    "tile": 128,
+    "batch": 16,
+    "steps": 12,
+    "snapshots": 3,
+}
+
+SALT_RUNS = (
+    Run(
+        name="nmc-resnet18",
+        model={"arch": "timm", "model_name": "resnet18", "in_chans": 3, "num_classes": 2},
+        task="empty",
+        epochs=9,
+        seed=21,
+        **_SALT,
+    ),
+    Run(
+        name="seg-unet-regnetx002",
+        model={**_UNET, "in_channels": 3, "classes": 2},
+        task="softmax",
+        epochs=12,
+        seed=22,
+        **_SALT,
     ),
 )

@@ -1,54 +1,20 @@
 """How good the demo's networks are: Dice over pixels, of each checkpoint and of the ensembles."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import yaml
-from torch import Tensor, nn
 
-from devkit.demo.crops import LabelledImage, Tensors, read_labelled
+from devkit.demo.crops import LabelledImage, read_labelled
 from devkit.demo.runs import Run
+from devkit.demo.tasks import answers, dice
 from kernelkit.checkpoints import Member, load_members
-from kernelkit.mask import BitMask
 
-__all__ = ["dice", "held_out_scores", "network_dice", "probabilities"]
-
-
-def probabilities(network: nn.Module, pixels: Tensor) -> np.ndarray:
-    """The probabilities, (H, W) float32, that a network gives for one image.
-
-    The network sees the whole image at once. Its right and lower edges are mirrored up to a
-    multiple of 32.
-
-    Parameters
-    ----------
-    network
-        The network. It is left in evaluation mode.
-    pixels
-        The normalised image, (C, H, W).
-    """
-    network.eval()
-    height, width = pixels.shape[1:]
-    padded = F.pad(pixels[None], (0, -width % 32, 0, -height % 32), mode="reflect")
-    with torch.inference_mode():
-        logits = network(padded.contiguous(memory_format=torch.channels_last))
-    return logits[0, 0, :height, :width].float().sigmoid().numpy()
-
-
-def dice(predicted: Iterable[np.ndarray], labels: Iterable[np.ndarray]) -> float:
-    """Dice over the pixels of all bool masks together. It is 1 if all masks are empty."""
-    return _side_by_side(predicted).dice(_side_by_side(labels))
-
-
-def network_dice(network: nn.Module, images: Sequence[Tensors]) -> float:
-    """Dice of a network at threshold 0.5 over all the images together."""
-    predicted = [probabilities(network, pixels) > 0.5 for pixels, _ in images]
-    return dice(predicted, [mask[0].numpy() > 0.5 for _, mask in images])
+__all__ = ["held_out_scores"]
 
 
 def held_out_scores(
@@ -89,16 +55,11 @@ def _predict(member: Member, images: Sequence[LabelledImage], models: Path) -> l
     """A member's probabilities for every image. Its run's cfg.yaml says how to normalise."""
     data = yaml.safe_load((models / member.run / "cfg.yaml").read_text())["DATA"]
     tensors = [image.tensors(data["divide"], data["mean"], data["std"]) for image in images]
-    return [probabilities(member.module, pixels) for pixels, _ in tensors]
-
-
-def _side_by_side(masks: Iterable[np.ndarray]) -> BitMask:
-    """Masks of any sizes as one long mask."""
-    return BitMask.from_array(np.concatenate([mask.ravel() for mask in masks])[np.newaxis])
+    return [answers("sigmoid", member.module, pixels) for pixels, _ in tensors]
 
 
 def _dice_of(predicted: Sequence[np.ndarray], images: Sequence[LabelledImage]) -> float:
-    return round(dice([p > 0.5 for p in predicted], [image.mask for image in images]), 4)
+    return round(dice([p > 0.5 for p in predicted], [image.masks for image in images]), 4)
 
 
 def _row(member: Member, heldout_dice: float) -> dict[str, Any]:

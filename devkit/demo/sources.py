@@ -1,8 +1,8 @@
 """The demo's pictures: downloaded once, inside two hash-pinned wheels, and read from there.
 
 - `histolytics` 0.3.0 (BSD-3) has two H&E pictures of a high-grade serous carcinoma, 1500 x 1500.
-  It has the nuclei of one of them. Its documentation calls these nuclei segmented, so a model made
-  these labels, not a pathologist.
+  It has the nuclei of one of them, and of what kind each is. Its documentation calls these nuclei
+  segmented, so a model made these labels, not a pathologist.
 - `stardist` 0.9.2 (BSD-3) has one picture of fluorescent nuclei, 512 x 512 uint16, with its labels.
 
 The wheels are not installed. Their members are read by fixed names, straight out of the archive.
@@ -25,7 +25,15 @@ from devkit.errors import ToolError
 from devkit.tools import REPOSITORY, run_tool
 from kernelkit.files import file_sha256
 
-__all__ = ["REQUIREMENTS", "Picture", "download", "read_he_texture", "read_pictures"]
+__all__ = [
+    "KINDS",
+    "REQUIREMENTS",
+    "Picture",
+    "download",
+    "read_he_kinds",
+    "read_he_texture",
+    "read_pictures",
+]
 
 # The pinned wheels and their hashes, in pip's own format.
 REQUIREMENTS = REPOSITORY / "requirements" / "demo-data.txt"
@@ -37,9 +45,13 @@ _PLATFORM = ("--python-version", "3.12", "--platform", "manylinux_2_28_x86_64")
 
 _HE = "histolytics/data/hgsc_nest.jpg"
 _HE_NUCLEI = "histolytics/data/hgsc_nest_inst_mask.npz"
+_HE_KINDS = "histolytics/data/hgsc_nest_type_mask.npz"
 _HE_STROMA = "histolytics/data/hgsc_stromal_he.jpg"
 _FLUO = "stardist/data/images/img2d.tif"
 _FLUO_NUCLEI = "stardist/data/images/mask2d.tif"
+
+# The kinds of nuclei in the labelled H&E picture, by their numbers from 1.
+KINDS = ("connective", "inflammatory", "neoplastic")
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,13 @@ def read_pictures(downloads: Path) -> dict[str, Picture]:
         "he": Picture(_rgb(_member(histolytics, _HE)).transpose(2, 0, 1), he_nuclei),
         "fluo": Picture(fluo[np.newaxis], fluo_nuclei),
     }
+
+
+def read_he_kinds(downloads: Path) -> np.ndarray:
+    """Of what kind the nuclei of the picture `he` are: uint8 (H, W), 0 between them."""
+    histolytics, _ = download(downloads)
+    with np.load(io.BytesIO(_member(histolytics, _HE_KINDS))) as arrays:
+        return np.asarray(arrays["nuc_raster"], np.uint8)
 
 
 def read_he_texture(downloads: Path) -> tuple[np.ndarray, ...]:

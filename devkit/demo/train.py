@@ -9,32 +9,37 @@ It is the training of HuBMAP's second place in small:
 
 Every other epoch the raw and the averaged weights are validated. They are saved if they beat the
 fold's best Dice so far. So a folder may hold several checkpoints. The one with the best Dice in its
-name counts:
+name counts. A run may keep its last weights too:
 
     <run>/cfg.yaml
     <run>/fold_<i>/models/e<epoch>_t<epochs>_cmax_<val|ema>_<dice>.pth
+    <run>/fold_<i>/models/e<epochs>_t<epochs>_last.pth
+
+A run with snapshots is that of TGS salt in small. The learning rate goes down a cosine and starts
+again, some times. Before each restart the weights are saved:
+
+    <run>/fold_<i>/models/e<epoch>_t<epochs>_snapshot_<dice>.pth
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import segmentation_models_pytorch as smp
 import torch
-import torch.nn.functional as F
 import yaml
 from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from devkit.demo.competition import SLUG
-from devkit.demo.crops import Crops, Tensors, band_statistics, read_labelled
+from devkit.demo import tasks
+from devkit.demo.crops import Crops, LabelledImage, Tensors, band_statistics
+from devkit.demo.labels import read_training
 from devkit.demo.processes import in_processes
 from devkit.demo.runs import Run
-from devkit.demo.score import network_dice
 from kernelkit.checkpoints import load_members
 from kernelkit.checkpoints.networks import build
 from kernelkit.errors import CheckpointError
+from kernelkit.recipe import Recipe
 
 __all__ = ["export_pretrained", "train", "train_fold", "write_config"]
 
@@ -72,8 +77,8 @@ def train(runs: Sequence[Run], competition: Path, models: Path) -> None:
 
 def write_config(run: Run, competition: Path, models: Path) -> None:
     """Begin a run's folder with its cfg.yaml, statistics of its training images included."""
-    images = read_labelled(competition / "train", competition / "train.csv", run.images)
-    config = {"COMPETITION": SLUG, **run.config(*band_statistics(images, run.divide))}
+    mean, std = _statistics(run, read_training(run, competition))
+    config = {"COMPETITION": run.data, **run.config(mean, std)}
     run_folder = models / run.name
     run_folder.mkdir(parents=True)
     (run_folder / "cfg.yaml").write_text(
@@ -96,14 +101,14 @@ def train_fold(
         Called after every step.
     """
     torch.set_num_threads(1)
-    images = read_labelled(competition / "train", competition / "train.csv", run.images)
-    mean, std = band_statistics(images, run.divide)
+    images = read_training(run, competition)
+    mean, std = _statistics(run, images)
     tensors = {image.id: image.tensors(run.divide, mean, std) for image in images}
-    validation = [tensors.pop(name) for name in run.validation[index]]
+    validation = [tensors.pop(name) for name in run.validation[index] if name in tensors]
     folder = models / run.name / f"fold_{index}" / "models"
     fold = _Fold(run, folder, seed=100 * run.seed + index)
     best = fold.train(list(tensors.values()), validation, advance)
-    return f"{run.name} fold_{index}: best Dice on its validation images {best:.3f}"
+    return f"{run.name} fold_{index}: best score on its validation images {best:.3f}"
 
 
 def export_pretrained(models: Path, pretrained: Path) -> None:
@@ -125,9 +130,7 @@ class _Fold:
         self._average = ModelEmaV3(self._network, decay=run.ema_decay, use_warmup=True)
         groups = param_groups_weight_decay(self._network, run.weight_decay)
         self._optimiser = torch.optim.AdamW(groups, lr=run.learning_rate)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, run.learning_rate, run.epochs * run.steps, pct_start=0.2
-        )
+        self._schedule = _schedule(self._optimiser, run)
         self._best = run.worth_saving
         folder.mkdir(parents=True)
 
@@ -145,8 +148,14 @@ class _Fold:
             for _ in range(self._run.steps):
                 losses.append(self._step(*crops.batch(self._run.batch)))
                 advance()
-            if epoch % 2 == 0 or epoch == self._run.epochs:
-                self._validate(epoch, sum(losses) / len(losses), validation)
+            loss = sum(losses) / len(losses)
+            if self._run.snapshots:
+                if epoch % (self._run.epochs // self._run.snapshots) == 0:
+                    self._take_snapshot(epoch, loss, validation)
+            elif epoch % 2 == 0 or epoch == self._run.epochs:
+                self._validate(epoch, loss, validation)
+        if self._run.keeps_last:
+            self._save(self._network, f"e{epoch}_t{epoch}_last", epoch, loss)
         if self._best == self._run.worth_saving:
             raise CheckpointError(
                 f"{self._folder}: no epoch's Dice was above {self._run.worth_saving}. "
@@ -157,8 +166,7 @@ class _Fold:
     def _step(self, pixels: Tensor, masks: Tensor) -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=_bfloat16_pays()):
             logits = self._network(pixels.contiguous(memory_format=torch.channels_last)).float()
-        overlap = smp.losses.DiceLoss(smp.losses.BINARY_MODE, from_logits=True)
-        loss = F.binary_cross_entropy_with_logits(logits, masks) + overlap(logits, masks)
+        loss = tasks.loss(self._run.task, logits, masks)
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()
@@ -170,12 +178,19 @@ class _Fold:
         """Let the raw and the averaged weights compete for one running maximum."""
         competitors: dict[str, nn.Module] = {"val": self._network, "ema": self._average.module}
         for kind, network in competitors.items():
-            score = network_dice(network, validation)
+            score = tasks.score(self._run.task, network, validation)
             if score > self._best:
                 self._best = score
-                self._save(network, epoch, kind, score, loss)
+                name = f"e{epoch}_t{self._run.epochs}_cmax_{kind}_{score:.4f}"
+                self._save(network, name, epoch, loss)
 
-    def _save(self, network: nn.Module, epoch: int, kind: str, score: float, loss: float) -> None:
+    def _take_snapshot(self, epoch: int, loss: float, validation: Sequence[Tensors]) -> None:
+        score = tasks.score(self._run.task, self._network, validation)
+        self._best = max(self._best, score)
+        name = f"e{epoch}_t{self._run.epochs}_snapshot_{score:.4f}"
+        self._save(self._network, name, epoch, loss)
+
+    def _save(self, network: nn.Module, name: str, epoch: int, loss: float) -> None:
         state = {
             "epoch": epoch,
             "loss": loss,
@@ -183,8 +198,23 @@ class _Fold:
             "opt_state": self._optimiser.state_dict(),
             "model_name": self._run.name,
         }
-        name = f"e{epoch}_t{self._run.epochs}_cmax_{kind}_{score:.4f}.pth"
-        torch.save(state, self._folder / name)
+        torch.save(state, self._folder / f"{name}.pth")
+
+
+def _statistics(run: Run, images: Sequence[LabelledImage]) -> tuple[list[float], list[float]]:
+    """The mean and the standard deviation of each band that a run says, or that its images have."""
+    if run.mean is not None and run.std is not None:
+        return list(run.mean), list(run.std)
+    return band_statistics(images, run.divide)
+
+
+def _schedule(optimiser: torch.optim.Optimizer, run: Run) -> torch.optim.lr_scheduler.LRScheduler:
+    """Once up a cosine and down, or down a cosine and up again at each restart."""
+    steps = run.epochs * run.steps
+    if run.snapshots:
+        period = steps // run.snapshots
+        return torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, period)
+    return torch.optim.lr_scheduler.OneCycleLR(optimiser, run.learning_rate, steps, pct_start=0.2)
 
 
 def _channels_last(network: nn.Module) -> nn.Module:

@@ -224,8 +224,8 @@ class _Step:
         if not isinstance(result, BitMask) or result.shape != mask.shape:
             shape = getattr(result, "shape", "none")
             raise MaskError(
-                f"the step {self.function.__name__} gave {kind_of(result)} and shape {shape}, wanted a BitMask of "
-                f"{mask.height} x {mask.width}. Return BitMask.from_array(...)"
+                f"the step {self.function.__name__} gave {kind_of(result)} and shape {shape}, "
+                f"wanted a BitMask of {mask.height} x {mask.width}. Return BitMask.from_array(...)"
             )
         return result
 

@@ -1,0 +1,149 @@
+"""A small competition of the shape of Kaggle's clouds, from the real H&E picture.
+
+Pieces of the picture are enlarged to 1400 x 2100 pixels, as JPEG. Four kinds of tissue stand for
+the four kinds of clouds. They are regions, since nobody labels a cloud drop by drop:
+
+- `Fish`: nuclei of connective tissue are the densest.
+- `Gravel`: inflammatory nuclei are.
+- `Flower`: neoplastic nuclei are.
+- `Sugar`: hardly any nuclei.
+
+There are four rows per image, and masks of 350 x 525 are submitted.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from devkit.demo.crops import LabelledImage
+from devkit.demo.cuts import Part, encoded, windows, write_rows
+from devkit.demo.ids import clouds_id
+from devkit.demo.runs import Run
+from kernelkit.grid import Window
+from kernelkit.mask import rle_decode
+from kernelkit.slide import Slide
+
+__all__ = ["CLASSES", "SIZE", "SUBMITTED", "read_clouds", "regions", "write_clouds"]
+
+CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
+# (height, width) of a picture, and of a submitted mask.
+SIZE = (1400, 2100)
+SUBMITTED = (350, 525)
+COLUMNS = ("Image_Label", "EncodedPixels")
+
+# What is enlarged to a whole picture: of the training part's rows a third.
+_PIECE = (288, 432)
+# The numbers of the kinds of nuclei that stand for Fish, Flower and Gravel.
+_KIND_OF_CLASS = (1, 3, 2)
+# In pixels of the H&E picture: over how far nuclei are counted, and from which density on.
+_NEAR = 18.0
+_DENSE = 0.08
+# The smallest region, and the smallest gap in one.
+_LEAST = 2500
+# Where the pieces of the tests begin. The hidden test has the same part in other pieces.
+_PUBLIC_STARTS = ((0, 0), (12, 204))
+_HIDDEN_STARTS = ((24, 100), (0, 204), (6, 50))
+
+
+def write_clouds(
+    training: Part, test: Part, competition: Path, solution: Path, is_hidden: bool = False
+) -> None:
+    """Write the competition's folder in Kaggle's layout, and the labels of its test images.
+
+    Parameters
+    ----------
+    training, test
+        The two parts of the H&E picture.
+    competition
+        The folder. It must not hold a competition yet.
+    solution
+        A CSV file of `id,encoding`, one row per image and class.
+    is_hidden
+        Whether to write the test of the hidden rerun: other images, and more of them.
+    """
+    starts, prefix = (_HIDDEN_STARTS, "9f") if is_hidden else (_PUBLIC_STARTS, "1a")
+    pieces = _pieces(training, [(0, 0)], "0b")
+    train_labels = _write_pictures(training, pieces, competition / "train_images", SIZE)
+    write_rows(competition / "train.csv", COLUMNS, train_labels)
+    pieces = _pieces(test, starts, prefix)
+    test_labels = _write_pictures(test, pieces, competition / "test_images", SUBMITTED)
+    write_rows(solution, ("id", "encoding"), test_labels)
+    sample = [(row_id, "1 1") for row_id, _ in test_labels]
+    write_rows(competition / "sample_submission.csv", COLUMNS, sample)
+
+
+def regions(kinds: np.ndarray) -> np.ndarray:
+    """The regions of the four classes, bool (4, H, W), from the kinds of the nuclei."""
+    densities = np.stack(
+        [
+            cv2.GaussianBlur((kinds == kind).astype(np.float32), (0, 0), _NEAR)
+            for kind in _KIND_OF_CLASS
+        ]
+    )
+    is_dense = densities.sum(0) > _DENSE
+    densest = densities.argmax(0)
+    masks = [is_dense & (densest == number) for number in range(len(_KIND_OF_CLASS))]
+    return np.stack([_without_specks(mask) for mask in [*masks, ~is_dense]])
+
+
+def read_clouds(competition: Path, run: Run) -> list[LabelledImage]:
+    """Read the training pictures and their four masks at the size that a run trains at."""
+    if run.size is None:
+        raise ValueError(f"the run {run.name} has no size. Give it the (height, width) of one")
+    rows = pd.read_csv(competition / "train.csv", keep_default_na=False)
+    encodings = dict(zip(rows[COLUMNS[0]], rows[COLUMNS[1]], strict=True))
+    labelled = []
+    for path in sorted((competition / "train_images").iterdir()):
+        with Slide(path) as slide:
+            pixels = slide.read(slide.bounds)
+        masks = [rle_decode(encodings[f"{path.name}_{name}"], SIZE) for name in CLASSES]
+        labelled.append(
+            LabelledImage(
+                path.stem,
+                np.stack([_resized(band, run.size) for band in pixels]),
+                np.stack([_resized(mask.astype(np.float32), run.size) > 0.5 for mask in masks]),
+            )
+        )
+    return labelled
+
+
+def _pieces(part: Part, starts: Sequence[tuple[int, int]], prefix: str) -> dict[str, Window]:
+    """Pieces of a part by their ids, which look like Kaggle's."""
+    found = [window for start in starts for window in windows(part, _PIECE, start)]
+    return {clouds_id(prefix, number): piece for number, piece in enumerate(found, 1)}
+
+
+def _write_pictures(
+    part: Part, pieces: dict[str, Window], folder: Path, size: tuple[int, int]
+) -> list[tuple[str, str]]:
+    """Write the pieces as pictures, and return the rows of their labels at `size`."""
+    folder.mkdir(parents=True)
+    labels = regions(part.kinds)
+    rows = []
+    for name, piece in pieces.items():
+        pixels = part.pixels[:, *piece.slices].transpose(1, 2, 0)
+        enlarged = cv2.resize(pixels, SIZE[::-1], interpolation=cv2.INTER_CUBIC)
+        Image.fromarray(enlarged).save(folder / f"{name}.jpg", quality=85)
+        for class_name, mask in zip(CLASSES, labels[:, *piece.slices], strict=True):
+            large = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+            rows.append((f"{name}.jpg_{class_name}", encoded(large > 0.5)))
+    return rows
+
+
+def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(cv2.resize(array, size[::-1], interpolation=cv2.INTER_AREA))
+
+
+def _without_specks(mask: np.ndarray) -> np.ndarray:
+    """A mask without its small regions, and without small gaps in the others."""
+    for value in (1, 0):
+        inverse = (mask == value).astype(np.uint8)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(inverse, connectivity=4)
+        is_small = stats[:, cv2.CC_STAT_AREA] < _LEAST
+        is_small[0] = False
+        mask = mask ^ is_small[labels]
+    return mask
