@@ -16,18 +16,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from devkit.demo.crops import LabelledImage
 from devkit.demo.cuts import Part, encoded, windows, write_rows
 from devkit.demo.ids import clouds_id
-from devkit.demo.runs import Run
 from kernelkit.grid import Window
-from kernelkit.mask import rle_decode
-from kernelkit.slide import Slide
 
-__all__ = ["CLASSES", "SIZE", "SUBMITTED", "read_clouds", "regions", "write_clouds"]
+__all__ = ["CLASSES", "COLUMNS", "SIZE", "SUBMITTED", "regions", "write_clouds"]
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 # (height, width) of a picture, and of a submitted mask.
@@ -90,27 +85,6 @@ def regions(kinds: np.ndarray) -> np.ndarray:
     return np.stack([_without_specks(mask) for mask in [*masks, ~is_dense]])
 
 
-def read_clouds(competition: Path, run: Run) -> list[LabelledImage]:
-    """Read the training pictures and their four masks at the size that a run trains at."""
-    if run.size is None:
-        raise ValueError(f"the run {run.name} has no size. Give it the (height, width) of one")
-    rows = pd.read_csv(competition / "train.csv", keep_default_na=False)
-    encodings = dict(zip(rows[COLUMNS[0]], rows[COLUMNS[1]], strict=True))
-    labelled = []
-    for path in sorted((competition / "train_images").iterdir()):
-        with Slide(path) as slide:
-            pixels = slide.read(slide.bounds)
-        masks = [rle_decode(encodings[f"{path.name}_{name}"], SIZE) for name in CLASSES]
-        labelled.append(
-            LabelledImage(
-                path.stem,
-                np.stack([_resized(band, run.size) for band in pixels]),
-                np.stack([_resized(mask.astype(np.float32), run.size) > 0.5 for mask in masks]),
-            )
-        )
-    return labelled
-
-
 def _pieces(part: Part, starts: Sequence[tuple[int, int]], prefix: str) -> dict[str, Window]:
     """Pieces of a part by their ids, which look like Kaggle's."""
     found = [window for start in starts for window in windows(part, _PIECE, start)]
@@ -132,10 +106,6 @@ def _write_pictures(
             large = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
             rows.append((f"{name}.jpg_{class_name}", encoded(large > 0.5)))
     return rows
-
-
-def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(cv2.resize(array, size[::-1], interpolation=cv2.INTER_AREA))
 
 
 def _without_specks(mask: np.ndarray) -> np.ndarray:

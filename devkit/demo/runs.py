@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from devkit.demo.ids import CLOUDS_IDS, SALT_IDS
-from devkit.demo.tasks import Task
 
-__all__ = ["CLOUDS_RUNS", "RUNS", "SALT_RUNS", "Data", "Run"]
+__all__ = ["CLOUDS_RUNS", "RUNS", "SALT_RUNS", "Data", "Run", "Task"]
 
 # The competitions that the demo makes.
 Data = Literal["nuclei", "clouds", "salt"]
+# "sigmoid": each class by itself. "softmax": background or the one class.
+# "empty": whether the mask is empty, of the whole picture. Class 0 means that it is.
+Task = Literal["sigmoid", "softmax", "empty"]
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ _CLOUDS: dict[str, Any] = {
 _FPN = {
     "arch": "FPN",
     "encoder_name": "tu-regnety_002",
-    "encoder_depth": 4,
+    "encoder_depth": 5,
     "decoder_pyramid_channels": 64,
     "decoder_segmentation_channels": 32,
 }

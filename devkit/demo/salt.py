@@ -8,18 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from devkit.demo.crops import LabelledImage
 from devkit.demo.cuts import Part, encoded, windows, write_rows
 from devkit.demo.ids import salt_id
-from devkit.demo.runs import Run
 from kernelkit.grid import Window
-from kernelkit.mask import rle_decode
-from kernelkit.slide import Slide
 
-__all__ = ["PADS", "SIDE", "read_salt", "write_salt"]
+__all__ = ["COLUMNS", "PADS", "SIDE", "write_salt"]
 
 SIDE = 101
 COLUMNS = ("id", "rle_mask")
@@ -54,26 +49,6 @@ def write_salt(
     write_rows(solution, ("id", "encoding"), rows)
     sample = [(image_id, "1 1") for image_id, _ in rows]
     write_rows(competition / "sample_submission.csv", COLUMNS, sample)
-
-
-def read_salt(competition: Path, run: Run) -> list[LabelledImage]:
-    """Read the training pictures, padded by reflection to 128 x 128.
-
-    A segmenter learns only from pictures with salt, as the gate keeps only those.
-    """
-    rows = pd.read_csv(competition / "train.csv", keep_default_na=False)
-    labelled = []
-    for name, encoding in zip(rows[COLUMNS[0]], rows[COLUMNS[1]], strict=True):
-        if not encoding and run.task != "empty":
-            continue
-        with Slide(competition / "train" / "images" / f"{name}.png") as slide:
-            pixels = slide.read(slide.bounds)
-        mask = rle_decode(encoding, (SIDE, SIDE)).astype(bool)[np.newaxis]
-        pads = ((0, 0), PADS, PADS)
-        labelled.append(
-            LabelledImage(name, np.pad(pixels, pads, "reflect"), np.pad(mask, pads, "reflect"))
-        )
-    return labelled
 
 
 def _pieces(part: Part, prefix: str, stride: int) -> dict[str, Window]:

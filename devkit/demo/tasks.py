@@ -1,7 +1,7 @@
 """What a network learns from masks: its loss, its answers, and how good they are."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import segmentation_models_pytorch as smp
@@ -10,13 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from devkit.demo.crops import Tensors
+from devkit.demo.runs import Task
 from kernelkit.mask import BitMask
 
-__all__ = ["Task", "answers", "dice", "loss", "score"]
-
-# "sigmoid": each class by itself. "softmax": background or the one class.
-# "empty": whether the mask is empty, of the whole picture. Class 0 means that it is.
-Task = Literal["sigmoid", "softmax", "empty"]
+__all__ = ["answers", "dice", "loss", "score"]
 
 
 def loss(task: Task, logits: Tensor, masks: Tensor) -> Tensor:

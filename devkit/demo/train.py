@@ -39,7 +39,6 @@ from devkit.demo.runs import Run
 from kernelkit.checkpoints import load_members
 from kernelkit.checkpoints.networks import build
 from kernelkit.errors import CheckpointError
-from kernelkit.recipe import Recipe
 
 __all__ = ["export_pretrained", "train", "train_fold", "write_config"]
 

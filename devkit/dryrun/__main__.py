@@ -1,6 +1,6 @@
 """`make dry-run`: the whole way to a checked submission, at home, as Kaggle would run it.
 
-Prepares the demo's competition, or takes one of your own. Mounts it with models and code where
+Prepares a small competition, or takes one of your own. Mounts it with models and code where
 Kaggle would. Runs the inference notebook without a network, and checks and scores its submission.
 """
 
@@ -17,6 +17,13 @@ from devkit.errors import BusyError, DryRunError
 from devkit.tools import REPOSITORY
 
 __all__ = ["main"]
+
+# The recipes that have a small competition of their shape.
+_SHAPES = ("nuclei", "clouds", "salt")
+_RECIPE_HELP = (
+    f"{', '.join(_SHAPES)}: a small competition of that shape is made. With --competition: a "
+    "recipe's name or YAML file"
+)
 
 
 @command("dry-run")
@@ -44,6 +51,8 @@ def main(arguments: list[str] | None = None, build: Path = REPOSITORY / "build")
         )
         if options.competition:
             dry_run.on_own(Path(options.competition), Path(options.models), options.recipe)
+        elif options.recipe and options.recipe != "nuclei":
+            dry_run.on_shape(options.recipe)
         elif options.size == "large":
             dry_run.on_large_slides()
         else:
@@ -73,7 +82,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--competition", help="the folder of a competition of your own")
     parser.add_argument("--models", help="with --competition: the folder of run folders")
-    parser.add_argument("--recipe", help="with --competition: a recipe's name or YAML file")
+    parser.add_argument("--recipe", help=_RECIPE_HELP)
     parser.add_argument("--workers", type=int, default=2, help="reader processes, 0 for none")
     parser.add_argument(
         "--rerun",
@@ -100,10 +109,11 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
     }
     given = [name for name, value in own.items() if value]
     missing = [name for name, value in own.items() if not value]
-    if given and missing:
+    if given and missing and not (given == ["RECIPE"] and options.recipe in _SHAPES):
         raise DryRunError(
             f"found {' and '.join(given)} without {' and '.join(missing)}. A competition of your "
-            "own needs all three. Give what is missing, and check how it is spelt"
+            "own needs all three. Give what is missing, and check how it is spelt. "
+            f"Alone, RECIPE can be {', '.join(_SHAPES)}"
         )
     if given and options.size == "large":
         raise DryRunError("SIZE=large is for the demo's slides. Leave it out for your own images")

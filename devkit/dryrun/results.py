@@ -17,9 +17,17 @@ from kernelkit.slide import Slide
 
 __all__ = ["draw_overlay", "read_checked", "results_table"]
 
+# Of more images the table shows the worst.
+_MOST_ROWS = 20
 
-def read_checked(scenario: Scenario) -> dict[Row, BitMask]:
+
+def read_checked(scenario: Scenario, submission: Path | None = None) -> dict[Row, BitMask]:
     """The mask of each row of a submission, checked as the competition would, from the files alone.
+
+    Parameters
+    ----------
+    submission
+        The file, or None for the one that is submitted.
 
     Raises
     ------
@@ -32,7 +40,9 @@ def read_checked(scenario: Scenario) -> dict[Row, BitMask]:
     size_of = {image: _size(scene.paths) for image, scene in test_set.scenes.items()}
     sizes = {row.id: competition.size or size_of[row.image] for row in rows}
     header = test_set.sample.header if test_set.sample else None
-    masks = read_submission(scenario.submission, test_set.ids, sizes, competition, header)
+    masks = read_submission(
+        submission or scenario.submission, test_set.ids, sizes, competition, header
+    )
     return {row: mask for row, (_, mask) in zip(rows, masks, strict=True)}
 
 
@@ -41,7 +51,7 @@ def results_table(
 ) -> pd.DataFrame:
     """One row per image: layout, size, seconds, speed, and Dice if its labels are known.
 
-    Of several classes the mean Dice is told.
+    Of several classes the mean Dice is told. Of many images only the worst are shown.
 
     Parameters
     ----------
@@ -69,7 +79,11 @@ def results_table(
         if not dice:
             del row["Dice"]
         rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    if len(table) <= _MOST_ROWS:
+        return table
+    worst_first = ["status", "Dice"] if dice else ["status"]
+    return table.sort_values(worst_first, kind="stable", key=_rank).head(_MOST_ROWS)
 
 
 def draw_overlay(scenario: Scenario, masks: dict[Row, BitMask]) -> Path:
@@ -82,6 +96,11 @@ def draw_overlay(scenario: Scenario, masks: dict[Row, BitMask]) -> Path:
     with Slide(test_set.scenes[largest].paths) as slide:
         plt.imsave(path, overlay(slide, chosen, max_side=1400))
     return path
+
+
+def _rank(column: pd.Series) -> pd.Series:
+    """What could not be predicted before all else."""
+    return column != "fallback" if column.name == "status" else column
 
 
 def _size(paths: Sequence[Path]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The three dry-runs: on the demo's competition, on one of your own, and on large slides.
+"""The dry-runs: on a small competition of the demo, on one of your own, and on large slides.
 
 Each makes what it needs, runs the notebook, checks and scores its submission, and prints where
 everything lies.
@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from devkit.demo import prepare, prepare_large
+from devkit.demo import Demo, prepare, prepare_large, prepare_shape
 from devkit.dryrun.killed_reader import rehearse_killed_reader
 from devkit.dryrun.notebook import render, run_notebook
 from devkit.dryrun.projection import projection
@@ -17,6 +17,7 @@ from devkit.dryrun.results import draw_overlay, read_checked, results_table
 from devkit.dryrun.runtime import Runtime, make_runtime
 from devkit.dryrun.scenario import Scenario
 from devkit.dryrun.seams import SEAM_HALF_WIDTH, measure_seams
+from devkit.dryrun.variants import check_variants, submissions_of
 from devkit.errors import DryRunError
 from kernelkit.competition import Row
 from kernelkit.errors import CompetitionError
@@ -58,17 +59,22 @@ class DryRun:
     def on_demo(self) -> None:
         """Run on the demo's test images, which have labels."""
         demo = prepare(self.build / "demo")
-        scenario = Scenario(
-            recipe="nuclei",
-            competition=demo.hidden_competition if self.is_rerun else demo.competition,
-            models=demo.models,
-            working=self._working_folder("rerun" if self.is_rerun else "small"),
-            solution=demo.hidden_solution if self.is_rerun else demo.solution,
-            is_rerun=self.is_rerun,
-        )
+        scenario = self._scenario("nuclei", demo, "rerun" if self.is_rerun else "small")
         self._run_and_report(scenario, self._runtime())
         large = Report.load(self._speed_file) if self._speed_file.is_file() else Report()
         print(projection(large, demo.large_models) if large.predicted else _NO_SPEED)
+
+    def on_shape(self, recipe: str) -> None:
+        """Run a recipe of kernelkit on a small competition of its shape, which has labels.
+
+        Parameters
+        ----------
+        recipe
+            One of the demo's `SHAPES`.
+        """
+        demo = prepare_shape(self.build / recipe, recipe)
+        scenario = self._scenario(recipe, demo, f"{recipe}-rerun" if self.is_rerun else recipe)
+        self._run_and_report(scenario, self._runtime())
 
     def on_own(self, competition: Path, models: Path, recipe: str) -> None:
         """Run on a competition of the user's own.
@@ -131,6 +137,16 @@ class DryRun:
         """The report of the last run on large slides, for later runs to quote."""
         return self.build / "large-speed.json"
 
+    def _scenario(self, recipe: str, demo: Demo, name: str) -> Scenario:
+        return Scenario(
+            recipe=recipe,
+            competition=demo.hidden_competition if self.is_rerun else demo.competition,
+            models=demo.models,
+            working=self._working_folder(name),
+            solution=demo.hidden_solution if self.is_rerun else demo.solution,
+            is_rerun=self.is_rerun,
+        )
+
     def _working_folder(self, name: str) -> Path:
         return self.build / "dry-run" / name / "working"
 
@@ -159,6 +175,9 @@ class DryRun:
         masks, report = read_checked(scenario), Report.load(scenario.report)
         table = results_table(report, masks, scenario.solution)
         print(f"\n{table.to_string(index=False)}\n")
+        if submissions_of(scenario):
+            print(f"{check_variants(scenario).to_string(index=False)}\n")
+            print(f"submissions  {_shown(scenario.submissions)}: checked, all differ")
         print(f"submission   {_shown(scenario.submission)}: checked, {len(masks)} masks")
         print(f"notebook     {_shown(render(scenario))}")
         print(f"picture      {_shown(draw_overlay(scenario, masks))}")

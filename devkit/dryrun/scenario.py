@@ -37,6 +37,11 @@ class Scenario:
         return self.working / "submission.csv"
 
     @property
+    def submissions(self) -> Path:
+        """The folder with a file for each variant, if the recipe has several."""
+        return self.working / "submissions"
+
+    @property
     def report(self) -> Path:
         """The report that the notebook writes."""
         return self.working / "report.json"
