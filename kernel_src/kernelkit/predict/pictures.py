@@ -33,8 +33,20 @@ _WIDEST_DEVIATION = 0.5
 _LONGEST_NAME = 60
 
 
-def overlay(slide: Slide, masks: Sequence[BitMask], max_side: int = 700) -> np.ndarray:
-    """The slide's thumbnail, with the mask of each class tinted and outlined over it.
+def overlay(
+    slide: Slide,
+    masks: Sequence[BitMask],
+    max_side: int = 700,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """The slide's thumbnail, with the mask of each class tinted and outlined in its colour.
+
+    Parameters
+    ----------
+    max_side
+        The longest side of the picture.
+    size
+        (height, width) of the masks, if they are submitted at another size than the slide's.
 
     Returns
     -------
@@ -43,17 +55,18 @@ def overlay(slide: Slide, masks: Sequence[BitMask], max_side: int = 700) -> np.n
     Raises
     ------
     SlideError
-        The slide has another size than the mask, or a block of it cannot be decoded.
+        A mask has another size than is wanted, or a block of the slide cannot be decoded.
     """
+    wanted = size or (slide.height, slide.width)
     for mask in masks:
-        if mask.shape != (slide.height, slide.width):
+        if mask.shape != wanted:
             raise SlideError(
-                f"{slide.name}: found {slide.height} x {slide.width} pixels, but its mask has "
+                f"{slide.name}: found {wanted[0]} x {wanted[1]} pixels, but its mask has "
                 f"{mask.height} x {mask.width}. The file was changed after it was predicted"
             )
     picture = _as_rgb(slide.thumbnail(max_side))
     height, width = picture.shape[:2]
-    scale = max(1, min(slide.height // height, slide.width // width))
+    scale = max(1, min(wanted[0] // height, wanted[1] // width))
     for mask, colour in zip(masks, cycle(_COLOURS), strict=False):
         coverage = cv2.resize(
             mask.thumbnail(scale).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
@@ -73,6 +86,8 @@ def show_overlays(
     masks: Mapping[str, Sequence[BitMask]],
     count: int = 6,
     max_side: int = 700,
+    size: tuple[int, int] | None = None,
+    classes: Sequence[str] = (),
 ) -> "Figure":
     """A figure of the first `count` images that have masks, with the masks drawn over each.
 
@@ -80,17 +95,21 @@ def show_overlays(
     ----------
     images, masks
         The files and the masks of each image id, as a `Prediction` has them.
-    max_side
-        The longest side of a picture, in pixels.
+    max_side, size
+        As for `overlay`.
+    classes
+        The names of the masks. Each stands below the pictures, in its colour.
     """
 
     def draw(axis: "Axes", image_id: str) -> None:
         with Slide(images[image_id]) as slide:
-            axis.imshow(overlay(slide, masks[image_id], max_side))
-            size = f"{slide.height} x {slide.width}, {slide.layout}"
-            _set_title(axis, f"{_name(image_id)}\n{size}")
+            axis.imshow(overlay(slide, masks[image_id], max_side, size))
+            shape = f"{slide.height} x {slide.width}, {slide.layout}"
+            _set_title(axis, f"{_name(image_id)}\n{shape}")
 
-    return _drawn(list(masks)[:count], draw)
+    figure = _drawn(list(masks)[:count], draw)
+    _name_colours(figure, classes)
+    return figure
 
 
 def save_disagreement(path: Path, disagreement: np.ndarray) -> None:
@@ -135,6 +154,21 @@ def _drawn(chosen: Sequence[str], draw: Callable[["Axes", str], None]) -> "Figur
             text = fill(printable(f"{_name(image_id)}: no picture ({as_sentence(error)})"), 40)
             axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, parse_math=False)
     return figure
+
+
+def _name_colours(figure: "Figure", classes: Sequence[str]) -> None:
+    """Say below the pictures which class has which colour."""
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(color=[band / 255 for band in colour], label=printable(_name(name)))
+        for name, colour in zip(classes, cycle(_COLOURS), strict=False)
+    ]
+    if not handles:
+        return
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _set_title(axis: "Axes", text: str) -> None:

@@ -28,6 +28,45 @@ def test_a_mask_is_drawn_over_its_image(image: Path) -> None:
     assert (drawn[5:-5, 5:40, 1].astype(int) > bare[5:-5, 5:40, 1]).mean() > 0.9
 
 
+def test_masks_of_the_submitted_size_are_drawn_over_the_whole_picture(image: Path) -> None:
+    """A mask of a third of the size covers the same part of the picture."""
+    pixels = np.zeros((40, 30), bool)
+    pixels[:, :15] = True
+    masks = {"a": [BitMask.from_array(pixels)]}
+    figure = show_overlays({"a": [image]}, masks, size=(40, 30))
+    small = figure.axes[0].images[0].get_array().astype(int)
+    whole = BitMask.from_array(pixels.repeat(3, 0).repeat(3, 1))
+    full = show_overlays({"a": [image]}, {"a": [whole]}).axes[0].images[0].get_array()
+    assert np.abs(small - full)[:, :43].max() <= 1
+    assert np.array_equal(small[:, 50:], full[:, 50:])
+
+
+def test_each_class_has_a_colour_that_is_named(image: Path) -> None:
+    """Four masks over each other leave four colours, and a legend that names them."""
+    quarters = np.kron(np.arange(4).reshape(2, 2), np.ones((60, 45), int))
+    masks = {"a": [BitMask.from_array(quarters == label) for label in range(4)]}
+    figure = show_overlays({"a": [image]}, masks, classes=["Fish", "Flower", "$a_{", "Sugar"])
+    figure.canvas.draw()
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["Fish", "Flower", "$a_{", "Sugar"]
+    drawn = figure.axes[0].images[0].get_array()
+    outlines = [tuple(drawn[row, col]) for row in (0, -1) for col in (0, -1)]
+    named = [
+        tuple(round(255 * band) for band in patch.get_facecolor()[:3])
+        for patch in legend.get_patches()
+    ]
+    assert outlines == named
+    assert len(set(named)) == 4
+
+
+def test_a_mask_of_another_size_is_not_drawn(image: Path) -> None:
+    """The file was changed after it was predicted, and its panel says so."""
+    figure = show_overlays({"a": [image]}, {"a": [BitMask.zeros(40, 30)]})
+    assert "120 x 90 pixels, but its mask has 40 x 30" in " ".join(
+        figure.axes[0].texts[0].get_text().split()
+    )
+
+
 def test_what_cannot_be_drawn_says_so_in_its_place(image: Path, tmp_path: Path) -> None:
     """A damaged, a deleted and a badly named image leave their panels, and the others theirs."""
     damaged = tmp_path / "damaged.tiff"
