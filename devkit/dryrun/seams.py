@@ -66,7 +66,7 @@ def compare_seams(
     pixels = slide.read(read, scale=scale, fill=recipe.tiles.fill)
     probabilities = model.predict(pixels[None]).probabilities
     enlarged = F.interpolate(probabilities, scale_factor=scale, mode="bilinear")[0, 0]
-    above = (enlarged > ensemble.thresholds[0]).cpu().numpy()
+    above = (enlarged > (ensemble.thresholds or (0.5,))[0]).cpu().numpy()
 
     height, width = min(side, slide.height - row), min(side, slide.width - col)
     whole = BitMask.from_array(above[pad : pad + height, pad : pad + width])

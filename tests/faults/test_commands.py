@@ -155,6 +155,9 @@ OWN = ["--competition", "c", "--models", "m", "--recipe", "r"]
 ARGUMENTS = [
     (OWN[2:4], "found MODELS without COMPETITION and RECIPE"),
     (OWN[4:], "found RECIPE without COMPETITION and MODELS"),
+    (["--recipe", "hubmap"], "Alone, RECIPE can be nuclei, clouds, salt"),
+    (["--recipe", "salt", "--models", "m"], "found MODELS and RECIPE without COMPETITION"),
+    (["--recipe", "salt", "--size", "large"], "SIZE=large is for the demo's slides"),
     (OWN[2:], "found MODELS and RECIPE without COMPETITION"),
     (OWN[:2], "found COMPETITION without MODELS and RECIPE"),
     (OWN[:4], "found COMPETITION and MODELS without RECIPE"),
@@ -185,6 +188,7 @@ def test_arguments_that_contradict_each_other_are_refused_at_once(
 # what is given to make, and words of the command that it runs
 MAKES = [
     ("dry-run RECIPE=r", '--recipe "r"'),
+    ("dry-run RECIPE=clouds RERUN=1", '--recipe "clouds"'),
     ("dry-run MODELS=m COMPETITON=c", '--models "m"'),
     ("dry-run 'MODELS=my runs'", '--models "my runs"'),
     ("dry-run COMPETITION=c MODELS=m RECIPE=r", '--competition "c" --models "m"'),

@@ -25,9 +25,10 @@ from devkit.demo.crops import Crops, band_statistics, read_labelled
 from devkit.demo.layouts import LOSSLESS
 from devkit.demo.prepare import Demo, models_key
 from devkit.demo.runs import RUNS, Run
-from devkit.demo.score import dice, held_out_scores
+from devkit.demo.score import held_out_scores
 from devkit.demo.sources import Picture, download, read_pictures
 from devkit.demo.stage import Stage
+from devkit.demo.tasks import dice
 from devkit.demo.train import export_pretrained, train_fold, write_config
 from devkit.errors import ToolError
 from devkit.tools import REPOSITORY
