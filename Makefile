@@ -12,12 +12,17 @@ export PYTHONPATH := kernel_src
 # Threads that wait for each other sleep instead of spinning. On a busy machine that is twice as fast.
 export OMP_WAIT_POLICY ?= PASSIVE
 
+# The folder of your own packages: networks that a cfg.yaml names, and steps that a recipe names.
+ifdef OWN
+export KERNELKIT_OWN := $(OWN)
+endif
+
 SIZE ?= small
 WORKERS ?= 2
 PROFILE ?= kaggle-py312
 ONLY ?= $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
 PYTEST = -n 2 --dist worksteal $(if $(FAST),-m "not slow")
-OWN = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)") \
+YOURS = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)") \
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
@@ -26,8 +31,8 @@ OWN = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--model
 help:  ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
-dry-run: $(READY)  ## the whole way to a checked submission, at home (SIZE=large RERUN=1 WORKERS=n MEMORY=GiB COMPETITION= MODELS= RECIPE=)
-	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun) $(OWN)
+dry-run: $(READY)  ## the whole way to a checked submission, at home (SIZE=large RERUN=1 WORKERS=n MEMORY=GiB COMPETITION= MODELS= RECIPE= OWN=)
+	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun) $(YOURS)
 
 test: $(READY) lint  ## lint, then every test, two at a time (FAST=1 leaves the slow ones out)
 	@$(PYTHON) -m pytest $(PYTEST)
@@ -55,7 +60,7 @@ audit: $(READY) $(AUDITOR)  ## every lock against the advisories that the regist
 licences: $(READY)  ## write docs/licences.md from what the installed packages state
 	@$(PYTHON) -m devkit.licences
 
-kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (PROFILE=kaggle-py312)
+kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (PROFILE=kaggle-py312 OWN=folder)
 	@$(PYTHON) build_dataset.py --profile $(PROFILE)
 
 weights-dataset: $(READY)  ## pack trained runs as safetensors (MODELS=folder)

@@ -1,7 +1,8 @@
 """Build the kernel dataset of an image: lint -> wheels -> pack -> verify.
 
-The result is a folder that the official client uploads as it is. It holds kernelkit as a wheel, the
-wheels that the image lacks, and the bootstrap that installs them there offline. The notebook
+The result is a folder that the official client uploads as it is. It holds kernelkit and
+your own code as wheels, the wheels that the image lacks, and the bootstrap that installs them there
+offline. The notebook
 carries the fingerprint of its manifest. This command uploads nothing.
 """
 
@@ -25,6 +26,7 @@ from packaging.utils import canonicalize_name  # noqa: E402
 from devkit.commands import command  # noqa: E402
 from devkit.dataset.builder import BUILD, Builder, default_listing  # noqa: E402
 from devkit.dataset.listing import add_listing_options, listing_from  # noqa: E402
+from devkit.dataset.own import add_own_option, find_own  # noqa: E402
 from devkit.image.profiles import load_profile, profile_names  # noqa: E402
 from devkit.wheels.downloads import WheelSource  # noqa: E402
 from devkit.wheels.resolve import REQUIREMENTS, Resolver  # noqa: E402
@@ -42,6 +44,7 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, help="where to write the dataset (default: build/kernel-PROFILE)"
     )
+    add_own_option(parser)
     parser.add_argument(
         "--requirements",
         type=Path,
@@ -105,7 +108,8 @@ def make_builder(options: argparse.Namespace) -> Builder:
     listing = listing_from(options, default_listing(profile))
     allowed = frozenset(map(canonicalize_name, options.allow_old))
     requirements = options.requirements.absolute()
-    return Builder(Resolver(profile, requirements, source, allow_old=allowed), listing)
+    resolver = Resolver(profile, requirements, source, allow_old=allowed)
+    return Builder(resolver, listing, own=find_own(options.own))
 
 
 if __name__ == "__main__":

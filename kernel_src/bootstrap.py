@@ -38,6 +38,8 @@ from mounted import (
 __all__ = ["Dataset", "start"]
 
 _NEVER_REPLACED = ("torch", "numpy")
+# how the wheel of the user's own code begins
+_OWN = "kernelkit_own-"
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def start(path: str | Path, manifest: Mapping[str, Any]) -> Dataset:
     work_folder = _work_folder(fingerprint)
     sources = verified(path.parent, manifest["files"])
     wheels = [entry for entry in manifest["files"] if entry["kind"] == "wheel"]
-    _refuse_shadows(wheels)
+    _refuse_shadows(wheels, work_folder)
     site_folder = _install(sources, wheels, work_folder)
     _put_on_path(site_folder, path.parent)
     for entry in wheels:
@@ -185,8 +187,10 @@ def _numbers(version: str) -> list[int]:
 
 
 def _origin(module: str) -> str | None:
+    """Where a module would be imported from now: its file, or the folder of a bare namespace."""
     spec = importlib.util.find_spec(module)
-    return spec.origin if spec else None
+    places = spec.submodule_search_locations if spec and not spec.origin else None
+    return next(iter(places), None) if places else spec.origin if spec else None
 
 
 def _work_folder(fingerprint: str) -> Path:
@@ -255,13 +259,20 @@ def _install(
     return site_folder
 
 
-def _refuse_shadows(wheels: Sequence[Mapping[str, Any]]) -> None:
+def _refuse_shadows(wheels: Sequence[Mapping[str, Any]], work_folder: Path) -> None:
+    """Refuse what would hide the standard library, and the user's own code if it hides anything."""
     for entry in wheels:
         for module in entry["modules"]:
             if module in sys.stdlib_module_names:
                 raise BootstrapError(
                     f"{entry['name']} would hide the standard library's {module}. "
                     "Build the dataset without it"
+                )
+            origin = _origin(module) if entry["name"].startswith(_OWN) else None
+            if origin and not Path(origin).is_relative_to(work_folder):
+                raise BootstrapError(
+                    f"{entry['name']} would hide the {module} at {origin}. Rename yours, and build "
+                    "the dataset again"
                 )
 
 

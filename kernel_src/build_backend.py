@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["build_editable", "build_sdist", "build_wheel", "write_wheel"]
+__all__ = ["build_editable", "build_sdist", "build_wheel", "write_members", "write_wheel"]
 
 SOURCE = Path(__file__).resolve().parent
 LICENCE = SOURCE.parent / "LICENSE"
@@ -45,7 +45,7 @@ def build_editable(
     """Write a wheel for `pip install -e` that leads to the files here, and return its name."""
     project = _read_project(SOURCE)
     members = {f"{project['name']}.pth": f"{SOURCE}\n".encode()}
-    return _write(Path(wheel_directory), project, members).name
+    return write_members(Path(wheel_directory), project, members).name
 
 
 def build_sdist(
@@ -78,7 +78,7 @@ def write_wheel(folder: Path, source_folder: Path = SOURCE) -> Path:
         for path in package.rglob("*")
         if path.is_file() and not _is_left_out(path.relative_to(package))
     }
-    return _write(folder, project, members)
+    return write_members(folder, project, members)
 
 
 def _read_project(source_folder: Path) -> dict[str, Any]:
@@ -98,15 +98,28 @@ def _read_project(source_folder: Path) -> dict[str, Any]:
     return {**project, "version": versions[0]}
 
 
-def _write(folder: Path, project: Mapping[str, Any], members: dict[str, bytes]) -> Path:
-    """Add what a wheel says of itself to the members, and write them all."""
+def write_members(folder: Path, project: Mapping[str, Any], members: dict[str, bytes]) -> Path:
+    """Write a wheel of some files, and return its path.
+
+    Parameters
+    ----------
+    folder
+        Where to write it.
+    project
+        `name`, `version` and `description`, and what else the table of a pyproject.toml says. The
+        licence lies beside this repository if it names one.
+    members
+        The bytes of each file, by the path that it is installed at. What a wheel says of itself is
+        added.
+    """
     stem = f"{project['name']}-{project['version']}"
     info = f"{stem}.dist-info"
     members[f"{info}/METADATA"] = _lines(_metadata(project))
     members[f"{info}/WHEEL"] = _lines(
         ("Wheel-Version: 1.0", "Generator: kernelkit", "Root-Is-Purelib: true", "Tag: py3-none-any")
     )
-    members[f"{info}/licenses/LICENSE"] = LICENCE.read_bytes()
+    if "license" in project:
+        members[f"{info}/licenses/LICENSE"] = LICENCE.read_bytes()
     record = f"{info}/RECORD"
     listed = [_record_line(name, members[name]) for name in sorted(members)]
     members[record] = _lines((*listed, f"{record},,"))
@@ -125,8 +138,9 @@ def _metadata(project: Mapping[str, Any]) -> Iterable[str]:
     yield f"Version: {project['version']}"
     yield f"Summary: {project['description']}"
     yield f"Requires-Python: {project['requires-python']}"
-    yield f"License-Expression: {project['license']}"
-    yield "License-File: LICENSE"
+    if "license" in project:
+        yield f"License-Expression: {project['license']}"
+        yield "License-File: LICENSE"
     for requirement in project.get("dependencies", ()):
         yield f"Requires-Dist: {requirement}"
 

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from devkit.dataset.limits import replace_dataset
 from devkit.dataset.listing import Listing, mark_proved, proved_fingerprint
+from devkit.dataset.own import check_own
 from devkit.dataset.pack import Packed, pack
 from devkit.dataset.verify import Proof, check_dataset, prove
 from devkit.errors import DatasetError, LintError, TwinError, WheelError
@@ -26,6 +27,7 @@ from devkit.wheels.resolve import Resolver, read_requirements
 from devkit.wheels.twin import Twin, make_twin
 from devkit.wheels.twin_lock import keep_twin_lock
 from devkit.wheels.wheelfile import Wheel, read_wheel
+from kernelkit.own import OwnCode
 
 __all__ = ["BUILD", "Builder", "default_listing"]
 
@@ -58,6 +60,8 @@ class Builder:
         What the lint looks at.
     source_folder
         The folder with the package and what lies beside it.
+    own
+        Code of the user's own that goes there too, or None.
     say
         It gets each line that there is to tell.
     """
@@ -67,12 +71,27 @@ class Builder:
     files: Sequence[Path] = field(default_factory=kernel_files)
     source_folder: Path = KERNEL_SOURCE
     say: Callable[[str], None] = print
+    own: OwnCode | None = None
     _resolved: Lock | None = field(default=None, init=False, repr=False)
 
     @property
     def profile(self) -> Profile:
         """The image."""
         return self.resolver.profile
+
+    @property
+    def _own_files(self) -> list[Path]:
+        if self.own is None:
+            return []
+        files = [file for module in self.own.modules for file in self.own.files(module)]
+        return [file for file in files if file.suffix == ".py"]
+
+    @property
+    def _all_files(self) -> list[Path]:
+        return [*self.files, *self._own_files]
+
+    def _is_own(self, module: str) -> bool:
+        return self.own is not None and module.split(".")[0] in self.own.modules
 
     def build(self, folder: Path, *, upgrade: bool = False) -> Packed:
         """Lint, fetch, pack and check. Only the proof in the twin is left, and no lock is written.
@@ -140,7 +159,9 @@ class Builder:
         for note in self._local_notes(lock):
             self.say(note)
         reasons = {wheel.name: wheel.why for wheel in lock.wheels}
-        packed = pack(self.profile, wheels, reasons, self.listing, folder, self.source_folder)
+        packed = pack(
+            self.profile, wheels, reasons, self.listing, folder, self.source_folder, self.own
+        )
         self.say(f"pack     {len(packed.files)} files for {_shown(shown_folder)}")
         check_dataset(folder, self.profile)
         self.say(f"verify   every hash, tag, requirement and limit of {packed.fingerprint[:12]}")
@@ -198,7 +219,7 @@ class Builder:
             More of the image's packages that it is to have.
         """
         lock = self.current_lock()
-        modules = outside_modules(self.files)
+        modules = [name for name in outside_modules(self._all_files) if not self._is_own(name)]
         needed = needed_packages(self.profile, modules, self.wheels(lock))
         source = self.resolver.source
         return make_twin(self.profile, needed, lock.names, source, also=also, keep_lock=False)
@@ -221,10 +242,14 @@ class Builder:
             It lists every finding.
         """
         findings = lint(self.files, self.profile, lock.modules, self.source_folder)
+        if self.own is not None:
+            check_own(self.own, self.profile, lock.modules)
+            known = {*lock.modules, *self.own.modules}
+            findings += lint(self._own_files, self.profile, known, self.source_folder)
         if findings:
             listed = "".join(f"\n{finding}" for finding in findings)
             raise LintError(f"{len(findings)} things would fail on {self.profile.name}:{listed}")
-        self.say(f"lint     {len(self.files)} files, nothing found")
+        self.say(f"lint     {len(self._all_files)} files, nothing found")
 
     def describe_plan(self, folder: Path) -> list[str]:
         """Say what `build` would do. Nothing is written, and the network is not reached."""
@@ -242,8 +267,9 @@ class Builder:
             taken = ", ".join(there) or "nothing"
             steps.append(f"would take {taken} from {_shown(resolver.downloads_folder)}")
             steps += [f"would fetch {name}" for name in fetched]
-        steps.append(f"would lint {len(self.files)} files")
-        steps.append(f"would pack kernelkit and the wheels into {_shown(folder)}")
+        steps.append(f"would lint {len(self._all_files)} files")
+        own = f", {', '.join(self.own.modules)} of {_shown(self.own.folder)}" if self.own else ""
+        steps.append(f"would pack kernelkit{own} and the wheels into {_shown(folder)}")
         steps.append(f"to be uploaded as {self.listing.owner}/{self.listing.slug}")
         return steps
 

@@ -1,4 +1,4 @@
-"""Pack the kernel dataset: kernelkit as a wheel, the vendored wheels, the bootstrap, a manifest.
+"""Pack the kernel dataset: kernelkit, own code and what is vendored as wheels, and a manifest.
 
 All lie flat in one folder, since the client leaves folders out. The same sources give the same
 bytes on any machine.
@@ -16,11 +16,13 @@ import mounted
 from build_backend import write_wheel
 from devkit.dataset.limits import check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing
+from devkit.dataset.own import own_wheel
 from devkit.errors import DatasetError
 from devkit.image.profiles import Profile
 from devkit.lint import KERNEL_SOURCE
 from devkit.wheels.wheelfile import Wheel, read_wheel
 from kernelkit.files import file_sha256
+from kernelkit.own import OWN_DISTRIBUTION, OwnCode
 
 __all__ = ["Packed", "pack", "write_json", "write_manifest"]
 
@@ -61,6 +63,7 @@ def pack(
     listing: Listing,
     folder: Path,
     source_folder: Path = KERNEL_SOURCE,
+    own: OwnCode | None = None,
 ) -> Packed:
     """Write the dataset into `folder`. Its old contents go only once the new are checked.
 
@@ -78,6 +81,8 @@ def pack(
         Where to write it.
     source_folder
         The folder with the bootstrap, the package and its `pyproject.toml`.
+    own
+        Code of the user's own, which becomes a wheel too.
 
     Raises
     ------
@@ -91,7 +96,11 @@ def pack(
         entries = [
             _pack_file(source_folder / file, staging_folder, "bootstrap", w) for file, w in _BESIDE
         ]
-        for wheel in (_own_wheel(source_folder, Path(name)), *wheels):
+        ours = [_package_wheel(source_folder, Path(name))]
+        if own is not None:
+            ours.append(own_wheel(own, Path(name)))
+            reasons = {**reasons, OWN_DISTRIBUTION: f"your own code: {', '.join(own.modules)}"}
+        for wheel in (*ours, *wheels):
             why = reasons.get(wheel.name, "the package itself")
             entry = _pack_file(wheel.path, staging_folder, "wheel", why)
             entry |= {"tags": wheel.tag_names, "modules": list(wheel.modules)}
@@ -103,7 +112,7 @@ def pack(
     return Packed(folder, manifest)
 
 
-def _own_wheel(source_folder: Path, folder: Path) -> Wheel:
+def _package_wheel(source_folder: Path, folder: Path) -> Wheel:
     try:
         return read_wheel(write_wheel(folder, source_folder))
     except ValueError as error:

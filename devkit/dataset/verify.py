@@ -1,7 +1,8 @@
 """Verify a kernel dataset as a user will meet it: from its folder alone, then in the image's twin.
 
 `check_dataset` reads every byte. `prove` mounts the folder as Kaggle does, without a network. There
-it runs the notebook's first cell with the twin's Python and imports every module of kernelkit.
+it runs the notebook's first cell with the twin's Python. It imports every module of kernelkit and
+of the user's own code.
 """
 
 import tempfile
@@ -24,6 +25,7 @@ from devkit.wheels.refusals import active_requirements
 from devkit.wheels.twin import Twin
 from devkit.wheels.wheelfile import Wheel, check_wheel, read_wheel
 from kernelkit.files import file_sha256
+from kernelkit.own import OWN_DISTRIBUTION
 
 __all__ = ["FIRST_CELL", "Proof", "check_dataset", "prove"]
 
@@ -33,11 +35,12 @@ FIRST_CELL = KERNEL_SOURCE / "first_cell.py"
 _PROOF = """\
 import importlib, pkgutil, runpy
 runpy.run_path({cell!r}, init_globals={{"inputs": {inputs!r}, "fingerprint": {fingerprint!r}}})
-import kernelkit
-modules = [found.name for found in pkgutil.walk_packages(kernelkit.__path__, "kernelkit.")]
-for module in modules:
-    importlib.import_module(module)
-print(f"  {{len(modules)}} modules of kernelkit import")
+for package in {packages!r}:
+    paths = getattr(importlib.import_module(package), "__path__", ())
+    modules = [found.name for found in pkgutil.walk_packages(paths, package + ".")]
+    for module in modules:
+        importlib.import_module(module)
+    print(f"  {{len(modules)}} modules of {{package}} import")
 """
 
 
@@ -142,7 +145,12 @@ def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
         ]
         sandbox = Sandbox(proof_folder / "sandbox", mounts)
         inputs = sandbox.path("/kaggle/input")
-        code = _PROOF.format(cell=str(FIRST_CELL), inputs=inputs, fingerprint=fingerprint)
+        code = _PROOF.format(
+            cell=str(FIRST_CELL),
+            inputs=inputs,
+            fingerprint=fingerprint,
+            packages=["kernelkit", *_own_packages(folder)],
+        )
         log = proof_folder / "log.txt"
         log.touch()  # the sandbox itself may fail before the shell opens it
         shell = ["sh", "-c", f'exec "$@" > {log} 2>&1', "sh", str(twin.python), "-Iu", "-c", code]
@@ -153,6 +161,14 @@ def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
         last = output.splitlines()[-1] if output else f"exit code {result.exit_code}"
         raise TwinError(f"{folder}: the dataset does not start in the {twin.describe()}\n{last}")
     return Proof(output, time.monotonic() - start, sandbox.is_isolated)
+
+
+def _own_packages(folder: Path) -> list[str]:
+    """The packages and modules of the user's own in a dataset."""
+    files = mounted.read_manifest(folder / mounted.MANIFEST)["files"]
+    names = [canonicalize_name(entry["name"].split("-")[0]) for entry in files]
+    own = [e for e, name in zip(files, names, strict=True) if name == OWN_DISTRIBUTION]
+    return [module for entry in own for module in entry["modules"]]
 
 
 def _read_under(packed: Path, name: str) -> Wheel:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devkit.dataset.builder import Builder, default_listing
+from devkit.dataset.own import find_own
 from devkit.dataset.pack import Packed
 from devkit.image.profiles import load_profile
 from devkit.wheels.resolve import Resolver
@@ -31,6 +32,8 @@ class Runtime:
 def make_runtime(profile_name: str, folder: Path) -> Runtime:
     """Build the dataset for an image into `folder`, and make the image's twin if it is not there.
 
+    The dataset has the code of the user's own, if `KERNELKIT_OWN` or kaggle.toml names a folder.
+
     Parameters
     ----------
     profile_name
@@ -39,6 +42,6 @@ def make_runtime(profile_name: str, folder: Path) -> Runtime:
         Where the dataset is built.
     """
     profile = load_profile(profile_name)
-    builder = Builder(Resolver(profile), default_listing(profile), say=print)
+    builder = Builder(Resolver(profile), default_listing(profile), own=find_own())
     packed = builder.build_proved(folder, trusts_proof=True)
     return Runtime(packed, builder.twin())

@@ -115,6 +115,7 @@ class Settings(BaseModel):
     # what runs, and on what
     recipe: str = "hubmap"
     competition: str = ""  # empty: the recipe's
+    own: str = ""  # the folder of your own packages. Empty: none
     profile: str = "kaggle-py312"
     pinning: Literal["original", "latest"] | None = None  # of the image. None: the profile's
     docker_image: str = ""  # an exact image, in place of the one that the pinning picks
@@ -204,11 +205,13 @@ def load_settings(
             f"only those travel to Kaggle. Choose one of {', '.join(Recipe.names())}"
         )
     home = path.resolve().parent
-    folders = {
+    folders: dict[str, Any] = {
         key: home / _place(path, key, str(value).replace("{profile}", settings.profile))
         for key, value in settings
         if isinstance(value, Path)
     }
+    if settings.own:
+        folders["own"] = str(home / _place(path, "own", settings.own))
     competition = settings.competition or settings.loaded_recipe.competition.slug
     dataset = settings.dataset or f"kernelkit-{settings.profile}"
     return settings.model_copy(update=folders | {"competition": competition, "dataset": dataset})

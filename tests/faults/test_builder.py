@@ -22,6 +22,7 @@ from devkit.dataset import builder as builders
 from devkit.dataset.builder import Builder
 from devkit.dataset.limits import replace_dataset
 from devkit.dataset.listing import CLIENT_FILE, mark_proved, proved_fingerprint, read_listing
+from devkit.dataset.own import check_own
 from devkit.dataset.verify import Proof
 from devkit.errors import (
     DatasetError,
@@ -43,6 +44,7 @@ from devkit.wheels.resolve import lock_path, read_requirements
 from devkit.wheels.twin import Twin, make_twin
 from devkit.wheels.wheelfile import read_wheel
 from kernelkit.errors import KernelKitError
+from kernelkit.own import OwnCode
 from tests.made.dataset import LISTING, make_source
 from tests.made.wheels import (
     PYTHON_HERE,
@@ -790,3 +792,70 @@ def test_the_command_can_be_parsed_by_an_old_python():
     target = ["--isolated", "--no-cache", "--target-version", "py37", "--select", "E902"]
     command = [sys.executable, "-m", "ruff", "check", *target, "build_dataset.py"]
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+
+
+# ---- code of the user's own
+
+
+def _link(folder):
+    (folder / "model.py").symlink_to("/etc/hostname")
+
+
+def _large(folder):
+    (folder / "model").mkdir()
+    (folder / "model" / "nets.py").touch()
+    with (folder / "model" / "best.pth").open("wb") as file:
+        file.truncate(60 << 20)
+
+
+def _compiled(folder):
+    _file("model/nets.py")(folder)
+    _file("model/fast.so")(folder)
+
+
+def _file(name):
+    """What writes an empty file of this name."""
+
+    def make(folder):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    return make
+
+
+OWN = [
+    # (name, what makes it, the right answer)
+    (
+        "the standard library's",
+        _file("json.py"),
+        "json would hide the module of that name in the s",
+    ),
+    (
+        "the image's",
+        _file("numpy/__init__.py"),
+        "numpy would hide the module of that name in the i",
+    ),
+    ("kernelkit's", _file("kernelkit/own.py"), "kernelkit would hide the module of that name in k"),
+    ("the bootstrap's", _file("mounted.py"), "mounted would hide the module of that name in kern"),
+    (
+        "what stays at home",
+        _file("devkit/x.py"),
+        "devkit would hide the module of that name in ker",
+    ),
+    ("a vendored wheel's", _file("shapes.py"), "shapes would hide the module of that name in a v"),
+    ("compiled", _compiled, "fast.so is compiled. Build a wheel of it, and vendor th"),
+    ("a link that leads outside", _link, "model.py is a link that leads outside. Copy the file"),
+    ("weights in it", _large, "it holds 63 MB, such as "),
+]
+
+
+@pytest.mark.parametrize(("make", "answer"), values(OWN), ids=names(OWN))
+def test_own_code(make, answer, tmp_path):
+    """What would hide something on the image, or is no code, is refused before it is packed."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    make(folder)
+    code = OwnCode.below(folder)
+    profile = make_profile(tmp_path / "profiles")
+    refused(DatasetError, answer, check_own, code, profile, ["shapes"])
