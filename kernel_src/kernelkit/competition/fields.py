@@ -27,7 +27,7 @@ from kernelkit.mask.texts import read_text, text_of_mask, text_of_runs
 from kernelkit.recipe import RLEConvention
 from kernelkit.vocabulary import Order
 
-__all__ = ["fields_of", "masks_of", "read_fields", "write_parts"]
+__all__ = ["Part", "fields_of", "masks_of", "read_fields", "write_parts"]
 
 _CLASS = re.compile(r"\d{1,9}", re.ASCII)
 # Digits of a confidence.

@@ -59,10 +59,8 @@ def read_text(text: str, size: int | None, form: RLEForm, base: int = 1) -> Runs
     """
     if form == "coco":
         return coco.parse_counts(_decompressed(text), size)
-    if form == "json":
-        _refuse_other_json(text)
-        text = text.translate(_TO_TEXT)
-    return rle.parse_runs(text, LARGEST if size is None else size, base)
+    size = LARGEST if size is None else size
+    return _read_json(text, size, base) if form == "json" else rle.parse_runs(text, size, base)
 
 
 def _in_form(text: str, form: RLEForm) -> str:
@@ -94,12 +92,24 @@ def _decompressed(text: str) -> bytes:
     )
 
 
+def _read_json(text: str, size: int, base: int) -> Runs:
+    """Read a list as text. It is parsed as JSON only if it is not written as it is here."""
+    try:
+        runs = rle.parse_runs(text.translate(_TO_TEXT), size, base)
+    except MaskError:
+        _refuse_other_json(text)
+        raise
+    if text_of_runs(runs, size, "json", base) != text:
+        _refuse_other_json(text)
+    return runs
+
+
 def _refuse_other_json(text: str) -> None:
     try:
         numbers = json.loads(text)
     except (ValueError, RecursionError):
         numbers = None
-    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+    if not isinstance(numbers, list) or {*map(type, numbers)} - {int}:
         raise MaskError(
             f"run-length encoding: found {text[:24]!r}, which is no JSON list of whole numbers. "
             "Write [start, length, start, length]"
