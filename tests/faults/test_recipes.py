@@ -236,7 +236,21 @@ VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("half a size", with_one(pyramid=[{"size": [320]}]), "found 1 value(s), wanted height and"),
     ("a size of bands", with_one(pyramid=[{"size": [3, 320, 480]}]), "found 3 value(s), wanted"),
     ("a size of 0", with_one(pyramid=[{"size": [0, 480]}]), "size.0: Input should be greater"),
-    ("a size of terabytes", with_one(pyramid=[{"size": [10**6, 10**6]}]), "GB with one, wanted"),
+    (
+        "a size of terabytes",
+        with_one(pyramid=[{"size": [10**6, 10**6]}]) | {"tiles": "whole"},
+        "found the size [1000000, 1000000] in one, which takes 12000.0 GB, wanted at most 16 GB",
+    ),
+    (
+        "a size of tiles",
+        with_one(pyramid=[{"size": [320, 480]}]),
+        "found the size [320, 480] in one, but tiles have no other. Write tiles: whole, or a zoom",
+    ),
+    (
+        "a gate's size of tiles",
+        with_one(gate={"runs": ["g"], "size": [64, 96]}),
+        "found the size [64, 96] in one, but tiles have no other",
+    ),
     (
         "resampling that is none",
         with_one(input={"resample": "lanczos"}),

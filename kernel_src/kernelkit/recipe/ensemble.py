@@ -206,10 +206,11 @@ class EnsembleRecipe(Section):
         return self.thresholds is None
 
     @property
-    def is_sized(self) -> bool:
-        """Whether it looks at whole pictures of fixed sizes."""
-        gate_is_sized = self.gate is not None and self.gate.size is not None
-        return gate_is_sized or self.pyramid[0].size is not None
+    def sizes(self) -> list[tuple[int, int]]:
+        """The sizes to which whole pictures are resized, for the pyramid and for the gate."""
+        scales = [scale.size for scale in self.pyramid]
+        gate = self.gate.size if self.gate else None
+        return [(size[0], size[1]) for size in (*scales, gate) if size is not None]
 
     def describe(self) -> str:
         """Return the ensemble in one line, from its runs to the steps on its masks."""

@@ -141,6 +141,23 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _sizes_are_of_whole_pictures(self) -> Self:
+        for ensemble in self.ensembles:
+            for height, width in ensemble.sizes:
+                if not self.tiles.whole:
+                    raise ValueError(
+                        f"found the size [{height}, {width}] in {ensemble.name}, but tiles have no"
+                        " other. Write tiles: whole, or a zoom"
+                    )
+                size = height * width * len(ensemble.input.bands) * 4
+                if size > _MOST_TILE_BYTES:
+                    raise ValueError(
+                        f"found the size [{height}, {width}] in {ensemble.name}, which takes"
+                        f" {size / 1e9:.1f} GB, wanted at most {_MOST_TILE_BYTES / 1e9:.0f} GB"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _a_tile_fits_somewhere(self) -> Self:
         if self.tiles.whole:  # the pictures' size is known once they are opened
             return self
@@ -333,10 +350,8 @@ class Recipe(Section):
 def _tile_bytes(tiles: Tiles, ensemble: EnsembleRecipe) -> int:
     """The bytes of one tile as it is read, and of the largest input that is made of it."""
     read = tiles.tile**2 * ensemble.input.highest_band * _ITEM_BYTES[ensemble.when.dtype]
-    side = tiles.tile // tiles.scale
-    sizes = [scale.size or (side * scale.zoom, side * scale.zoom) for scale in ensemble.pyramid]
-    largest = max(int(height * width) for height, width in sizes)
-    return read + largest * len(ensemble.input.bands) * 4
+    zoom = max(scale.zoom for scale in ensemble.pyramid)
+    return read + int((tiles.tile // tiles.scale * zoom) ** 2) * len(ensemble.input.bands) * 4
 
 
 def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
