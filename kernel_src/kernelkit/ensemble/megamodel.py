@@ -11,37 +11,31 @@ Tiles, or whole pictures, come in the source's dtype and are normalised on the d
 asked about batch by batch stands in `runner`.
 """
 
-import hashlib
 import inspect
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from kernelkit.ensemble.answers import Answers
 from kernelkit.ensemble.asked import AskedPictures, AskedTiles, Pixels, input_sizes
 from kernelkit.ensemble.device import choose_device, choose_precision
+from kernelkit.ensemble.fingerprints import fingerprint_of
 from kernelkit.ensemble.loading import changed, load_for
 from kernelkit.ensemble.memory import MemoryPlan
-from kernelkit.ensemble.normalise import normalise, refuse_decibels
 from kernelkit.ensemble.notes import Notes
 from kernelkit.ensemble.placement import Placement
+from kernelkit.ensemble.preparation import Preparation, Preprocess
 from kernelkit.ensemble.runner import BatchRunner, Request
 from kernelkit.ensemble.training_input import check_scale, with_trained_input
-from kernelkit.ensemble.transfer import Uploader
 from kernelkit.errors import CheckpointError, NetworkError, RecipeError
 from kernelkit.recipe import EnsembleRecipe, Execution
 from kernelkit.vocabulary import GiveUp, Level, MergeMethod, Precision, choices
 
 __all__ = ["MegaModel", "Pixels", "Preprocess"]
-
-# Tiles (N, C, h, w) in the source's dtype, on the device -> the networks' float32 input.
-Preprocess = Callable[[Tensor], Tensor]
 
 
 class MegaModel:
@@ -111,9 +105,7 @@ class MegaModel:
         self._notes = Notes()
         if precision == "bf16" and self.precision != torch.bfloat16:
             self._notes.add("the precision is fp16, because this GPU only emulates bf16")
-        self._upload = Uploader(self.device)
         self._takes: dict[tuple[int, ...], bool] = {}
-        self._is_judging = True  # until a batch shows whether its values have logarithms
 
         self.members, gate_members = load_for(self.recipe, folder, preprocess_fn is not None)
         self.classes = self.members[0].classes
@@ -122,6 +114,7 @@ class MegaModel:
             self._notes.add(note)
         if preprocess_fn is None:
             self.recipe = with_trained_input(self.recipe, loaded, self._notes)
+        self._prepare = Preparation(self.device, self.recipe.input, preprocess_fn)
         self._placement = Placement(
             loaded, self.device, self.precision, self._execution, self._notes
         )
@@ -384,17 +377,22 @@ class MegaModel:
 
         What happens to the answers afterwards (thresholds, postprocessing) is not in it.
         """
-        not_asked = {"name", "when", "thresholds", "postprocess"}
-        members = [placed.member for placed in self._placement.placed]
-        content = {
-            "members": [[member.name, member.weights_sha256] for member in members],
-            "recipe": self.recipe.model_dump(mode="json", exclude=not_asked),
-            "asked": self._runner.tree.asked,
-            "precision": str(self.precision),
-            "execution": self._execution.model_dump(),
-            "preprocess": self._preprocess_fn and inspect.getsource(self._preprocess_fn),
-        }
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+        return self.fingerprint_at("ensemble")
+
+    def fingerprint_at(self, level: Level, *, ask_gated: bool = False) -> str:
+        """Return a short hash of everything that the layers of a level depend on.
+
+        How layers are merged above their level is not in it. Level and `ask_gated` are not either.
+        """
+        return fingerprint_of(
+            self.recipe,
+            [placed.member for placed in self._placement.placed],
+            (level, ask_gated),
+            asked=self._runner.tree.asked,
+            precision=str(self.precision),
+            execution=self._execution.model_dump(),
+            preprocess=self._preprocess_fn and inspect.getsource(self._preprocess_fn),
+        )
 
     def describe(self) -> list[dict[str, Any]]:
         """One row per member, for a table."""
@@ -415,12 +413,3 @@ class MegaModel:
         return AskedPictures.of(
             self.recipe, inputs, indices, self._prepare, crop=crop, source=source, size=size
         )
-
-    def _prepare(self, pixels: Pixels) -> Tensor:
-        """Bring pixels onto the device, and make the networks' input of them."""
-        images = self._upload(pixels)
-        if self._preprocess_fn is not None:
-            return self._preprocess_fn(images)
-        if self._is_judging and self.recipe.input.decibel:
-            self._is_judging = not refuse_decibels(images, self.recipe.input)
-        return normalise(images, self.recipe.input)
