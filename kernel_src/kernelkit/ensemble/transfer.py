@@ -77,16 +77,21 @@ class _PinnedBuffer:
 
 
 class Pending:
-    """Answers for a batch of tiles, perhaps still on their way from the device.
+    """Answers for a batch of tiles or pictures, perhaps still on their way from the device.
 
     Parameters
     ----------
     parts
         Arrays (n, ...): the answers for the first n tiles, then for the next, and so on.
     valid
-        One bool on the same device: whether the answers can be used.
+        One bool per tile, on the same device: whether its answer can be used.
     not_finite
-        The error if they cannot.
+        The error if it cannot.
+
+    Attributes
+    ----------
+    not_finite
+        As above.
     """
 
     def __init__(
@@ -94,7 +99,7 @@ class Pending:
     ) -> None:
         self._arrived: torch.cuda.Event | None = None
         self._valid = valid
-        self._not_finite = not_finite
+        self.not_finite = not_finite
         self._parts = list(parts)
         if valid.device.type == "cuda":
             self._valid, *self._parts = (_download(tensor) for tensor in (valid, *parts))
@@ -107,13 +112,20 @@ class Pending:
         Raises
         ------
         DeviceError
-            The networks gave NaN or infinity.
+            The networks gave NaN or infinity for one of them.
         """
+        answers = [answer for answer in self.each() if answer is not None]
+        if not self._valid.all():
+            raise DeviceError(self.not_finite)
+        return answers
+
+    def each(self) -> list[NDArray | None]:
+        """One array per tile, once all have arrived. None if the networks gave NaN or infinity."""
         if self._arrived is not None:
             self._arrived.synchronize()
-        if not self._valid:
-            raise DeviceError(self._not_finite)
-        return [tile for part in self._parts for tile in part.numpy()]
+        answers = (answer for part in self._parts for answer in part.numpy())
+        valid = self._valid.tolist()
+        return [answer if good else None for answer, good in zip(answers, valid, strict=True)]
 
 
 def _download(tensor: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ out once per run.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -15,11 +15,12 @@ from typing import Any
 
 import kernelkit
 from kernelkit.ensemble import MegaModel
+from kernelkit.errors import SlideError
 from kernelkit.files import file_sha256
 from kernelkit.predict.store import Entry, Store
 from kernelkit.recipe import EnsembleRecipe, Recipe
 
-__all__ = ["FileState", "Keys", "content_of", "state_of"]
+__all__ = ["FileState", "Keys", "content_of", "refuse_changed", "state_of"]
 
 # packages whose version may change a mask
 _COMPUTING = (
@@ -87,6 +88,14 @@ def state_of(paths: Iterable[Path]) -> FileState:
     return tuple((state.st_size, state.st_mtime_ns, state.st_ino) for state in states)
 
 
+def refuse_changed(paths: Sequence[Path], state: FileState) -> None:
+    """Raise `SlideError` if the files are not in this state any more."""
+    if state_of(paths) != state:
+        raise SlideError(
+            f"{paths[0]}: the file was changed while it was read. Leave it alone while a run lasts"
+        )
+
+
 def content_of(paths: Iterable[Path]) -> str:
     """The hashes of whole files."""
     return " ".join(file_sha256(path) for path in paths)
@@ -99,7 +108,10 @@ def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:
         *("store", "submissions", "steps"),
     }
     part: dict[str, Any] = recipe.model_dump(mode="json", exclude=elsewhere)
-    return json.dumps(part | {"store": recipe.plan_for(ensemble).key(ensemble)}, sort_keys=True)
+    part["store"] = recipe.plan_for(ensemble).key(ensemble)
+    if recipe.tiles.whole:  # a picture that the store has is not opened to ask which kind it is
+        part["when"] = ensemble.when.model_dump()
+    return json.dumps(part, sort_keys=True)
 
 
 @cache

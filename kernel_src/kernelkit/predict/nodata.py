@@ -1,4 +1,4 @@
-"""Pixels that hold no data are background: they are never submitted."""
+"""Pixels that hold no data, or cannot be decoded, are background: they are never submitted."""
 
 from collections.abc import Sequence
 
@@ -7,44 +7,48 @@ from kernelkit.grid import Window
 from kernelkit.mask import BitMask
 from kernelkit.slide import Slide
 
-__all__ = ["clear_missing", "clear_undecodable"]
+__all__ = ["clear", "empty_pixels", "empty_pixels_note", "undecodable_pixels"]
 
 # how many pixels are asked about at once
 _BAND_PIXELS = 1 << 25
 
 
-def clear_missing(masks: Sequence[BitMask], slide: Slide) -> list[str]:
-    """Turn off, in the masks of an image, every pixel that holds no data.
+def clear(masks: Sequence[BitMask], missing: BitMask | None) -> None:
+    """Turn off the `missing` pixels in masks of their size."""
+    if missing is None:
+        return
+    rows = max(1, _BAND_PIXELS // missing.width)
+    for mask in masks:
+        for top in range(0, mask.height, rows):
+            part = slice(top, top + rows)
+            mask.words[part] &= ~missing.words[part]
 
-    Returns
-    -------
-    One sentence that says how many pixels that were. None if the image is whole.
-    """
+
+def empty_pixels(slide: Slide) -> BitMask | None:
+    """The pixels of an image that hold no data, or None if it is whole."""
     if not slide.may_lack_data:
-        return []
-    missing = 0
+        return None
+    empty = BitMask.zeros(slide.height, slide.width)
     rows = max(1, _BAND_PIXELS // slide.width)
     for top in range(0, slide.height, rows):
         window = Window(top, 0, min(rows, slide.height - top), slide.width)
-        valid = BitMask.from_array(slide.read_valid(window))
-        lacking = window.area - valid.area
-        if lacking:
-            missing += lacking
-            for mask in masks:
-                mask.paste(top, 0, mask.rows(top, window.bottom) & valid)
-    if not missing:
-        return []
-    return [f"{missing} pixel(s) hold no data. They are background"]
+        lacking = ~slide.read_valid(window)
+        if lacking.any():
+            empty.paste(top, 0, lacking)
+    return empty if empty.area else None
 
 
-def clear_undecodable(
-    masks: Sequence[BitMask], slide: Slide, windows: Sequence[Window]
-) -> list[str]:
-    """Turn off, in the masks of an image, the windows whose blocks could not be decoded.
+def empty_pixels_note(empty: BitMask | None) -> list[str]:
+    """One sentence that says how many pixels hold no data, if there are any."""
+    return [] if empty is None else [f"{empty.area} pixel(s) hold no data. They are background"]
+
+
+def undecodable_pixels(slide: Slide, windows: Sequence[Window]) -> tuple[BitMask | None, list[str]]:
+    """The pixels of the windows whose blocks could not be decoded, or None if there are none.
 
     Returns
     -------
-    One sentence that says how many blocks and which share of the image that were, if any.
+    The pixels, and one sentence that says how many blocks and which share of the image that are.
 
     Raises
     ------
@@ -53,7 +57,7 @@ def clear_undecodable(
     """
     windows = [window for window in windows if window.area]
     if not windows:
-        return []
+        return None, []
     unread = BitMask.zeros(slide.height, slide.width)
     for window in windows:
         unread.paste(window.row, window.col, ~BitMask.zeros(window.height, window.width))
@@ -63,13 +67,10 @@ def clear_undecodable(
             f"{slide.paths[0]}: not one block of it can be decoded. Copy the file again, or "
             "convert it"
         )
-    for window in windows:
-        for mask in masks:
-            mask.paste(window.row, window.col, BitMask.zeros(window.height, window.width))
     note = (
         f"{len(windows)} block(s) cannot be decoded. They are {share:.1%} of the image, and count "
         "as background"
     )
     if slide.in_order:  # its decoder may notice damage only some rows later
         note += ". The file is one stream, so pixels just above them may be wrong too"
-    return [note]
+    return unread, [note]

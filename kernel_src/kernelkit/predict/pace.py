@@ -65,10 +65,17 @@ class Pace:
         """Forget what is left of the images that were begun."""
         self._current = 0
 
-    def advance(self, done: int, model: MegaModel) -> None:
+    def advance(self, done: int, model: MegaModel, keeps: frozenset[GiveUp] = frozenset()) -> None:
         """Count work that is done. If the rest does not fit, have the models be asked for less.
 
         The first call starts the clock, since what comes before it is warming up.
+
+        Parameters
+        ----------
+        model
+            Who did the work.
+        keeps
+            What may not be given up now.
         """
         self._current -= done
         left = self._deadline.seconds_left
@@ -76,10 +83,15 @@ class Pace:
             self._since = left
             return
         self._done += done * model.cost
-        elapsed = self._since - left
+        self.adjust(model, keeps)
+
+    def adjust(self, model: MegaModel, keeps: frozenset[GiveUp] = frozenset()) -> None:
+        """If the rest does not fit, have the models be asked for less."""
+        left = self._deadline.seconds_left
+        elapsed = 0.0 if self._since is None else self._since - left
         if elapsed < _LEAST_SECONDS:
             return
-        while self._projected(elapsed, model) > left and self._ask_less():
+        while self._projected(elapsed, model) > left and self._ask_less(keeps):
             pass
 
     def _projected(self, elapsed: float, model: MegaModel) -> float:
@@ -89,9 +101,11 @@ class Pace:
         rest = self._current * model.cost + self._waiting_sum * share * highest
         return rest * elapsed / self._done if self._done else 0.0
 
-    def _ask_less(self) -> bool:
+    def _ask_less(self, keeps: frozenset[GiveUp]) -> bool:
         """Take one notch of the first thing that any model still has to give."""
         for what in self._give_up:
+            if what in keeps:
+                continue
             given = [model.ask_less(what) for model in self._models.values()]
             if any(given):
                 return True

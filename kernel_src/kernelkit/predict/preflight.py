@@ -4,56 +4,25 @@ All of it is found before the first tile. An error is what no image could surviv
 competition would refuse. A warning costs only what it names.
 """
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from kernelkit.competition import CompetitionFolder
-from kernelkit.console import printable
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import (
-    CheckpointError,
-    KernelKitError,
-    NetworkError,
-    RecipeError,
-)
+from kernelkit.errors import KernelKitError
+from kernelkit.predict.findings import Finding
 from kernelkit.predict.own_steps import known_steps
 from kernelkit.predict.postprocess import check_steps
 from kernelkit.predict.survey import Survey, survey_images
+from kernelkit.predict.trial import full_disk, tried_networks
 from kernelkit.recipe import Competition, EnsembleRecipe, Recipe
 
-__all__ = ["Finding", "Preflight", "findings_table", "preflight", "refuse_errors"]
+__all__ = ["Preflight", "preflight"]
 
 # bands of a picture whose recipe does not say how many there are
 _COLOURS = 3
-# what one pixel of a packed mask takes in the store at most, and once more while it is written
-_BYTES_PER_PIXEL = 2 / 8
 _SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One contradiction.
-
-    Attributes
-    ----------
-    subject
-        What it is about: an ensemble, an image, a folder.
-    message
-        What was found, and what to do.
-    is_error
-        Whether the run cannot end well with it.
-    """
-
-    subject: str
-    message: str
-    is_error: bool = False
-
-    def __str__(self) -> str:
-        return printable(f"{self.subject}: {self.message}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +62,12 @@ def preflight(
     survey = survey_images(competition, recipe, limit)
     findings = [
         *(found for ensemble in recipe.ensembles for found in _models(ensemble, recipe, models)),
-        *_networks(recipe, models, survey),
+        *tried_networks(recipe, models, survey),
         *_files(competition),
         *_images(competition, survey),
-        *_disk(output, survey),
+        *full_disk(output, recipe, models, survey),
     ]
     return Preflight(sorted(findings, key=lambda finding: not finding.is_error), survey)
-
-
-def findings_table(findings: Sequence[Finding]) -> str:
-    """One line per finding, for people."""
-    kinds = ["error  " if finding.is_error else "warning" for finding in findings]
-    return "\n".join(f"{kind}  {finding}" for kind, finding in zip(kinds, findings, strict=True))
-
-
-def refuse_errors(findings: Sequence[Finding], recipe: Recipe) -> None:
-    """Raise `RecipeError` with every error among the findings."""
-    errors = [str(finding) for finding in findings if finding.is_error]
-    if errors:
-        raise RecipeError(f"{recipe.name}: {'. '.join(errors)}")
 
 
 def _models(
@@ -142,23 +98,6 @@ def _models(
         )
     except KernelKitError as error:
         yield Finding(name, str(error), True)
-
-
-def _networks(recipe: Recipe, models: Mapping[str, MegaModel], survey: Survey) -> Iterator[Finding]:
-    """Which networks do not take the tiles that will come, or were trained at another scale."""
-    side = recipe.tiles.tile // recipe.tiles.scale
-    for name, model in models.items():
-        kinds = survey.kinds_of(name)
-        if not kinds:
-            continue
-        try:
-            model.check_scale(recipe.tiles.scale)
-            model.get_ready((kinds[0].bands, side, side), np.dtype(kinds[0].dtype))
-        except (CheckpointError, NetworkError, RecipeError) as error:
-            yield Finding(name, str(error), True)
-        except RuntimeError:
-            # the device's memory ran out: the model makes room when the first tile comes
-            continue
 
 
 def _rows(name: str, classes: int, competition: Competition) -> Iterator[Finding]:
@@ -205,16 +144,6 @@ def _images(competition: CompetitionFolder, survey: Survey) -> Iterator[Finding]
         yield Finding(str(competition.folder), message, True)
     else:
         yield from refused
-
-
-def _disk(output: Path, survey: Survey) -> Iterator[Finding]:
-    """Whether the masks fit on the disk."""
-    free, wanted = shutil.disk_usage(output).free, round(survey.pixels * _BYTES_PER_PIXEL)
-    if free < wanted:
-        message = (
-            f"{free / 1e9:.2f} GB are free, and the masks may take {wanted / 1e9:.2f} GB. Make room"
-        )
-        yield Finding(str(output), message)
 
 
 def _some(names: list[str]) -> str:

@@ -17,8 +17,9 @@ from kernelkit.ensemble.device import device_name
 from kernelkit.errors import OutputError, RecipeError, SubmissionError, as_sentence
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
+from kernelkit.predict.findings import findings_table, refuse_errors
 from kernelkit.predict.hand_in import FinishedMasks, hand_in
-from kernelkit.predict.preflight import findings_table, preflight, refuse_errors
+from kernelkit.predict.preflight import preflight
 from kernelkit.predict.report import Report
 from kernelkit.predict.store import Store
 from kernelkit.predict.tasks import Run, tasks_of

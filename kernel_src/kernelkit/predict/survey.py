@@ -6,7 +6,7 @@ when its turn comes.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import mean
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from kernelkit.errors import RecipeError, as_sentence
 from kernelkit.recipe import EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
 
-__all__ = ["PictureKind", "Survey", "survey_images"]
+__all__ = ["PictureKind", "Survey", "checked_ensemble", "survey_images"]
 
 _COLOURS = 3
 # so many images are all opened, and of more than that a sample of this size
@@ -66,11 +66,10 @@ class Survey:
             " others are looked at when their turn comes"
         ]
 
-    @property
-    def pixels(self) -> int:
-        """How many pixels all images have, estimated if not all were opened."""
-        areas = [kind.height * kind.width for kind in self.kinds.values()]
-        return round(mean(areas) * (self.images - len(self.refused))) if areas else 0
+    def total(self, weigh: Callable[[PictureKind], float]) -> float:
+        """The sum of a quantity over all images, estimated if not all were opened."""
+        weights = [weigh(kind) for kind in self.kinds.values()]
+        return mean(weights) * (self.images - len(self.refused)) if weights else 0.0
 
     def kinds_of(self, ensemble: str) -> list[PictureKind]:
         """The kinds of images that an ensemble predicts, the most frequent one first."""
@@ -105,26 +104,32 @@ def _open(scenes: Mapping[str, Scene], recipe: Recipe, survey: Survey) -> None:
     for image_id, scene in scenes.items():
         try:
             with Slide(scene.paths) as slide:
-                name = _checked_ensemble(slide, recipe).name
-                survey.kinds[image_id] = PictureKind(
-                    name, slide.bands, str(slide.dtype), slide.height, slide.width
-                )
+                bands, dtype = slide.bands, str(slide.dtype)
+                name = checked_ensemble(recipe, bands, dtype).name
+                kind = PictureKind(name, bands, dtype, slide.height, slide.width)
+                survey.kinds[image_id] = kind
         except Exception as error:  # whatever it is, it costs this image only
             survey.refused[image_id] = as_sentence(error)
 
 
-def _checked_ensemble(slide: Slide, recipe: Recipe) -> EnsembleRecipe:
-    """The ensemble that is going to look at an image."""
-    ensemble = recipe.ensemble_for(slide.bands, str(slide.dtype))
-    if ensemble.input.highest_band > slide.bands:
+def checked_ensemble(recipe: Recipe, bands: int, dtype: str) -> EnsembleRecipe:
+    """The ensemble for images with `bands` bands of `dtype`.
+
+    Raises
+    ------
+    RecipeError
+        There is none, or such an image lacks a band that is asked for.
+    """
+    ensemble = recipe.ensemble_for(bands, dtype)
+    if ensemble.input.highest_band > bands:
         raise RecipeError(
             f"the input of {ensemble.name} takes band {ensemble.input.highest_band}, but the image "
-            f"has {slide.bands}. Correct 'bands', or the 'when' of the ensemble"
+            f"has {bands}. Correct 'bands', or the 'when' of the ensemble"
         )
     rule = recipe.foreground
-    if rule is not None and rule.rule == "saturation" and slide.bands < _COLOURS:
+    if rule is not None and rule.rule == "saturation" and bands < _COLOURS:
         raise RecipeError(
             f"the foreground rule 'saturation' needs {_COLOURS} colours, but the image has "
-            f"{slide.bands} band(s). Use the rule 'grey'"
+            f"{bands} band(s). Use the rule 'grey'"
         )
     return ensemble

@@ -5,14 +5,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from statistics import median
 
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import as_sentence
+from kernelkit.errors import OutputError, as_sentence
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.keys import Keys
 from kernelkit.predict.pace import Pace
@@ -23,7 +23,7 @@ from kernelkit.predict.survey import PictureKind, Survey
 from kernelkit.reader import ReaderPool
 from kernelkit.recipe import Recipe
 
-__all__ = ["Run", "Task", "at_own_cost", "give_up", "tasks_of"]
+__all__ = ["Run", "Task", "asked_note", "at_own_cost", "give_up", "kept", "tasks_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +92,9 @@ def tasks_of(
 
 
 def _amount(recipe: Recipe, kind: PictureKind) -> int:
-    """How much work an image is: its tiles."""
+    """How much work an image is: its tiles, or the pixels of a whole picture."""
+    if recipe.tiles.whole:
+        return kind.height * kind.width
     return prod(-(-side // recipe.tiles.core) for side in (kind.height, kind.width))
 
 
@@ -120,6 +122,8 @@ class Run:
         Whether the rest of the run still fits.
     progress
         The run's progress bar.
+    said
+        What went otherwise in no image alone, one sentence each.
     hashing
         A thread. A file's hash is needed late, and reading the file warms the page cache.
     """
@@ -143,21 +147,29 @@ class Run:
         self.keys = Keys(recipe, models, store)
         self.readers = ReaderPool(workers, kind="process")
         self.pace = Pace(deadline, recipe.give_up, models, amounts)
-        self.progress = RunProgress(amounts, "tile")
+        self.progress = (
+            RunProgress(dict.fromkeys(amounts, 1), "picture")
+            if recipe.tiles.whole
+            else RunProgress(amounts, "tile")
+        )
+        self.said: list[str] = []
         self.hashing = ThreadPoolExecutor(1)
 
     @property
     def notes(self) -> list[str]:
         """What went otherwise in the run as a whole, one sentence each."""
-        of_models = [note for model in self.models.values() for note in model.notes]
-        return of_models + self.readers.notes + self.store.notes
+        models = [note for model in self.models.values() for note in model.notes]
+        return [*models, *self.readers.notes, *self.store.notes, *self.said]
 
     def close(self) -> None:
         """Write what was saved, and end the readers and the thread that hashes files."""
-        self.store.close()
         self.progress.close()
         self.readers.close()
         self.hashing.shutdown(cancel_futures=True)
+        try:
+            self.store.close()
+        except OutputError as error:  # what it could not write falls back when it is handed in
+            self.said.append(as_sentence(error))
 
 
 @contextmanager
@@ -176,3 +188,15 @@ def give_up(report: ImageReport, reason: str) -> None:
     """Give an image up, and say so now. Its row is the fallback."""
     report.fall_back(reason)
     _log.warning("%s: fallback row, because: %s", report.image, reason)
+
+
+def kept(report: ImageReport, ensemble: str) -> ImageReport:
+    """The report of an image that is in the store. Its figures are old, but for the time."""
+    return replace(report, ensemble=ensemble, status="kept", seconds=0.0, waited=0.0, network=0.0)
+
+
+def asked_note(report: ImageReport) -> list[str]:
+    """One sentence that says so if less was asked about an image than the recipe wants."""
+    if report.asked >= 1:
+        return []
+    return [f"asked {report.asked:.0%} of it, because the time ran short"]

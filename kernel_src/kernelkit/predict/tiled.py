@@ -5,16 +5,20 @@ While one image is predicted, the readers go on to the next.
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from contextlib import ExitStack, closing, contextmanager
 
-from kernelkit.errors import DeadlineError, SlideError, as_sentence
-from kernelkit.predict.image import ImageTiles, predict_image
-from kernelkit.predict.keys import content_of, state_of
+from kernelkit.errors import DeadlineError, as_sentence
+from kernelkit.mask import BitMask
+from kernelkit.predict.image import predict_image
+from kernelkit.predict.image_tiles import ImageTiles
+from kernelkit.predict.keys import content_of, refuse_changed, state_of
+from kernelkit.predict.nodata import empty_pixels, empty_pixels_note, undecodable_pixels
 from kernelkit.predict.pictures import save_disagreement
 from kernelkit.predict.report import ImageReport
+from kernelkit.predict.stitching import LayerStitching, MaskStitching
 from kernelkit.predict.store import Entry, Stored
-from kernelkit.predict.tasks import Run, Task, at_own_cost
+from kernelkit.predict.survey import checked_ensemble
+from kernelkit.predict.tasks import Run, Task, asked_note, at_own_cost, kept
 from kernelkit.slide import Slide
 
 __all__ = ["predict_tiled"]
@@ -76,7 +80,7 @@ class _ImageWork:
         self._content: Future[str] = run.hashing.submit(content_of, self._paths)
         with ExitStack() as opened:
             slide = opened.enter_context(Slide(self._paths))
-            self._ensemble = run.recipe.ensemble_for(slide.bands, str(slide.dtype))
+            self._ensemble = checked_ensemble(run.recipe, slide.bands, str(slide.dtype))
             self._model = run.models[self._ensemble.name]
             report.ensemble = self._ensemble.name
             report.layout, report.height, report.width = slide.layout, slide.height, slide.width
@@ -84,15 +88,7 @@ class _ImageWork:
             stored = self._found() if run.store.has_any(report.image) else None
             if stored is not None:
                 run.pace.take(report.image)
-                # the figures are those of the run that predicted it, but for the time
-                self.report = replace(
-                    stored.report,
-                    ensemble=self._ensemble.name,
-                    status="kept",
-                    seconds=0.0,
-                    waited=0.0,
-                    network=0.0,
-                )
+                self.report = kept(stored.report, self._ensemble.name)
                 return
             if run.deadline.is_over:
                 raise DeadlineError("the session's time was over before this image was begun")
@@ -100,34 +96,56 @@ class _ImageWork:
             opened.pop_all()  # now the tiles close it
 
     def _predict(self, tiles: ImageTiles) -> None:
-        """Predict the image, and put its mask into the store."""
-        run, report = self._run, self.report
-        found = predict_image(
-            tiles,
-            run.recipe,
-            self._ensemble,
-            self._model,
-            deadline=run.deadline,
-            pace=run.pace,
-            progress=run.progress,
-            report=report,
-        )
-        report.asked = self._model.cost
-        if report.asked < 1:
-            report.notes.append(f"asked {report.asked:.0%} of it, because the time ran short")
-        if state_of(self._paths) != self._state:
-            raise SlideError(
-                f"{self._paths[0]}: the file was changed while it was read. Leave it alone "
-                "while a run lasts"
-            )
-        entry = self._entry(self._model.fingerprint, report.unfinished)
-        if found.disagreement is not None:
-            try:
-                save_disagreement(entry.picture_path, found.disagreement)
-            except Exception as error:  # a picture is no reason to lose the mask
-                report.notes.append(f"no picture of the disagreement ({as_sentence(error)})")
-        report.stored = entry.name
-        entry.save(Stored(report, found.masks))
+        """Predict the image, and put its masks or layers into the store."""
+        run, report, model = self._run, self.report, self._model
+        report.tiles, report.skipped = len(tiles.wanted), len(tiles.skipped)
+        run.pace.begin(report.tiles, of=len(tiles.grid))
+        with self._stitching(tiles) as stitching:
+            disagreement = predict_image(tiles, model, stitching, run, report)
+            report.asked = model.cost
+            report.notes += [*tiles.notes, *asked_note(report)]
+            missing = self._missing(tiles)
+            refuse_changed(self._paths, self._state)
+            entry = self._entry(model.fingerprint, report.unfinished)
+            if disagreement is not None:
+                try:
+                    save_disagreement(entry.picture_path, disagreement)
+                except Exception as error:  # a picture is no reason to lose the mask
+                    report.notes.append(f"no picture of the disagreement ({as_sentence(error)})")
+            report.stored = entry.name
+            if isinstance(stitching, LayerStitching):
+                layers = stitching.finish(missing)
+                entry.save(Stored(report, layers=layers), values_file=stitching.path)
+            else:
+                entry.save(Stored(report, stitching.finish(missing)))
+
+    @contextmanager
+    def _stitching(self, tiles: ImageTiles) -> Iterator[LayerStitching | MaskStitching]:
+        """The way to stitch that the recipe's store asks for. What it leaves behind goes."""
+        run = self._run
+        plan = run.recipe.plan_for(self._ensemble)
+        if plan.what == "masks":
+            yield MaskStitching(tiles.grid, run.recipe, self._ensemble, self._model)
+            return
+        # what would take a layer away is given up now, or after this image
+        run.pace.adjust(self._model)
+        path = run.store.new_file()
+        try:
+            yield LayerStitching(tiles.grid, run.recipe, self._model, plan.level, path)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _missing(self, tiles: ImageTiles) -> BitMask | None:
+        """The pixels that cannot be decoded or hold no data, or None if there are none."""
+        unread, notes = undecodable_pixels(tiles.slide, tiles.undecodable)
+        self.report.notes += notes
+        if self._run.recipe.nodata == "keep":
+            return unread
+        empty = empty_pixels(tiles.slide)
+        self.report.notes += empty_pixels_note(empty)
+        if unread is None or empty is None:
+            return empty if unread is None else unread
+        return unread | empty
 
     def _found(self) -> Stored | None:
         """The best that the store has of this image.

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.tasks import Run, Task
 from kernelkit.predict.tiled import predict_tiled
+from kernelkit.predict.whole import predict_whole
 
 __all__ = ["work"]
 
 
 def work(tasks: Sequence[Task], run: Run) -> Iterator[ImageReport]:
     """Put the result of each image into the store, and say what happened to it."""
-    yield from predict_tiled(tasks, run)
+    lane = predict_whole if run.recipe.tiles.whole else predict_tiled
+    yield from lane(tasks, run)

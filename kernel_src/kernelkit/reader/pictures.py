@@ -9,7 +9,7 @@ Each picture is decoded once, and every input is made from its own pixels. Pictu
 share a batch. Which do depends on the pictures alone, never on who reads them or how fast.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ class PictureReader:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __iter__(self) -> Iterator[PictureBatch]:
+    def __iter__(self) -> Generator[PictureBatch]:
         groups = Groups(self.batch)
         failed: list[tuple[int, str]] = []
         run = PicturePass(self.pictures, self.prepare, self.readers, self.batch, self._timeout)

@@ -86,16 +86,27 @@ def test_tiles_go_up_in_their_own_dtype():
 def test_answers_come_down_tile_by_tile():
     """The parts of an answer become one array per tile, in order."""
     parts = [torch.zeros(2, 1, 4, 4), torch.ones(3, 1, 4, 2)]
-    arrived = Pending(parts, torch.tensor(True)).result()
+    arrived = Pending(parts, torch.ones(5, dtype=torch.bool)).result()
     assert [tile.shape for tile in arrived] == [(1, 4, 4)] * 2 + [(1, 4, 2)] * 3
     assert [tile.mean() for tile in arrived] == [0, 0, 1, 1, 1]
-    assert Pending([], torch.tensor(True)).result() == []
+    assert Pending([], torch.ones(0, dtype=torch.bool)).result() == []
 
 
 def test_answers_that_are_no_numbers_do_not_pass():
     """Answers that are not valid are an error that says what to do, and no empty mask."""
     with pytest.raises(DeviceError, match="NaN or infinity. Check their weights"):
-        Pending([torch.zeros(1, 1, 4, 4)], torch.tensor(False)).result()
+        Pending([torch.zeros(1, 1, 4, 4)], torch.tensor([False])).result()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_answers_that_are_no_numbers_cost_only_their_own_tile(value):
+    """The others of a batch come down, whatever the sum of that one is."""
+    probabilities = torch.full((3, 2, 4, 4), 0.4)
+    probabilities[1, 0, 0, :2] = torch.tensor([value, -value])
+    first, second, third = Answers(probabilities).bytes().each()
+    assert second is None
+    assert (first == 102).all()
+    assert (third == 102).all()
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float32])

@@ -9,7 +9,12 @@ import rasterio
 from kernelkit.errors import SlideError
 from kernelkit.grid import Window
 from kernelkit.mask import BitMask
-from kernelkit.predict.nodata import clear_missing, clear_undecodable
+from kernelkit.predict.nodata import (
+    clear,
+    empty_pixels,
+    empty_pixels_note,
+    undecodable_pixels,
+)
 from kernelkit.slide import Slide
 
 
@@ -40,7 +45,9 @@ def test_values_that_are_none_are_turned_off(tmp_path: Path, value: float) -> No
     pixels[0, 40:60, 30:70] = value
     mask = all_on(300, 200)
     with Slide(write(tmp_path / "a.tif", pixels, nodata=-9999.0)) as slide:
-        (note,) = clear_missing([mask], slide)
+        empty = empty_pixels(slide)
+    clear([mask], empty)
+    (note,) = empty_pixels_note(empty)
     assert note == "800 pixel(s) hold no data. They are background"
     assert np.array_equal(mask.to_array() == 0, ~(pixels[0] == 1))
 
@@ -50,7 +57,9 @@ def test_an_image_that_lacks_nothing_is_not_read(tmp_path: Path) -> None:
     pixels = np.ones((3, 30, 20), np.uint8)
     mask = all_on(30, 20)
     with Slide(write(tmp_path / "a.tif", pixels)) as slide:
-        assert clear_missing([mask], slide) == []
+        empty = empty_pixels(slide)
+    clear([mask], empty)
+    assert empty_pixels_note(empty) == []
     assert mask == all_on(30, 20)
 
 
@@ -59,7 +68,8 @@ def test_undecodable_blocks_are_turned_off(tmp_path: Path) -> None:
     masks = [all_on(100, 100), all_on(100, 100)]
     with Slide(write(tmp_path / "a.tif", np.ones((1, 100, 100), np.uint8))) as slide:
         windows = [Window(0, 0, 50, 50), Window(25, 25, 50, 50)]
-        (note,) = clear_undecodable(masks, slide, windows)
+        unread, (note,) = undecodable_pixels(slide, windows)
+    clear(masks, unread)
     assert masks[0] == masks[1]
     assert masks[0].area == 10000 - 2 * 2500 + 625
     assert note.startswith("2 block(s) cannot be decoded. They are 43.8% of the image")
@@ -71,4 +81,4 @@ def test_an_image_of_which_nothing_can_be_decoded_is_refused(tmp_path: Path) -> 
         Slide(write(tmp_path / "a.tif", np.ones((1, 60, 50), np.uint8))) as slide,
         pytest.raises(SlideError, match=r"a\.tif: not one block of it can be decoded"),
     ):
-        clear_undecodable([all_on(60, 50)], slide, [Window(0, 0, 60, 50)])
+        undecodable_pixels(slide, [Window(0, 0, 60, 50)])

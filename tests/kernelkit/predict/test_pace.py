@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kernelkit.competition import CompetitionFolder
@@ -34,7 +35,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     plain = MegaModel.predict
 
     def timed(model: MegaModel, pixels: Any, *arguments: Any, **options: Any) -> Any:
-        clock.now += SECONDS_PER_TILE * model.cost * len(pixels)
+        if np.any(pixels):  # a network that is tried with zeros takes no time here
+            clock.now += SECONDS_PER_TILE * model.cost * len(pixels)
         return plain(model, pixels, *arguments, **options)
 
     monkeypatch.setattr(MegaModel, "predict", timed)

@@ -10,7 +10,8 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.errors import RecipeError
 from kernelkit.predict import load_models
-from kernelkit.predict.preflight import Finding, findings_table, preflight, refuse_errors
+from kernelkit.predict.findings import Finding, findings_table, refuse_errors
+from kernelkit.predict.preflight import preflight
 from kernelkit.recipe import Recipe
 from tests.made.competition import RECIPE, write_competition, write_models
 from tests.made.layouts import write

@@ -45,7 +45,7 @@ def test_of_many_images_a_spread_sample_is_opened(folder: Path, opened: list[str
     competition = CompetitionFolder.read(folder, RECIPE_OF_ALL.competition)
     survey = survey_images(competition, RECIPE_OF_ALL)
     assert opened == [f"{number:03}" for number in range(0, 600, 2)]
-    assert survey.pixels == 600 * 80
+    assert survey.total(lambda kind: kind.height * kind.width) == 600 * 80
     assert survey.notes[0].startswith("300 of 600 images were opened before the run")
 
 
@@ -54,7 +54,7 @@ def test_a_few_images_are_all_opened(folder: Path, opened: list[str]) -> None:
     competition = CompetitionFolder.read(folder, RECIPE_OF_ALL.competition)
     survey = survey_images(competition, RECIPE_OF_ALL, limit=3)
     assert opened == ["000", "001", "002"]
-    assert (survey.pixels, survey.notes) == (240, [])
+    assert (survey.total(lambda kind: kind.width), survey.notes) == (30, [])
 
 
 def test_with_several_ensembles_all_images_are_opened(folder: Path, opened: list[str]) -> None:
