@@ -140,7 +140,12 @@ def _texts(field: str, rle: RLEConvention, rows: int) -> list[str]:
         )
     if rle.form == "coco":
         return text.split()
-    return text.split(rle.separator) if rle.instances == "field" else [text]
+    texts = text.split(rle.separator) if rle.instances == "field" else [text]
+    if not all(each.strip() for each in texts):
+        raise MaskError(
+            f"found a part of nothing in it, wanted a mask before and after each {rle.separator!r}"
+        )
+    return texts
 
 
 def _classes_and_texts(

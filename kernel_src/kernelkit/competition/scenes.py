@@ -63,7 +63,9 @@ class FilePattern:
     def __init__(self, text: str, bands: Sequence[str] = ()) -> None:
         self.text = text
         self.bands = tuple(bands)
-        self.glob = re.sub(r"\{\w+\}", "*", text)
+        parts = re.sub(r"\{\w+\}", "*", text).replace("[", "[[]").split("/")
+        # two places side by side are one star. Two stars alone are any folders
+        self.glob = "/".join(p if p == "**" else re.sub(r"\*+", "*", p) for p in parts)
         self._regex = re.compile("".join(self._translated()))
 
     def match(self, name: str) -> dict[str, str] | None:

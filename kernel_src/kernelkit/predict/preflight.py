@@ -119,8 +119,16 @@ def _rows(name: str, classes: int, competition: Competition) -> Iterator[Finding
 
 def _files(competition: CompetitionFolder) -> Iterator[Finding]:
     """Which ids have no file, and which files have no id."""
+    by_problem: dict[str, list[str]] = {}
     for image_id, problem in competition.problems.items():
-        yield Finding(image_id, problem)
+        by_problem.setdefault(problem, []).append(image_id)
+    for problem, images in list(by_problem.items())[:_SHOWN]:
+        yield Finding(_some(images), problem, is_error=not competition.scenes)
+    if others := [image for images in list(by_problem.values())[_SHOWN:] for image in images]:
+        message = (
+            f"{len(others)} more images have files that are not one image. The report says why"
+        )
+        yield Finding(str(competition.folder), message)
     known_ids = {*competition.scenes, *competition.problems}
     missing = [image_id for image_id in competition.images if image_id not in known_ids]
     if missing:

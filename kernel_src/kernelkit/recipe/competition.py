@@ -135,6 +135,11 @@ class Competition(Section):
         if not places:
             return self
         known = {"{image}", "{group}", "{band}"} if self.bands else {"{image}", "{group}"}
+        if any("**" in part and part != "**" for part in self.images.split("/")):
+            raise ValueError(
+                f"found images {self.images!r}, wanted ** between slashes, where it stands for any "
+                "folders. Write * for a part of a name"
+            )
         if "{image}" not in places or not known.issuperset(places):
             raise ValueError(
                 f"found images {self.images!r}, wanted a folder, or a pattern with {{image}} and "

@@ -97,6 +97,40 @@ def test_a_form_that_cannot_be_meant_is_refused(
     assert wanted in str(caught.value)
 
 
+def test_brackets_in_a_pattern_are_brackets(tmp_path: Path) -> None:
+    """To a shell they would be a choice of letters, and match nothing here."""
+    pattern = Competition(slug="c", images="test/[{image}]_?.tif")
+    scenes, _ = find_scenes(make(tmp_path, "test/[a]_1.tif", "test/a_1.tif"), pattern)
+    assert list(scenes) == ["a"]
+
+
+def test_images_of_one_name_are_told_apart_by_the_group_that_rows_name(tmp_path: Path) -> None:
+    """The id of an image has the group before it. A row is told by what the folder holds."""
+    names = ["test/a_b/images/0.tif", "test/a/images/b_0.tif", "test/a/images/0.tif"]
+    pattern = Competition(
+        slug="c", images="test/{group}/images/{image}.tif", rows="{group}_{image}"
+    )
+    folder = make(tmp_path / "c", *names[::2])
+    (folder / "sample_submission.csv").write_text("id,predicted\na_0,\na_b_0,\na_7,\n")
+    found = CompetitionFolder.read(folder, pattern)
+    assert [row.image for row in found.rows] == ["a/0", "a_b/0", "a/7"]
+    assert [row.name for row in found.rows] == ["0", "0", "7"]
+    assert list(found.scenes) == ["a/0", "a_b/0"]
+
+
+@pytest.mark.parametrize("row_id", ["a.png_Fish", "a_Fish"])
+def test_a_row_may_name_the_whole_file(tmp_path: Path, row_id: str) -> None:
+    """The suffix of the file may stand in the id, before the class."""
+    pattern = Competition(
+        slug="c", images="test/{image}.png", classes=("Fish",), rows="{image}_{class}"
+    )
+    folder = make(tmp_path / "c", "test/a.png")
+    (folder / "sample_submission.csv").write_text(f"id,predicted\n{row_id},\n")
+    found = CompetitionFolder.read(folder, pattern)
+    assert [path.name for scene in found.scenes.values() for path in scene.paths] == ["a.png"]
+    assert found.unlisted == ()
+
+
 def test_both_layouts_of_mounts_are_tried(tmp_path: Path) -> None:
     """A competition that is not where the notebook looks is found in Kaggle's other layout."""
     make(tmp_path, "competitions/c/test/a.tif", "d/test/a.tif")
