@@ -173,7 +173,7 @@ def _read_what_is_left(slide: Slide, task: PieceTask) -> tuple[np.ndarray, list[
     """Read a piece block by block. Return it, and the windows that were zeroed instead."""
     whole = task.window.shrunk(task.scale)
     pixels = np.zeros((slide.bands, whole.height, whole.width), slide.dtype)
-    bad = []
+    bad: list[Window] = []
     for cell in _cells(task.window, *(math.lcm(side, task.scale) for side in slide.block)):
         wanted = cell.intersection(task.window)
         place = wanted.relative_to(task.window).shrunk(task.scale)

@@ -51,7 +51,8 @@ for _name in _LOGGERS:
 @contextmanager
 def complaints() -> Iterator[list[str]]:
     """Collect what decoders complain of within a `with` block, in this thread."""
-    _heard.kept = kept = []
+    kept: list[str] = []
+    _heard.kept = kept
     try:
         yield kept
     finally:
