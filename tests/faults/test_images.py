@@ -446,7 +446,7 @@ ROWS = [
                            (54321, "compression 54321"))
     ),
     Row("THUNDERSCAN", patched(raster(GREY[np.newaxis] >> 4, nbits=4), compression=32809),
-        layout="THUNDERSCAN"),
+        layout="THUNDERSCAN", note="samples have 4 bit(s)"),
     # what a file cannot hold
     Row("60000 x 60000 in 1 kB",
         patched(pages(GREY, compression="zlib"), width=60000, height=60000, rows=60000),

@@ -24,6 +24,7 @@ from kernelkit.errors import SlideError
 __all__ = [
     "GDAL_ERRORS",
     "check_file",
+    "chunks",
     "driver_of",
     "exif_orientation",
     "in_plain_words",
@@ -120,7 +121,17 @@ def driver_of(path: Path) -> str:
     driver, beginnings = _BY_SUFFIX.get(path.suffix.lower(), ("", ()))
     if driver and head.startswith(beginnings):
         return driver
-    if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
+    if head.startswith(b"version https://"):
+        raise SlideError(
+            f"{path}: found Git LFS's pointer to a file, wanted the file itself. Get it with 'git "
+            "lfs pull'"
+        )
+    text = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        raise SlideError(
+            f"{path}: found a web page, wanted an image. Its download failed. Download it again"
+        )
+    if text.startswith(b"<"):
         raise SlideError(
             f"{path}: found no image that GDAL can open here, but a text that describes one. Such "
             f"texts can name other files and addresses. Convert it to a file of {_NAMES}"
@@ -172,7 +183,7 @@ def open_dataset(
 
 def exif_orientation(path: Path, driver: str) -> int:
     """Return how a PNG, JPEG or WebP says it should be turned, 1 if it should not."""
-    for kind, start, size in _chunks(path, driver):
+    for kind, start, size in chunks(path, driver):
         if kind.lower() == b"exif":
             with path.open("rb") as file:
                 file.seek(start)
@@ -180,7 +191,7 @@ def exif_orientation(path: Path, driver: str) -> int:
     return 1
 
 
-def _chunks(path: Path, driver: str) -> Iterator[tuple[bytes, int, int]]:
+def chunks(path: Path, driver: str) -> Iterator[tuple[bytes, int, int]]:
     """Iterate over name, start and size of a file's chunks."""
     with path.open("rb") as file:
         if driver == "PNG":

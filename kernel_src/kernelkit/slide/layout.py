@@ -12,6 +12,7 @@ from pathlib import Path
 from kernelkit.errors import SlideError
 from kernelkit.slide.budget import check_page
 from kernelkit.slide.containers import driver_of, exif_orientation
+from kernelkit.slide.frames import notes_on_frames
 from kernelkit.slide.tiff import COMPRESSIONS, TiffPage, read_pages
 
 __all__ = ["FileLayout", "read_layout"]
@@ -19,7 +20,20 @@ __all__ = ["FileLayout", "read_layout"]
 # Each page that is a band is a file handle of its own, of which a process has 1024 by default.
 _MOST_BANDS = 512
 # TIFF's photometric interpretations that a network does not expect.
-_COLOURS: Mapping[int, str] = {0: "white is 0", 3: "palette", 5: "CMYK", 8: "CIELab", 9: "ICCLab"}
+_COLOURS: Mapping[int, str] = {
+    0: "white is 0",
+    3: "palette",
+    5: "CMYK",
+    6: "YCbCr",
+    8: "CIELab",
+    9: "ICCLab",
+    10: "ITULab",
+    32803: "mosaic of a camera",
+    32844: "LogL",
+    32845: "LogLuv",
+}
+# Compressions whose decoder gives RGB for YCbCr: JPEG, old JPEG and WebP.
+_TO_RGB = (6, 7, 34927, 50001)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +83,8 @@ def read_layout(path: Path) -> FileLayout:
     if driver == "GTiff":
         return _tiff_layout(path)
     orientation = exif_orientation(path, driver)
-    return FileLayout(path, driver, orientation=orientation, notes=_turned(orientation))
+    notes = (*notes_on_frames(path, driver), *_turned(orientation))
+    return FileLayout(path, driver, orientation=orientation, notes=notes)
 
 
 def _tiff_layout(path: Path) -> FileLayout:
@@ -93,6 +108,7 @@ def _tiff_layout(path: Path) -> FileLayout:
     notes += _turned(image.orientation)
     if image.photometric == 0:
         notes.append("white is stored as 0 (MINISWHITE): the values are read as they are stored")
+    in_rgb = image.photometric == 6 and image.compression in _TO_RGB
     return FileLayout(
         path,
         "GTiff",
@@ -100,7 +116,7 @@ def _tiff_layout(path: Path) -> FileLayout:
         overviews,
         image,
         COMPRESSIONS.get(image.compression, f"compression {image.compression}"),
-        _COLOURS.get(image.photometric, ""),
+        "" if in_rgb else _COLOURS.get(image.photometric, ""),
         image.orientation,
         tuple(dict.fromkeys(notes)),
     )

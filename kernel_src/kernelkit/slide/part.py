@@ -5,6 +5,7 @@ So a subdataset that is opened for each read costs 2.5 times as much on tiles, 1
 """
 
 import warnings
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +25,9 @@ from kernelkit.slide.refusals import check_samples, not_decoded, not_opened
 
 __all__ = ["FROM_THE_TOP", "Part", "parts_of"]
 
+# Colours that GDAL converts to RGB, by TIFF's photometric interpretation: CMYK, YCbCr, CIELab,
+# ICCLab and ITULab. Each has so many samples.
+_CONVERTED = {5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
 # Drivers whose decoder starts at the file's top and keeps what it needs for the next row.
 FROM_THE_TOP = frozenset(("PNG", "JPEG", "WEBP", "GIF"))
 
@@ -76,7 +80,7 @@ class Part:
         except GDAL_ERRORS:  # that of a damaged page after this one: asked again, GDAL answers
             found = self.dataset.colorinterp
         page = self.layout.page
-        if page is not None and page.photometric == 0:  # GDAL makes up a palette that turns it
+        if page is not None and page.photometric in (0, 1):  # GDAL makes up a palette for one bit
             return (ColorInterp.gray, *found[1:])
         return tuple(found)
 
@@ -94,13 +98,17 @@ class Part:
 
     @cached_property
     def indexes(self) -> list[int]:
-        """Which bands are read. GDAL adds an alpha band of its own to CMYK."""
+        """Which bands are read. GDAL adds an alpha band of its own if it converts colours."""
         count = self.dataset.count
+        return [1, 2, 3] if self._is_converted else list(range(1, count + 1))
+
+    @property
+    def _is_converted(self) -> bool:
+        """Whether GDAL converts a TIFF's colours to RGB: those of CMYK, YCbCr or Lab."""
         page = self.layout.page
-        shown = page is not None and page.photometric == 5 and page.samples == 4
-        if shown and count == 4 and self.interpretation[3] == ColorInterp.alpha:
-            return [1, 2, 3]
-        return list(range(1, count + 1))
+        if page is None or _CONVERTED.get(page.photometric) != page.samples:
+            return False
+        return self.dataset.count == 4 and self.interpretation[3] == ColorInterp.alpha
 
     @cached_property
     def bands(self) -> int:
@@ -147,14 +155,31 @@ class Part:
     @property
     def notes(self) -> list[str]:
         """What is read otherwise than a viewer shows it, a sentence each."""
+        return [*self._notes_on_colours(), *self._notes_on_values()]
+
+    def _notes_on_colours(self) -> Iterator[str]:
+        colours = self.colours
         if self.colours_of is not None:
             kind = "grey" if self.bands == 1 else "colours"
-            return [f"the samples are indices into a palette: its {kind} are read"]
-        if "CMYK" in self.colours:
-            return ["the image is CMYK: GDAL's conversion to RGB is read"] * (self.bands == 3)
-        if "alpha" in self.colours:
-            return [f"band {self.bands} is alpha: pixels where it is 0 hold no data"]
-        return []
+            yield f"the samples are indices into a palette: its {kind} are read"
+        elif self._is_converted or ("CMYK" in colours and self.bands == 3):
+            yield f"the image is {colours.split(',')[0]}: GDAL's conversion to RGB is read"
+        elif "alpha" in colours and self.masked:
+            yield f"band {self.bands} is alpha: pixels where it is 0 hold no data"
+        elif "alpha" in colours:
+            yield "a band is alpha: it is read like the others, and says nothing of missing data"
+        elif "palette" in colours and self._palette:
+            yield "the samples are indices into a palette that is not there: they are read"
+
+    def _notes_on_values(self) -> Iterator[str]:
+        bits = self.dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "")
+        if bits.isdigit() and int(bits) < 8 and self.colours_of is None and self._palette:
+            yield (
+                f"samples have {bits} bit(s): they are read as stored, 0 to {2 ** int(bits) - 1}, "
+                "and not stretched to 255 as viewers do"
+            )
+        if set(self.dataset.scales) != {1.0} or set(self.dataset.offsets) != {0.0}:
+            yield "the file declares a scale or an offset: values are read as stored, without it"
 
     def opened_at(self, level: int) -> DatasetReader:
         """Return one of a format's own overviews, open."""

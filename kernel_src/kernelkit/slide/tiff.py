@@ -182,7 +182,9 @@ def read_pages(path: Path) -> tuple[list[TiffPage], list[str]]:
             seen.add(offset)
             try:
                 page, offset = directories.read(offset)
-            except ValueError as error:
+            except (ValueError, OSError, OverflowError) as error:
+                if not isinstance(error, ValueError):  # no file can have such an offset
+                    error = ValueError("its directory lies beyond the end of the file")
                 if not pages:
                     raise SlideError(
                         f"{path}: the file is truncated or damaged ({error}). Download or copy "
