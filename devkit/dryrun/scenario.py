@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernelkit.recipe import Recipe
+
 __all__ = ["Scenario"]
 
 
@@ -34,7 +36,7 @@ class Scenario:
     @property
     def submission(self) -> Path:
         """The submission that the notebook writes."""
-        return self.working / "submission.csv"
+        return self.working / Recipe.load(self.recipe).competition.submission_name
 
     @property
     def submissions(self) -> Path:

@@ -292,6 +292,17 @@ def test_a_sample_that_contradicts_the_recipe_is_refused(
     refused(CompetitionError, wanted, lambda: CompetitionFolder.read(tmp_path, expected))
 
 
+def test_a_sample_of_the_other_kind_is_named(tmp_path: Path) -> None:
+    """The submission would be of a kind that the competition does not take."""
+    pd.DataFrame({"id": ["a"], "predicted": ""}).to_parquet(tmp_path / "sample_submission.parquet")
+    refused(
+        CompetitionError,
+        "found sample_submission.parquet, wanted sample_submission.csv as the recipe says. Write "
+        "sample_submission.parquet as 'sample' in the recipe",
+        lambda: CompetitionFolder.read(tmp_path, Competition(slug="c")),
+    )
+
+
 PAIRS = "test/{group}/{image}_{band}.tif"
 FOLDERS = [
     # (name, the pattern, the files, the reason by image)

@@ -21,9 +21,8 @@ from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.waiting import wait_for
 from kernelkit.files import replace_atomically
 
-__all__ = ["SUBMISSION", "check_log", "fetch_submission", "follow_run"]
+__all__ = ["check_log", "fetch_submission", "follow_run"]
 
-SUBMISSION = "submission.csv"
 # what the last cell of the notebook prints
 _END_MARKER = "kernelkit: end of the run"
 # of the log, in the error of a run that failed
@@ -190,12 +189,13 @@ def fetch_submission(client: Client, version: KernelVersion) -> Path:
         The output folder cannot be written.
     """
     output = _output(client, version)
-    if SUBMISSION not in output.files:
-        raise KaggleError(f"{version.name} left no {SUBMISSION}. See make logs")
+    name = client.settings.loaded_recipe.competition.submission_name
+    if name not in output.files:
+        raise KaggleError(f"{version.name} left no {name}. See make logs")
     folder = client.settings.output_folder / version.label
-    path = folder / SUBMISSION
+    path = folder / name
     with writing(folder, "output_folder"):
-        _download(client, output.files[SUBMISSION], path)
+        _download(client, output.files[name], path)
         log = "".join(output.log)
         (folder / "kernel.log").write_text(log, encoding="utf-8", errors="backslashreplace")
     return path

@@ -12,7 +12,6 @@ from typing import Any
 
 from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel import Pushed
-from devkit.kaggle.notebook.run import SUBMISSION
 from devkit.kaggle.service.answers import SubmissionAnswer
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.waiting import wait_for
@@ -55,12 +54,13 @@ def submit_kernel(client: Client, pushed: Pushed, message: str, *, again: bool =
         Kaggle refused it, no submission is left today, or it could not be scored.
     """
     competition = client.settings.competition
+    file = client.settings.loaded_recipe.competition.submission_name
     parts = (competition, pushed.ref, pushed.number)
     entry = Entry(
         competition=competition,
         kernel=pushed.ref,
         version=pushed.number,
-        file=SUBMISSION,
+        file=file,
         fingerprint=pushed.fingerprint,
         message=message,
         tag=_tag(client, parts, again),
@@ -68,7 +68,7 @@ def submit_kernel(client: Client, pushed: Pushed, message: str, *, again: bool =
 
     def send(api: Any) -> SubmissionAnswer:
         answer = api.competition_submit_code(
-            SUBMISSION, entry.description, competition, pushed.ref, pushed.number, quiet=True
+            file, entry.description, competition, pushed.ref, pushed.number, quiet=True
         )
         return SubmissionAnswer.of(answer)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from kernelkit.competition.rows import Row, image_id, rows_of_ids, rows_of_images
 from kernelkit.competition.sample import Sample, read_sample
 from kernelkit.competition.scenes import Scene, find_scenes
-from kernelkit.competition.tables import is_parquet
 from kernelkit.console import printable
 from kernelkit.errors import CompetitionError
 from kernelkit.recipe import Competition
@@ -46,12 +45,6 @@ class CompetitionFolder:
     def ids(self) -> tuple[str, ...]:
         """The ids of the rows, in their order, each once."""
         return tuple(dict.fromkeys(row.id for row in self.rows))
-
-    @property
-    def submission_name(self) -> str:
-        """How the submission's file is called, which is of the sample's kind."""
-        is_like_parquet = self.sample is not None and is_parquet(self.sample.path)
-        return f"submission.{'parquet' if is_like_parquet else 'csv'}"
 
     @property
     def images(self) -> tuple[str, ...]:

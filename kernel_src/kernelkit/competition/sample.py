@@ -11,7 +11,7 @@ from kernelkit.recipe import Competition
 
 __all__ = ["Sample", "read_sample"]
 
-_SUFFIXES = {".csv": ".parquet", ".parquet": ".csv"}
+_OTHER = {".csv": ".parquet", ".parquet": ".csv"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +39,20 @@ class Sample:
 def read_sample(folder: Path, competition: Competition) -> Sample | None:
     """Read the sample submission. None if there is none.
 
-    If the recipe's file is not there, one of the same name with the other suffix is taken.
-
     Raises
     ------
     CompetitionError
-        The file is no table, or it has other columns than the recipe writes, or its ids cannot be
-        meant.
+        The file is of the other kind, or is no table. Or it has other columns than the recipe
+        writes, or its ids cannot be meant.
     """
     path = folder / competition.sample
-    other = path.with_suffix(_SUFFIXES.get(path.suffix, path.suffix))
-    path = path if path.is_file() else other
     if not path.is_file():
+        other = path.with_suffix(_OTHER.get(path.suffix, path.suffix))
+        if other.is_file():
+            raise CompetitionError(
+                f"{folder}: found {other.name}, wanted {competition.sample} as the recipe says. "
+                f"Write {other.relative_to(folder)} as 'sample' in the recipe"
+            )
         return None
     table = _read(path)
     header = tuple(table.columns)

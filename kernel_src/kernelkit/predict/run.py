@@ -129,7 +129,7 @@ def predict(
     report.images += [by_id[image_id] for image_id in competition.images]
     report.notes += run.notes
 
-    hand_in(report, competition, recipe, store, output / competition.submission_name)
+    hand_in(report, competition, recipe, store, output / recipe.competition.submission_name)
     store.close()
     _save(report, output)
     done = _prediction(report, competition, recipe, store, output)
@@ -168,7 +168,7 @@ def _prediction(
     done = [image for image in report.images if not image.is_fallback]
     pictures = {image.image: store.entry_named(image.stored).picture_path for image in done}
     return Prediction(
-        submission=output / competition.submission_name,
+        submission=output / recipe.competition.submission_name,
         report=report,
         images={image.image: competition.scenes[image.image].paths for image in done},
         masks=FinishedMasks(report, recipe, store),

@@ -155,6 +155,12 @@ class Competition(Section):
         return self.submitted or tuple(range(max(1, len(self.classes))))
 
     @property
+    def submission_name(self) -> str:
+        """How the submission's file is called. It is of the sample's kind."""
+        is_parquet = PurePosixPath(self.sample).suffix.lower() == ".parquet"
+        return f"submission.{'parquet' if is_parquet else 'csv'}"
+
+    @property
     def header(self) -> tuple[str, ...]:
         """The columns of the submission, if no sample says in which order."""
         return (self.id_column, *self.columns, self.rle_column)

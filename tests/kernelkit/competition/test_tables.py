@@ -53,7 +53,6 @@ def test_columns_come_in_the_order_of_the_sample(tmp_path: Path) -> None:
     """The recipe names the columns in any order. An unknown size is that of the sample."""
     folder = make(tmp_path / "in", vessels(["b", "a"]))
     found = CompetitionFolder.read(folder, VESSELS)
-    assert found.submission_name == "submission.csv"
     submission = Submission(found.rows, VESSELS, found.sample)
     submission.set(found.rows[1], square())
     path = submission.write(tmp_path / "submission.csv")
@@ -93,12 +92,13 @@ def test_columns_name_what_the_row_is_about(tmp_path: Path) -> None:
 def test_the_submission_is_parquet_if_the_sample_is(tmp_path: Path, ids: list[object]) -> None:
     """pandas reads it with the types of the sample, numbers as numbers."""
     folder = make(tmp_path / "in", vessels(ids), "sample_submission.parquet")
-    found = CompetitionFolder.read(folder, VESSELS)
+    recipe = VESSELS.model_copy(update={"sample": "sample_submission.parquet"})
+    found = CompetitionFolder.read(folder, recipe)
     assert found.ids == tuple(map(str, ids))
-    assert found.submission_name == "submission.parquet"
-    submission = Submission(found.rows, VESSELS, found.sample)
+    assert recipe.submission_name == "submission.parquet"
+    submission = Submission(found.rows, recipe, found.sample)
     submission.set(found.rows[1], square())
-    path = submission.write(tmp_path / found.submission_name)
+    path = submission.write(tmp_path / recipe.submission_name)
     table = pd.read_parquet(path)
     assert list(table["id"]) == ids
     assert dict(table.dtypes) == dict(vessels(ids).dtypes)
@@ -125,7 +125,9 @@ def test_a_parquet_file_of_many_rows_is_whole(tmp_path: Path) -> None:
 def test_a_column_that_cannot_hold_the_text_is_named(tmp_path: Path) -> None:
     """A template of text in a column of numbers is one sentence."""
     folder = make(tmp_path / "in", vessels(["a"]), "sample_submission.parquet")
-    recipe = VESSELS.model_copy(update={"columns": {"width": "{image}", "height": "{height}"}})
+    columns = {"width": "{image}", "height": "{height}"}
+    changes = {"columns": columns, "sample": "sample_submission.parquet"}
+    recipe = VESSELS.model_copy(update=changes)
     found = CompetitionFolder.read(folder, recipe)
     with pytest.raises(SubmissionError, match="the column width holds int64 in the sample"):
         Submission(found.rows, recipe, found.sample).write(tmp_path / "submission.parquet")
