@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from kernelkit.recipe import Recipe
 from tests.made.kaggle_home import (
     FINGERPRINT,
     KERNEL,
@@ -223,6 +224,40 @@ def test_a_file_is_submitted_without_a_kernel(home: Home) -> None:
     assert home.server.count("SaveKernel") == 0
     assert home.service.blobs["blob-0"][1] == Path(path).read_bytes()
     assert home.entries()[-1]["kernel"] == ""
+
+
+NUCLEI = f"""
+name: nuclei
+competition:
+  slug: {COMPETITION}
+  columns: {{width: "{{width}}", usage: Public}}
+  rle: {{instances: rows}}
+tiles: {{core: 64}}
+ensembles: [{{name: one}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("Public,aa,7,1 2\nPublic,aa,7,9 2\nPublic,bb,7,\n", ""),
+        ("Public,aa,7,1 2\nPublic,aa,7,2 2\nPublic,bb,7,\n", "two of its 2 parts have the pixel"),
+        ("Public,aa,wide,1 2\nPublic,bb,7,\n", "its width is 'wide', wanted '{width}'"),
+        ("Private,aa,7,1 2\nPublic,bb,7,\n", "its usage is 'Private', wanted 'Public'"),
+    ],
+)
+def test_a_file_of_more_columns_is_checked_by_the_recipe(
+    home: Home, monkeypatch: pytest.MonkeyPatch, rows: str, said: str
+) -> None:
+    """The columns come in the order of the sample, and an image may have several rows."""
+    recipe = Recipe.parse(NUCLEI)
+    monkeypatch.setattr(Recipe, "load", lambda _: recipe)
+    home.server.answer("GET", b"usage,id,width,predicted\nPublic,aa,7,1 1\nPublic,bb,7,1 1\n")
+    path = home.folder / "answer.csv"
+    path.write_text(f"usage,id,width,predicted\n{rows}")
+    result = home.run("submit", "-f", str(path), "-m", "from home")
+    assert result.code == (1 if said else 0), result.err
+    assert said in result.err
 
 
 def test_an_upload_of_a_file_that_fails_submits_nothing(home: Home) -> None:
