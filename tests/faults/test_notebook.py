@@ -131,7 +131,8 @@ class Left:
 
 
 def finished_masks(report: Report, folder: Path) -> FinishedMasks:
-    return FinishedMasks(report, Recipe.parse(RECIPE), Store(folder / "out/masks"))
+    paths: dict[str, tuple[Path, ...]] = {image.image: () for image in report.images}
+    return FinishedMasks(report, paths, Recipe.parse(RECIPE), Store(folder / "out/masks"))
 
 
 @pytest.fixture
@@ -144,6 +145,7 @@ def left(finished: Prediction, inputs: Path, tmp_path: Path) -> Left:
 
     done = Prediction(
         submission=tmp_path / "out/submission.csv",
+        submissions=[],
         report=finished.report,
         images={name: tuple(map(moved, paths)) for name, paths in finished.images.items()},
         masks=finished_masks(finished.report, tmp_path),

@@ -1,94 +1,167 @@
-"""Hand in, the second half of a run: what the store holds becomes the rows of a submission.
+"""Hand in, the second half of a run: what stores hold becomes the rows of submissions.
 
-It reads nothing but the store and the reports. It takes seconds, and can be done again.
+It reads nothing but stores and reports. It takes seconds, and can be done again. All submissions of
+a recipe are made in one pass, so each image is read and merged once.
 """
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+import os
+import shutil
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 from kernelkit.competition import CompetitionFolder, Row, Submission, check_submission
-from kernelkit.errors import SubmissionError, as_sentence
+from kernelkit.errors import as_sentence
 from kernelkit.files import replace_atomically
-from kernelkit.mask import BitMask, resize
-from kernelkit.predict.own_steps import known_steps
-from kernelkit.predict.postprocess import apply_steps
-from kernelkit.predict.report import Report
-from kernelkit.predict.store import Store
+from kernelkit.predict.finished_masks import FinishedMasks
+from kernelkit.predict.report import ImageReport, Report
+from kernelkit.predict.stored_image import StoredImage
+from kernelkit.predict.variants import Way
 from kernelkit.recipe import Recipe
 
-__all__ = ["FinishedMasks", "hand_in"]
+__all__ = ["hand_in", "submission_paths"]
 
 _log = logging.getLogger(__name__)
 
+# Images of more pixels are finished one after the other, by threads of their own.
+_LARGE = 1 << 24
 
-class FinishedMasks(Mapping[str, list[BitMask]]):
-    """The masks that are submitted, one per class, by image id.
 
-    They come from the store, and are postprocessed when they are asked for.
-    """
-
-    def __init__(self, report: Report, recipe: Recipe, store: Store) -> None:
-        self._images = {image.image: image for image in report.images if not image.is_fallback}
-        self._steps = {ensemble.name: ensemble.postprocess for ensemble in recipe.ensembles}
-        self._labels = recipe.competition.labels
-        self._size = recipe.competition.size
-        self._known = known_steps(recipe.steps)
-        self._store = store
-
-    def __getitem__(self, image_id: str) -> list[BitMask]:
-        image = self._images[image_id]
-        stored = self._store.entry_named(image.stored).load()
-        if stored is None or stored.masks is None:
-            raise SubmissionError(
-                f"{self._store.folder / image.stored}: the stored masks are gone or damaged. "
-                "Run the notebook again"
-            )
-        steps = self._steps[image.ensemble]
-        size = self._size or (image.height, image.width)
-        return [
-            apply_steps(resize(stored.masks[label], size), steps, label, known=self._known)
-            for label in self._labels
-        ]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._images)
-
-    def __len__(self) -> int:
-        return len(self._images)
+def submission_paths(recipe: Recipe, path: Path) -> list[Path]:
+    """The file of each further submission of a recipe, beside that of the first at `path`."""
+    folder = path.parent / "submissions"
+    return [folder / f"{name}{path.suffix}" for name in recipe.submissions]
 
 
 def hand_in(
-    report: Report, competition: CompetitionFolder, recipe: Recipe, store: Store, path: Path
+    report: Report,
+    competition: CompetitionFolder,
+    recipe: Recipe,
+    masks: FinishedMasks,
+    path: Path,
 ) -> None:
-    """Write the submission `path`: one row per id, checked as the competition will check it.
+    """Write all submissions: one row per id each, checked as the competition will check it.
 
-    An image without a mask keeps the fallback row. What lay at `path` stays until the new file is
-    proved. `report` takes the area of each mask, and what went otherwise.
+    The first is `path`. With `submissions` in the recipe, each is a file of the folder
+    `submissions` beside it too. An image without a mask keeps the fallback row. What lay there
+    stays until all new files are proved. `report` takes the area of each mask of the first
+    submission, and what went otherwise.
 
     Raises
     ------
     SubmissionError
-        The file cannot be written, or the competition would refuse it.
+        A file cannot be written, or the competition would refuse it.
     """
-    submission = Submission(competition.rows, recipe.competition, competition.sample)
-    masks = FinishedMasks(report, recipe, store)
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in competition.rows:
         rows[row.image].append(row)
-    sizes: dict[str, tuple[int, int]] = {}
-    for image in report.images:
-        if not image.is_fallback:
+    handed = _HandedIn(recipe, competition, masks, rows)
+    images = [image for image in report.images if not image.is_fallback]
+    # steps of the user's own may not be made for threads
+    workers = 1 if recipe.steps else os.cpu_count() or 1
+    for _ in _in_order(handed.take, images, workers):
+        pass
+    handed.write(path)
+
+
+class _HandedIn:
+    """The rows of all submissions, while images come in."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        competition: CompetitionFolder,
+        masks: FinishedMasks,
+        rows: dict[str, list[Row]],
+    ) -> None:
+        self._recipe, self._competition, self._masks, self._rows = recipe, competition, masks, rows
+        self._submissions = {
+            name: Submission(competition.rows, recipe.competition, competition.sample)
+            for name in masks.ways
+        }
+        self._sizes: dict[str, tuple[int, int]] = {}
+
+    def take(self, image: ImageReport) -> None:
+        """Make the rows of one image. What fails costs no other image its row."""
+        try:
+            stored = self._masks.stored(image.image)
+        except Exception as error:
+            _give_up(image, error)
+            return
+        for row in self._rows[image.image]:
+            self._sizes[row.id] = stored.size
+        for place, (name, ways) in enumerate(self._masks.ways.items()):
             try:
-                found = dict(zip(recipe.competition.labels, masks[image.image], strict=True))
-                for row in rows[image.image]:
-                    submission.set(row, found[row.label])
-                    sizes[row.id] = recipe.competition.size or (image.height, image.width)
-                image.area = sum(mask.area for mask in found.values())
-            except Exception as error:  # whatever it was, it may cost no other image its row
-                image.fall_back(as_sentence(error))
-                _log.warning("%s: fallback row, because: %s", image.image, as_sentence(error))
-    with replace_atomically(path) as unproved:
-        submission.write(unproved)
-        check_submission(unproved, competition.ids, sizes, recipe.competition, submission.header)
+                area = self._set_rows(image, stored, ways[image.ensemble], name)
+            except Exception as error:
+                if place == 0:
+                    _give_up(image, error)
+                else:
+                    note = f"fallback row in {name}, because: {as_sentence(error)}"
+                    image.notes.append(note)
+                    _log.warning("%s: %s", image.image, note)
+            else:
+                if place == 0:
+                    image.area = area
+
+    def write(self, path: Path) -> None:
+        """Write and check all files, and only then let them take their places."""
+        others = submission_paths(self._recipe, path)
+        with ExitStack() as stack:
+            # the last to come takes its place first, so submission.csv is new once all are
+            targets = [stack.enter_context(replace_atomically(each)) for each in (path, *others)]
+            for submission, target in zip(
+                self._submissions.values(), targets[1:] or targets, strict=True
+            ):
+                submission.write(target)
+                check_submission(
+                    target,
+                    self._competition.ids,
+                    self._sizes,
+                    self._recipe.competition,
+                    submission.header,
+                )
+            if others:
+                shutil.copyfile(targets[1], targets[0])
+        for stale in set(path.parent.glob(f"submissions/*{path.suffix}")) - set(others):
+            stale.unlink()
+
+    def _set_rows(self, image: ImageReport, stored: StoredImage, way: Way, name: str) -> int:
+        """Set the rows of an image in one submission. Return how many pixels are on."""
+        convention = self._recipe.competition
+        found = dict(zip(convention.labels, stored.masks(way), strict=True))
+        # only a confidence is made of probabilities
+        has_confidence = convention.rle.form == "coco" and stored.has_probabilities
+        for row in self._rows[image.image]:
+            probabilities = (
+                stored.probabilities(way, row.label) if has_confidence and not way.is_gate else None
+            )
+            self._submissions[name].set(row, found[row.label], probabilities)
+        return sum(mask.area for mask in found.values())
+
+
+def _give_up(image: ImageReport, error: Exception) -> None:
+    image.fall_back(as_sentence(error))
+    _log.warning("%s: fallback row, because: %s", image.image, as_sentence(error))
+
+
+def _in_order(
+    do: Callable[[ImageReport], None], images: Iterable[ImageReport], workers: int
+) -> Iterator[None]:
+    """Do something with each image, small ones in threads. Few are begun ahead."""
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(workers) as threads:
+        for image in images:
+            if image.height * image.width > _LARGE or workers == 1:
+                while waiting:
+                    yield waiting.popleft().result()
+                do(image)
+                continue
+            waiting.append(threads.submit(do, image))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

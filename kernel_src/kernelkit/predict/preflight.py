@@ -47,6 +47,7 @@ def preflight(
     models: Mapping[str, MegaModel],
     output: Path,
     limit: int | None = None,
+    only_merges: bool = False,
 ) -> Preflight:
     """Open the images or a sample of them, and find what cannot be meant.
 
@@ -58,10 +59,13 @@ def preflight(
         Where the run is going to write.
     limit
         Predict only the first images.
+    only_merges
+        Whether a run without models is meant, which merges what other runs stored.
     """
     survey = survey_images(competition, recipe, limit)
+    asked = recipe.ensembles if models or not only_merges else ()
     findings = [
-        *(found for ensemble in recipe.ensembles for found in _models(ensemble, recipe, models)),
+        *(found for ensemble in asked for found in _models(ensemble, recipe, models)),
         *tried_networks(recipe, models, survey),
         *_files(competition),
         *_images(competition, survey),

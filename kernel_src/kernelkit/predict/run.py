@@ -6,7 +6,7 @@ Canvas. *Hand in* (`hand_in.py`) is the way from the store to the rows. This is 
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,15 @@ from kernelkit.ensemble.device import device_name
 from kernelkit.errors import OutputError, RecipeError, SubmissionError, as_sentence
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
-from kernelkit.predict.findings import findings_table, refuse_errors
-from kernelkit.predict.hand_in import FinishedMasks, hand_in
+from kernelkit.predict.findings import Finding, findings_table, refuse_errors
+from kernelkit.predict.finished_masks import FinishedMasks
+from kernelkit.predict.hand_in import hand_in, submission_paths
+from kernelkit.predict.merging import merge_stores
+from kernelkit.predict.other_stores import OtherStores
 from kernelkit.predict.preflight import preflight
 from kernelkit.predict.report import Report
 from kernelkit.predict.store import Store
+from kernelkit.predict.submission_checks import check_submissions
 from kernelkit.predict.tasks import Run, tasks_of
 from kernelkit.predict.work import work
 from kernelkit.recipe import Recipe
@@ -38,7 +42,9 @@ class Prediction:
     Attributes
     ----------
     submission
-        The checked CSV file.
+        The checked file.
+    submissions
+        That of each submission that the recipe lists, checked as well, in the recipe's order.
     report
         What happened to each image, in the submission's order.
     images
@@ -50,6 +56,7 @@ class Prediction:
     """
 
     submission: Path
+    submissions: list[Path]
     report: Report
     images: dict[str, tuple[Path, ...]]
     masks: Mapping[str, list[BitMask]]
@@ -81,6 +88,7 @@ def predict(
     limit: int | None = None,
     strict: bool = False,
     deadline: Deadline | None = None,
+    stores: Sequence[str | Path] = (),
 ) -> Prediction:
     """Predict every image of a competition, and write the submission and `report.json`.
 
@@ -89,7 +97,8 @@ def predict(
     Parameters
     ----------
     models
-        One `MegaModel` per ensemble of the recipe, by its name, as `load_models` gives them.
+        One `MegaModel` per ensemble of the recipe, by its name, as `load_models` gives them. With
+        `stores` there may be none: then what these hold is merged and handed in.
     output
         A folder for the submission, the report and the store, which a later run reuses.
     workers
@@ -98,11 +107,14 @@ def predict(
         Predict only the first images, to try things out. The others get the fallback row.
     strict
         Raise at the end, with the submission written, if any image has only the fallback row.
+    stores
+        Folders with stores of other runs, such as outputs of other notebooks. Their layers are
+        merged with those of this run.
 
     Raises
     ------
     OutputError
-        The output folder cannot be written to.
+        The output folder cannot be written to, or a folder of `stores` has no store.
     RecipeError
         Recipe, models and images contradict each other, so that no image could be predicted.
     SubmissionError
@@ -111,7 +123,12 @@ def predict(
     output = Path(output)
     _check_writable(output)
     report = Report(recipe.name, recipe.fingerprint, _device(models))
-    checked = preflight(competition, recipe, models, output, limit)
+    others = OtherStores(stores)
+    checked = preflight(competition, recipe, models, output, limit, only_merges=bool(stores))
+    checked.findings[:0] = [
+        Finding(subject, problem, True)
+        for subject, problem in check_submissions(recipe, models, others)
+    ]
     report.notes += [*map(str, checked.findings), *checked.survey.notes]
     if checked.findings:
         _log.warning("%s", findings_table(checked.findings))
@@ -123,16 +140,22 @@ def predict(
     store = Store(output / "masks")
 
     tasks = tasks_of(competition, recipe, checked.survey, limit)
-    deadline = deadline or Deadline(recipe.hours)
-    with closing(Run(recipe, models, store, deadline, tasks, workers)) as run:
-        by_id = {image.image: image for image in work(tasks, run)}
+    if models:
+        deadline = deadline or Deadline(recipe.hours)
+        with closing(Run(recipe, models, store, deadline, tasks, workers)) as run:
+            by_id = {image.image: image for image in work(tasks, run)}
+        report.notes += run.notes
+    else:
+        by_id = {image.image: image for image in merge_stores(tasks, recipe, others)}
     report.images += [by_id[image_id] for image_id in competition.images]
-    report.notes += run.notes
 
-    hand_in(report, competition, recipe, store, output / recipe.competition.submission_name)
+    paths = {image_id: scene.paths for image_id, scene in competition.scenes.items()}
+    masks = FinishedMasks(report, paths, recipe, store, others)
+    hand_in(report, competition, recipe, masks, output / recipe.competition.submission_name)
     store.close()
+    report.notes += others.notes
     _save(report, output)
-    done = _prediction(report, competition, recipe, store, output)
+    done = _prediction(report, competition, recipe, store, others, output)
     _judge(done, strict)
     return done
 
@@ -162,16 +185,24 @@ def _device(models: Mapping[str, MegaModel]) -> str:
 
 
 def _prediction(
-    report: Report, competition: CompetitionFolder, recipe: Recipe, store: Store, output: Path
+    report: Report,
+    competition: CompetitionFolder,
+    recipe: Recipe,
+    store: Store,
+    others: OtherStores,
+    output: Path,
 ) -> Prediction:
     """What the run leaves behind, with the files of each image that has a mask."""
     done = [image for image in report.images if not image.is_fallback]
+    path = output / recipe.competition.submission_name
+    images = {image.image: competition.scenes[image.image].paths for image in done}
     pictures = {image.image: store.entry_named(image.stored).picture_path for image in done}
     return Prediction(
-        submission=output / recipe.competition.submission_name,
+        submission=path,
+        submissions=submission_paths(recipe, path),
         report=report,
-        images={image.image: competition.scenes[image.image].paths for image in done},
-        masks=FinishedMasks(report, recipe, store),
+        images=images,
+        masks=FinishedMasks(report, images, recipe, store, others),
         disagreement={name: path for name, path in pictures.items() if path.is_file()},
     )
 

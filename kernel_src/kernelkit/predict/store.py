@@ -178,6 +178,15 @@ class Store:
                     return stored
         return None
 
+    def any_layers(self) -> Stored | None:
+        """The layers of some image, to see what kind of layers the store has."""
+        for database in self._newest_first():
+            for row, sha256 in self._asked(database, lambda d: d.some()) or []:
+                stored = self._decoded(row, sha256)
+                if stored is not None and stored.layers is not None:
+                    return stored
+        return None
+
     def new_file(self, suffix: str = ".npy") -> Path:
         """A file of no use to others yet, in which something large can be made."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -126,6 +126,10 @@ class Database:
         """The rows of an image with this content, those written last first."""
         return self._rows("image = ? AND content = ? ORDER BY rowid DESC", (image, content))
 
+    def some(self) -> list[tuple[Row, bytes]]:
+        """One row, or none."""
+        return self._rows("1 LIMIT ?", (1,))
+
     def images(self) -> set[str]:
         """The images of all rows."""
         with self._lock:
@@ -136,7 +140,7 @@ class Database:
         with self._lock:
             self._connection.close()
 
-    def _rows(self, where: str, values: tuple[str, ...]) -> list[tuple[Row, bytes]]:
+    def _rows(self, where: str, values: tuple[str | int, ...]) -> list[tuple[Row, bytes]]:
         with self._lock:
             found = self._connection.execute(
                 f"SELECT {_COLUMNS} FROM entries WHERE {where}", values

@@ -62,11 +62,14 @@ class Stored:
         One per class, of one size.
     layers
         Probabilities instead of masks.
+    content
+        The hash of the image's files. It is known once the entry was saved.
     """
 
     report: ImageReport
     masks: list[BitMask] | None = None
     layers: Layers | None = None
+    content: str = ""
 
 
 @validated
@@ -171,7 +174,8 @@ def _masks(label: _Label, row: Row, path: Path) -> Stored:
     size = classes * height, width
     stacked = BitMask.load(path, size) if label.suffix else _mask(row.payload, size)
     tops = range(0, stacked.height, height)
-    return Stored(label.report, [stacked.rows(top, top + height) for top in tops])
+    masks = [stacked.rows(top, top + height) for top in tops]
+    return Stored(label.report, masks, content=row.content)
 
 
 def _layers(label: _Label, row: Row, path: Path) -> Stored:
@@ -190,6 +194,7 @@ def _layers(label: _Label, row: Row, path: Path) -> Stored:
             None if label.missing is None else _mask(row.missing, label.missing),
             None if label.gate is None else np.array(label.gate, np.float32),
         ),
+        content=row.content,
     )
 
 
