@@ -1,4 +1,4 @@
-"""What a run folder says: which network it holds, and what that was trained with.
+"""What a run folder says about its network.
 
 A network is described in a `MODEL` section of cfg.yaml, or in a config.json. These files come from
 outside. So their sizes are bounded, their values are typed, and the names in them may only be
@@ -8,13 +8,11 @@ an error.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor
 
 from kernelkit.errors import CheckpointError
 from kernelkit.yamlfile import read_yaml
@@ -22,16 +20,13 @@ from kernelkit.yamlfile import read_yaml
 __all__ = [
     "DESCRIPTIONS",
     "NetworkDescription",
-    "TrainedWith",
     "check_names",
+    "read_content",
     "read_description",
-    "read_trained_with",
 ]
 
 # The files of a run folder that describe its network.
 DESCRIPTIONS = ("config.json", "cfg.yaml")
-# Files that may say what a run was trained with.
-_SETTINGS = (*DESCRIPTIONS, "preprocessor_config.json")
 # Bytes. A long config.json has 10 kB.
 _MOST_BYTES = 1 << 20
 # Sections in each other.
@@ -40,26 +35,12 @@ _MOST_LEVELS = 50
 _MOST_CHANNELS = 4096
 _MOST_CLASSES = 32_768
 
-# More values than an image has bands.
-_MOST_BANDS = 64
-
 # What names of architectures and encoders consist of. A hub, a path or an address has ":" or "/".
 _NAME = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
 # Arguments of timm that would fetch or open a file.
 _FETCHES = re.compile(r"checkpoint_path|pretrained_cfg|cache_dir|url|file|hub|local")
 # Pretrained weights that a description may name. They are never fetched.
 _IGNORED = ("encoder_weights", "pretrained")
-
-# The keys under which training codes write each value, in lower case.
-_KEYS = {
-    "mean": ("mean", "pixel_mean", "img_mean", "image_mean", "norm_mean", "normalize_mean"),
-    "std": ("std", "pixel_std", "img_std", "image_std", "norm_std", "normalize_std"),
-    "divide": ("divide", "max_pixel_value"),
-    "scale": ("scale", "downscale", "down_scale", "downscale_factor", "downsample", "reduce"),
-    "bands": ("bands",),
-}
-# A "scale" in these sections is not that of the images.
-_OTHER_SECTIONS = re.compile(r"aug|transform|loss|optim|sched|model|amp|train", re.IGNORECASE)
 
 
 class NetworkDescription(BaseModel):
@@ -91,42 +72,6 @@ class NetworkDescription(BaseModel):
     num_classes: int | None = Field(None, ge=1, le=_MOST_CLASSES)
 
 
-@dataclass(frozen=True)
-class TrainedWith:
-    """What a run folder says that its network was trained with. None is what it does not say.
-
-    Attributes
-    ----------
-    mean, std
-        One value per band of the input, or one for all.
-    divide
-        The value that became 1 before that.
-    bands
-        The bands of the images, counted from 1.
-    scale
-        How many times smaller than the source the images were.
-    """
-
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    divide: float | None = None
-    bands: tuple[int, ...] | None = None
-    scale: float | None = None
-
-    def with_buffers(self, tensors: Mapping[str, Tensor]) -> Self:
-        """The same with `mean` and `std` of buffers beside a network's weights, if not yet known.
-
-        A Lightning module that normalises its input keeps them so.
-        """
-        names = {name.rsplit(".", 1)[-1]: tensor for name, tensor in tensors.items()}
-        if self.mean is not None or self.std is not None or not {"mean", "std"} <= set(names):
-            return self
-        mean, std = (tuple(names[name].flatten().tolist()) for name in ("mean", "std"))
-        if not 0 < len(mean) == len(std) <= _MOST_BANDS or min(std) <= 0:
-            return self
-        return replace(self, mean=mean, std=std)
-
-
 def read_description(path: Path) -> Mapping[str, Any] | None:
     """What a configuration file says about the network, or None if it says nothing.
 
@@ -135,7 +80,7 @@ def read_description(path: Path) -> Mapping[str, Any] | None:
     CheckpointError
         The file cannot be read, or its values are not what a network is built with.
     """
-    content = _read(path)
+    content = read_content(path)
     if path.suffix == ".yaml":
         found = content.get("MODEL")
         if found is None:
@@ -183,77 +128,6 @@ def check_names(description: Mapping[str, Any], source: str) -> None:
             )
 
 
-def read_trained_with(folders: Sequence[Path]) -> TrainedWith:
-    """What the settings in some folders say. The first folder that says a value decides.
-
-    A value that one file gives twice, and differently, counts as not said.
-    """
-    said: dict[str, Any] = {}
-    for path in (folder / name for folder in dict.fromkeys(folders) for name in _SETTINGS):
-        if not path.is_file():
-            continue
-        found = _settings(_read(path))
-        if path.name == "preprocessor_config.json" and "rescale_factor" in found:
-            found["divide"] = 1 / found.pop("rescale_factor")
-        said = found | said
-    return TrainedWith(**{f.name: said[f.name] for f in fields(TrainedWith) if f.name in said})
-
-
-def _settings(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in one file, each if it stands there once or always the same."""
-    found: dict[str, set[Any]] = {}
-    for name, value in _values(content, ""):
-        found.setdefault(name, set()).add(value)
-    return {name: values.pop() for name, values in found.items() if len(values) == 1}
-
-
-def _values(content: Any, section: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(content, list | tuple):
-        for part in content:
-            yield from _values(part, section)
-    if not isinstance(content, Mapping):
-        return
-    for key, value in content.items():
-        lower = str(key).lower()
-        if lower == "pretrained_cfg":  # of the weights before the training
-            continue
-        if lower == "rescale_factor" and (factor := _number(value)):
-            yield "rescale_factor", factor
-        for name, keys in _KEYS.items():
-            if lower in keys and (parsed := _parsed(name, value, section)) is not None:
-                yield name, parsed
-        yield from _values(value, f"{section}.{key}")
-
-
-def _parsed(name: str, value: Any, section: str) -> Any:
-    """The value of a setting, or None if it is not of this kind."""
-    if name == "divide":
-        return _number(value)
-    if name == "scale":
-        return None if _OTHER_SECTIONS.search(section) else _number(value)
-    values = value if isinstance(value, list | tuple) else [value]
-    if name == "bands":
-        is_list = isinstance(value, list | tuple) and len(values) > 0
-        is_whole = all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
-        return tuple(values) if is_list and is_whole else None
-    numbers = [_finite(v) for v in values]
-    known = tuple(number for number in numbers if number is not None)
-    if not known or len(known) < len(numbers) or (name == "std" and min(known) <= 0):
-        return None
-    return known
-
-
-def _finite(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < 1e12 else None
-
-
-def _number(value: Any) -> float | None:
-    """A positive number, or None."""
-    number = _finite(value)
-    return number if number is not None and number > 0 else None
-
-
 def _check_types(found: Mapping[Any, Any], where: str) -> None:
     odd = [key for key in found if not isinstance(key, str)]
     if odd:
@@ -285,7 +159,14 @@ def _leaves(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, content
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_content(path: Path) -> Mapping[str, Any]:
+    """The keys and values of a configuration file, within bounds.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be read, or holds something else.
+    """
     if path.suffix == ".yaml":
         return read_yaml(path, CheckpointError)
     if path.is_dir():

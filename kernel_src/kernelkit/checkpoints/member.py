@@ -7,18 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kernelkit.checkpoints.descriptions import (
-    DESCRIPTIONS,
-    TrainedWith,
-    read_description,
-    read_trained_with,
-)
+from kernelkit.checkpoints.descriptions import DESCRIPTIONS, read_description
 from kernelkit.checkpoints.networks import build, describe, from_folder_name
 from kernelkit.checkpoints.own_network import ask, with_code
 from kernelkit.checkpoints.program import Program
 from kernelkit.checkpoints.programs import is_program, load_program
 from kernelkit.checkpoints.snapshots import Choice, Snapshot
 from kernelkit.checkpoints.states import choose_state, load_state, weights_sha256
+from kernelkit.checkpoints.trained_with import TrainedWith, read_trained_with
 from kernelkit.checkpoints.weights import checkpoint_stem, read_weights, refuse_odd_tensors
 from kernelkit.errors import CheckpointError
 from kernelkit.files import file_sha256

@@ -1,15 +1,36 @@
 """From a recipe to the members that it names, with a check that both agree."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from kernelkit.checkpoints import Member, load_groups
+from kernelkit.ensemble.notes import Notes
+from kernelkit.ensemble.training_input import with_trained_input
+from kernelkit.ensemble.training_size import check_sizes, with_trained_sizes
 from kernelkit.errors import CheckpointError, RecipeError
 from kernelkit.recipe import EnsembleRecipe, MergeStep
 from kernelkit.vocabulary import MergeMethod, choices
 
-__all__ = ["changed", "load_for"]
+__all__ = ["Loaded", "changed", "load_for"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The members of an ensemble, and its recipe with what their run folders say.
+
+    Attributes
+    ----------
+    recipe
+        What it left out is filled in.
+    members, gate_members
+        Those that answer with masks, and those of the gate.
+    """
+
+    recipe: EnsembleRecipe
+    members: list[Member]
+    gate_members: list[Member]
 
 
 def changed(
@@ -44,14 +65,23 @@ def changed(
 
 
 def load_for(
-    recipe: EnsembleRecipe, folder: str | Path, own_input: bool
-) -> tuple[list[Member], list[Member]]:
+    recipe: EnsembleRecipe,
+    folder: str | Path,
+    notes: Notes,
+    *,
+    own_input: bool = False,
+    whole: bool = False,
+) -> Loaded:
     """Load the members that a recipe names, and those of its gate. One member may be both.
 
     Parameters
     ----------
+    notes
+        Takes the members' notes, and what was read from their run folders.
     own_input
-        Whether the caller makes the networks' input, so that the recipe's bands do not count.
+        Whether the caller makes the networks' input, so that the recipe's input does not count.
+    whole
+        Whether they are asked about whole pictures, so that the sizes in run folders count.
 
     Raises
     ------
@@ -80,8 +110,16 @@ def load_for(
             f"{folder}: the runs {', '.join(recipe.runs)} contain only classifiers. "
             "Name runs of segmenters"
         )
+    everyone = [*members, *gate_members]
+    for note in (note for member in everyone for note in member.notes):
+        notes.add(note)
+    if not own_input:
+        recipe = with_trained_input(recipe, everyone, notes)
+    if whole:
+        recipe = with_trained_sizes(recipe, members, gate_members, notes)
+    check_sizes(recipe, members, gate_members)
     _check_agreement(recipe, members, own_input)
-    return members, gate_members
+    return Loaded(recipe, members, gate_members)
 
 
 def _check_agreement(recipe: EnsembleRecipe, members: Sequence[Member], own_input: bool) -> None:

@@ -30,7 +30,7 @@ from kernelkit.ensemble.notes import Notes
 from kernelkit.ensemble.placement import Placement
 from kernelkit.ensemble.preparation import Preparation, Preprocess
 from kernelkit.ensemble.runner import BatchRunner, Request
-from kernelkit.ensemble.training_input import check_scale, with_trained_input
+from kernelkit.ensemble.training_input import check_scale
 from kernelkit.errors import CheckpointError, NetworkError, RecipeError
 from kernelkit.recipe import EnsembleRecipe, Execution
 from kernelkit.vocabulary import GiveUp, Level, MergeMethod, Precision, choices
@@ -64,6 +64,8 @@ class MegaModel:
         The most tiles at once.
     execution
         Which of the faster ways to compute are tried.
+    whole
+        Whether it is asked about whole pictures, so that the sizes in run folders count.
 
     Attributes
     ----------
@@ -95,6 +97,7 @@ class MegaModel:
         device: str = "auto",
         batch: int = 8,
         execution: Execution | None = None,
+        whole: bool = False,
     ) -> None:
         recipe = recipe or EnsembleRecipe(name=Path(folder).name, thresholds=(0.3,))
         self.recipe = changed(recipe, threshold, averaging_mode)
@@ -107,21 +110,23 @@ class MegaModel:
             self._notes.add("the precision is fp16, because this GPU only emulates bf16")
         self._takes: dict[tuple[int, ...], bool] = {}
 
-        self.members, gate_members = load_for(self.recipe, folder, preprocess_fn is not None)
+        loaded = load_for(
+            self.recipe, folder, self._notes, own_input=preprocess_fn is not None, whole=whole
+        )
+        self.recipe, self.members = loaded.recipe, loaded.members
         self.classes = self.members[0].classes
-        loaded = [*self.members, *gate_members]
-        for note in (note for member in loaded for note in member.notes):
-            self._notes.add(note)
-        if preprocess_fn is None:
-            self.recipe = with_trained_input(self.recipe, loaded, self._notes)
         self._prepare = Preparation(self.device, self.recipe.input, preprocess_fn)
         self._placement = Placement(
-            loaded, self.device, self.precision, self._execution, self._notes
+            [*loaded.members, *loaded.gate_members],
+            self.device,
+            self.precision,
+            self._execution,
+            self._notes,
         )
         self._runner = BatchRunner(
             self.recipe,
             self.members,
-            gate_members,
+            loaded.gate_members,
             self._placement,
             device=self.device,
             precision=self.precision,

@@ -1,8 +1,8 @@
 """What the members were trained with, against what the recipe gives them.
 
-A run folder may say with which mean, standard deviation, bands and scale its network was trained. A
-recipe that says otherwise would give a wrong mask without a word, so it is an error. If a recipe
-leaves mean and std out, the run's are used.
+A run folder may say with which bands, mean and standard deviation its network was trained, at which
+scale or size, and how pictures came to that. A recipe that says otherwise would give a wrong mask
+without a word, so it is an error. What a recipe leaves out is taken from the run folders.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from kernelkit.checkpoints import Member, TrainedWith
 from kernelkit.ensemble.notes import Notes
 from kernelkit.errors import RecipeError
 from kernelkit.recipe import EnsembleRecipe, NetworkInput
+from kernelkit.recipe.bands import checked_band
 
 __all__ = ["check_scale", "with_trained_input"]
 
@@ -33,22 +34,25 @@ def with_trained_input(
         A run folder says otherwise than the recipe, or than another run folder.
     """
     wanted = recipe.input
-    # what run folders call a mean may be of the values before or after
-    if wanted.decibel or wanted.minmax:
-        return recipe
-    if not _SETTINGS & wanted.model_fields_set:
-        said = next((m for m in members if _is_complete(m.trained_with, wanted)), None)
-        if said is not None:
-            wanted = _of_run(said.trained_with, wanted)
-            recipe = recipe.model_copy(update={"input": wanted})
-            notes.add(
-                f"{said.name}: its run folder says mean {_words(wanted.mean)} and std "
-                f"{_words(wanted.std)} after a division by {wanted.divide:g}. The recipe says "
-                "nothing, so these are used"
-            )
+    for fill in (_with_bands, _with_statistics, _with_resampling):
+        filled, taken = fill(wanted, members)
+        if taken is not None:
+            notes.add(f"{taken}. The recipe says nothing, so this is used")
+        wanted = filled
+    if not len(wanted.bands) == len(wanted.mean) == len(wanted.std):
+        raise RecipeError(
+            f"{recipe.name}: the run folders say {len(wanted.bands)} bands, and no mean and std "
+            f"for them. Write the input's mean and std, with {len(wanted.bands)} values each"
+        )
+    when = recipe.when.bands
+    if when is not None and wanted.highest_band > when:
+        raise RecipeError(
+            f"{recipe.name}: the run folders say band {wanted.highest_band}, but when.bands says "
+            f"that images have {when}. Correct one of them"
+        )
     for member in members:
         _check(recipe, wanted, member)
-    return recipe
+    return recipe.model_copy(update={"input": wanted}) if wanted != recipe.input else recipe
 
 
 def check_scale(recipe: EnsembleRecipe, members: Sequence[Member], scale: float) -> None:
@@ -69,10 +73,64 @@ def check_scale(recipe: EnsembleRecipe, members: Sequence[Member], scale: float)
         if trained is None or any(abs(at / trained - 1) <= _SAME for at in seen):
             continue
         raise RecipeError(
-            f"{recipe.name}: {member.name} was trained at scale {trained:g}, as its run folder "
-            f"says, but the recipe reads at scale {', '.join(f'{at:g}' for at in seen)}. Correct "
-            "the tiles' 'scale'"
+            f"{recipe.name}: {member.name} was trained at scale {trained:g}, as "
+            f"{member.trained_with.where('scale')} says, but the recipe reads at scale "
+            f"{', '.join(f'{at:g}' for at in seen)}. Correct the tiles' 'scale'"
         )
+
+
+# The input with what run folders say, and where that was found, in words.
+type _Filled = tuple[NetworkInput, str | None]
+
+
+def _with_bands(wanted: NetworkInput, members: Sequence[Member]) -> _Filled:
+    # a mean is of the bands in their order, so a recipe that says it means its own bands
+    if {"bands", "mean", "std"} & wanted.model_fields_set:
+        return wanted, None
+    for member in members:
+        bands = _bands_of(member.trained_with)
+        if bands is not None:
+            where = member.trained_with.where("bands")
+            return _changed(wanted, bands=bands), f"{where}: the bands are {_words(bands)}"
+    return wanted, None
+
+
+def _with_statistics(wanted: NetworkInput, members: Sequence[Member]) -> _Filled:
+    if _SETTINGS & wanted.model_fields_set or _is_of_other_values(wanted):
+        return wanted, None
+    said = next((m.trained_with for m in members if _is_complete(m.trained_with, wanted)), None)
+    if said is None:
+        return wanted, None
+    filled = _of_run(said, wanted)
+    return filled, (
+        f"{said.where('mean')}: the mean is {_words(filled.mean)} and the std {_words(filled.std)} "
+        f"after a division by {filled.divide:g}"
+    )
+
+
+def _with_resampling(wanted: NetworkInput, members: Sequence[Member]) -> _Filled:
+    said = next((m.trained_with for m in members if m.trained_with.resample), None)
+    if said is None or said.resample is None or "resample" in wanted.model_fields_set:
+        return wanted, None
+    note = f"{said.where('resample')}: pictures were resized by {said.resample}"
+    return _changed(wanted, resample=said.resample), note
+
+
+def _changed(wanted: NetworkInput, **values: Any) -> NetworkInput:
+    return wanted.model_copy(update=values)
+
+
+def _is_of_other_values(wanted: NetworkInput) -> bool:
+    """Whether what run folders call a mean may be of the values before or after."""
+    return bool(wanted.decibel or wanted.minmax)
+
+
+def _bands_of(said: TrainedWith) -> tuple[int | str, ...] | None:
+    """The bands that a run folder says, as a recipe writes them. None for names of another kind."""
+    try:
+        return None if said.bands is None else tuple(checked_band(band) for band in said.bands)
+    except ValueError:
+        return None
 
 
 def _is_complete(said: TrainedWith, wanted: NetworkInput) -> bool:
@@ -86,14 +144,22 @@ def _of_run(said: TrainedWith, wanted: NetworkInput) -> NetworkInput:
     count = len(wanted.bands)
     mean, std = (_per_band(values, count) for values in (said.mean or (), said.std or ()))
     divide = said.divide or (1.0 if max(*std, *(abs(m) for m in mean)) > 2 else wanted.divide)
-    return wanted.model_copy(update={"mean": mean, "std": std, "divide": divide})
+    return _changed(wanted, mean=mean, std=std, divide=divide)
 
 
 def _check(recipe: EnsembleRecipe, wanted: NetworkInput, member: Member) -> None:
     said = member.trained_with
-    if said.bands is not None and said.bands != wanted.bands:
-        _refuse(recipe, member, "bands", said.bands, wanted.bands, "bands")
-    count = len(wanted.bands)
+    bands = _bands_of(said)
+    if bands is not None and bands != wanted.bands:
+        _refuse(recipe, member, "bands", bands, wanted.bands, "bands")
+    if said.resample is not None and said.resample != wanted.resample:
+        _refuse(recipe, member, "resample", said.resample, wanted.resample, "resample")
+    if not _is_of_other_values(wanted):
+        _check_statistics(recipe, wanted, member)
+
+
+def _check_statistics(recipe: EnsembleRecipe, wanted: NetworkInput, member: Member) -> None:
+    said, count = member.trained_with, len(wanted.bands)
     # the values of which a run's mean is, if it does not say by what it divided: all that it can be
     divisors = (said.divide,) if said.divide else (wanted.divide, 1.0)
     if said.mean is None and said.std is None:
@@ -136,9 +202,10 @@ def _is_same(
 def _refuse(
     recipe: EnsembleRecipe, member: Member, name: str, said: Any, wanted: Any, keys: str
 ) -> None:
+    where = member.trained_with.where(name)
     raise RecipeError(
-        f"{recipe.name}: {member.name} was trained with {name} {_words(said)}, as its run folder "
-        f"says, but the recipe's input has {_words(wanted)}. Correct the input's {keys}"
+        f"{recipe.name}: {member.name} was trained with {name} {_words(said)}, as {where} says, "
+        f"but the recipe's input has {_words(wanted)}. Correct the input's {keys}, or that file"
     )
 
 
@@ -148,5 +215,5 @@ def _per_band(values: Sequence[float], count: int) -> tuple[float, ...]:
 
 def _words(values: Any) -> str:
     if isinstance(values, tuple | list):
-        return f"[{', '.join(map(_words, values))}]"
+        return f"[{', '.join(_words(value) for value in values)}]"
     return values if isinstance(values, str) else f"{values:.4g}"

@@ -73,6 +73,7 @@ def load_models(recipe: Recipe, folder: str | Path, device: str = "auto") -> dic
             device=device,
             batch=recipe.batch,
             execution=recipe.execution,
+            whole=recipe.tiles.whole,
         )
         for ensemble in recipe.ensembles
     }
