@@ -260,7 +260,7 @@ ROWS = [
     Row("an empty .pt2", lambda m: _file(m / "r1/e1.pt2", b""), {}, pixels(),
         error="cannot load this program"),
     Row("an ONNX file of noise", lambda m: _file(m / "r1/e1.onnx", b"noise"), {}, pixels(),
-        error="onnxruntime cannot load it"),
+        error="found no ONNX file"),
     Row("not trusted", SEGMENTER, {"programs": False}, pixels(), error="programs: true"),
     # gates
     Row("a program as gate, empty", both(SEGMENTER, scripted(Labels(), "gate")), GATE,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kernelkit.checkpoints.answers import first_line
+from kernelkit.checkpoints.onnx_file import check_onnx
 from kernelkit.checkpoints.program import Shape
 from kernelkit.errors import CheckpointError
 
@@ -24,7 +25,8 @@ class OnnxSession(nn.Module):
     Raises
     ------
     CheckpointError
-        onnxruntime is not installed, or cannot load the file.
+        The file refers to other files or libraries. Or onnxruntime is not installed, or cannot load
+        it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,6 +40,7 @@ class OnnxSession(nn.Module):
                 f"{path}: an ONNX file needs onnxruntime, which is not installed. Install it, or "
                 "give the checkpoint itself"
             ) from error
+        check_onnx(path)
         try:
             available = runtime.get_available_providers()
             providers = [name for name in _PROVIDERS if name in available]

@@ -79,7 +79,8 @@ def onnx_models(tmp_path_factory):
     (folder / "run").mkdir()
     shapes = ({0: torch.export.Dim("batch")},)
     path = folder / "run/network.onnx"
-    torch.onnx.export(module, (PIXELS,), path, dynamic_shapes=shapes, dynamo=True)
+    options = {"dynamic_shapes": shapes, "dynamo": True, "external_data": False}
+    torch.onnx.export(module, (PIXELS,), path, **options)
     return folder, module
 
 
