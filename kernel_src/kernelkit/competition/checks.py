@@ -49,8 +49,8 @@ def read_submission(
     Raises
     ------
     SubmissionError
-        The file is not a table. Or it has wrong columns, a missing, repeated or misplaced id, or an
-        RLE that is malformed, leaves its image, or gives a pixel to two instances.
+        The file is not a table, or has wrong columns. Or an id is missing, repeated or misplaced.
+        Or an RLE is malformed, leaves its image, or gives a pixel to two instances.
     """
     number = len(competition.labels) if competition.shares_fields else 1
     for row_id, parts in _parts(path, ids, sizes, competition, header):

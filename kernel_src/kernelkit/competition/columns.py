@@ -32,7 +32,7 @@ class ConstantColumns:
     def of(self, row: Row, size: tuple[int, int] | None) -> dict[str, str]:
         """The texts of a row's other columns, by column.
 
-        If the size of its mask is not known, a column with a size holds what the sample has, or 0.
+        If the mask's size is not known, a column with a size holds what the sample has, or 0.
         """
         known = size is not None
         height, width = size or (0, 0)

@@ -36,7 +36,7 @@ def is_parquet(path: str | Path) -> bool:
 def submission_rows(path: str | Path) -> Iterator[list[str]]:
     """Iterate over the rows of a table, beginning with its header.
 
-    A CSV file may be compressed, as Kaggle takes it: by gzip, or as the one file of a zip archive.
+    A CSV file may be compressed by gzip, or be the one file of a zip archive. Kaggle takes both.
     In a Parquet file, what is no text is written as text, and nothing as "".
 
     Raises

@@ -1,6 +1,6 @@
 """The connected components of a mask, each as runs of its own, and masks of such runs.
 
-No component becomes a mask of the image's size. A mask of a thousand components is read twice, as
+No component becomes a mask of the image's size. The mask is read twice, as
 `kernelkit.mask.components` reads it, and its runs are sorted by their component.
 """
 

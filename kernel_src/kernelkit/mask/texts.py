@@ -1,7 +1,7 @@
 """The text of runs in each of the field's forms, and runs of such a text.
 
 "text" is `start length start length`, "json" the same as a JSON list. "coco" is COCO's counts,
-compressed by zlib and written in base64, as the competitions on human cells and vessels want them.
+compressed by zlib and written in base64. Competitions on human cells and vessels want them so.
 """
 
 import base64

@@ -21,8 +21,8 @@ class RLEConvention(Section):
         zlib and written in base64.
     instances
         Connected components that are written one by one: "rows" writes a row per component, all
-        with the image's id. "field" writes a part of the field per component. Parts of "coco" are
-        separated by a space, others by ";". None writes all pixels of a class as one mask.
+        with the image's id. "field" writes a part of the field per component. A space separates the
+        parts of "coco", a semicolon those of others. None writes a class as one mask.
     order
         Of the mask's pixels: down the columns, or along the rows. "coco" has columns.
     base
