@@ -208,8 +208,9 @@ def test_a_field_that_the_competition_would_refuse_is_refused(
 
 COLUMNS = [
     # (name, the columns, the file, the right answer)
-    ("another height", {"h": "{height}"}, "id,h,predicted\na,512,\n", "its h is '512', wanted '5'"),
-    ("sides exchanged", {"w": "{width}"}, "id,w,predicted\na,5,\n", "its w is '5', wanted '7'"),
+    ("another height", {"h": "{height}"}, "id,h,predicted\na,9,1 1\n", "its h is '9', wanted '5'"),
+    ("sides exchanged", {"w": "{width}"}, "id,w,predicted\na,5,1 1\n", "its w is '5', wanted '7'"),
+    ("no number", {"w": "{width}"}, "id,w,predicted\na,,\n", "its w is '', wanted '{width}'"),
     ("another constant", {"u": "Public"}, "id,u,predicted\na,,\n", "its u is '', wanted 'Public'"),
     (
         "a column less",

@@ -144,11 +144,14 @@ def _parts(
     for row_id, lines in _by_id(rows, at_id, several):
         shape = sizes.get(row_id)
         try:
-            for line in lines:
-                constants.refuse_others(dict(zip(header, line, strict=True)), shape)
             size = None if shape is None else shape[0] * shape[1]
             fields = [line[at_rle] for line in lines]
-            yield row_id, read_fields(fields, rle, len(competition.labels), size)
+            parts = read_fields(fields, rle, len(competition.labels), size)
+            for line in lines:
+                # a fallback row need not know the size of its image
+                texts = dict(zip(header, line, strict=True))
+                constants.refuse_others(texts, shape if parts else None)
+            yield row_id, parts
         except MaskError as error:
             raise SubmissionError(f"{path}: the row of {row_id}: {error}") from error
 

@@ -61,6 +61,8 @@ def test_columns_come_in_the_order_of_the_sample(tmp_path: Path) -> None:
     assert lines[2].startswith("a,8,10,0 1.0 eN")
     masks = read_submission(path, found.ids, {"a": (8, 10)}, VESSELS, submission.header)
     assert dict(masks) == {"a": square()}
+    # the size of b is known to the reader, and its fallback row stays valid
+    check_submission(path, found.ids, {"b": (8, 10)}, VESSELS, submission.header)
 
 
 def test_without_a_sample_an_unknown_size_is_0(tmp_path: Path) -> None:
