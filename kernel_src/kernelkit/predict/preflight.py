@@ -15,6 +15,7 @@ from kernelkit.predict.findings import Finding
 from kernelkit.predict.own_steps import known_steps
 from kernelkit.predict.postprocess import check_steps
 from kernelkit.predict.survey import Survey, survey_images
+from kernelkit.predict.trained import contradictions
 from kernelkit.predict.trial import full_disk, tried_networks
 from kernelkit.recipe import Competition, EnsembleRecipe, Recipe
 
@@ -86,6 +87,8 @@ def _models(
     yield from _rows(name, classes, recipe.competition)
     if classes == 1 and ensemble.activation == "softmax":
         message = "a softmax over one class is 1 everywhere. Set its activation to sigmoid"
+        yield Finding(name, message, True)
+    for message in contradictions(recipe, models[name]):
         yield Finding(name, message, True)
     thresholds = ensemble.thresholds
     if thresholds is not None and len(thresholds) not in (1, classes):

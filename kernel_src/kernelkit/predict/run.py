@@ -27,6 +27,7 @@ from kernelkit.predict.report import Report
 from kernelkit.predict.store import Store
 from kernelkit.predict.submission_checks import check_submissions
 from kernelkit.predict.tasks import Run, tasks_of
+from kernelkit.predict.trained import with_trained
 from kernelkit.predict.work import work
 from kernelkit.recipe import Recipe
 
@@ -123,7 +124,8 @@ def predict(
     """
     output = Path(output)
     _check_writable(output)
-    report = Report(recipe.name, recipe.fingerprint, _device(models))
+    recipe, trained = with_trained(recipe, models)
+    report = Report(recipe.name, recipe.fingerprint, _device(models), notes=trained)
     others = OtherStores(stores)
     checked = preflight(competition, recipe, models, output, limit, only_merges=bool(stores))
     checked.findings[:0] = [
