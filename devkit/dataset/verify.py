@@ -159,6 +159,8 @@ def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
         output = log.read_text(encoding="utf-8", errors="replace").rstrip()
     if result.exit_code:
         last = output.splitlines()[-1] if output else f"exit code {result.exit_code}"
+        if result.was_killed:
+            last = "it was killed, as a machine does that runs out of memory. Close other programs"
         raise TwinError(f"{folder}: the dataset does not start in the {twin.describe()}\n{last}")
     return Proof(output, time.monotonic() - start, sandbox.is_isolated)
 

@@ -20,8 +20,10 @@ from devkit.tools import REPOSITORY
 from kernelkit.files import open_atomically
 from kernelkit.recipe import Recipe
 
-__all__ = ["render", "run_notebook"]
+__all__ = ["render", "run_notebook", "was_killed"]
 
+# The exit codes of a command that was killed, and of papermill if its kernel is gone.
+_KILLED = (137, 138)
 _NOTEBOOK = REPOSITORY / "notebooks/inference.ipynb"
 _INPUTS = "/kaggle/input"
 _MODELS = f"{_INPUTS}/datasets/kernelkit/nuclei-models"
@@ -89,6 +91,23 @@ def run_notebook(
         "KERNELKIT_WORK": sandbox.path(_SCRATCH),
     }
     return sandbox.run(command, environment, budget_bytes, on_sample)
+
+
+def was_killed(exit_code: int, executed: Path) -> bool:
+    """Whether a notebook failed because its kernel was gone, and not because a cell failed.
+
+    A system that runs out of memory kills the kernel alone. papermill then ends with a code of its
+    own, or as after any error. But no cell of the executed notebook has an error then.
+    """
+    if exit_code in _KILLED:
+        return True
+    try:
+        cells = nbformat.read(executed, as_version=4).cells
+    except (OSError, ValueError, AttributeError, nbformat.ValidationError):
+        return False
+    begun = any(cell.metadata.get("papermill", {}).get("start_time") for cell in cells)
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return begun and not any(output.output_type == "error" for output in outputs)
 
 
 def render(scenario: Scenario) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from devkit.demo import Demo, prepare, prepare_large, prepare_shape
 from devkit.dryrun.killed_reader import rehearse_killed_reader
-from devkit.dryrun.notebook import render, run_notebook
+from devkit.dryrun.notebook import render, run_notebook, was_killed
 from devkit.dryrun.projection import projection
 from devkit.dryrun.results import draw_overlay, read_checked, results_table
 from devkit.dryrun.runtime import Runtime, make_runtime
@@ -27,8 +27,6 @@ from kernelkit.recipe import Recipe
 
 __all__ = ["DryRun"]
 
-# a shell's exit code of a process that was killed
-_KILLED = 137
 _NO_SPEED = "for a projection to HuBMAP's test set, run: make dry-run SIZE=large"
 
 
@@ -162,14 +160,16 @@ class DryRun:
                 f"the notebook held {_gigabytes(result.peak_bytes)} of memory, and "
                 f"{_gigabytes(self.budget_bytes)} is allowed. Use fewer WORKERS, or raise MEMORY"
             )
-        if result.exit_code == _KILLED:
+        executed = scenario.working / "inference.ipynb"
+        if result.exit_code != 0 and was_killed(result.exit_code, executed):
             raise DryRunError(
-                "the notebook was killed, as a machine does that runs out of memory. It held "
-                f"{_gigabytes(result.peak_bytes)}. Close other programs, or use fewer WORKERS"
+                f"{executed}: the notebook's kernel was killed, as a machine does that runs out of "
+                f"memory. It held {_gigabytes(result.peak_bytes)}. Close other programs, use fewer "
+                "WORKERS, or lower the recipe's batch"
             )
         if result.exit_code != 0:
             raise DryRunError(
-                f"{scenario.working / 'inference.ipynb'}: the notebook ended with exit code "
+                f"{executed}: the notebook ended with exit code "
                 f"{result.exit_code}. Its last output is above"
             )
         masks, report = read_checked(scenario), Report.load(scenario.report)

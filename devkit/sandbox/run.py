@@ -72,6 +72,11 @@ class SandboxResult:
     seconds: float
     is_over_budget: bool = False
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether it was killed, as a machine does that runs out of memory."""
+        return self.exit_code == _OVER_BUDGET
+
 
 @dataclass
 class Sandbox:

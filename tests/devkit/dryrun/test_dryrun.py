@@ -5,12 +5,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 from filelock import FileLock
 
 from devkit.dryrun.__main__ import main
-from devkit.dryrun.notebook import render, run_notebook
+from devkit.dryrun.notebook import render, run_notebook, was_killed
 from devkit.dryrun.results import draw_overlay, read_checked, results_table
 from devkit.dryrun.runtime import Runtime, make_runtime
 from devkit.dryrun.scenario import Scenario
@@ -47,6 +48,38 @@ def scenario(inputs: Path, working: Path, is_rerun: bool = False) -> Scenario:
         working=working / "working",
         is_rerun=is_rerun,
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "killed"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", True),
+        ("raise MemoryError", False),
+        ("raise SystemExit(138)", False),
+    ],
+)
+def test_a_kernel_that_is_killed_is_told_from_a_cell_that_fails(
+    tmp_path: Path, code: str, killed: bool
+) -> None:
+    """papermill ends with an error either way. Only of a killed kernel no cell has the error."""
+    cells = [nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("print(1)")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    executed = tmp_path / "b.ipynb"
+    command = [sys.executable, "-m", "papermill", tmp_path / "a.ipynb", executed]
+    done = subprocess.run(
+        [*command, "--kernel", "python3"], capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode != 0
+    assert was_killed(done.returncode, executed) == killed
+    assert was_killed(1, executed) == killed
+
+
+def test_a_notebook_that_was_never_begun_was_not_killed(tmp_path: Path) -> None:
+    """Without an executed notebook the exit code alone decides."""
+    assert was_killed(137, tmp_path / "b.ipynb")
+    assert not was_killed(1, tmp_path / "b.ipynb")
+    (tmp_path / "b.ipynb").write_text("{}")
+    assert not was_killed(1, tmp_path / "b.ipynb")
 
 
 def test_two_dry_runs_at_once_are_refused(
