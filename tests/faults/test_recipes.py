@@ -347,6 +347,14 @@ VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("images of the machine", {"competition": {"slug": "a", "images": "/etc"}}, "a path below the"),
     ("one column", {"competition": {"slug": "a", "rle_column": "id"}}, "wanted two columns"),
     ("no column", {"competition": {"slug": "a", "id_column": ""}}, "text that is not empty"),
+    *(
+        (
+            f"an empty mask as {mark!r}",
+            {"competition": {"slug": "a", "rle": {"empty": f"0{mark}1"}}},
+            "wanted a text without comma, quote and line end",
+        )
+        for mark in (",", '"', "\n", "\r")
+    ),
     (
         "base 2",
         {"competition": {"slug": "a", "rle": {"base": 2}}},

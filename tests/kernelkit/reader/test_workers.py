@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -400,3 +401,20 @@ def test_slots_that_nobody_holds_keep_little_memory(monkeypatch: pytest.MonkeyPa
 def memory_of(arena: SharedArena) -> int:
     """Return how many bytes an arena holds."""
     return Path(arena._address[0]).stat().st_blocks * 512
+
+
+def test_workers_can_be_killed_while_they_end() -> None:
+    """The thread that notices a death closes the workers. To kill them meanwhile is no error."""
+    for _ in range(10):
+        executor = ProcessExecutor(
+            3, multiprocessing.get_context("fork"), _never, contextlib.nullcontext
+        )
+        os.kill(executor._workers[0].process.pid, signal.SIGKILL)
+        while executor._thread.is_alive():
+            executor.kill()
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(_never, None)
+
+
+def _never(_task: None) -> None:
+    """A task that is never run."""
