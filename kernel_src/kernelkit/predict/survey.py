@@ -8,6 +8,7 @@ when its turn comes.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from kernelkit.competition import CompetitionFolder, Scene
 from kernelkit.errors import RecipeError, as_sentence
 from kernelkit.recipe import EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
+from kernelkit.slide.plain import look_at_plain
 
 __all__ = ["PictureKind", "Survey", "checked_ensemble", "survey_images"]
 
@@ -103,13 +105,20 @@ def survey_images(
 def _open(scenes: Mapping[str, Scene], recipe: Recipe, survey: Survey) -> None:
     for image_id, scene in scenes.items():
         try:
-            with Slide(scene.paths) as slide:
-                bands, dtype = slide.bands, str(slide.dtype)
-                name = checked_ensemble(recipe, bands, dtype).name
-                kind = PictureKind(name, bands, dtype, slide.height, slide.width)
-                survey.kinds[image_id] = kind
+            height, width, bands, dtype = _look_at(scene.paths)
+            name = checked_ensemble(recipe, bands, dtype).name
+            survey.kinds[image_id] = PictureKind(name, bands, dtype, height, width)
         except Exception as error:  # whatever it is, it costs this image only
             survey.refused[image_id] = as_sentence(error)
+
+
+def _look_at(paths: tuple[Path, ...]) -> tuple[int, int, int, str]:
+    """Height, width, bands and dtype of an image."""
+    plain = look_at_plain(paths[0]) if len(paths) == 1 else None
+    if plain is not None:  # twenty times as fast as to open it
+        return *plain, "uint8"
+    with Slide(paths) as slide:
+        return slide.height, slide.width, slide.bands, str(slide.dtype)
 
 
 def checked_ensemble(recipe: Recipe, bands: int, dtype: str) -> EnsembleRecipe:

@@ -60,6 +60,7 @@ class Picture:
         """Let the report say what the file holds."""
         report = self.report
         report.ensemble, report.layout = ensemble, info.layout
+        self._content = info.content  # of the bytes that were read
         report.height, report.width, report.tiles = info.height, info.width, 1
         report.notes += info.notes
         if self._run.recipe.nodata == "background":

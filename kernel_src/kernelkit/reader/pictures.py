@@ -106,6 +106,7 @@ def _info(found: FoundPicture) -> PictureInfo:
         np.dtype(found.dtype),
         found.layout,
         found.notes,
+        found.content,
         missing,
     )
 

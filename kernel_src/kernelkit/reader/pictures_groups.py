@@ -29,6 +29,8 @@ class PictureInfo:
         Those of the file's pixels.
     layout, notes
         As of its `Slide`.
+    content
+        The hashes of its files, as `file_sha256` gives them, with a space between them.
     missing
         The pixels without data, at the source's size. None if all hold data.
     """
@@ -39,6 +41,7 @@ class PictureInfo:
     dtype: np.dtype
     layout: str
     notes: tuple[str, ...] = ()
+    content: str = ""
     missing: "BitMask | None" = None
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernelkit.errors import ReaderError, as_sentence
+from kernelkit.files import file_sha256
 from kernelkit.memory import available_memory
 from kernelkit.reader.pictures_prepare import Preparation, input_sizes, prepare
 from kernelkit.reader.shared import LocalArray, SharedArena
@@ -44,6 +45,8 @@ class FoundPicture(NamedTuple):
         Those of the file.
     layout, notes
         As of its `Slide`.
+    content
+        The hashes of its files, with a space between them.
     missing
         Where it holds no data, (height, width) bool packed along the rows. None if all is there.
     inputs
@@ -56,6 +59,7 @@ class FoundPicture(NamedTuple):
     dtype: str
     layout: str
     notes: tuple[str, ...]
+    content: str
     missing: np.ndarray | None
     inputs: Sequence[np.ndarray | Placed]
 
@@ -154,15 +158,16 @@ def _read(paths: tuple[Path, ...], preparation: Preparation, slot: _Slot | None)
     notes: tuple[str, ...] = ()
     plain = read_plain(paths[0]) if len(paths) == 1 else None
     if plain is not None:
-        pixels, held, layout = plain.pixels, None, plain.layout
+        pixels, held, layout, content = plain.pixels, None, plain.layout, plain.sha256
     else:
         pixels, held, layout, notes = _read_slide(paths, preparation)
+        content = " ".join(map(file_sha256, paths))
     height, width, bands = pixels.shape
     wanted = min(bands, preparation.bands or bands)
     places, outs = _room_for(pixels, wanted, preparation, slot)
     prepare(pixels, held, preparation, outs)
     missing = None if held is None else np.packbits(~held, axis=1)
-    found = (height, width, bands, pixels.dtype.str, layout, notes, missing)
+    found = (height, width, bands, pixels.dtype.str, layout, notes, content, missing)
     return FoundPicture(*found, outs if slot is None else places)
 
 

@@ -5,6 +5,7 @@ tried here first. What is not plain, or not whole in every byte, is left to the 
 the same pixels and knows the sentence for what is wrong.
 """
 
+import hashlib
 import stat
 import struct
 import zlib
@@ -16,7 +17,7 @@ import numpy as np
 
 from kernelkit.console import printable
 
-__all__ = ["PlainPicture", "read_plain"]
+__all__ = ["PlainPicture", "look_at_plain", "read_plain"]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -37,10 +38,28 @@ class PlainPicture:
         (height, width, bands) uint8.
     layout
         A few words for a log, those of its `Slide`.
+    sha256
+        The hash of the file's bytes.
     """
 
     pixels: np.ndarray
     layout: str
+    sha256: str
+
+
+def look_at_plain(path: Path) -> tuple[int, int, int] | None:
+    """Return height, width and bands of a plain PNG, as `read_plain` would give them.
+
+    Returns
+    -------
+    None if the file is another, or damaged, or not to be looked at.
+    """
+    content = _content(path)
+    header = None if content is None else _checked_header(content)
+    if header is None:
+        return None
+    height, width, colour = header
+    return height, width, 3 if colour == 2 else 1
 
 
 def read_plain(path: Path) -> PlainPicture | None:
@@ -54,21 +73,18 @@ def read_plain(path: Path) -> PlainPicture | None:
     None if the file is another, or damaged, or not to be looked at.
     """
     content = _content(path)
-    if content is None or not content.startswith(_SIGNATURE) or not content.endswith(_END):
+    header = None if content is None else _checked_header(content)
+    if content is None or header is None:
         return None
-    header = _checked_header(content)
-    if header is None:
-        return None
-    width, height, colour = header
-    if height * width * 3 > min(_MOST_BYTES, len(content) * 1032):
-        return None
+    height, width, colour = header
     flags = _READ_AS[colour] | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if pixels is None or pixels.shape[:2] != (height, width):
         return None
     arrangement = "interleaved" if colour == 2 else "planar"
     layout = f"strips of {height} rows PNG, {arrangement}"
-    return PlainPicture(pixels.reshape(height, width, -1), layout)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return PlainPicture(pixels.reshape(height, width, -1), layout, sha256)
 
 
 def _content(path: Path) -> bytes | None:
@@ -87,12 +103,12 @@ def _content(path: Path) -> bytes | None:
 
 
 def _checked_header(content: bytes) -> tuple[int, int, int] | None:
-    """Return width, height and colour type if every chunk is whole, known and plain."""
+    """Return height, width and colour type if every chunk is whole, known and plain."""
+    if not content.startswith(_SIGNATURE) or not content.endswith(_END):
+        return None
     header = None
     at, ends = len(_SIGNATURE), len(content)
-    while at < ends:
-        if at + 12 > ends:
-            return None
+    while at + 12 <= ends:
         size, kind = struct.unpack_from(">I4s", content, at)
         stop = at + 8 + size
         if stop + 4 > ends:
@@ -101,15 +117,26 @@ def _checked_header(content: bytes) -> tuple[int, int, int] | None:
         if zlib.crc32(content[at + 4 : stop]) != checksum:
             return None
         if header is None:
-            if kind != b"IHDR" or size != 13:
+            header = (
+                _plain_header(content[at + 8 : stop], len(content)) if kind == b"IHDR" else None
+            )
+            if header is None:
                 return None
-            width, height, bits, colour, *methods = struct.unpack_from(">II5B", content, at + 8)
-            if bits != 8 or colour not in _READ_AS or any(methods) or not width or not height:
-                return None
-            header = width, height, colour
         elif kind == b"IEND":
             return header if stop + 4 == ends else None
         elif kind != b"IDAT" and kind not in _HARMLESS:
             return None
         at = stop + 4
     return None
+
+
+def _plain_header(kind: bytes, header: bytes, length: int) -> tuple[int, int, int] | None:
+    """Return height, width and colour type if a file of this length can hold such a picture."""
+    if kind != b"IHDR" or len(header) != 13:
+        return None
+    width, height, bits, colour, *methods = struct.unpack(">II5B", header)
+    if bits != 8 or colour not in _READ_AS or any(methods):
+        return None
+    if not 0 < height * width * 3 <= min(_MOST_BYTES, length * 1032):
+        return None
+    return height, width, colour

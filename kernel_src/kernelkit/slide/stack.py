@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from rasterio.enums import Interleaving
 from rasterio.io import DatasetReader
 
 from kernelkit.errors import SlideError
@@ -65,7 +66,8 @@ class BandStack:
                 new = parts_of(layout, factor, nodata, palette)
                 self._parts += new
                 firsts.append(new[0])
-                _check_same_ground(firsts[0], new[0])
+                if len(firsts) > 1:
+                    _check_same_ground(firsts[0], new[0])
         except BaseException:
             self.close()
             raise
@@ -107,7 +109,7 @@ class BandStack:
     @property
     def interleaved(self) -> bool:
         """Whether the bands lie pixel by pixel."""
-        return self.bands > 1 and self.first.profile.get("interleave") == "pixel"
+        return self.bands > 1 and self.first.interleaving == Interleaving.pixel
 
     @property
     def colours(self) -> str:

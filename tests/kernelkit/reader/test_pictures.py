@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from kernelkit.files import file_sha256
 from kernelkit.reader import (
     PictureBatch,
     PictureInfo,
@@ -117,6 +118,7 @@ def test_each_input_is_what_numpy_and_opencv_make(
                 assert (info.height, info.width) == (slide.height, slide.width)
                 assert (info.bands, info.dtype) == (slide.bands, slide.dtype)
                 assert (info.layout, list(info.notes)) == (slide.layout, slide.notes)
+            assert info.content == file_sha256(pictures[number][0])
             if info.missing is None:
                 wanted = plainly(pictures[number], prepare)
                 for made, want in zip(batch.inputs, wanted, strict=True):

@@ -15,8 +15,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from kernelkit.errors import SlideError
+from kernelkit.files import file_sha256
 from kernelkit.slide import Slide
-from kernelkit.slide.plain import read_plain
+from kernelkit.slide.plain import look_at_plain, read_plain
 from tests.made.layouts import picture
 
 RGB = np.ascontiguousarray(picture(3, 40, 57).transpose(1, 2, 0))
@@ -116,6 +117,8 @@ def test_a_plain_png_is_what_its_slide_is(tmp_path: Path, name: str) -> None:
         assert np.array_equal(found.pixels, pixels)
         assert np.array_equal(pixels.transpose(2, 0, 1), slide.read(slide.bounds))
         assert found.layout == slide.layout
+        assert found.sha256 == file_sha256(path)
+        assert look_at_plain(path) == (slide.height, slide.width, slide.bands)
         assert (held, slide.notes) == (None, [])
 
 
