@@ -20,6 +20,7 @@ from rasterio.io import DatasetReader
 
 from kernelkit.console import printable
 from kernelkit.errors import SlideError
+from kernelkit.slide.npy import dataset_of_npy
 
 __all__ = [
     "GDAL_ERRORS",
@@ -43,6 +44,8 @@ _FORMATS: Mapping[str, tuple[bytes, ...]] = {
     "JP2OpenJPEG": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
     "WEBP": (b"RIFF",),
     "BMP": (b"BM",),
+    # a virtual dataset of our own, see `kernelkit.slide.npy`
+    "NPY": (b"\x93NUMPY",),
 }
 # These are opened only under their own suffix, that is, if the recipe names it.
 _BY_SUFFIX: Mapping[str, tuple[str, tuple[bytes, ...]]] = {
@@ -51,7 +54,7 @@ _BY_SUFFIX: Mapping[str, tuple[str, tuple[bytes, ...]]] = {
     ".ppm": ("PNM", (b"P6",)),
     ".pnm": ("PNM", (b"P5", b"P6")),
 }
-_NAMES = "TIFF, PNG, JPEG, JPEG 2000, WebP or BMP"
+_NAMES = "TIFF, PNG, JPEG, JPEG 2000, WebP, BMP or npy"
 
 # No folder is listed, so no file beside the image is found. GDAL's own side files are off.
 _ALONE = {
@@ -177,6 +180,10 @@ def open_dataset(
     options: dict[str, object] = dict(_OPTIONS.get(driver, {}))
     if overview is not None:
         options["overview_level"] = overview
+    if driver == "NPY":
+        # the text names one file, which was looked at above
+        with rasterio.Env(**_ALONE, GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE="ALL"):
+            return rasterio.open(dataset_of_npy(path), driver="VRT")
     with rasterio.Env(**_ALONE):
         return rasterio.open(name, driver=driver, **options)
 

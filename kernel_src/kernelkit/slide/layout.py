@@ -13,6 +13,7 @@ from kernelkit.errors import SlideError
 from kernelkit.slide.budget import check_page
 from kernelkit.slide.containers import driver_of, exif_orientation
 from kernelkit.slide.frames import notes_on_frames
+from kernelkit.slide.npy import notes_on_npy
 from kernelkit.slide.tiff import COMPRESSIONS, TiffPage, read_pages
 
 __all__ = ["FileLayout", "read_layout"]
@@ -82,6 +83,8 @@ def read_layout(path: Path) -> FileLayout:
     driver = driver_of(path)
     if driver == "GTiff":
         return _tiff_layout(path)
+    if driver == "NPY":
+        return FileLayout(path, driver, notes=notes_on_npy(path))
     orientation = exif_orientation(path, driver)
     notes = (*notes_on_frames(path, driver), *_turned(orientation))
     return FileLayout(path, driver, orientation=orientation, notes=notes)

@@ -77,7 +77,8 @@ class BandStack:
         blocks = [part.dataset.block_shapes[0] for part in firsts]
         self.block = (math.lcm(*(block[0] for block in blocks)), max(block[1] for block in blocks))
         self.compressed = any(
-            part.dataset.driver != "GTiff" or part.dataset.compression for part in firsts
+            part.dataset.driver not in ("GTiff", "VRT") or part.dataset.compression
+            for part in firsts
         )
         self.may_lack_data = self.dtype.kind == "f" or any(
             part.may_lack_data for part in self._parts

@@ -156,12 +156,13 @@ def test_data_science_bowl(tmp_path: Path, models: Path) -> None:
 
 
 def test_contrails(tmp_path: Path, models: Path) -> None:
-    """Three bands of a record's folder are one image. A record without a band gets `-`."""
+    """Three arrays of a record's folder are one image. A record without one gets `-`."""
     for record in ("100", "101"):
         for number, band in enumerate(("11", "14", "15")):
-            path = tmp_path / f"in/test/{record}/band_{band}.tif"
-            write_tif(path, 1, dtype="float32", seed=number)
-    (tmp_path / "in/test/101/band_14.tif").unlink()
+            path = tmp_path / f"in/test/{record}/band_{band}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, picture(8, *SIZE, dtype="float32", seed=number).transpose(1, 2, 0))
+    (tmp_path / "in/test/101/band_14.npy").unlink()
     sample = tmp_path / "in/sample_submission.csv"
     write_sample(sample, record_id=["101", "100"], encoded_pixels="-")
     done, table = run(tmp_path, "contrails", models)
