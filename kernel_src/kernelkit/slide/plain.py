@@ -117,9 +117,7 @@ def _checked_header(content: bytes) -> tuple[int, int, int] | None:
         if zlib.crc32(content[at + 4 : stop]) != checksum:
             return None
         if header is None:
-            header = (
-                _plain_header(content[at + 8 : stop], len(content)) if kind == b"IHDR" else None
-            )
+            header = _plain_header(kind, content[at + 8 : stop], len(content))
             if header is None:
                 return None
         elif kind == b"IEND":
