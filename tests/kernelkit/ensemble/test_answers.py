@@ -7,7 +7,7 @@ import torch
 from matplotlib import cbook
 from torch import nn
 
-from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble import Answers, MegaModel
 from kernelkit.ensemble.disagreement import DisagreementMap
 from kernelkit.errors import DeviceError, RecipeError
 from kernelkit.grid import TileGrid
@@ -203,3 +203,33 @@ def test_disagreement_becomes_a_thumbnail():
     assert thumbnail.image.shape == (1, 18, 28)
     expected = (rows[:18, :28] * 12 + 6) * 1000 + columns[:18, :28] * 12 + 6
     assert np.abs(thumbnail.image[0] - expected).max() < 12_500
+
+
+@pytest.mark.parametrize("thresholds", [None, [0.4], [0.2, 0.5, 0.7]])
+def test_bits_of_whole_pictures_are_their_masks(thresholds):
+    """They are packed by row. Without thresholds a pixel is of its likeliest class alone."""
+    probabilities = torch.rand(2, 3, 9, 13).softmax(1)
+    probabilities[0, :, 0, :4] = torch.tensor([0.4, 0.4, 0.2])[:, None]
+    probabilities[0, :, 1] = 0
+    answers = Answers(probabilities)
+    packed = answers.whole_bits(thresholds).result()
+    assert [bits.shape for bits in packed] == [(3, 9, 2)] * 2
+    bits = np.unpackbits(np.stack(packed), axis=-1, count=13, bitorder="little")
+    values = probabilities.numpy()
+    if thresholds is None:
+        expected = values.argmax(1)[:, None] == np.arange(3)[:, None, None]
+        expected &= values > 0
+        assert bits[0, :, 0, 0].tolist() == [1, 0, 0], "ties go to the first class"
+        assert not bits[0, :, 1].any(), "what a gate has emptied is of no class"
+    else:
+        expected = values > np.reshape(thresholds, (-1, 1, 1)).astype(np.float32)
+    assert np.array_equal(bits, expected)
+    assert np.array_equal(answers.masks(thresholds), expected)
+
+
+def test_whole_pictures_have_one_threshold_per_class_or_one_for_all():
+    """Another number of thresholds is refused, for bits and for masks."""
+    answers = Answers(torch.rand(1, 3, 4, 4))
+    for decide in (answers.whole_bits, answers.masks):
+        with pytest.raises(RecipeError, match=r"there are 2 thresholds for 3 class"):
+            decide([0.4, 0.5])

@@ -133,6 +133,38 @@ def test_the_unosat_order(tmp_path):
     torch.testing.assert_close(model.predict(pixels).probabilities, expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("how", ["mean of logits", "mean of probabilities"])
+def test_views_are_merged_by_their_weights(models, how):
+    """`{identity: 2, hflip: 1}` counts the tile as it is twice."""
+    folder, networks = models
+    pixels = tiles(2)
+    recipe = ensemble(runs=["fpn"], views={"identity": 2, "hflip": 1}, merge={"views": how})
+    [module] = networks["fpn"]
+    inputs = normalised(pixels)
+    seen, mirrored = answer(module, inputs), answer(module, inputs.flip(-1)).flip(-1)
+    if how == "mean of logits":
+        expected = ((2 * seen + mirrored) / 3).sigmoid()
+    else:
+        expected = (2 * seen.sigmoid() + mirrored.sigmoid()) / 3
+    model = MegaModel(folder, recipe=recipe, precision="fp32")
+    torch.testing.assert_close(model.predict(pixels).probabilities, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_flat_merge_counts_every_member_once(models):
+    """`merge.members` merges all members of all runs and scales, without levels between."""
+    folder, networks = models
+    pixels = tiles(2)
+    recipe = ensemble(merge={"views": "mean of logits", "members": "mean of logits"})
+    views = [view for folds in sequential(networks, pixels).values() for [view] in folds]
+    model = MegaModel(folder, recipe=recipe, precision="fp32")
+    torch.testing.assert_close(
+        model.predict(pixels).probabilities,
+        torch.stack(views).mean(0).sigmoid(),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
 def test_weights_by_run_and_by_fold(models):
     """Weights by patterns of runs and members give weighted means of models and folds."""
     folder, networks = models
@@ -243,6 +275,16 @@ def test_the_fingerprint_follows_the_names_of_runs(tmp_path):
     folds, runs = (MegaModel(tmp_path / name) for name in ("folds", "runs"))
     assert [m.weights_sha256 for m in folds.members] == [m.weights_sha256 for m in runs.members]
     assert folds.fingerprint != runs.fingerprint
+
+
+def test_the_averaging_mode_replaces_a_flat_merge(models):
+    """Given beside a recipe that merges all at once, it is how all are merged."""
+    recipe = ensemble(runs=["fpn"], merge={"members": "mean of logits"})
+    model = MegaModel(models[0], averaging_mode="max", recipe=recipe)
+    assert {name: str(step) for name, step in model.recipe.merge.steps.items()} == {
+        "views": "mean of logits",
+        "members": "max of probabilities",
+    }
 
 
 def test_threshold_and_averaging_mode_replace_the_recipes(models):

@@ -98,3 +98,25 @@ def test_unknown_views_are_named(names):
     """A view that does not exist, or an empty list, is refused with the choices."""
     with pytest.raises(RecipeError, match="list views"):
         view_set(names)
+
+
+def test_views_have_weights_by_their_names():
+    """A mapping gives each view its weight, and a list gives none."""
+    views = view_set({"vflip": 1, "identity": 2.5})
+    assert [view.name for view in views.views] == ["vflip", "identity"]
+    assert views.weights == (1, 2.5)
+    assert view_set(["vflip", "identity"]).weights is None
+    with pytest.raises(RecipeError, match="flips is no view of a tile"):
+        view_set({"flips": 1})
+
+
+@given(st.permutations(sorted(VIEWS)), st.lists(st.integers(1, 4), min_size=8, max_size=8))
+def test_the_heaviest_views_are_kept_in_their_order(names, weights):
+    """What is left out weighs no more than what stays. Of equal weights the first stay."""
+    views = view_set(dict(zip(names, weights, strict=True)))
+    kept = views.heaviest(3)
+    places = [names.index(view.name) for view in kept.views]
+    assert places == sorted(places)
+    assert kept.weights == tuple(weights[place] for place in places)
+    left_out = set(range(8)) - set(places)
+    assert all((weights[i], -i) > (weights[j], -j) for i in places for j in left_out)

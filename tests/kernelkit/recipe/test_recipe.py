@@ -176,6 +176,56 @@ def test_an_ensemble_is_described_in_one_line() -> None:
     )
 
 
+def test_a_flat_ensemble_of_sizes_is_described() -> None:
+    """The line says each size, the weights of views, and that the likeliest class is taken."""
+    section = {
+        "name": "flat",
+        "activation": "softmax",
+        "views": {"identity": 2, "hflip": 1},
+        "merge": {"views": "mean of logits", "members": "mean of logits"},
+        "pyramid": [{"size": [64, 96], "runs": ["a"]}, {"size": [128, 192], "runs": ["b"]}],
+    }
+    assert EnsembleRecipe.model_validate(section).describe() == (
+        "flat: runs *. Views identity 2, hflip 1, mean of logits. Members, mean of logits. "
+        "At 64x96, 128x192. Each pixel is of its likeliest class"
+    )
+
+
+def test_thresholds_that_are_left_out_follow_the_activation() -> None:
+    """Sigmoid means one half, softmax the likeliest class. What is written stays."""
+    sigmoid = EnsembleRecipe(name="one")
+    softmax = EnsembleRecipe(name="one", activation="softmax")
+    assert (sigmoid.thresholds, sigmoid.is_argmax) == ((0.5,), False)
+    assert (softmax.thresholds, softmax.is_argmax) == (None, True)
+    assert EnsembleRecipe.model_validate(softmax.model_dump()) == softmax
+    assert EnsembleRecipe.model_validate({"name": "one", "thresholds": None}) == sigmoid
+    written = EnsembleRecipe(name="one", activation="softmax", thresholds=(0.4,))
+    assert (written.thresholds, written.is_argmax) == ((0.4,), False)
+    recipe = parse(ensembles=[{"name": "one", "activation": "softmax"}])
+    assert recipe.override(batch=2).ensembles[0].is_argmax
+
+
+def test_merging_is_flat_or_by_levels() -> None:
+    """The steps are those that are taken, in their order."""
+    levels = parse().ensembles[0].merge
+    assert list(levels.steps) == ["views", "folds", "models", "scales"]
+    assert levels.of_members == levels.folds
+    merge = {"members": "tsharpen(0.5) of probabilities"}
+    flat = parse(ensembles=[{"name": "one", "merge": merge}]).ensembles[0].merge
+    assert list(flat.steps) == ["views", "members"]
+    assert flat.of_members == flat.members
+
+
+def test_a_scale_gives_a_picture_its_size() -> None:
+    """A size is that of every picture. A zoom is one of the picture's own."""
+    section = {"name": "one", "pyramid": [{"zoom": 0.5}, {"zoom": 1, "runs": ["a"]}]}
+    halves = EnsembleRecipe.model_validate(section).pyramid[0]
+    assert (halves.size_of(101, 1), halves.label) == ((50, 1), "0.5")
+    sized = EnsembleRecipe.model_validate({"name": "one", "pyramid": [{"size": [320, 480]}]})
+    assert (sized.pyramid[0].size_of(101, 1), sized.pyramid[0].label) == ((320, 480), "320x480")
+    assert sized.sizes == [(320, 480)]
+
+
 def test_what_is_no_mapping_is_refused() -> None:
     """The error shows the beginning of what was found."""
     with pytest.raises(RecipeError, match=r"list\.yaml: found \['tiles', .* wanted keys with"):
