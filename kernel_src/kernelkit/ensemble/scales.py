@@ -8,6 +8,7 @@ from itertools import groupby
 from math import lcm
 
 from kernelkit.ensemble.placed import PlacedMember
+from kernelkit.ensemble.weights import is_named
 from kernelkit.errors import RecipeError
 from kernelkit.recipe import EnsembleRecipe, PyramidScale
 
@@ -103,7 +104,7 @@ def _check_all_are_used(
             "Name them in one, or leave them out of 'runs'"
         )
     names = used | {member.member.name for member in placed}
-    unmatched = [p for p in recipe.weights if not any(fnmatchcase(name, p) for name in names)]
+    unmatched = [p for p in recipe.weights if not any(is_named(name, p) for name in names)]
     if unmatched:
         raise RecipeError(
             f"{recipe.name}: the weights name {', '.join(unmatched)}, which is no run or "
