@@ -63,8 +63,8 @@ licences: $(READY)  ## write docs/licences.md from what the installed packages s
 kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (PROFILE=kaggle-py312 OWN=folder)
 	@$(PYTHON) build_dataset.py --profile $(PROFILE)
 
-weights-dataset: $(READY)  ## pack trained runs as safetensors (MODELS=folder)
-	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)")
+weights-dataset: $(READY)  ## pack trained runs as safetensors (MODELS=folder RECIPE= OWN=)
+	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)") $(if $(RECIPE),--recipe "$(RECIPE)")
 
 # ---- Kaggle
 KAGGLE = @$(PYTHON) -m devkit.kaggle

@@ -1,17 +1,21 @@
-"""Pack the weights dataset: `python -m devkit.dataset.weights MODELS`.
+"""Pack the weights dataset: `python -m devkit.dataset.weights MODELS --recipe RECIPE`.
 
-Weights change at other times than code, so they are a dataset of their own. The best checkpoint of
-each fold of a run is loaded into its network once. One that would fail on Kaggle thereby fails
-here. Checkpoints go out as safetensors: they hold no code, and the upload does not unpack them.
+Weights change at other times than code, so they are a dataset of their own. With a recipe, the
+dataset has its runs, and of each fold the checkpoints that it takes. Without one it has every run,
+and of each fold what the recipe in kaggle.toml takes of runs of that name. That is the best
+checkpoint, unless the recipe says `checkpoints`.
 
-The files lie flat. The manifest says where each belongs, and carries the runs' configurations. In
-the notebook `kernelkit_dataset.models(folder)` puts the tree together again.
+Each checkpoint is loaded into its network once. One that would fail on Kaggle thereby fails here.
+Checkpoints go out as safetensors: they hold no code, and the upload does not unpack them. The files
+lie flat. The manifest says where each belongs, and carries the runs' configurations. In the
+notebook `kernelkit_dataset.models(folder)` puts the tree together again.
 
 Conversions are kept by the content of what was converted. After an interruption, run it again: it
 goes on where it was.
 """
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -26,12 +30,13 @@ import mounted
 from devkit.commands import command
 from devkit.dataset.limits import check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing, add_listing_options, listing_from
+from devkit.dataset.own import add_own_option, find_own
 from devkit.dataset.pack import Packed, write_json, write_manifest
+from devkit.dataset.wanted_weights import BEST, Wanted
 from devkit.errors import DatasetError
 from devkit.tools import REPOSITORY, read_text
-from kernelkit.checkpoints import Member, load_members
-from kernelkit.checkpoints.snapshots import Snapshot
-from kernelkit.checkpoints.weights import checkpoint_stem
+from kernelkit.checkpoints import Member
+from kernelkit.checkpoints.trained_with import SETTINGS
 from kernelkit.files import file_sha256, replace_atomically
 from kernelkit.vocabulary import Prefer
 
@@ -45,7 +50,6 @@ DEFAULT_LISTING = Listing(
 )
 
 _BUILD = REPOSITORY / "build"
-_CONFIGURATIONS = ("cfg.yaml", "config.json")
 
 
 def pack_weights(
@@ -53,7 +57,7 @@ def pack_weights(
     folder: Path,
     listing: Listing = DEFAULT_LISTING,
     *,
-    prefer: Prefer = "best",
+    wanted: Wanted = BEST,
     programs: bool = False,
     cache_folder: Path = _BUILD / "weights-cache",
     say: Callable[[str], None] = print,
@@ -68,8 +72,10 @@ def pack_weights(
         Where the dataset is written.
     listing
         How the dataset is listed on Kaggle.
-    prefer, programs
-        As `load_members` takes them. Programs go out as they are.
+    wanted
+        Which runs, and which checkpoints of their folds.
+    programs
+        Whether programs are packed too. They go out as they are.
     cache_folder
         Where conversions are kept.
     say
@@ -88,13 +94,13 @@ def pack_weights(
         staging_folder.mkdir()
         entries: list[dict[str, Any]] = []
         configurations: dict[str, str] = {}
-        for member in load_members(models_folder, checkpoints=prefer, programs=programs):
+        for member in wanted.load(models_folder, programs, say):
             # a folder that is itself a run is found as the only one below its parent
             is_above = (models_folder / member.run).is_dir()
             runs_folder = models_folder if is_above else models_folder.parent
             entry = _pack_member(member, runs_folder, staging_folder, cache_folder)
             entries.append(entry)
-            configurations |= _configurations(member.path, runs_folder)
+            configurations |= _configurations(member, runs_folder)
             say(f"{entry['name']}  {entry['size'] / 1e6:.1f} MB")
         target = {"configurations": configurations}
         manifest = write_manifest(staging_folder / mounted.WEIGHTS_MANIFEST, entries, target)
@@ -110,7 +116,7 @@ def _pack_member(
     place = member.path.relative_to(runs_folder)
     source = member.path
     if not member.is_program:
-        place = place.with_name(f"{_stem(member)}.safetensors")
+        place = place.with_name(f"{member.checkpoint or member.stem}.safetensors")
         source = _converted(member, cache_folder)
     packed = staging_folder / safe_name("__".join(place.parts))
     try:
@@ -126,13 +132,6 @@ def _pack_member(
         "architecture": member.architecture,
         "score": member.score,
     }
-
-
-def _stem(member: Member) -> str:
-    """The checkpoint's name without its suffix. It says so if the weights are averaged."""
-    stem = checkpoint_stem(member.path)
-    is_said = Snapshot.read(member.path, stem).kind != "raw"
-    return f"{stem}_ema" if member.is_averaged and not is_said else stem
 
 
 def _converted(member: Member, cache_folder: Path) -> Path:
@@ -157,15 +156,19 @@ def _content(checkpoint: Path) -> str:
     )
 
 
-def _configurations(checkpoint: Path, runs_folder: Path) -> dict[str, str]:
-    """The descriptions of the network that lie between the folder of runs and the checkpoint."""
-    folders = [parent for parent in checkpoint.parents if runs_folder in parent.parents]
-    paths = [folder / name for folder in folders for name in _CONFIGURATIONS]
-    return {
-        path.relative_to(runs_folder).as_posix(): read_text(path, DatasetError)
-        for path in paths
-        if path.is_file()
-    }
+def _configurations(member: Member, runs_folder: Path) -> dict[str, str]:
+    """What lies between the folder of runs and a checkpoint, and says what the network is.
+
+    Mean and std may be buffers in the checkpoint, beside the network's weights. They become a file.
+    """
+    folders = [parent for parent in member.path.parents if runs_folder in parent.parents]
+    paths = [folder / name for folder in folders for name in SETTINGS]
+    found = {path: read_text(path, DatasetError) for path in paths if path.is_file()}
+    said = member.trained_with
+    if said.mean is not None and said.std is not None and not {"mean", "std"} & set(said.said_in):
+        norm = json.dumps({"mean": said.mean, "std": said.std})
+        found.setdefault(member.path.parent / SETTINGS[-1], norm)
+    return {path.relative_to(runs_folder).as_posix(): text for path, text in found.items()}
 
 
 @command("weights-dataset")
@@ -177,25 +180,35 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=Path, default=_BUILD / "weights", help="where to write (default: %(default)s)"
     )
     parser.add_argument(
-        "--prefer",
+        "--recipe",
+        help="a recipe's name or YAML file: pack its runs, and the checkpoints that it takes "
+        "(default: every run, with the checkpoints of the recipe in kaggle.toml)",
+    )
+    parser.add_argument(
+        "--checkpoints",
+        nargs="+",
         choices=get_args(Prefer),
-        default="best",
-        help="which checkpoints of a fold compete, as in the recipe (default: %(default)s)",
+        help="pack every run, and these checkpoints of each fold, as a recipe would name them",
     )
     parser.add_argument(
         "--programs",
         action="store_true",
         help="pack TorchScript and exported programs too (loading them may run their code)",
     )
+    add_own_option(parser)
     add_listing_options(parser)
     options = parser.parse_args(arguments)
+    if options.recipe and options.checkpoints:
+        parser.error("give --recipe or --checkpoints: a recipe says which checkpoints it takes")
     folder = options.out.resolve()
+    find_own(options.own)
+    wanted = Wanted.of(options.recipe, options.checkpoints)
     packed = pack_weights(
         options.models.resolve(),
         folder,
         listing_from(options, DEFAULT_LISTING),
-        prefer=options.prefer,
-        programs=options.programs,
+        wanted=wanted,
+        programs=options.programs or wanted.programs,
         cache_folder=folder.parent / "weights-cache",
     )
     total = sum(entry["size"] for entry in packed.files)

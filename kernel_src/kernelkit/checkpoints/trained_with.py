@@ -15,10 +15,10 @@ from torch import Tensor
 from kernelkit.checkpoints.descriptions import DESCRIPTIONS, read_content
 from kernelkit.vocabulary import Resample
 
-__all__ = ["TrainedWith", "read_trained_with"]
+__all__ = ["SETTINGS", "TrainedWith", "read_trained_with"]
 
 # Files that may say it.
-_SETTINGS = (*DESCRIPTIONS, "preprocessor_config.json")
+SETTINGS = (*DESCRIPTIONS, "preprocessor_config.json")
 # More values than an image has bands, and than a competition has classes.
 _MOST_BANDS = 64
 _MOST_CLASSES = 1000
@@ -103,7 +103,7 @@ def read_trained_with(folders: Sequence[Path]) -> TrainedWith:
     """What the settings in some folders say. The first folder that says a value decides."""
     said: dict[str, Any] = {}
     files: dict[str, Path] = {}
-    for path in (folder / name for folder in dict.fromkeys(folders) for name in _SETTINGS):
+    for path in (folder / name for folder in dict.fromkeys(folders) for name in SETTINGS):
         if not path.is_file():
             continue
         found = _settings(read_content(path))

@@ -3,9 +3,11 @@
 import json
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors import safe_open
 
 import mounted
@@ -16,8 +18,10 @@ from devkit.dataset.weights import pack_weights
 from devkit.errors import DatasetError
 from kernelkit.checkpoints import load_members
 from kernelkit.errors import CheckpointError
+from kernelkit.own import load_own
 from mounted import BootstrapError
 from tests.made.networks import FPN, UNET, checkpoint, network, write_run
+from tests.made.own import PACKAGE, session_with, write_own
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,105 @@ def test_only_the_checkpoint_that_counts_goes_out(models, tmp_path):
     packed = pack_weights(models, tmp_path / "dataset", cache_folder=tmp_path / "cache", say=str)
     names = [entry["name"] for entry in packed.files if "fold_0" in entry["name"]]
     assert names == ["unet+run/fold_0/models/e99_0.9999.safetensors"]
+
+
+@pytest.fixture
+def snapshots(models):
+    """The runs, with two more checkpoints in a fold of the first."""
+    fold = models / "unet+run" / "fold_0" / "models"
+    for epoch, seed in ((10, 7), (20, 8)):
+        torch.save(checkpoint(network(UNET, seed)), fold / f"e{epoch}_t20_cmax_val_0.5{epoch}.pth")
+    return models
+
+
+def recipe_file(folder, **ensemble):
+    """A recipe of one ensemble, as a YAML file."""
+    content = {
+        "name": "test",
+        "competition": {"slug": "test"},
+        "tiles": {"core": 64},
+        "ensembles": [{"name": "one", **ensemble}],
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "names"),
+    [
+        ({"runs": ["unet*"]}, ["e2_t4", "e2_t4"]),
+        ({"runs": ["unet*"], "checkpoints": ["best", "last"]}, ["e2_t4", "e20_t", "e2_t4"]),
+        ({"runs": ["unet*"], "checkpoints": "all"}, ["e10_t", "e20_t", "e2_t4", "e2_t4"]),
+        ({"runs": ["fpn"]}, ["model"]),
+        ({"runs": ["fpn"], "gate": {"runs": ["unet*"]}}, ["e2_t4", "e2_t4", "model"]),
+    ],
+)
+def test_a_recipe_says_which_runs_and_checkpoints_go_out(
+    snapshots, tmp_path, ensemble, names, capsys
+):
+    """What it does not name is left out, and the mounted dataset has the same members."""
+    recipe = recipe_file(tmp_path, **ensemble)
+    out = tmp_path / "out"
+    assert command.main([str(snapshots), "--out", str(out), "--recipe", recipe]) == 0
+    said = capsys.readouterr().out
+    entries = json.loads((out / mounted.WEIGHTS_MANIFEST).read_text())["files"]
+    assert sorted(Path(entry["name"]).name[:5] for entry in entries) == sorted(names)
+    left = {name[:5] for name in ("e2_t4", "model")} - set(names)
+    assert ("left out, since the recipe does not name them" in said) == bool(left)
+    words = ensemble.get("checkpoints", "best")
+    runs = (*ensemble["runs"], *ensemble.get("gate", {}).get("runs", ()))
+    tree = session(tmp_path).models(out)
+    before, after = (load_members(f, runs, checkpoints=words) for f in (snapshots, tree))
+    assert [(m.name, m.weights_sha256) for m in after] == [
+        (m.name, m.weights_sha256) for m in before
+    ]
+
+
+def test_checkpoints_can_be_named_without_a_recipe(snapshots, tmp_path, capsys):
+    """Then every run is packed. With both, nobody knows what is meant."""
+    out = tmp_path / "out"
+    assert command.main([str(snapshots), "--out", str(out), "--checkpoints", "best", "last"]) == 0
+    assert "4 checkpoints" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        command.main([str(snapshots), "--recipe", "hubmap", "--checkpoints", "best"])
+    assert "a recipe says which checkpoints it takes" in capsys.readouterr().err
+
+
+def test_the_help_says_what_is_packed_by_default(capsys):
+    """Who forgets the recipe can know what goes out."""
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "That is the best checkpoint, unless the recipe says `checkpoints`" in said
+
+
+def test_a_mean_that_lies_in_the_checkpoint_goes_out_as_a_file(models, tmp_path):
+    """A Lightning module keeps it as a buffer, which is none of the network's weights."""
+    fold = models / "unet+run" / "fold_0" / "models"
+    [path] = fold.iterdir()
+    state = {f"model.{name}": tensor for name, tensor in network(UNET, 1).state_dict().items()}
+    norm = {"mean": torch.full((1, 3, 1, 1), 0.25), "std": torch.full((1, 3, 1, 1), 0.5)}
+    torch.save({"state_dict": state | norm}, path)
+    packed = pack_weights(models, tmp_path / "dataset", cache_folder=tmp_path / "cache", say=str)
+    before, after = load_members(models), load_members(session(tmp_path).models(packed.folder))
+    assert [m.trained_with for m in after] == [m.trained_with for m in before]
+    assert before[1].trained_with.mean == (0.25,) * 3
+
+
+def test_code_of_the_users_own_is_loaded_once_too(tmp_path):
+    """Its weights go out as safetensors, and come back to the same class."""
+    own = write_own(tmp_path / "own")
+    with session_with(own):
+        run = tmp_path / "models/mine"
+        run.mkdir(parents=True)
+        torch.save(load_own(f"{PACKAGE}.model:Net")().state_dict(), run / "e1.pth")
+        (run / "cfg.yaml").write_text(f"MODEL: {{network: '{PACKAGE}.model:Net'}}")
+        out = ["--out", str(tmp_path / "out"), "--own", str(own)]
+        assert command.main([str(run.parent), *out]) == 0
+        tree = session(tmp_path).models(tmp_path / "out")
+        [before], [after] = load_members(run.parent), load_members(tree)
+    assert before.weights_sha256 == after.weights_sha256
 
 
 def test_a_folder_that_is_itself_a_run_keeps_its_name(models, tmp_path):
