@@ -103,7 +103,9 @@ def combine(
             merged.add_(term, alpha=share)
     if merged is None:
         raise RecipeError("there is no answer to merge. An ensemble needs at least one member")
-    return merged if how == "max" else _finish(merged / total, how, activation)
+    if how == "max":
+        return merged
+    return _finish(merged if total == 1 else merged / total, how, activation)
 
 
 def _term(

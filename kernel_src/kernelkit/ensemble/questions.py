@@ -199,7 +199,8 @@ def inner_window(
 
 def _padded(images: Tensor, stride: int) -> Tensor:
     height, width = images.shape[-2:]
-    return F.pad(images, (0, -width % stride, 0, -height % stride), mode="replicate")
+    margin = (0, -width % stride, 0, -height % stride)
+    return F.pad(images, margin, mode="replicate") if any(margin) else images
 
 
 def _resize(images: Tensor, size: Sequence[int]) -> Tensor:

@@ -4,13 +4,14 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal, Self, cast, get_args
 
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticSerializationError, to_json
 
 from kernelkit.console import printable
 from kernelkit.errors import OutputError
@@ -162,9 +163,14 @@ class Report:
 
     def save(self, path: Path) -> None:
         """Write the report as JSON. It also states the steady speed."""
-        content = asdict(self) | {"megapixels_per_second": self.megapixels_per_second}
+        content = TypeAdapter(Report).dump_python(self)
+        content["megapixels_per_second"] = self.megapixels_per_second
+        try:
+            text = to_json(content, indent=2, inf_nan_mode="constants").decode()
+        except PydanticSerializationError:  # an id or a reason is no text
+            text = json.dumps(_in_text(content), indent=2)
         with open_atomically(path) as file:
-            json.dump(_in_text(content), file, indent=2)
+            file.write(text)
 
     @property
     def fallbacks(self) -> list[ImageReport]:

@@ -199,7 +199,8 @@ def _prediction(
     done = [image for image in report.images if not image.is_fallback]
     path = output / recipe.competition.submission_name
     images = {image.image: competition.scenes[image.image].paths for image in done}
-    pictures = {image.image: store.entry_named(image.stored).picture_path for image in done}
+    drawn = done if recipe.disagreement else []
+    pictures = {image.image: store.entry_named(image.stored).picture_path for image in drawn}
     return Prediction(
         submission=path,
         submissions=submission_paths(recipe, path),

@@ -21,8 +21,8 @@ from kernelkit.slide.plain import look_at_plain
 __all__ = ["PictureKind", "Survey", "checked_ensemble", "survey_images"]
 
 _COLOURS = 3
-# so many images are all opened, and of more than that a sample of this size
-_MOST_OPENED = 500
+# so many images are all opened, and of more than that a sample of at most this size
+_MOST_OPENED = 100
 
 
 class PictureKind(NamedTuple):

@@ -8,9 +8,9 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 
 from kernelkit.errors import as_sentence
+from kernelkit.predict.ahead import one_ahead
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.tasks import Run, Task, give_up
 from kernelkit.predict.whole_batch import AskedBatch, BatchAsker, each_alone
@@ -51,7 +51,7 @@ class _Pass:
         run = self._run
         paths = [picture.paths for picture in self._pictures]
         reader = PictureReader(paths, self._asker.preparation, run.readers, run.recipe.batch)
-        with closing(iter(reader)) as batches:
+        with one_ahead(iter(reader), run.readers.abandon) as batches:
             start = time.perf_counter()
             for batch in batches:
                 waited = time.perf_counter() - start

@@ -1,11 +1,18 @@
 """A batch of whole pictures on its way through the model, and into the store."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kernelkit.ensemble.transfer import Pending
 from kernelkit.errors import DeviceError, RecipeError, as_sentence
+from kernelkit.mask import BitMask
+from kernelkit.mask.bits import words_per_row
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.survey import checked_ensemble
 from kernelkit.predict.tasks import Run, at_own_cost, give_up
@@ -33,6 +40,8 @@ class AskedBatch:
         The names of the layers. None if masks come down.
     fingerprint, cost
         How the model was asked.
+    hashed
+        Is done once the files of all pictures were hashed.
     waited, network
         Seconds that went into reading the batch, and into asking.
     """
@@ -45,6 +54,7 @@ class AskedBatch:
     layers: tuple[str, ...] | None
     fingerprint: str
     cost: float
+    hashed: Future[None]
     waited: float = 0.0
     network: float = 0.0
 
@@ -60,6 +70,7 @@ class AskedBatch:
                 yield picture.end()
             return
         self.network += time.perf_counter() - start
+        self.hashed.result()
         found = zip(self.pictures, self.batch.pictures, answers, gates, strict=True)
         for picture, info, answer, gate in found:
             report = picture.report
@@ -69,7 +80,8 @@ class AskedBatch:
                 if answer is None:
                     raise DeviceError(self.answers.not_finite)
                 if self.layers is None:
-                    picture.save_masks(answer, self.width, info, self.fingerprint)
+                    masks = unpacked(answer, self.width)
+                    picture.save_masks(masks, info, self.fingerprint)
                 else:
                     picture.save_layers(self.layers, answer, gate, info, self.fingerprint)
             yield picture.end()
@@ -132,6 +144,7 @@ class BatchAsker:
         info = batch.pictures[0]
         self._check(info)
         own = info.height, info.width
+        hashed = run.hashing.submit(_hash_files, pictures)
         start = time.perf_counter()
         answers = model.predict_pictures(
             batch.inputs,
@@ -153,6 +166,7 @@ class BatchAsker:
             layers=model.layers(plan.level) if keeps_layers else None,
             fingerprint=model.fingerprint,
             cost=model.cost,
+            hashed=hashed,
             network=time.perf_counter() - start,
         )
 
@@ -163,6 +177,20 @@ class BatchAsker:
                 f"it was opened as a picture for {self.name}, and is one for {found} now. Leave "
                 "files alone while a run lasts"
             )
+
+
+def _hash_files(pictures: Sequence[Picture]) -> None:
+    """Hash the files of pictures. One that cannot be read says so when it is stored."""
+    for picture in pictures:
+        with suppress(OSError):
+            picture.hash_files()
+
+
+def unpacked(bits: NDArray[np.uint8], width: int) -> list[BitMask]:
+    """The masks of a picture, from uint8 (K, h, ceil(width / 8)) as the device packs them."""
+    words = np.zeros((*bits.shape[:2], words_per_row(width)), np.uint64)
+    words.view(np.uint8)[..., : bits.shape[2]] = bits
+    return [BitMask(plane, width) for plane in words]
 
 
 def each_alone(batch: PictureBatch) -> Iterator[PictureBatch]:

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelkit.mask import BitMask
-from kernelkit.mask.bits import words_per_row
 from kernelkit.mask.resizing import resize
 from kernelkit.predict.keys import FileState, content_of, refuse_changed, state_of
 from kernelkit.predict.nodata import clear, empty_pixels_note
@@ -49,8 +48,7 @@ class Picture:
         """Whether nothing is left to do."""
         return not self._is_open
 
-    @property
-    def content(self) -> str:
+    def hash_files(self) -> str:
         """The hash of its files. Reading them again is cheap, since they were just read."""
         if not self._content:
             self._content = content_of(self.paths)
@@ -74,23 +72,16 @@ class Picture:
         self._run.progress.end()
         return self.report
 
-    def save_masks(
-        self, bits: NDArray[np.uint8], width: int, info: PictureInfo, fingerprint: str
-    ) -> None:
+    def save_masks(self, masks: list[BitMask], info: PictureInfo, fingerprint: str) -> None:
         """Put masks into the store.
 
         Parameters
         ----------
-        bits
-            uint8 (K, h, ceil(width / 8)), as `Answers.whole_bits` packs them.
-        width
-            Pixels per row.
+        masks
+            One per class.
         fingerprint
             Of the model, as it was asked.
         """
-        words = np.zeros((*bits.shape[:2], words_per_row(width)), np.uint64)
-        words.view(np.uint8)[..., : bits.shape[2]] = bits
-        masks = [BitMask(plane, width) for plane in words]
         missing = self._missing(info)
         if missing is not None:
             clear(masks, resize(missing, masks[0].shape))
@@ -133,7 +124,7 @@ class Picture:
         report.notes += asked_note(report)
         refuse_changed(self.paths, self._state)
         keys = self._run.keys
-        entry = keys.entry(report.image, self.content, report.ensemble, fingerprint)
+        entry = keys.entry(report.image, self.hash_files(), report.ensemble, fingerprint)
         report.stored = entry.name
         entry.save(stored)
 
@@ -143,7 +134,7 @@ class Picture:
         self._state = state_of(self.paths)
         if run.store.has_any(self.report.image):
             fingerprint = run.keys.full[ensemble]
-            entry = run.keys.entry(self.report.image, self.content, ensemble, fingerprint)
+            entry = run.keys.entry(self.report.image, self.hash_files(), ensemble, fingerprint)
             stored = entry.load()
             if stored is not None:
                 self.report = kept(stored.report, ensemble)
