@@ -1,9 +1,7 @@
 """A batch of whole pictures on its way through the model, and into the store."""
 
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +38,6 @@ class AskedBatch:
         The names of the layers. None if masks come down.
     fingerprint, cost
         How the model was asked.
-    hashed
-        Is done once the files of all pictures were hashed.
     waited, network
         Seconds that went into reading the batch, and into asking.
     """
@@ -54,7 +50,6 @@ class AskedBatch:
     layers: tuple[str, ...] | None
     fingerprint: str
     cost: float
-    hashed: Future[None]
     waited: float = 0.0
     network: float = 0.0
 
@@ -70,7 +65,6 @@ class AskedBatch:
                 yield picture.end()
             return
         self.network += time.perf_counter() - start
-        self.hashed.result()
         found = zip(self.pictures, self.batch.pictures, answers, gates, strict=True)
         for picture, info, answer, gate in found:
             report = picture.report
@@ -144,7 +138,6 @@ class BatchAsker:
         info = batch.pictures[0]
         self._check(info)
         own = info.height, info.width
-        hashed = run.hashing.submit(_hash_files, pictures)
         start = time.perf_counter()
         answers = model.predict_pictures(
             batch.inputs,
@@ -166,7 +159,6 @@ class BatchAsker:
             layers=model.layers(plan.level) if keeps_layers else None,
             fingerprint=model.fingerprint,
             cost=model.cost,
-            hashed=hashed,
             network=time.perf_counter() - start,
         )
 
@@ -177,13 +169,6 @@ class BatchAsker:
                 f"it was opened as a picture for {self.name}, and is one for {found} now. Leave "
                 "files alone while a run lasts"
             )
-
-
-def _hash_files(pictures: Sequence[Picture]) -> None:
-    """Hash the files of pictures. One that cannot be read says so when it is stored."""
-    for picture in pictures:
-        with suppress(OSError):
-            picture.hash_files()
 
 
 def unpacked(bits: NDArray[np.uint8], width: int) -> list[BitMask]:

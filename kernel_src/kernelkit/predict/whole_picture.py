@@ -48,12 +48,6 @@ class Picture:
         """Whether nothing is left to do."""
         return not self._is_open
 
-    def hash_files(self) -> str:
-        """The hash of its files. Reading them again is cheap, since they were just read."""
-        if not self._content:
-            self._content = content_of(self.paths)
-        return self._content
-
     def describe(self, ensemble: str, info: PictureInfo) -> None:
         """Let the report say what the file holds."""
         report = self.report
@@ -124,7 +118,7 @@ class Picture:
         report.notes += asked_note(report)
         refuse_changed(self.paths, self._state)
         keys = self._run.keys
-        entry = keys.entry(report.image, self.hash_files(), report.ensemble, fingerprint)
+        entry = keys.entry(report.image, self._content, report.ensemble, fingerprint)
         report.stored = entry.name
         entry.save(stored)
 
@@ -134,7 +128,8 @@ class Picture:
         self._state = state_of(self.paths)
         if run.store.has_any(self.report.image):
             fingerprint = run.keys.full[ensemble]
-            entry = run.keys.entry(self.report.image, self.hash_files(), ensemble, fingerprint)
+            self._content = content_of(self.paths)
+            entry = run.keys.entry(self.report.image, self._content, ensemble, fingerprint)
             stored = entry.load()
             if stored is not None:
                 self.report = kept(stored.report, ensemble)

@@ -1,0 +1,88 @@
+"""Whole pictures: against plain OpenCV and torch, and whatever goes wrong with some of them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kernelkit.competition import CompetitionFolder
+from kernelkit.predict import Prediction, load_models, predict
+from kernelkit.predict.store import Store
+from kernelkit.recipe import Recipe
+from tests.made.pictures import Clouds, Salt
+
+# how near to its threshold a probability may be decided otherwise than by the reference
+NEAR = 1e-4
+
+
+@pytest.fixture(scope="module")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Clouds:
+    return Clouds(tmp_path_factory.mktemp("clouds"))
+
+
+@pytest.fixture(scope="module")
+def salt(tmp_path_factory: pytest.TempPathFactory) -> Salt:
+    return Salt(tmp_path_factory.mktemp("salt"))
+
+
+def run(
+    made: Clouds | Salt, output: Path, recipe: Recipe | None = None, **options: Any
+) -> Prediction:
+    recipe = recipe or made.recipe
+    models = options.pop("models", None) or load_models(recipe, made.models)
+    competition = CompetitionFolder.read(made.folder, recipe.competition)
+    return predict(competition, recipe, models, output, **options)
+
+
+def submitted(done: Prediction) -> dict[str, str]:
+    table = pd.read_csv(done.submission, dtype=str, keep_default_na=False)
+    return dict(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
+
+
+def statuses(done: Prediction) -> dict[str, int]:
+    return {status: count for status, count in done.report.counts.items() if count}
+
+
+def test_stored_probabilities_are_the_networks_own(clouds: Clouds, tmp_path: Path) -> None:
+    """One layer per member, at the size of the masks, within 1/255 of the reference."""
+    recipe = clouds.recipe.override(store={"what": "probabilities", "level": "member"})
+    done = run(clouds, tmp_path / "out", recipe)
+    store = Store(tmp_path / "out/masks", read_only=True)
+    for path, image in zip(clouds.paths, done.report.images, strict=True):
+        stored = store.entry_named(image.stored).load()
+        assert stored is not None
+        assert stored.layers is not None
+        assert stored.layers.names == tuple(f"unet_{size[0]}/fold_0" for size in clouds.sizes)
+        wanted = clouds.layers(path)
+        assert np.abs(stored.layers.values / 255 - wanted).max() < 1 / 255
+
+
+def test_stored_probabilities_of_the_gate_are_its_own(salt: Salt, tmp_path: Path) -> None:
+    """They are kept beside the layers, at the picture's size without its pads."""
+    recipe = salt.recipe.override(store={"what": "probabilities", "level": "ensemble"})
+    done = run(salt, tmp_path / "out", recipe)
+    store = Store(tmp_path / "out/masks", read_only=True)
+    for path, image in zip(salt.paths, done.report.images, strict=True):
+        stored = store.entry_named(image.stored).load()
+        assert stored is not None
+        assert stored.layers is not None
+        assert stored.layers.gate is not None
+        answer = salt.answer(path)
+        assert stored.layers.gate[0] == pytest.approx(answer.emptiness, abs=1e-4)
+        wanted = answer.probabilities * (answer.emptiness <= 0.5)
+        assert np.abs(stored.layers.values[0] / 255 - wanted).max() < 1 / 255
+
+
+def test_another_threshold_needs_no_model_if_probabilities_are_kept(
+    clouds: Clouds, tmp_path: Path
+) -> None:
+    """The masks change, and no picture is predicted again."""
+    recipe = clouds.recipe.override(store={"what": "probabilities", "level": "ensemble"})
+    first = run(clouds, tmp_path / "out", recipe)
+    ensemble = recipe.model_dump(exclude_unset=True)["ensembles"][0] | {"thresholds": 0.72}
+    second = run(clouds, tmp_path / "out", recipe.override(ensembles=[ensemble]))
+    assert statuses(second) == {"kept": len(clouds.paths)}
+    areas = [[image.area for image in done.report.images] for done in (first, second)]
+    assert all(low < high for high, low in zip(*areas, strict=True))
