@@ -47,12 +47,22 @@ class Keys:
     """
 
     def __init__(self, recipe: Recipe, models: Mapping[str, MegaModel], store: Store) -> None:
-        self.full = {name: model.fingerprint for name, model in models.items()}
+        self._plans = {each.name: recipe.plan_for(each) for each in recipe.ensembles}
+        self._models = models
         self._store = store
+        self.full = {name: self.asked(name) for name in self._plans}
         self._shared = {
             ensemble.name: (_recipe_part(recipe, ensemble), models[ensemble.name].device.type)
             for ensemble in recipe.ensembles
         }
+
+    def asked(self, ensemble: str) -> str:
+        """The fingerprint of an ensemble's model as it is asked now.
+
+        What only merges the stored layers is not in it. So another merge takes them again.
+        """
+        plan = self._plans[ensemble]
+        return self._models[ensemble].fingerprint_at(plan.level, ask_gated=plan.ask_gated)
 
     def entry(
         self, image_id: str, content: str, ensemble: str, fingerprint: str, unfinished: bool = False

@@ -106,7 +106,7 @@ class _ImageWork:
             report.notes += [*tiles.notes, *asked_note(report)]
             missing = self._missing(tiles)
             refuse_changed(self._paths, self._state)
-            entry = self._entry(model.fingerprint, report.unfinished)
+            entry = self._entry(run.keys.asked(self._ensemble.name), report.unfinished)
             if disagreement is not None:
                 try:
                     save_disagreement(entry.picture_path, disagreement)
@@ -153,12 +153,13 @@ class _ImageWork:
         What was asked in full is better than what is asked now that the time runs short. What an
         earlier session left unfinished is better than nothing, once this one is over.
         """
-        full = self._run.keys.full[self._ensemble.name]
+        keys, ensemble = self._run.keys, self._ensemble.name
+        fingerprints = dict.fromkeys((keys.full[ensemble], keys.asked(ensemble)))
         states = (False, True) if self._run.deadline.is_over else (False,)
         entries = (
             self._entry(fingerprint, unfinished)
             for unfinished in states
-            for fingerprint in dict.fromkeys((full, self._model.fingerprint))
+            for fingerprint in fingerprints
         )
         return next(filter(None, (entry.load() for entry in entries)), None)
 

@@ -157,7 +157,7 @@ class BatchAsker:
             gate=answers.gates() if keeps_layers else None,
             width=answers.probabilities.shape[-1],
             layers=model.layers(plan.level) if keeps_layers else None,
-            fingerprint=model.fingerprint,
+            fingerprint=run.keys.asked(self.name),
             cost=model.cost,
             network=time.perf_counter() - start,
         )
