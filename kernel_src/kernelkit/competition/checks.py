@@ -34,8 +34,8 @@ def read_submission(
     ids
         The ids it must have, in this order. None means its own, each of them once.
     sizes
-        Height and width of the submitted mask of each id. The encoding of an id without one is
-        checked, except that its runs may end anywhere.
+        Height and width of each id's image. They count if the recipe says no size of masks. Without
+        either, an encoding is checked, except that its runs may end anywhere.
     competition
         The columns and the RLE convention.
     header
@@ -55,7 +55,8 @@ def read_submission(
     number = len(competition.labels) if competition.shares_fields else 1
     for row_id, parts in _parts(path, ids, sizes, competition, header):
         if row_id in sizes:
-            for mask in masks_of(parts, competition.rle, number, sizes[row_id]):
+            shape = competition.size or sizes[row_id]
+            for mask in masks_of(parts, competition.rle, number, shape):
                 yield row_id, mask
 
 
@@ -142,7 +143,7 @@ def _parts(
     rows = check_rows(path, header, ids, id_column=competition.id_column, several=several)
     constants = ConstantColumns(competition)
     for row_id, lines in _by_id(rows, at_id, several):
-        shape = sizes.get(row_id)
+        shape = competition.size or sizes.get(row_id)
         try:
             size = None if shape is None else shape[0] * shape[1]
             fields = [line[at_rle] for line in lines]

@@ -110,6 +110,19 @@ def test_without_a_size_the_runs_are_still_checked(tmp_path: Path, row: str, wan
     check_submission(path, ["a"], {}, COMPETITION)
 
 
+def test_a_row_is_checked_against_the_size_of_the_recipe(tmp_path: Path) -> None:
+    """The size of submitted masks counts, whatever the image's is, and if no image is here."""
+    clouds = Competition(slug="clouds", size=(5, 7))
+    path = tmp_path / "submission.csv"
+    path.write_text("id,predicted\na,35 1\n")
+    masks = read_submission(path, ["a"], {"a": (1400, 2100)}, clouds)
+    assert [mask.shape for _, mask in masks] == [(5, 7)]
+    path.write_text("id,predicted\na,36 1\n")
+    for sizes in ({}, {"a": (1400, 2100)}):
+        with pytest.raises(SubmissionError, match="ends past the last pixel, 35"):
+            check_submission(path, ["a"], sizes, clouds)
+
+
 def test_a_compressed_submission_is_read_as_kaggle_reads_it(tmp_path: Path) -> None:
     """What the file begins with decides. Its name may say something else."""
     content = b"id,predicted\na,1 1 35 1\n"

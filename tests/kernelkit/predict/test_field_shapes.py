@@ -182,3 +182,38 @@ def test_masks_are_submitted_at_the_size_of_the_recipe(tmp_path: Path, models: P
     (mask,) = done.masks["1"]
     assert mask.shape == (35, 30)
     assert done.submission.read_text() == f"case_id,annotation\n1,{mask.to_rle()}\n"
+
+
+def test_the_confidence_of_a_vessel_comes_from_stored_probabilities(
+    tmp_path: Path, models: Path
+) -> None:
+    """If the store keeps probabilities, each vessel has its mean, which is above the threshold."""
+    write_tif(tmp_path / "in/test/a.tif", 3)
+    recipe = recipe_of("vasculature").override(store={"what": "probabilities"})
+    competition = CompetitionFolder.read(tmp_path / "in", recipe.competition)
+    done = predict(competition, recipe, load_models(recipe, models), tmp_path / "out")
+    (field,) = pd.read_csv(done.submission)["prediction_string"]
+    confidences = np.array(field.split(" ")[1::3], float)
+    assert len(confidences) > 1
+    assert len({*confidences}) > 1
+    assert ((confidences > 0.5) & (confidences < 1)).all()
+
+
+def test_a_parquet_sample_makes_a_parquet_submission(tmp_path: Path, models: Path) -> None:
+    """The file has the sample's kind, types and order, and the same masks as a CSV file."""
+    for number, image in enumerate((7, 12)):
+        write_tif(tmp_path / f"in/test/{image}.tif", 3, seed=number)
+    sample = pd.DataFrame({"height": 0, "id": [12, 7], "width": 0, "prediction_string": ""})
+    sample.to_parquet(tmp_path / "in/sample.parquet")
+    recipe = recipe_of("vasculature").override(competition={"sample": "sample.parquet"})
+    competition = CompetitionFolder.read(tmp_path / "in", recipe.competition)
+    done = predict(competition, recipe, load_models(recipe, models), tmp_path / "out")
+    assert done.submission.name == "submission.parquet"
+    table = pd.read_parquet(done.submission)
+    assert dict(table.dtypes) == dict(sample.dtypes)
+    assert table[["height", "id", "width"]].to_numpy().tolist() == [[70, 12, 90], [70, 7, 90]]
+    sample.to_csv(tmp_path / "in/sample.csv", index=False)
+    recipe = recipe_of("vasculature").override(competition={"sample": "sample.csv"})
+    competition = CompetitionFolder.read(tmp_path / "in", recipe.competition)
+    done = predict(competition, recipe, load_models(recipe, models), tmp_path / "out")
+    assert pd.read_csv(done.submission).equals(table)
