@@ -36,7 +36,7 @@ from kernelkit.slide import Slide
 from tests.made.competition import RECIPE, write_competition, write_models
 from tests.made.layouts import spoil_block
 from tests.made.notebook import run_cells, sent
-from tests.made.stored import Column, forget, overwrite
+from tests.made.stored import Column, forget, names, overwrite
 
 SMALL = {"a": ("tiled", 90, 270), "b": ("strips", 40, 50)}
 
@@ -525,7 +525,8 @@ def test_the_hidden_rerun_ends_with_a_valid_submission(
     spoiled: list[Path] = []
 
     def spoil_finished(_: object) -> None:
-        if not spoiled and list((working / "masks").glob(f"{Path(spoil).stem}-*.json")):
+        stored = names(working / "masks")
+        if not spoiled and any(name.startswith(f"{Path(spoil).stem}-") for name in stored):
             spoiled.append(tests / spoil)
             spoiled[0].unlink()
 

@@ -431,3 +431,59 @@ def test_an_empty_models_folder_is_refused(recipe: Recipe, tmp_path: Path) -> No
     """The message names the folder."""
     with pytest.raises(CheckpointError, match=str(tmp_path)):
         load_models(recipe, tmp_path)
+
+
+STORED = "store: {what: probabilities, level: LEVEL}\nsubmissions: {a: {}, b: {thresholds: 0.3}}\n"
+
+
+@pytest.mark.parametrize("level", ["member", "model", "ensemble"])
+def test_another_threshold_needs_no_model(
+    folder: Path, models: dict[str, MegaModel], tmp_path: Path, level: str
+) -> None:
+    """Of stored probabilities, other thresholds, steps and files come without a network."""
+    text = RECIPE + STORED.replace("LEVEL", level)
+    first = run(folder, Recipe.parse(text), models, tmp_path / "out")
+    assert [path.name for path in first.submissions] == ["a.csv", "b.csv"]
+    assert set(statuses(first).values()) == {"predicted"}
+    changed = text.replace("submissions: {", "submissions: {c: {thresholds: 0.3}, ")
+    second = run(folder, Recipe.parse(changed), models, tmp_path / "out")
+    assert set(statuses(second).values()) == {"kept"}
+    b, c = (tmp_path / f"out/submissions/{name}.csv" for name in "bc")
+    assert b.read_bytes() == c.read_bytes() == second.submission.read_bytes()
+    assert (tmp_path / "out/submissions/a.csv").read_bytes() != b.read_bytes()
+
+
+def test_stored_probabilities_make_the_masks_that_work_makes(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """Only where a probability is within half a byte of the threshold do they differ."""
+    decided = run(folder, recipe, models, tmp_path / "masks")
+    stored = Recipe.parse(RECIPE + STORED.replace("LEVEL", "member"))
+    later = run(folder, stored, models, tmp_path / "layers")
+    for name, [mask] in decided.masks.items():
+        [other] = later.masks[name]
+        assert (mask ^ other).area <= 0.02 * mask.height * mask.width
+        assert 0 < mask.area < mask.height * mask.width
+
+
+def test_a_run_joins_what_another_notebook_stored(
+    folder: Path, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """Its members count beside the own ones, and the same member twice is refused first."""
+    text = RECIPE + STORED.replace("LEVEL", "member")
+    own = Recipe.parse(text)
+    run(folder, own, models, tmp_path / "other")
+    with pytest.raises(RecipeError, match="it holds run/fold_0, as one does, which would count"):
+        run(folder, own, models, tmp_path / "out", stores=[tmp_path / "other"])
+    shutil.copytree(write_models(tmp_path / "models") / "run", tmp_path / "more/second")
+    more = load_models(own, tmp_path / "more")
+    done = run(folder, own, more, tmp_path / "out", stores=[tmp_path / "other"])
+    assert set(statuses(done).values()) == {"predicted"}
+    merged = predict(
+        CompetitionFolder.read(folder, own.competition),
+        own,
+        {},
+        tmp_path / "merged",
+        stores=[tmp_path / "other", tmp_path / "out"],
+    )
+    assert merged.submission.read_bytes() == done.submission.read_bytes()
