@@ -118,6 +118,7 @@ class _ImageWork:
                 entry.save(Stored(report, layers=layers), values_file=stitching.path)
             else:
                 entry.save(Stored(report, stitching.finish(missing)))
+        run.store.flush()  # the next image may take an hour
 
     @contextmanager
     def _stitching(self, tiles: ImageTiles) -> Iterator[LayerStitching | MaskStitching]:
