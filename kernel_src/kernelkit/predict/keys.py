@@ -115,9 +115,10 @@ def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:
     """What of a recipe decides on the bytes in the store, beside what its models know."""
     elsewhere = {
         *("name", "summary", "competition", "ensembles", "hours", "give_up"),
-        *("store", "submissions", "steps"),
+        *("store", "submissions", "steps", "groups"),
     }
     part: dict[str, Any] = recipe.model_dump(mode="json", exclude=elsewhere)
+    part["nodata value"] = recipe.competition.nodata
     part["store"] = recipe.plan_for(ensemble).key(ensemble)
     if recipe.tiles.whole:  # a picture that the store has is not opened to ask which kind it is
         part["when"] = ensemble.when.model_dump()

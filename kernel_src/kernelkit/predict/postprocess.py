@@ -46,13 +46,11 @@ __all__ = [
     "remove_touching_border",
     "smooth",
     "threshold",
-    "vote",
 ]
 
 # Steps by the names that recipes call them.
 Steps = Mapping[str, Callable[..., BitMask]]
 
-_ROWS_AT_ONCE = 256
 _LARGEST_RADIUS = 63
 
 
@@ -62,33 +60,6 @@ def threshold(probabilities: ArrayLike, above: float) -> BitMask:
     For uint8 probabilities that scale is 0-255.
     """
     return BitMask.from_array(probabilities, above)
-
-
-def vote(masks: Sequence[BitMask], at_least: int) -> BitMask:
-    """The pixels that are on in at least that many of several masks of one size.
-
-    "All but one" of n masks is `at_least=n - 1`. For one mask that would be every pixel.
-
-    Raises
-    ------
-    MaskError
-        Fewer votes than 1 or more than there are masks are asked for, or the sizes differ.
-    """
-    if not 1 <= at_least <= len(masks):
-        raise MaskError(
-            f"at least {at_least} of {len(masks)} masks were to agree. "
-            f"Ask for 1 to {len(masks)} of them"
-        )
-    result = BitMask.zeros(*masks[0].shape)
-    if different := [mask.shape for mask in masks if mask.shape != result.shape]:
-        raise MaskError(
-            f"masks of {result.shape} and {different[0]} pixels were to vote. "
-            "All must be of one size"
-        )
-    for top in range(0, result.height, _ROWS_AT_ONCE):
-        rows = slice(top, top + _ROWS_AT_ONCE)
-        result.words[rows] = _count_reaches([mask.words[rows] for mask in masks], at_least)
-    return result
 
 
 def remove_small(
@@ -267,22 +238,3 @@ def _for_class(step: str, name: str, value: Any, label: int) -> Any:
             f"{label}. Give one value for all classes, or one for each"
         )
     return value[label]
-
-
-def _count_reaches(masks: Sequence[np.ndarray], at_least: int) -> np.ndarray:
-    """Bits that are set in at least that many words. They are counted in binary, digit by digit."""
-    digits: list[np.ndarray] = []
-    for carry in masks:
-        for place, digit in enumerate(digits):
-            digits[place], carry = digit ^ carry, digit & carry
-        if len(digits) < len(masks).bit_length():
-            digits.append(carry)
-    above = np.zeros_like(digits[0])
-    equal = ~above
-    for place in reversed(range(len(digits))):
-        if at_least >> place & 1:
-            equal &= digits[place]
-        else:
-            above |= equal & digits[place]
-            equal &= ~digits[place]
-    return above | equal

@@ -20,6 +20,7 @@ from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.findings import Finding, findings_table, refuse_errors
 from kernelkit.predict.finished_masks import FinishedMasks
 from kernelkit.predict.hand_in import hand_in, submission_paths
+from kernelkit.predict.maps import write_maps
 from kernelkit.predict.merging import merge_stores
 from kernelkit.predict.other_stores import OtherStores
 from kernelkit.predict.preflight import preflight
@@ -54,6 +55,8 @@ class Prediction:
         The submitted masks of each, one per class, read from the store when they are asked for.
     disagreement
         A PNG of where the members differ, for each image that has one.
+    maps
+        The polygons and GeoTIFFs that the recipe's `output` asks for.
     """
 
     submission: Path
@@ -62,6 +65,7 @@ class Prediction:
     images: dict[str, tuple[Path, ...]]
     masks: Mapping[str, list[BitMask]]
     disagreement: dict[str, Path]
+    maps: list[Path]
 
 
 def load_models(recipe: Recipe, folder: str | Path, device: str = "auto") -> dict[str, MegaModel]:
@@ -155,10 +159,11 @@ def predict(
     paths = {image_id: scene.paths for image_id, scene in competition.scenes.items()}
     masks = FinishedMasks(report, paths, recipe, store, others)
     hand_in(report, competition, recipe, masks, output / recipe.competition.submission_name)
+    maps = write_maps(masks, competition, recipe, output / "maps")
     store.close()
-    report.notes += others.notes
+    report.notes += [*others.notes, *maps.notes]
     _save(report, output)
-    done = _prediction(report, competition, recipe, store, others, output)
+    done = _prediction(report, competition, recipe, store, others, output, maps.files)
     _judge(done, strict)
     return done
 
@@ -194,6 +199,7 @@ def _prediction(
     store: Store,
     others: OtherStores,
     output: Path,
+    maps: list[Path],
 ) -> Prediction:
     """What the run leaves behind, with the files of each image that has a mask."""
     done = [image for image in report.images if not image.is_fallback]
@@ -208,6 +214,7 @@ def _prediction(
         images=images,
         masks=FinishedMasks(report, images, recipe, store, others),
         disagreement={name: path for name, path in pictures.items() if path.is_file()},
+        maps=maps,
     )
 
 

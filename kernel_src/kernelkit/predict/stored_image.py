@@ -70,7 +70,7 @@ class StoredImage:
         self.size = recipe.competition.size or shape
         self._shape = shape
         self._labels = recipe.competition.labels
-        self._paths = paths
+        self._paths, self._nodata = paths, recipe.competition.nodata
         self._known = known
         self._masks = masks
         usual = None if recipe.tiles.whole else recipe.tiles.scale
@@ -163,7 +163,7 @@ class StoredImage:
 
     def _pixels(self) -> NDArray[Any]:
         """The pixels (C, height, width) at the masks' size."""
-        with Slide(self._paths) as slide:
+        with Slide(self._paths, nodata=self._nodata) as slide:
             pixels = slide.read(slide.bounds)
         if pixels.shape[1:] == self.size:
             return pixels

@@ -79,7 +79,8 @@ class _ImageWork:
         self._state = state_of(self._paths)
         self._content: Future[str] = run.hashing.submit(content_of, self._paths)
         with ExitStack() as opened:
-            slide = opened.enter_context(Slide(self._paths))
+            nodata = run.recipe.competition.nodata
+            slide = opened.enter_context(Slide(self._paths, nodata=nodata))
             self._ensemble = checked_ensemble(run.recipe, slide.bands, str(slide.dtype))
             self._model = run.models[self._ensemble.name]
             report.ensemble = self._ensemble.name

@@ -124,6 +124,7 @@ class BatchAsker:
             sizes=tuple(sizes),
             resample=seen.input.resample,
             bands=seen.input.highest_band,
+            nodata=run.recipe.competition.nodata,
         )
 
     def ask(self, pictures: list[Picture], batch: PictureBatch) -> AskedBatch:

@@ -51,6 +51,8 @@ class Preparation:
         "bicubic" or "nearest".
     bands
         How many bands to give, from the first on. None gives all.
+    nodata
+        The value of a pixel without data. None takes each file's own.
     """
 
     pads: tuple[int, int] = (0, 0)
@@ -58,6 +60,7 @@ class Preparation:
     sizes: tuple[tuple[int, int] | float, ...] | None = None
     resample: Resample = "area"
     bands: int | None = None
+    nodata: float | None = None
 
 
 def input_sizes(height: int, width: int, preparation: Preparation) -> list[tuple[int, int]]:

@@ -156,7 +156,8 @@ class _Slot:
 def _read(paths: tuple[Path, ...], preparation: Preparation, slot: _Slot | None) -> FoundPicture:
     """Decode a picture and make its inputs."""
     notes: tuple[str, ...] = ()
-    plain = read_plain(paths[0]) if len(paths) == 1 else None
+    is_plain = len(paths) == 1 and preparation.nodata is None
+    plain = read_plain(paths[0]) if is_plain else None
     if plain is not None:
         pixels, held, layout, content = plain.pixels, None, plain.layout, plain.sha256
     else:
@@ -175,7 +176,7 @@ def _read_slide(
     paths: tuple[Path, ...], preparation: Preparation
 ) -> tuple[np.ndarray, np.ndarray | None, str, tuple[str, ...]]:
     """Return a picture (H, W, C), where it holds data, its layout and its notes."""
-    with Slide(paths) as slide:
+    with Slide(paths, nodata=preparation.nodata) as slide:
         _check_memory(slide, preparation)
         pixels, held = slide.read_whole()
     return pixels, held, slide.layout, tuple(slide.notes)

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from kernelkit.recipe.convention import RLEConvention
+from kernelkit.recipe.maps import Output
 from kernelkit.recipe.section import Section
 from kernelkit.recipe.words import Word
 
@@ -62,6 +63,10 @@ class Competition(Section):
         `{image}`, `{group}` and `{class}` those of the row. All else is written as it is.
     rle
         How its masks become text.
+    nodata
+        The value of a pixel without data. None is what each file says of itself.
+    output
+        Files of each mask beside the submission, such as Shapefiles. None writes none.
     """
 
     slug: Word
@@ -77,6 +82,8 @@ class Competition(Section):
     rle_column: Word = "predicted"
     columns: dict[Word, str] = Field(default_factory=dict)
     rle: RLEConvention = RLEConvention()
+    nodata: float | None = None
+    output: Output | None = None
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
@@ -159,6 +166,22 @@ class Competition(Section):
         """How the submission's file is called. It is of the sample's kind."""
         is_parquet = PurePosixPath(self.sample).suffix.lower() == ".parquet"
         return f"submission.{'parquet' if is_parquet else 'csv'}"
+
+    def places_of_output(self, is_voted: bool) -> tuple[set[str], set[str]]:
+        """What can stand in the names of the output, and what has to.
+
+        Parameters
+        ----------
+        is_voted
+            Whether the images of a group become one mask.
+        """
+        classes = {"{class}"} if len(self.classes) > 1 else set()
+        if is_voted:
+            needed = {"{group}"} | classes
+        else:
+            needed = {"{image}"} | classes | ({"{group}"} & set(_PLACE.findall(self.rows)))
+        group = {"{group}"} if "{group}" in self.images else set()
+        return needed | group | ({"{class}"} if self.classes else set()), needed
 
     @property
     def header(self) -> tuple[str, ...]:

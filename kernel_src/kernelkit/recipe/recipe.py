@@ -27,6 +27,7 @@ from pydantic import (
 from kernelkit.errors import RecipeError, kind_of
 from kernelkit.recipe.competition import Competition
 from kernelkit.recipe.ensemble import EnsembleRecipe
+from kernelkit.recipe.maps import Groups
 from kernelkit.recipe.network import Execution
 from kernelkit.recipe.problems import first_problem
 from kernelkit.recipe.section import Section
@@ -83,6 +84,9 @@ class Recipe(Section):
         Further ways to make masks of what is stored, by name. Each becomes a file
         `submissions/<name>.csv`, and the first is `submission.csv` too. Without any, the ensembles
         alone say how masks are made.
+    groups
+        How images of one group vote on the maps that `competition.output` asks for. None has a map
+        of each image.
     steps
         A module of your own code, `package.module`, whose functions are further postprocess steps.
     """
@@ -103,6 +107,7 @@ class Recipe(Section):
     disagreement: bool = False
     store: StoreRecipe = StoreRecipe()
     submissions: Variants
+    groups: Groups | None = None
     steps: Word | None = None
 
     @field_validator("ensembles")
@@ -125,6 +130,19 @@ class Recipe(Section):
                         " or put it last"
                     )
         return ensembles
+
+    @model_validator(mode="after")
+    def _maps_have_names_of_their_own(self) -> Self:
+        wanted, output = self.competition, self.competition.output
+        if self.groups is not None and (output is None or "{group}" not in wanted.images):
+            missing = "output" if output is None else "{group} in images"
+            raise ValueError(
+                f"found groups without {missing} in the competition, so nothing would be voted on."
+                " Add it, or leave out groups"
+            )
+        if output is not None:
+            output.check(*wanted.places_of_output(self.groups is not None))
+        return self
 
     @model_validator(mode="after")
     def _whole_pictures_have_no_tiles(self) -> Self:

@@ -15,15 +15,12 @@ from rasterio.io import DatasetReader
 
 from kernelkit.errors import SlideError
 from kernelkit.grid import Window
+from kernelkit.slide.ground import is_same_place
 from kernelkit.slide.layout import FileLayout
 from kernelkit.slide.nodata import both_hold
 from kernelkit.slide.part import FROM_THE_TOP, Part, parts_of
 
 __all__ = ["BandStack"]
-
-# Files of one ground may differ by so many pixels at most. Doubles that were written as text and
-# read again differ in their last bits.
-_SAME_GROUND = 1e-6
 
 
 class BandStack:
@@ -189,9 +186,10 @@ class BandStack:
 def _check_same_ground(first: Part, other: Part) -> None:
     """Refuse to join files that do not show the same pixels of the same ground."""
     one, two = first.dataset, other.dataset
+    is_same = is_same_place(one.transform, two.transform, *one.shape)
     for what, found, wanted, same in (
         ("size", two.shape, one.shape, two.shape == one.shape),
-        ("transform", tuple(two.transform), tuple(one.transform), _is_same_place(one, two)),
+        ("transform", tuple(two.transform), tuple(one.transform), is_same),
         ("CRS", two.crs, one.crs, two.crs == one.crs),
     ):
         if not same:
@@ -200,17 +198,3 @@ def _check_same_ground(first: Part, other: Part) -> None:
                 f"{first.layout.path}. Only name files of one size, transform and CRS as bands of "
                 "one image"
             )
-
-
-def _is_same_place(one: DatasetReader, two: DatasetReader) -> bool:
-    """Whether the corners of two images of one size lie within a millionth of a pixel."""
-    if one.transform == two.transform:
-        return True
-    if one.transform.is_degenerate:
-        return False
-    back = ~one.transform
-    return all(
-        abs(moved - stood) <= _SAME_GROUND
-        for corner in ((0, 0), (one.width, 0), (0, one.height), (one.width, one.height))
-        for moved, stood in zip(back @ (two.transform @ corner), corner, strict=True)
-    )

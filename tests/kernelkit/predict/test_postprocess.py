@@ -35,39 +35,6 @@ def test_a_threshold_is_on_the_arrays_scale() -> None:
     assert postprocess.threshold(stored / 255, 0.7).to_array().tolist() == expected
 
 
-@given(st.integers(1, 9), st.data())
-def test_votes_are_counted(n: int, data: st.DataObject) -> None:
-    """A pixel is on where at least k of n masks have it, for every k."""
-    shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 130)))
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    images = rng.random((n, *shape)) < 0.5
-    masks = [BitMask.from_array(image) for image in images]
-    for at_least in range(1, n + 1):
-        result = postprocess.vote(masks, at_least)
-        assert np.array_equal(result.to_array(), images.sum(0) >= at_least)
-        assert result == BitMask.from_array(result.to_array())
-
-
-def test_more_rows_than_are_counted_at_once_vote() -> None:
-    """Votes are counted in bands of rows, the last of which is shorter."""
-    images = np.random.default_rng(0).random((3, 600, 5)) < 0.5
-    result = postprocess.vote([BitMask.from_array(image) for image in images], 2)
-    assert np.array_equal(result.to_array(), images.sum(0) >= 2)
-
-
-@pytest.mark.parametrize(("n", "at_least"), [(1, 0), (3, 4), (0, 0), (0, 1)])
-def test_impossible_votes_are_refused(n: int, at_least: int) -> None:
-    """All but one of one mask would turn every pixel on. So 0 votes are refused, and too many."""
-    with pytest.raises(MaskError, match=f"at least {at_least} of {n} masks"):
-        postprocess.vote([BitMask.zeros(2, 2)] * n, at_least)
-
-
-def test_masks_of_one_size_vote() -> None:
-    """Masks of different sizes do not vote, and both sizes are named."""
-    with pytest.raises(MaskError, match=r"\(2, 2\) and \(2, 3\)"):
-        postprocess.vote([BitMask.zeros(2, 2), BitMask.zeros(2, 3)], 1)
-
-
 @given(binary_images(), st.one_of(st.integers(1, 9), st.sampled_from([31, 63])))
 def test_smoothing_is_cv2s(image: np.ndarray, radius: int) -> None:
     """Smoothing is cv2's opening, then its closing, by a square."""
