@@ -270,7 +270,8 @@ class KaggleService:
         if kind == "sample":
             content, name = SAMPLE, rest[0]
         else:
-            owner, slug, number, name = rest
+            owner, slug, number, *parts = rest
+            name = "/".join(parts)
             stores: dict[str, Any] = {"datasets": self.datasets, "kernels": self.kernels}
             content = stores[kind][f"{owner}/{slug}"][int(number) - 1].files[name]
         if not self.zips_downloads:

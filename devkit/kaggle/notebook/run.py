@@ -21,7 +21,7 @@ from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.waiting import wait_for
 from kernelkit.files import replace_atomically
 
-__all__ = ["check_log", "fetch_submission", "follow_run"]
+__all__ = ["check_log", "fetch_submissions", "follow_run"]
 
 # what the last cell of the notebook prints
 _END_MARKER = "kernelkit: end of the run"
@@ -167,8 +167,8 @@ def check_log(log: str, version: KernelVersion) -> None:
         )
 
 
-def fetch_submission(client: Client, version: KernelVersion) -> Path:
-    """Fetch the submission that the run wrote, as it is.
+def fetch_submissions(client: Client, version: KernelVersion) -> list[Path]:
+    """Fetch the submissions that the run wrote, as they are.
 
     Parameters
     ----------
@@ -179,26 +179,30 @@ def fetch_submission(client: Client, version: KernelVersion) -> Path:
 
     Returns
     -------
-    The submission, in the settings' output folder. The log lies beside it.
+    The submission, in the settings' output folder, and the file of each of the recipe's
+    `submissions`. The log lies beside it.
 
     Raises
     ------
     KaggleError
-        The run left no submission, or Kaggle did not send it whole.
+        The run left one of them not, or Kaggle did not send it whole.
     OutputError
         The output folder cannot be written.
     """
     output = _output(client, version)
-    name = client.settings.loaded_recipe.competition.submission_name
-    if name not in output.files:
-        raise KaggleError(f"{version.name} left no {name}. See make logs")
+    recipe = client.settings.loaded_recipe
+    first = recipe.competition.submission_name
+    suffix = Path(first).suffix
+    names = [first, *(f"submissions/{name}{suffix}" for name in recipe.submissions)]
+    if missing := [name for name in names if name not in output.files]:
+        raise KaggleError(f"{version.name} left no {missing[0]}. See make logs")
     folder = client.settings.output_folder / version.label
-    path = folder / name
     with writing(folder, "output_folder"):
-        _download(client, output.files[name], path)
+        for name in names:
+            _download(client, output.files[name], folder / name)
         log = "".join(output.log)
         (folder / "kernel.log").write_text(log, encoding="utf-8", errors="backslashreplace")
-    return path
+    return [folder / name for name in names]
 
 
 def _last_lines(log: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel import KernelVersion
-from devkit.kaggle.notebook.run import fetch_submission
+from devkit.kaggle.notebook.run import fetch_submissions
 from devkit.kaggle.service.client import Client
 from kernelkit.errors import SubmissionError
 from kernelkit.recipe import Competition, Recipe
@@ -107,22 +107,25 @@ class SubmissionCheck:
         return rows
 
 
-def fetch_checked(client: Client, version: KernelVersion) -> Path:
-    """Fetch the submission of a run, as `fetch_submission` does, and check it.
+def fetch_checked(client: Client, version: KernelVersion) -> list[Path]:
+    """Fetch the submissions of a run, as `fetch_submissions` does, and check each.
 
     Raises
     ------
     KaggleError
-        The run left no submission, or Kaggle did not send it whole.
+        The run left one of them not, or Kaggle did not send it whole.
     SubmissionError
-        The competition would refuse it.
+        The competition would refuse one of them.
     OutputError
         The output folder cannot be written.
     """
-    path = fetch_submission(client, version)
+    paths = fetch_submissions(client, version)
     check = SubmissionCheck(client)
-    client.say(f"{path}: checked, {check.rows(path)} rows")
-    return path
+    for path in paths:
+        client.say(f"{path}: checked, {check.rows(path)} rows")
+    if others := " ".join(map(str, paths[1:])):
+        client.say(f'each of them is submitted by: make queue FILES="{others}"')
+    return paths
 
 
 def _odd_sample(name: str, slug: str, problem: str) -> str:

@@ -11,6 +11,7 @@ from devkit.kaggle.notebook.kernel import find_version, run_state
 from devkit.kaggle.notebook.kernel_folder import injected_parameters
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.settings import load_settings
+from kernelkit.recipe import Recipe
 from tests.made.kaggle_home import (
     DATASET,
     FINGERPRINT,
@@ -312,6 +313,27 @@ def test_logs_follow_the_run_to_its_end_and_fetch_the_submission(home: Home) -> 
     submission = home.folder / "build/kaggle-output/v1/submission.csv"
     assert submission.read_bytes().startswith(b"id,predicted")
     assert "checked, 2 rows" in result.out
+
+
+def test_every_submission_of_a_run_is_fetched_and_can_be_queued(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of the recipe's submissions come too, and what is printed submits them."""
+    several = Recipe.load("hubmap").override(submissions={"all": {}, "lower": {"thresholds": 0.4}})
+    monkeypatch.setattr(Recipe, "load", lambda _: several)
+    with_fingerprint(home)
+    sample = home.service.next_files["submission.csv"]
+    lower = sample.replace(b",\n", b",1 1\n", 1)
+    home.service.next_files |= {"submissions/all.csv": sample, "submissions/lower.csv": lower}
+    assert home.run("push").code == 0
+    result = home.run("logs")
+    assert result.code == 0, result.err
+    assert result.out.count("checked, 2 rows") == 3
+    folder = home.folder / "build/kaggle-output/v1/submissions"
+    assert f'make queue FILES="{folder}/all.csv {folder}/lower.csv"' in result.out
+    queued = home.run("queue", str(folder / "all.csv"), str(folder / "lower.csv"))
+    assert queued.code == 0, queued.err
+    assert len(home.service.submissions) == 2
 
 
 def test_a_live_log_that_breaks_off_does_not_end_the_following(home: Home) -> None:
