@@ -2,11 +2,12 @@
 
     make bench ONLY=small, or benchmarks/bench_small.py [--rounds 5] [--quick]
 
-The first table goes from 2000 PNGs of 101 x 101 to a CSV file, with a network on the CPU that takes
-as long as decoding. A network on a GPU does. The plain loop reads with OpenCV, pads, asks about 64
-pictures at a time, and checks nothing. `predict` also opens a sample, hashes, stores and checks.
-The second table reads 200 JPEGs of 1400 x 2100 at the four sizes of the clouds' networks, with 2
-processes each. Nothing is done with the pixels. The third says how much memory the reader takes.
+The first table goes from 2000 PNGs of 101 x 101 to a CSV file. The network takes about as long as
+decoding, as networks on a GPU do. The plain loop reads with OpenCV, pads, asks about 64 pictures at
+a time, and checks nothing. `predict` also opens a sample, hashes, stores and checks.
+
+The second table reads 200 JPEGs of 1400 x 2100 at the four sizes of the clouds' networks. It has 2
+processes, and drops the pixels. The third says how much memory the reader takes.
 
 The pictures are cut from photographs that matplotlib ships. Files lie in the page cache. Each round
 runs every contestant once. The tables give medians, and ratios are medians of the rounds' ratios.

@@ -48,8 +48,8 @@ class Tiles(Section):
     core
         The side of the square that counts. 0 with whole pictures.
     pad
-        The context on each of its sides. With whole pictures it may be `[before, after]`, what is
-        added above and on the left, and below and on the right.
+        The context on each of its sides. With whole pictures it may be `[before, after]`. Before
+        are above and left, after are below and right.
     scale
         The whole factor by which a window is averaged down before the network sees it.
     edges
