@@ -145,11 +145,12 @@ def left(finished: Prediction, inputs: Path, tmp_path: Path) -> Left:
 
     done = Prediction(
         submission=tmp_path / "out/submission.csv",
-        submissions=[],
+        submissions=[tmp_path / "out/submission.csv"],
         report=finished.report,
         images={name: tuple(map(moved, paths)) for name, paths in finished.images.items()},
         masks=finished_masks(finished.report, tmp_path),
         disagreement={name: moved(path) for name, path in finished.disagreement.items()},
+        recipe=Recipe.parse(RECIPE),
     )
     return Left(done, tmp_path)
 
@@ -234,7 +235,7 @@ def test_nothing_after_a_submission_fails_the_notebook(
 ) -> None:
     """Every cell shows something that Jupyter can send, or says in a line why it cannot."""
     spoil(left, monkeypatch)
-    cells = (look.overlays, look.disagreement, look.report, look.submission)
+    cells = (look.overlays, look.disagreement, look.report, look.submission, look.submissions)
     shown = [sent(cell(left.done)) for cell in cells]
     assert said in "\n".join(shown)
     assert all("Traceback" not in text for text in shown)

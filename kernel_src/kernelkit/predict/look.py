@@ -9,19 +9,21 @@ import html
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernelkit.competition import preview
+import pandas as pd
+
+from kernelkit.competition import preview, submission_rows
 from kernelkit.console import printable
 from kernelkit.errors import as_sentence
 from kernelkit.predict.pictures import show_disagreement, show_overlays
 from kernelkit.predict.run import Prediction
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Shown", "disagreement", "overlays", "report", "submission"]
+__all__ = ["Shown", "disagreement", "overlays", "report", "submission", "submissions"]
 
 # of a table, half of them from its end
 _MOST_ROWS = 60
@@ -50,8 +52,15 @@ class Shown:
 
 
 def overlays(done: Prediction) -> Shown:
-    """The first images, with their masks drawn over them."""
-    return _shown("pictures", lambda: _figure(show_overlays(done.images, done.masks)))
+    """The first images, with their masks drawn over them, in a colour per class."""
+
+    def make() -> Shown:
+        wanted = done.recipe.competition
+        return _figure(
+            show_overlays(done.images, done.masks, size=wanted.size, classes=wanted.classes)
+        )
+
+    return _shown("pictures", make)
 
 
 def disagreement(done: Prediction) -> Shown:
@@ -76,6 +85,19 @@ def report(done: Prediction) -> Shown:
     return _shown("table of the images", make)
 
 
+def submissions(done: Prediction) -> Shown:
+    """The files that the recipe's submissions became, if it lists several."""
+
+    def make() -> Shown:
+        table = pd.DataFrame([_counts(path, done) for path in done.submissions])
+        first, folder = done.submissions[0], done.submissions[0].parent
+        return _table(f"{folder}: {done.submission.name} is {first.name}", table)
+
+    if not done.submissions:
+        return Shown("one submission, since the recipe lists no others")
+    return _shown("table of the submissions", make)
+
+
 def submission(done: Prediction) -> Shown:
     """The first rows of the submission."""
 
@@ -84,6 +106,20 @@ def submission(done: Prediction) -> Shown:
         return _table(f"{done.submission}, {fallbacks}", preview(done.submission))
 
     return _shown("preview of the submission", make)
+
+
+def _counts(path: Path, done: Prediction) -> dict[str, object]:
+    """How many rows a submission has, and how many of them say that something is there."""
+    wanted = done.recipe.competition
+    rows = submission_rows(path)
+    place = next(rows).index(wanted.rle_column)
+    fields = [row[place] for row in rows]
+    return {
+        "file": path.name,
+        "rows": len(fields),
+        "with a mask": sum(field != wanted.rle.empty for field in fields),
+        "MB": round(path.stat().st_size / 1e6, 2),
+    }
 
 
 def _shown(what: str, make: Callable[[], Shown]) -> Shown:
@@ -105,7 +141,7 @@ def _figure(figure: "Figure") -> Shown:
     return Shown("\n".join(reasons) or "a figure", {"image/png": encoded})
 
 
-def _table(title: str, table: "pd.DataFrame") -> Shown:
+def _table(title: str, table: pd.DataFrame) -> Shown:
     text = table.to_string(max_rows=_MOST_ROWS)
     page = table.to_html(max_rows=_MOST_ROWS)
     return Shown(f"{title}\n{text}", {"text/html": f"<p>{html.escape(title)}</p>\n{page}"})

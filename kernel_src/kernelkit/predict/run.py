@@ -57,6 +57,8 @@ class Prediction:
         A PNG of where the members differ, for each image that has one.
     maps
         The polygons and GeoTIFFs that the recipe's `output` asks for.
+    recipe
+        What it was made by.
     """
 
     submission: Path
@@ -66,6 +68,7 @@ class Prediction:
     masks: Mapping[str, list[BitMask]]
     disagreement: dict[str, Path]
     maps: list[Path]
+    recipe: Recipe
 
 
 def load_models(recipe: Recipe, folder: str | Path, device: str = "auto") -> dict[str, MegaModel]:
@@ -215,6 +218,7 @@ def _prediction(
         masks=FinishedMasks(report, images, recipe, store, others),
         disagreement={name: path for name, path in pictures.items() if path.is_file()},
         maps=maps,
+        recipe=recipe,
     )
 
 
