@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from devkit.demo.competition import HIDDEN_TEST, write_competition, write_labels
 from devkit.demo.large import SLIDES, write_large_competition
 from devkit.demo.runs import RUNS, Run
-from devkit.demo.shapes import SHAPES, Shape, write_shape
+from devkit.demo.shapes import SHAPES, write_shape
 from devkit.demo.sources import REQUIREMENTS, read_he_texture, read_pictures
 from devkit.demo.stage import Stage, fingerprint
 from devkit.errors import DemoError
@@ -189,7 +189,7 @@ def prepare_shape(out: str | Path, name: str, downloads: str | Path | None = Non
     """
     out, shape = Path(out), SHAPES[name]
     downloads = Path(downloads) if downloads else out.parent / "demo" / "downloads"
-    data_is, models_are = shape_keys(shape)
+    data_is, models_are = shape_keys(name)
     data, models = Stage(out, "data", data_is), Stage(out, "models", models_are)
     with _lock(out):
         if not data.is_done():
@@ -212,12 +212,12 @@ def prepare_shape(out: str | Path, name: str, downloads: str | Path | None = Non
     return Demo(out)
 
 
-def shape_keys(shape: Shape) -> tuple[str, str]:
+def shape_keys(name: str) -> tuple[str, str]:
     """Hashes of all that the files and the models of a competition of another shape depend on."""
-    sources = ("clouds.py", "salt.py", "cuts.py", "ids.py", "shapes.py", "sources.py")
-    data = fingerprint([*(_HERE / name for name in sources), REQUIREMENTS])
+    sources = (f"{name}.py", "cuts.py", "ids.py", "sources.py")
+    data = fingerprint([*(_HERE / source for source in sources), REQUIREMENTS])
     training = ("crops.py", "labels.py", "processes.py", "tasks.py", "train.py")
-    return data, fingerprint([_HERE / name for name in training], data, shape.runs)
+    return data, fingerprint([_HERE / source for source in training], data, SHAPES[name].runs)
 
 
 def prepare_large(out: str | Path, downloads: str | Path | None = None) -> Large:
