@@ -94,7 +94,7 @@ def draw_overlay(scenario: Scenario, masks: dict[Row, BitMask]) -> Path:
     chosen = [mask for row, mask in masks.items() if row.image == largest]
     path = scenario.working / "overlay.png"
     with Slide(test_set.scenes[largest].paths) as slide:
-        plt.imsave(path, overlay(slide, chosen, max_side=1400))
+        plt.imsave(path, overlay(slide, chosen, 1400, competition.size))
     return path
 
 

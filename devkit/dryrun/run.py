@@ -175,6 +175,8 @@ class DryRun:
         masks, report = read_checked(scenario), Report.load(scenario.report)
         table = results_table(report, masks, scenario.solution)
         print(f"\n{table.to_string(index=False)}\n")
+        if len(table) < len(report.images):
+            print(f"these are the worst of {len(report.images)} images\n")
         if submissions_of(scenario):
             print(f"{check_variants(scenario).to_string(index=False)}\n")
             print(f"submissions  {_shown(scenario.submissions)}: checked, all differ")

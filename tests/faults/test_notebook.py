@@ -150,6 +150,7 @@ def left(finished: Prediction, inputs: Path, tmp_path: Path) -> Left:
         images={name: tuple(map(moved, paths)) for name, paths in finished.images.items()},
         masks=finished_masks(finished.report, tmp_path),
         disagreement={name: moved(path) for name, path in finished.disagreement.items()},
+        maps=[],
         recipe=Recipe.parse(RECIPE),
     )
     return Left(done, tmp_path)
