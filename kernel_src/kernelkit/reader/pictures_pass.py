@@ -78,7 +78,7 @@ class PicturePass:
         self.notes: list[str] = []
         self._pictures, self._preparation, self._pool = pictures, preparation, pool
         self._timeout = timeout
-        self._waiting = collections.deque(_cut(pictures, min(batch, _TASK_PICTURES)))
+        self._waiting = _cut(pictures, min(batch, _TASK_PICTURES))
         self._running: collections.deque[_Job] = collections.deque()
         self._arena: SharedArena | None = None
         pool.start()
@@ -94,9 +94,7 @@ class PicturePass:
 
         The inputs are views of memory that the next step of the loop gives back.
         """
-        while self._waiting or self._running:
-            while self._waiting and len(self._running) <= self._pool.workers * _TASKS_EACH:
-                self._running.append(self._hand_over(self._pool, self._waiting.popleft()))
+        while self._begin_tasks():
             job = self._running[0]
             try:
                 result = _result_of(job, self._timeout)
@@ -111,6 +109,15 @@ class PicturePass:
             for rest in reversed(_left_by(job, result)):
                 self._running.appendleft(self._hand_over(self._pool, rest, result.needed))
 
+    def _begin_tasks(self) -> bool:
+        """Hand over tasks until enough are under way. Return False once all are done."""
+        while len(self._running) <= self._pool.workers * _TASKS_EACH:
+            numbers = next(self._waiting, None)
+            if numbers is None:
+                break
+            self._running.append(self._hand_over(self._pool, numbers))
+        return bool(self._running)
+
     def close(self) -> None:
         """Cancel tasks that have not begun, wait for the others, and give the memory back."""
         begun = [job.future for job in self._running if not job.future.cancel()]
@@ -119,7 +126,6 @@ class PicturePass:
         for job in self._running:
             _give_back(job)
         self._running.clear()
-        self._waiting.clear()
         if self._arena is not None:
             self._arena.leave()
             self._arena = None

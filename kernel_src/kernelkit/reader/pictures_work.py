@@ -25,6 +25,8 @@ __all__ = ["FoundPicture", "PictureResult", "PictureTask", "Placed"]
 
 # Inputs begin at multiples of this many bytes.
 _ALIGNMENT = 64
+# A task without a slot ends once its inputs take so many bytes.
+_AT_ONCE = 32 << 20
 # Pictures that need fewer bytes are read without asking for the free memory.
 _SMALL = 64 << 20
 
@@ -71,7 +73,7 @@ class PictureResult(NamedTuple):
     ----------
     found
         One after the other: a picture, or why there is none. Fewer than in the task if the slot
-        was full.
+        was full, or if the inputs took much memory.
     needed
         How many bytes the first picture takes that did not fit. 0 if all did.
     seconds
@@ -114,15 +116,19 @@ class PictureTask(NamedTuple):
         started = time.perf_counter()
         slot = None if self.memory is None else _Slot(self.memory.array[self.slot])
         found: list[FoundPicture | str] = []
-        needed = 0
+        needed = taken = 0
         for paths in self.pictures:
             try:
-                found.append(_read(paths, self.preparation, slot))
+                picture = _read(paths, self.preparation, slot)
+                found.append(picture)
+                taken += sum(each.nbytes for each in picture.inputs if isinstance(each, np.ndarray))
             except _SlotFullError as full:
                 needed = full.needed
                 break
             except Exception as error:  # whatever it is, it costs this picture only
                 found.append(as_sentence(error))
+            if taken > _AT_ONCE:
+                break
         return PictureResult(found, needed, time.perf_counter() - started)
 
 

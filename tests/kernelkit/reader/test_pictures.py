@@ -197,6 +197,27 @@ def test_pictures_larger_than_a_slot(
     assert_same(alone, batches_of(pictures, SALT, ReaderPool(2)))
 
 
+@pytest.mark.parametrize("kind", ["inline", "thread"])
+def test_small_files_of_large_pictures(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task ends early once its inputs take much memory. The batches are the same."""
+    pictures = pictures_in(folder)
+    alone = batches_of(pictures, SALT, ReaderPool(0))
+    monkeypatch.setattr(pictures_work, "_AT_ONCE", 40 << 10)
+    ended = []
+    run = pictures_work.PictureTask.run
+
+    def counted(task: Any, slides: object) -> Any:
+        result = run(task, slides)
+        ended.append(len(result.found))
+        return result
+
+    monkeypatch.setattr(pictures_work.PictureTask, "run", counted)
+    assert_same(alone, batches_of(pictures, SALT, pool_of(kind)))
+    assert max(ended) <= 6
+
+
 def test_a_picture_larger_than_the_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused in one sentence, before it is decoded."""
     monkeypatch.setattr(pictures_work, "_SMALL", 0)
