@@ -2,9 +2,9 @@
 
     python benchmarks/bench_store.py [pictures]
 
-The pictures are those of the clouds competition: 4 classes of 350 x 525 pixels, smooth fields near
-0 and 1. Submissions have thresholds and minimum areas. The peer is the usual loop: an .npz file per
-picture, numpy for the merge, OpenCV for components, a numpy function for the encoding.
+The pictures are like those of the clouds competition: 4 classes of 350 x 525 pixels, as smooth
+fields near 0 and 1. Submissions have thresholds and minimum areas. The peer is the usual loop over
+one .npz file per picture. numpy merges and encodes there, and OpenCV finds components.
 """
 
 import argparse

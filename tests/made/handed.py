@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kernelkit.competition import CompetitionFolder
 from kernelkit.mask import BitMask
+from kernelkit.predict import Prediction, predict
 from kernelkit.predict.finished_masks import FinishedMasks
 from kernelkit.predict.hand_in import hand_in
 from kernelkit.predict.keys import content_of
@@ -91,6 +92,22 @@ class Handed:
         image = ImageReport(name, self.ensemble, height=height, width=width, stored=entry.name)
         entry.save(Stored(image, masks))
         self.report.images.append(image)
+
+    def other(
+        self, folder: Path, names: Sequence[str], values: NDArray[np.uint8] | None = None
+    ) -> Path:
+        """Make the store of another run over the same images, with the same layers for each."""
+        store = Store(folder / "masks")
+        for name, size in self.sizes.items():
+            made = smooth_bytes((len(names), 1, *size), 1) if values is None else values
+            self.put(name, names, made, store=store)
+        store.close()
+        return folder
+
+    def merge(self, *stores: Path) -> Prediction:
+        """Merge stores in a run that asks no model."""
+        output = self.folder / "merged"
+        return predict(self.competition, self.recipe, {}, output, stores=stores)
 
     def hand_in(self, others: OtherStores | None = None) -> Path:
         """Make all submissions. Return the path of the first."""

@@ -1,6 +1,6 @@
 """Stores of other runs, such as outputs of other notebooks that Kaggle mounts as inputs.
 
-Their layers of an image join those of this run, if the image has the same id and the same content.
+Their layers of an image join those of this run if its id and its content are the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,8 +1,8 @@
 """The probabilities of an image from its stored layers: of one grid, chosen and merged.
 
 Layers of several stores may lie at several sizes. They are resized bilinearly, with pixel centres
-aligned, and then merged. All of it is done for some rows at a time, so layers may be mapped from
-files that memory could not hold.
+aligned, and then merged. All of it is done for some rows at a time. So layers may lie in files that
+memory could not hold.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,9 @@
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from kernelkit.errors import OutputError, RecipeError
-from kernelkit.mask import BitMask
-from kernelkit.predict import Prediction, predict
 from kernelkit.predict.other_stores import OtherStores
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store import Layers, Store, Stored
@@ -34,26 +30,11 @@ def handed(tmp_path: Path) -> Handed:
     return Handed(tmp_path, Recipe.parse(RECIPE), {"a": SIZE, "b": SIZE})
 
 
-def fill(handed: Handed, folder: Path, names: tuple[str, ...], values: Any = None) -> Path:
-    """The store of another run over the same images."""
-    store = Store(folder / "masks")
-    for name in handed.sizes:
-        handed.put(name, names, VALUES[: len(names)] if values is None else values, store=store)
-    store.close()
-    return folder
-
-
-def merge(handed: Handed, *stores: Path) -> Prediction:
-    """A run that asks no model."""
-    output = handed.folder / "merged"
-    return predict(handed.competition, handed.recipe, {}, output, stores=stores)
-
-
 def test_stores_are_merged_without_a_model(handed: Handed, tmp_path: Path) -> None:
     """Layers of two notebooks make the masks that one notebook with all of them makes."""
-    first = fill(handed, tmp_path / "first", FPN, VALUES[:2])
-    second = fill(handed, tmp_path / "second", UNET, VALUES[2:])
-    done = merge(handed, first, second)
+    first = handed.other(tmp_path / "first", FPN, VALUES[:2])
+    second = handed.other(tmp_path / "second", UNET, VALUES[2:])
+    done = handed.merge(first, second)
     wanted = np.mean(VALUES[:, 0] / 255, axis=0) > 0.5
     for name in "ab":
         [mask] = done.masks[name]
@@ -70,7 +51,7 @@ def test_layers_of_other_runs_join_those_of_this_one(handed: Handed, tmp_path: P
     """Own layers come first, and patterns of runs choose among all."""
     for name in "ab":
         handed.put(name, FPN, VALUES[:2])
-    others = OtherStores([fill(handed, tmp_path / "other", UNET, VALUES[2:])])
+    others = OtherStores([handed.other(tmp_path / "other", UNET, VALUES[2:])])
     wanted = np.mean(VALUES[:, 0] / 255, axis=0) > 0.5
     for [mask] in handed.masks(others).values():
         assert (mask.to_array() != wanted).sum() <= 1
@@ -80,18 +61,18 @@ def test_layers_of_other_runs_join_those_of_this_one(handed: Handed, tmp_path: P
 
 def test_a_layer_at_another_size_is_resized(handed: Handed, tmp_path: Path) -> None:
     """What another run stored at the size of its network joins what is stored at the image's."""
-    fine = fill(handed, tmp_path / "fine", FPN, VALUES[:2])
-    coarse = fill(handed, tmp_path / "coarse", UNET, smooth_bytes((2, 1, 20, 30), 1))
-    done = merge(handed, fine, coarse)
+    fine = handed.other(tmp_path / "fine", FPN, VALUES[:2])
+    coarse = handed.other(tmp_path / "coarse", UNET, smooth_bytes((2, 1, 20, 30), 1))
+    done = handed.merge(fine, coarse)
     assert done.masks["a"][0].shape == SIZE
 
 
 def test_another_image_of_the_same_name_is_not_merged(handed: Handed, tmp_path: Path) -> None:
     """Its layers are of other pixels, so the image has only the fallback row."""
-    folder = fill(handed, tmp_path / "first", UNET)
+    folder = handed.other(tmp_path / "first", UNET)
     path = tmp_path / "competition/test/b.png"
     shutil.copy(tmp_path / "competition/test/a.png", path)
-    done = merge(handed, folder)
+    done = handed.merge(folder)
     a, b = done.report.images
     assert (a.status, b.status) == ("kept", "fallback")
     assert "no store holds layers of it with the content that its files have" in b.note
@@ -99,58 +80,10 @@ def test_another_image_of_the_same_name_is_not_merged(handed: Handed, tmp_path: 
 
 def test_a_mount_is_searched_for_stores(handed: Handed, tmp_path: Path) -> None:
     """Its database tells a store, wherever in the output of a notebook it lies."""
-    fill(handed, tmp_path / "input/fpn/version 3", FPN)
-    fill(handed, tmp_path / "input/unet", UNET)
+    handed.other(tmp_path / "input/fpn/version 3", FPN)
+    handed.other(tmp_path / "input/unet", UNET)
     found = OtherStores([tmp_path / "input", tmp_path / "input/unet"])
     assert [store.folder.parent.name for store in found.stores] == ["version 3", "unet"]
-
-
-def masks_of(handed: Handed, folder: Path) -> Path:
-    """The store of a run that stores masks."""
-    store = Store(folder / "masks")
-    stored = Stored(ImageReport("a", "one", height=40, width=60), [BitMask.zeros(*SIZE)])
-    store.entry("a", handed.content("a"), "key").save(stored)
-    store.close()
-    return folder
-
-
-# A fault: what it is called, the layers of a second store, and a part of the sentence.
-FAULTS: list[tuple[str, tuple[str, ...], tuple[int, ...], str]] = [
-    ("a member twice", ("fpn/fold_1",), (1, 1, *SIZE), "it holds fpn/fold_1, as "),
-    ("two classes", UNET, (2, 2, *SIZE), "its layers have 2 class(es), wanted 1"),
-    ("models beside members", ("unet",), (1, 1, *SIZE), "its layers are of the level model, which"),
-    ("an ensemble", ("",), (1, 1, *SIZE), "its layers are of the level ensemble, which"),
-    ("no such run", ("resnet/fold_0",), (1, 1, *SIZE), "no run of one matches unet* (there are"),
-]
-
-
-@pytest.mark.parametrize(
-    ("names", "shape", "wanted"), [pytest.param(*fault[1:], id=fault[0]) for fault in FAULTS]
-)
-def test_stores_that_cannot_be_merged_are_found_first(
-    handed: Handed, tmp_path: Path, names: tuple[str, ...], shape: Any, wanted: str
-) -> None:
-    """Each is one sentence before any image is looked at."""
-    first = fill(handed, tmp_path / "first", FPN)
-    second = fill(handed, tmp_path / "second", names, smooth_bytes(shape, 1))
-    with pytest.raises(RecipeError) as caught:
-        merge(handed, first, second)
-    assert wanted in str(caught.value)
-    assert not (tmp_path / "merged/submission.csv").exists()
-
-
-def test_a_store_of_masks_is_found_first(handed: Handed, tmp_path: Path) -> None:
-    """Bits cannot be merged, and the sentence says what to write instead."""
-    with pytest.raises(RecipeError, match="the store holds no probabilities that could be merged"):
-        merge(handed, masks_of(handed, tmp_path / "masks"))
-
-
-@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda _: None])
-def test_a_folder_without_a_store_is_found_first(handed: Handed, tmp_path: Path, make: Any) -> None:
-    """An empty folder, a file and nothing at all are each one sentence."""
-    make(tmp_path / "empty")
-    with pytest.raises(OutputError, match="no such folder of stores|no store is in it or below it"):
-        merge(handed, tmp_path / "empty")
 
 
 def test_tiles_of_other_scales_are_merged_on_one_grid(tmp_path: Path) -> None:
@@ -160,23 +93,23 @@ def test_tiles_of_other_scales_are_merged_on_one_grid(tmp_path: Path) -> None:
     )
     handed = Handed(tmp_path, Recipe.parse(text), {"a": (100, 143)})
     handed.put("a", FPN, smooth_bytes((2, 1, 34, 48), 0))
-    others = OtherStores([fill(handed, tmp_path / "b", UNET, smooth_bytes((2, 1, 50, 72), 1))])
+    others = OtherStores([handed.other(tmp_path / "b", UNET, smooth_bytes((2, 1, 50, 72), 1))])
     [mask] = handed.masks(others)["a"]
     assert mask.shape == (100, 143)
-    odd = OtherStores([fill(handed, tmp_path / "c", UNET, smooth_bytes((2, 1, 40, 72), 1))])
+    odd = OtherStores([handed.other(tmp_path / "c", UNET, smooth_bytes((2, 1, 40, 72), 1))])
     handed.hand_in(odd)
     assert "which no whole scale makes of it" in handed.report.images[0].note
 
 
 def test_a_store_damaged_in_part_costs_only_that(handed: Handed, tmp_path: Path) -> None:
     """The other stores are merged without it, and the report names the database."""
-    first = fill(handed, tmp_path / "first", FPN)
-    second = Store(fill(handed, tmp_path / "second", UNET) / "masks")
+    first = handed.other(tmp_path / "first", FPN)
+    second = Store(handed.other(tmp_path / "second", UNET) / "masks")
     layers = Layers(UNET, VALUES[:2])
     second.entry("x", "content").save(Stored(ImageReport("x"), layers=layers))
     second.close()
     *_, newest = sorted(second.folder.glob("*.sqlite"))
     newest.write_bytes(b"x" * 5000)
-    done = merge(handed, first, tmp_path / "second")
+    done = handed.merge(first, tmp_path / "second")
     assert {image.status for image in done.report.images} == {"kept"}
     assert any(newest.name in note for note in done.report.notes)

@@ -487,3 +487,30 @@ def test_a_run_joins_what_another_notebook_stored(
         stores=[tmp_path / "other", tmp_path / "out"],
     )
     assert merged.submission.read_bytes() == done.submission.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("submissions", "wanted"),
+    [
+        ("{a: {thresholds: [0.3, 0.4]}}", r"submissions.a: it has 2 thresholds for 1 class\(es\)"),
+        ("{a: {postprocess: [fill_hole]}}", "submissions.a: postprocess: .* Did you mean fill_h"),
+        ("{a: {runs: [unet*]}}", r"submissions.a: no run of one matches unet\* \(there are run\)"),
+    ],
+)
+def test_a_submission_that_cannot_be_made_is_found_first(
+    folder: Path, models: dict[str, MegaModel], tmp_path: Path, submissions: str, wanted: str
+) -> None:
+    """The error names the submission before any tile is read."""
+    with pytest.raises(RecipeError, match=wanted):
+        run(folder, Recipe.parse(f"{RECIPE}submissions: {submissions}"), models, tmp_path / "out")
+    assert not (tmp_path / "out/masks").exists()
+
+
+def test_masks_cannot_be_merged_with_stores(
+    folder: Path, recipe: Recipe, models: dict[str, MegaModel], tmp_path: Path
+) -> None:
+    """A recipe that stores masks says so before any tile is read."""
+    stored = Recipe.parse(RECIPE + STORED.replace("LEVEL", "member"))
+    run(folder, stored, models, tmp_path / "other")
+    with pytest.raises(RecipeError, match="to merge with, but the recipe stores masks"):
+        run(folder, recipe, models, tmp_path / "out", stores=[tmp_path / "other"])
