@@ -24,6 +24,8 @@ __all__ = ["Preflight", "preflight"]
 # bands of a picture whose recipe does not say how many there are
 _COLOURS = 3
 _SHOWN = 5
+# so many images that cannot be predicted have a finding of their own
+_MOST_REFUSED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,12 @@ def _models(
     if thresholds is not None and len(thresholds) not in (1, classes):
         message = f"it has {len(thresholds)} thresholds for {classes} class(es)"
         yield Finding(name, f"{message}. Give one for all, or one per class", True)
+    if recipe.tiles.whole and ensemble.views == "rotating":
+        message = (
+            "the views 'rotating' go from tile to tile, and a whole picture has none. Name other"
+            " views"
+        )
+        yield Finding(name, message, True)
     try:
         kind = ensemble.when
         check_steps(
@@ -154,11 +162,14 @@ def _files(competition: CompetitionFolder) -> Iterator[Finding]:
 def _images(competition: CompetitionFolder, survey: Survey) -> Iterator[Finding]:
     """Which images no ensemble can look at. It is an error if there is no other."""
     refused = [Finding(image_id, reason) for image_id, reason in survey.refused.items()]
+    folder = str(competition.folder)
     if refused and not survey.kinds:
-        message = f"no image can be predicted. The first, {refused[0]}"
-        yield Finding(str(competition.folder), message, True)
-    else:
-        yield from refused
+        yield Finding(folder, f"no image can be predicted. The first, {refused[0]}", True)
+        return
+    yield from refused[:_MOST_REFUSED]
+    if len(refused) > _MOST_REFUSED:
+        more = len(refused) - _MOST_REFUSED
+        yield Finding(folder, f"{more} more images cannot be predicted. The report says why")
 
 
 def _some(names: list[str]) -> str:

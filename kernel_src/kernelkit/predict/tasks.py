@@ -10,20 +10,33 @@ from math import prod
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.errors import OutputError, as_sentence
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.keys import Keys
 from kernelkit.predict.pace import Pace
+from kernelkit.predict.pictures import save_disagreement
 from kernelkit.predict.progress import RunProgress
 from kernelkit.predict.report import ImageReport
-from kernelkit.predict.store import Store
+from kernelkit.predict.store import Entry, Store
 from kernelkit.predict.survey import PictureKind, Survey
 from kernelkit.reader import ReaderPool
 from kernelkit.recipe import Recipe
 
-__all__ = ["Run", "Task", "asked_note", "at_own_cost", "give_up", "kept", "tasks_of"]
+__all__ = [
+    "Run",
+    "Task",
+    "asked_note",
+    "at_own_cost",
+    "draw_disagreement",
+    "give_up",
+    "kept",
+    "tasks_of",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -200,3 +213,18 @@ def asked_note(report: ImageReport) -> list[str]:
     if report.asked >= 1:
         return []
     return [f"asked {report.asked:.0%} of it, because the time ran short"]
+
+
+def draw_disagreement(entry: Entry, disagreement: NDArray[np.float32]) -> list[str]:
+    """Write the picture of where the members disagree, or one sentence that says why there is none.
+
+    Parameters
+    ----------
+    disagreement
+        float32 (classes, h, w).
+    """
+    try:
+        save_disagreement(entry.picture_path, disagreement)
+    except Exception as error:  # a picture is no reason to lose the mask
+        return [f"no picture of the disagreement ({as_sentence(error)})"]
+    return []

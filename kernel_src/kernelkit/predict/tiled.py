@@ -7,18 +7,17 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 
-from kernelkit.errors import DeadlineError, as_sentence
+from kernelkit.errors import DeadlineError
 from kernelkit.mask import BitMask
 from kernelkit.predict.image import predict_image
 from kernelkit.predict.image_tiles import ImageTiles
 from kernelkit.predict.keys import content_of, refuse_changed, state_of
 from kernelkit.predict.nodata import empty_pixels, empty_pixels_note, undecodable_pixels
-from kernelkit.predict.pictures import save_disagreement
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.stitching import LayerStitching, MaskStitching
 from kernelkit.predict.store import Entry, Stored
 from kernelkit.predict.survey import checked_ensemble
-from kernelkit.predict.tasks import Run, Task, asked_note, at_own_cost, kept
+from kernelkit.predict.tasks import Run, Task, asked_note, at_own_cost, draw_disagreement, kept
 from kernelkit.slide import Slide
 
 __all__ = ["predict_tiled"]
@@ -109,10 +108,7 @@ class _ImageWork:
             refuse_changed(self._paths, self._state)
             entry = self._entry(run.keys.asked(self._ensemble.name), report.unfinished)
             if disagreement is not None:
-                try:
-                    save_disagreement(entry.picture_path, disagreement)
-                except Exception as error:  # a picture is no reason to lose the mask
-                    report.notes.append(f"no picture of the disagreement ({as_sentence(error)})")
+                report.notes += draw_disagreement(entry, disagreement)
             report.stored = entry.name
             if isinstance(stitching, LayerStitching):
                 layers = stitching.finish(missing)

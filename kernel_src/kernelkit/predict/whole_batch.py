@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kernelkit.ensemble.transfer import Pending
 from kernelkit.errors import DeviceError, RecipeError, as_sentence
@@ -18,6 +20,9 @@ from kernelkit.predict.whole_picture import Picture
 from kernelkit.reader import PictureBatch, PictureInfo, Preparation
 
 __all__ = ["AskedBatch", "BatchAsker", "each_alone"]
+
+# of a picture of the disagreement, in pixels
+_LONGEST_SIDE = 512
 
 
 @dataclass(slots=True)
@@ -38,6 +43,9 @@ class AskedBatch:
         The names of the layers. None if masks come down.
     fingerprint, cost
         How the model was asked.
+    spread
+        Where the members disagree in each picture, float32 (N, classes, h, w). None if the recipe
+        does not ask for it.
     waited, network
         Seconds that went into reading the batch, and into asking.
     """
@@ -50,6 +58,7 @@ class AskedBatch:
     layers: tuple[str, ...] | None
     fingerprint: str
     cost: float
+    spread: NDArray[np.float32] | None
     waited: float = 0.0
     network: float = 0.0
 
@@ -66,13 +75,15 @@ class AskedBatch:
             return
         self.network += time.perf_counter() - start
         found = zip(self.pictures, self.batch.pictures, answers, gates, strict=True)
-        for picture, info, answer, gate in found:
+        for place, (picture, info, answer, gate) in enumerate(found):
             report = picture.report
             report.asked = self.cost
             self._share_time(report)
             with at_own_cost(report):
                 if answer is None:
                     raise DeviceError(self.answers.not_finite)
+                if self.spread is not None:
+                    picture.disagreement = self.spread[place]
                 if self.layers is None:
                     masks = unpacked(answer, self.width)
                     picture.save_masks(masks, info, self.fingerprint)
@@ -148,6 +159,7 @@ class BatchAsker:
             indices=[0] * len(pictures),  # a picture's answer depends on no other picture
             level=plan.level,
             ask_gated=plan.ask_gated,
+            with_spread=run.recipe.disagreement,
         )
         keeps_layers = plan.what == "probabilities"
         pending = answers.bytes() if keeps_layers else answers.whole_bits(self._recipe.thresholds)
@@ -160,6 +172,7 @@ class BatchAsker:
             layers=model.layers(plan.level) if keeps_layers else None,
             fingerprint=run.keys.asked(self.name),
             cost=model.cost,
+            spread=None if answers.spread is None else _thumbnails(answers.spread),
             network=time.perf_counter() - start,
         )
 
@@ -170,6 +183,12 @@ class BatchAsker:
                 f"it was opened as a picture for {self.name}, and is one for {found} now. Leave "
                 "files alone while a run lasts"
             )
+
+
+def _thumbnails(spread: Tensor) -> NDArray[np.float32]:
+    """The spread (N, K, h, w), averaged over squares until a side is at most `_LONGEST_SIDE`."""
+    block = -(-max(spread.shape[-2:]) // _LONGEST_SIDE)
+    return F.avg_pool2d(spread, block, ceil_mode=True).cpu().numpy()
 
 
 def unpacked(bits: NDArray[np.uint8], width: int) -> list[BitMask]:

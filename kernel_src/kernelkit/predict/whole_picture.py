@@ -11,7 +11,7 @@ from kernelkit.predict.keys import FileState, content_of, refuse_changed, state_
 from kernelkit.predict.nodata import clear, empty_pixels_note
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store import Layers, Stored
-from kernelkit.predict.tasks import Run, Task, asked_note, at_own_cost, kept
+from kernelkit.predict.tasks import Run, Task, asked_note, at_own_cost, draw_disagreement, kept
 from kernelkit.reader import PictureInfo
 
 __all__ = ["Picture"]
@@ -26,11 +26,14 @@ class Picture:
         Its files.
     report
         What happened to it so far.
+    disagreement
+        Where the members disagree, float32 (classes, h, w). None if nobody asks for it.
     """
 
     def __init__(self, task: Task, run: Run) -> None:
         self.paths = task.paths
         self.report = ImageReport(task.image_id)
+        self.disagreement: NDArray[np.float32] | None = None
         self._run = run
         self._content = ""
         self._state: FileState = ()
@@ -120,6 +123,8 @@ class Picture:
         keys = self._run.keys
         entry = keys.entry(report.image, self._content, report.ensemble, fingerprint)
         report.stored = entry.name
+        if self.disagreement is not None:
+            report.notes += draw_disagreement(entry, self.disagreement)
         entry.save(stored)
 
     def _look_up(self, ensemble: str) -> None:

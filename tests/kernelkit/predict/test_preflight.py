@@ -164,3 +164,69 @@ def test_memory_that_runs_out_is_no_finding(
 
     monkeypatch.setattr(MegaModel, "get_ready", too_large)
     assert found(folder, models) == []
+
+
+@pytest.mark.parametrize(
+    ("sides", "errors"), [([64, 64, 64], []), ([64, 96, 64], [False]), ([96, 64, 96], [True])]
+)
+def test_pictures_that_no_network_takes_are_found_before_the_first_one(
+    tmp_path: Path, sides: list[int], errors: list[bool]
+) -> None:
+    """The most frequent size decides the run. Another one costs its own pictures."""
+    path = tmp_path / "models/run/fold_0/e1_0.9.ts"
+    path.parent.mkdir(parents=True)
+    torch.jit.script(FixedSize()).save(str(path))
+    ensemble = RECIPE_OF_ALL.ensembles[0].model_dump() | {"programs": True}
+    recipe = Recipe.parse(RECIPE).override(ensembles=[ensemble])
+    content = recipe.model_dump(exclude_unset=True) | {"tiles": "whole"}
+    recipe = Recipe.model_validate(content)
+    images = {name: ("tiled", side, side) for name, side in zip("abc", sides, strict=True)}
+    folder = write_competition(tmp_path / "competition", images)
+    competition = CompetitionFolder.read(folder, recipe.competition)
+    models = load_models(recipe, tmp_path / "models")
+    findings = preflight(competition, recipe, models, tmp_path).findings
+    assert [finding.is_error for finding in findings] == errors
+    assert {finding.subject for finding in findings} <= {"one, pictures of 96 x 96"}
+    assert all("64 x 64" in finding.message for finding in findings)
+
+
+def test_rotating_views_need_tiles(folder: Path, models: dict[str, MegaModel]) -> None:
+    """A whole picture has no neighbour that is seen in the next view."""
+    ensemble = RECIPE_OF_ALL.ensembles[0].model_dump() | {"views": "rotating"}
+    content = RECIPE_OF_ALL.model_dump(exclude_unset=True)
+    recipe = Recipe.model_validate(content | {"tiles": "whole", "ensembles": [ensemble]})
+    competition = CompetitionFolder.read(folder, recipe.competition)
+    (finding,) = preflight(competition, recipe, models, folder).findings
+    assert finding.is_error
+    assert "the views 'rotating' go from tile to tile" in finding.message
+
+
+def test_room_for_probabilities_is_room_for_all_layers(
+    folder: Path, models: dict[str, MegaModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two folds take a byte per pixel each, and masks a quarter of one."""
+    pixels = 150 * 201 + 97 * 130 + 40 * 50
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": pixels}))
+    assert found(folder, models) == []
+    (finding,) = found(folder, models, store={"what": "probabilities", "level": "member"})
+    assert "and the probabilities may take 0.00 GB" in finding.message
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2 * pixels}))
+    assert found(folder, models, store={"what": "probabilities", "level": "member"}) == []
+
+
+def test_of_many_images_that_cannot_be_predicted_a_few_are_named(
+    folder: Path, models: dict[str, MegaModel]
+) -> None:
+    """The others are counted."""
+    for number in range(30):
+        one_band(write_copy(folder, number))
+    (folder / "sample_submission.csv").unlink()
+    findings = found(folder, models)
+    assert len(findings) == 21
+    assert findings[-1].message == "10 more images cannot be predicted. The report says why"
+
+
+def write_copy(folder: Path, number: int) -> Path:
+    path = folder / f"test/x{number:02}.tiff"
+    path.touch()
+    return path

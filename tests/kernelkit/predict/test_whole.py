@@ -1,11 +1,13 @@
 """Whole pictures: against plain OpenCV and torch, and whatever goes wrong with some of them."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
@@ -14,6 +16,7 @@ from kernelkit.mask import BitMask
 from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.store import Store
+from kernelkit.reader import ReaderPool
 from kernelkit.recipe import Recipe
 from tests.made.pictures import Clouds, Salt
 
@@ -217,3 +220,40 @@ def test_less_is_asked_if_the_time_runs_short(clouds: Clouds, tmp_path: Path, cl
     assert asked[0] == 1.0
     assert asked[-1] < 1.0
     assert "because the time ran short" in done.report.images[-1].notes[-1]
+
+
+def test_disagreement_is_drawn_on_request(salt: Salt, tmp_path: Path) -> None:
+    """There is a picture for each, and the submission is the same."""
+    without = run(salt, tmp_path / "without")
+    done = run(salt, tmp_path / "with", salt.recipe.override(disagreement=True))
+    assert done.submission.read_bytes() == without.submission.read_bytes()
+    assert list(done.disagreement) == [path.stem for path in salt.paths]
+    drawn = [imread(path)[..., :3] for path in done.disagreement.values()]
+    assert {picture.shape[:2] for picture in drawn} == {salt.size}
+    assert max(picture.std() for picture in drawn) > 0.01  # of a gated picture there is none
+
+
+@pytest.mark.timeout(120)
+def test_a_picture_that_kills_its_reader_costs_only_its_own_row(
+    salt: Salt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every process that decodes it dies. The notebook does not decode it, and goes on."""
+    submit = ReaderPool.submit
+    bad = salt.paths[3]
+
+    def deadly(pool: ReaderPool, task: Any) -> Any:
+        pictures = [(Deadly(),) if bad in paths else paths for paths in task.pictures]
+        return submit(pool, task._replace(pictures=pictures))
+
+    monkeypatch.setattr(ReaderPool, "submit", deadly)
+    done = run(salt, tmp_path / "out", workers=2)
+    assert [image.image for image in done.report.fallbacks] == [salt.paths[3].stem]
+    assert "was lost" in done.report.fallbacks[0].notes[-1]
+    assert any("a reader process was lost" in note for note in done.report.notes)
+
+
+class Deadly:
+    """Kills the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return signal.raise_signal, (signal.SIGKILL,)
