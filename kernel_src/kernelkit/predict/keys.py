@@ -1,8 +1,8 @@
 """Under which key the result of an image is stored: a hash of all that it depends on.
 
-That is the content of its files, the recipe's part before the store, the members and how they are
-asked, the kind of device, and the versions of what computes. Parts that images share are worked
-out once per run.
+That is the content of its files, the recipe's part before the store, and the members as they are
+asked. The kind of device and the versions of what computes belong to it too. Parts that images
+share are worked out once per run.
 """
 
 import hashlib

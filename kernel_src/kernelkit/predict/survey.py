@@ -1,8 +1,8 @@
 """The survey: images are opened before the first tile, all of them or a sample.
 
 To open an image takes a millisecond, so 18 000 of them would take many seconds before any work is
-done. Of so many, some that lie evenly among the others are opened. Each image is looked at again
-when its turn comes.
+done. Of so many, a sample that lies evenly among them is opened. Each image is looked at again when
+its turn comes.
 """
 
 from collections import Counter
@@ -84,8 +84,8 @@ def survey_images(
 ) -> Survey:
     """Open the images of a competition that are going to be predicted, or a sample of them.
 
-    All are opened if they are few. So are they if there are several ensembles, since only the file
-    says which one predicts it, and if none of the sample can be predicted.
+    All are opened if they are few, or if none of the sample can be predicted. With several
+    ensembles all are opened too, since only the file says which one predicts it.
 
     Parameters
     ----------
