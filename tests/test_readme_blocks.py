@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from devkit.tools import REPOSITORY
+from kernelkit.own import load_own
+from tests.made import own as package
 from tests.made.competition import RECIPE, write_competition, write_models
 from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
 
@@ -98,6 +101,17 @@ def write_own(copy: Copy) -> None:
     (copy.folder / "my-recipe.yaml").write_text(RECIPE)
 
 
+def write_code(copy: Copy) -> None:
+    """Code of the user's own, and a run whose network is a class of it."""
+    code = package.write_own(copy.folder / "my-code")
+    run = copy.data / "my-runs" / "mine"
+    run.mkdir()
+    with package.session_with(code):
+        name = f"{package.PACKAGE}.model:Net"
+        torch.save(load_own(name)().state_dict(), run / "e1.pth")
+    (run / "cfg.yaml").write_text(f"MODEL: {{network: '{name}'}}")
+
+
 def write_probe(copy: Copy) -> None:
     """What the probe notebook leaves on Kaggle."""
     notebook = "-m papermill notebooks/probe.ipynb - -p output ."
@@ -148,6 +162,7 @@ HOUSE = "tests/test_house.py::test_examples_run"
 WAYS: list[tuple[str, Way]] = [
     ("make dry-run     # environment", long(DRY_RUN, HOUSE)),
     ("make dry-run COMPETITION=", runs(write_own)),
+    ("make dry-run OWN=", runs(write_own, write_code)),
     ("make kernel-dataset\n.venv/bin/python -m papermill", runs(write_own)),
     ("PYTHONPATH=kernel_src .venv/bin/python -m devkit.image.add_profile", runs(write_probe)),
     ("make kernel-dataset                    # the code", on_kaggle),

@@ -1,8 +1,8 @@
 """Code of the user's own for the dataset: which folder, whether it may go there, and its wheel.
 
 The folder is named by `--own`, by `KERNELKIT_OWN`, or by `own` in kaggle.toml, in this order. What
-lies in it becomes the wheel `kernelkit-own`. From there on it is a wheel like all others: it is
-listed in the manifest, and every byte is checked before it is installed.
+lies in it becomes the wheel `kernelkit-own`. From there on it is a wheel like all others. The
+manifest lists it, and every byte is checked before it is installed.
 """
 
 import argparse
@@ -34,8 +34,8 @@ def add_own_option(parser: argparse.ArgumentParser) -> None:
         "--own",
         type=Path,
         metavar="FOLDER",
-        help="a folder with packages of your own: networks that a cfg.yaml names, and steps that "
-        f"the recipe names (default: ${OWN_FOLDER}, or own in kaggle.toml)",
+        help="a folder with packages of your own, which a cfg.yaml or the recipe names "
+        f"(default: ${OWN_FOLDER}, or own in kaggle.toml)",
     )
 
 

@@ -1,9 +1,9 @@
 """Pack the weights dataset: `python -m devkit.dataset.weights MODELS --recipe RECIPE`.
 
 Weights change at other times than code, so they are a dataset of their own. With a recipe, the
-dataset has its runs, and of each fold the checkpoints that it takes. Without one it has every run,
-and of each fold what the recipe in kaggle.toml takes of runs of that name. That is the best
-checkpoint, unless the recipe says `checkpoints`.
+dataset has its runs, and of each fold the checkpoints that it takes. Without one it has every run.
+The recipe in kaggle.toml then says which checkpoints of a fold. That is the best checkpoint, unless
+the recipe says `checkpoints`.
 
 Each checkpoint is loaded into its network once. One that would fail on Kaggle thereby fails here.
 Checkpoints go out as safetensors: they hold no code, and the upload does not unpack them. The files
@@ -181,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--recipe",
-        help="a recipe's name or YAML file: pack its runs, and the checkpoints that it takes "
+        help="a recipe's name or YAML file, whose runs and checkpoints are packed "
         "(default: every run, with the checkpoints of the recipe in kaggle.toml)",
     )
     parser.add_argument(

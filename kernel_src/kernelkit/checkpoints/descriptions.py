@@ -1,7 +1,7 @@
 """What a run folder says about its network.
 
 A network is described in a `MODEL` section of cfg.yaml, or in a config.json. These files come from
-outside. So their sizes are bounded, their values are typed, and the names in them may only be
+outside. So their sizes are bounded, and their values are typed. The names in them may only be
 architectures, encoders and classes of the user's own code. A hub, a path or an address in them is
 an error.
 """

@@ -41,7 +41,7 @@ class Member:
         The checkpoint.
     weights_sha256
         A hash of the weights themselves, which does not depend on the file's format. For a
-        program it is a hash of the file, and for code of the user's own also of its package.
+        program it is a hash of the file. For code of the user's own, it is also of its package.
     architecture
         In words, such as `Unet, resnet18, scse`.
     parameters
@@ -49,8 +49,8 @@ class Member:
     score
         The score in the checkpoint's name, or None.
     channels, classes
-        The channels of input and output, as the network's description says, or as a program or
-        code of the user's own answers.
+        The channels of input and output, as the network's description says. Programs and code of
+        the user's own are asked.
     size
         Height and width of the only tiles that it takes, or None if it takes others too.
     checkpoint

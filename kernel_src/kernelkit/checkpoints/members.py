@@ -38,8 +38,8 @@ def load_members(
 ) -> list[Member]:
     """Load every fold of the runs in a models folder.
 
-    The members are in the order of the runs' names, then of the folds' numbers, then of the words
-    in `checkpoints`. With `all` they are in the order of the epochs.
+    The members are in the order of the runs' names, then of the folds' numbers. Those of a fold are
+    in the order of the words in `checkpoints`, or with `all` of the epochs.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ def load_members(
     runs
         Glob patterns. The runs whose names match one of them are loaded.
     checkpoints
-        Which checkpoints of a fold are loaded. It is that with the best score (`best`), the best
-        with averaged weights (`ema`, as their names or their entries say) or with others (`raw`),
-        that of the highest epoch (`last`), or each (`all`). Several words give several members.
+        Which checkpoints of a fold are loaded: that with the best score (`best`), that of the
+        highest epoch (`last`), or each (`all`). `ema` and `raw` are the best with averaged weights
+        and with others, as names or entries say. Several words give several members.
     programs
         Load programs as well. TorchScript and torch.export archives can run code when they are
         loaded. Use this only if you trust their source.

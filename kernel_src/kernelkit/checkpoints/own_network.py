@@ -130,7 +130,7 @@ def ask(module: nn.Module, path: Path, channels: int | None, classes: int | None
     Raises
     ------
     CheckpointError
-        It takes no tiles that were tried, answers otherwise if it is asked again, or its answers
+        It takes no tiles that were tried, or answers otherwise if it is asked again. Or its answers
         are not one value per class and pixel.
     """
 

@@ -51,6 +51,7 @@ OVERRIDES = {
     "output_folder": "o",
     "ledger": "l.jsonl",
     "state": "~/s",
+    "own": "my-code",
     **dict.fromkeys(
         ("poll_seconds", "answer_seconds", "patience_seconds", "upload_seconds", "ready_seconds"),
         "0.5",
