@@ -1,8 +1,9 @@
 """What the members were trained with, against what the recipe gives them.
 
 A run folder may say with which bands, mean and standard deviation its network was trained. It may
-also say at which scale or size, and how pictures came to that. A recipe that says otherwise would give a wrong mask
-without a word, so it is an error. What a recipe leaves out is taken from the run folders.
+also say at which scale or size, and how pictures came to that. A recipe that says otherwise would
+give a wrong mask without a word, so it is an error. What a recipe leaves out is taken from the run
+folders.
 """
 
 from collections.abc import Sequence
