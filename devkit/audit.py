@@ -29,6 +29,8 @@ ACCEPTED = REPOSITORY / "requirements/accepted-advisories.toml"
 AUDITOR = REPOSITORY / ".venv-audit/bin/pip-audit"
 _PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
 _SECONDS = 1800
+# So many packages that were not audited are named.
+_SHOWN = 10
 
 
 class _Advisory(BaseModel):
@@ -125,7 +127,7 @@ def audit(lock: Path, auditor: Path, accepted: frozenset[str] = frozenset()) -> 
     LockError
         The lock cannot be read.
     ToolError
-        The registry cannot be asked.
+        The registry cannot be asked, or has no advisories.
     """
     packages = locked_packages(lock)
     if not packages:
@@ -144,6 +146,11 @@ def audit(lock: Path, auditor: Path, accepted: frozenset[str] = frozenset()) -> 
     unknown = [
         pin for pin in packages if _is_unknown(answered.get(_normal(pin.partition("==")[0])))
     ]
+    if len(unknown) == len(packages) > 1:
+        raise ToolError(
+            f"{lock}: the registry knows none of its {len(packages)} packages. A mirror may serve "
+            "packages and no advisories. Ask PyPI itself"
+        )
     return Audited(lock, len(packages), findings, unknown)
 
 
@@ -221,7 +228,8 @@ def main(arguments: list[str] | None = None) -> int:
         for line in found.findings:
             print(f"  {line}")
         if found.unknown:
-            print(f"  not audited: {', '.join(found.unknown)}")
+            more = f" and {len(found.unknown) - _SHOWN} more" * (len(found.unknown) > _SHOWN)
+            print(f"  not audited: {', '.join(found.unknown[:_SHOWN])}{more}")
     return 0 if is_fine else 1
 
 

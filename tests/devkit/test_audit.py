@@ -85,6 +85,13 @@ def test_a_package_that_the_registry_does_not_know_is_not_called_fine(
     assert found.unknown == ["Two.thing==2.0.post1"]
 
 
+def test_a_registry_without_advisories_is_an_error(lock: Path, tmp_path: Path) -> None:
+    """A mirror that knows no package audits nothing, although pip-audit ends with 0."""
+    both = [{"name": name, "skip_reason": "not found"} for name in ("one-thing", "two-thing")]
+    with pytest.raises(ToolError, match="the registry knows none of its 2 packages"):
+        audit(lock, auditor(tmp_path, {"dependencies": both}))
+
+
 def test_a_registry_that_cannot_be_asked_is_an_error(lock: Path, tmp_path: Path) -> None:
     """Without a network nothing was audited, and the last words of pip-audit are shown."""
     with pytest.raises(ToolError, match=r"could not be asked \(no route to the registry\)"):

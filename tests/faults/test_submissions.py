@@ -320,6 +320,12 @@ FOLDERS = [
         ["m/x/1_vh", "m/1_vh", "m/1_vv", "m/-1_vh"],
         {"1": "several files have this id (-1_vh.tif and 1_vh.tif). Keep one of them"},
     ),
+    (
+        "one file in two folders",
+        "test/{group}/**/{image}_{band}.tif",
+        ["m/x/1_vh", "m/y/1_vh", "m/x/1_vv"],
+        {"1": "several files have this id (x/1_vh.tif and y/1_vh.tif). Keep one of them"},
+    ),
 ]
 
 
@@ -342,7 +348,7 @@ RUNS = [
         "a pattern that matches nothing",
         {"images": "test/{group}/{image}.tif"},
         ["a", "b"],
-        "2 of 2 images have no file (a, b). No id asks for: no other file. Correct 'images'",
+        "2 of 2 images have no file (a, b). There are no other files. Correct 'images'",
     ),
     (
         "a suffix that matches nothing",

@@ -155,5 +155,7 @@ def _problem(files: dict[tuple[str, str], list[Path]], bands: Sequence[str]) -> 
 
 
 def _several(paths: Sequence[Path]) -> str:
-    names = " and ".join(printable(path.name) for path in paths)
+    same = len({path.name for path in paths}) < len(paths)  # then the folders tell them apart
+    shown = [f"{path.parent.name}/{path.name}" if same else path.name for path in paths]
+    names = " and ".join(map(printable, shown))
     return f"several files have this id ({names}). Keep one of them"

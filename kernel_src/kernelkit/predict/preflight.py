@@ -147,11 +147,12 @@ def _files(competition: CompetitionFolder) -> Iterator[Finding]:
     known_ids = {*competition.scenes, *competition.problems}
     missing = [image_id for image_id in competition.images if image_id not in known_ids]
     if missing:
-        known = ", ".join(path.name for path in competition.unlisted[:_SHOWN]) or "no other file"
+        known = ", ".join(path.name for path in competition.unlisted[:_SHOWN])
+        there = f"No id asks for: {known}" if known else "There are no other files"
         yield Finding(
             str(competition.folder),
             f"{len(missing)} of {len(competition.images)} images have no file ({_some(missing)}). "
-            f"No id asks for: {known}. Correct 'images' and 'suffixes' in the recipe",
+            f"{there}. Correct 'images' and 'suffixes' in the recipe",
             is_error=not competition.scenes,
         )
     elif competition.unlisted:
