@@ -150,16 +150,19 @@ def check_steps(
     *,
     bands: int = 3,
     dtype: str = "uint8",
+    has_probabilities: bool = True,
 ) -> None:
     """Raise `RecipeError` for a step that `apply_steps` could not do for each of the classes.
 
     Each is done once, with a mask that has a hole and two components, with probabilities of it, and
-    with an image of as many `bands` of `dtype` as there will be.
+    with an image of as many `bands` of `dtype` as there will be. If only masks are going to be
+    stored, there are no probabilities.
     """
     pixels = np.zeros((5, 9), np.uint8)
     pixels[1:4, 1:4] = pixels[2, 6] = 1
     pixels[2, 2] = 0
-    seen = Seen(lambda _: 255 * pixels, lambda: np.stack([pixels.astype(dtype)] * bands))
+    probabilities = (lambda _: 255 * pixels) if has_probabilities else None
+    seen = Seen(probabilities, lambda: np.stack([pixels.astype(dtype)] * bands))
     for step in steps:
         for label in range(classes):
             found = _find(step, label, known)

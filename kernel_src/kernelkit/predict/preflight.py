@@ -110,6 +110,7 @@ def _models(
             known_steps(recipe.steps),
             bands=kind.bands or _COLOURS,
             dtype=kind.dtype or "uint8",
+            has_probabilities=recipe.plan_for(ensemble).what == "probabilities",
         )
     except KernelKitError as error:
         yield Finding(name, str(error), True)

@@ -78,6 +78,7 @@ def _problems(way: Way, names: tuple[str, ...], classes: int, recipe: Recipe) ->
             known_steps(recipe.steps),
             bands=kind.bands or _COLOURS,
             dtype=kind.dtype or "uint8",
+            has_probabilities=recipe.plan_for(ensemble).what == "probabilities",
         )
     except KernelKitError as error:
         yield str(error)

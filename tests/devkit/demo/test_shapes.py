@@ -14,7 +14,7 @@ from devkit.demo.cuts import TEST_ROW, TRAIN_ROWS, parts_of_he, windows
 from devkit.demo.ids import CLOUDS_IDS, SALT_IDS
 from devkit.demo.labels import read_training
 from devkit.demo.prepare import Demo
-from devkit.demo.runs import CLOUDS_RUNS, SALT_RUNS
+from devkit.demo.runs import CLOUDS_RUNS, SALT_RUNS, Run, Task
 from devkit.demo.shapes import SHAPES, write_shape
 from devkit.demo.sources import read_he_kinds, read_pictures
 from devkit.demo.tasks import answers, loss, score
@@ -136,7 +136,7 @@ def test_salt_is_in_kaggles_layout(made: dict[str, Demo]) -> None:
 
 
 @pytest.mark.parametrize("run", [*CLOUDS_RUNS, *SALT_RUNS], ids=lambda run: run.name)
-def test_a_run_reads_what_its_network_will_see(run, made: dict[str, Demo]) -> None:
+def test_a_run_reads_what_its_network_will_see(run: Run, made: dict[str, Demo]) -> None:
     """Pictures at the run's own size, padded as the recipe pads, with the masks of its classes."""
     images = read_training(run, made[run.data].competition)
     assert {name for fold in run.validation for name in fold} <= {*CLOUDS_IDS, *SALT_IDS}
@@ -182,7 +182,7 @@ def test_each_task_has_its_answers_and_its_score() -> None:
 
 
 @pytest.mark.parametrize("task", ["sigmoid", "softmax", "empty"])
-def test_a_right_answer_costs_less_than_a_wrong_one(task) -> None:
+def test_a_right_answer_costs_less_than_a_wrong_one(task: Task) -> None:
     """The loss of each task falls from wrong to right."""
     masks = torch.ones(2, 1, 8, 8)
     right, wrong = (torch.tensor([-5.0, 5.0]) * sign for sign in (1, -1))

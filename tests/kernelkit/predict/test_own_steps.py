@@ -155,6 +155,14 @@ def test_a_wrong_step_of_ones_own_is_refused_first(written: object, complaint: s
         check_steps(steps(written), classes=2, known=known_steps("mysteps_test.salt"))
 
 
+def test_a_step_that_asks_for_what_is_not_stored_is_refused_first() -> None:
+    """Of a store of masks no probabilities can be had, and the message says what to write."""
+    known = known_steps("mysteps_test.salt")
+    check_steps(steps({"darker": {"than": 1}}), known=known, has_probabilities=False)
+    with pytest.raises(RecipeError, match="but only masks are stored. Write 'store: {what: prob"):
+        check_steps(steps({"sure": {"above": 1}}), known=known, has_probabilities=False)
+
+
 @pytest.mark.parametrize(
     ("module", "error", "complaint"),
     [

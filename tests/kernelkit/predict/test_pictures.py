@@ -2,6 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from kernelkit.mask import BitMask
 from kernelkit.predict.pictures import save_disagreement, show_disagreement, show_overlays
@@ -15,15 +17,17 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
+def first_panel(figure: Figure) -> np.ndarray:
+    return np.asarray(figure.axes[0].images[0].get_array())
+
+
 def test_a_mask_is_drawn_over_its_image(image: Path) -> None:
     """The panel shows the image's pixels, greener inside of the mask."""
     pixels = np.zeros((120, 90), bool)
     pixels[:, :45] = True
     figure = show_overlays({"a": [image]}, {"a": [BitMask.from_array(pixels)]})
-    drawn = figure.axes[0].images[0].get_array()
-    bare = (
-        show_overlays({"a": [image]}, {"a": [BitMask.zeros(120, 90)]}).axes[0].images[0].get_array()
-    )
+    drawn = first_panel(figure)
+    bare = first_panel(show_overlays({"a": [image]}, {"a": [BitMask.zeros(120, 90)]}))
     assert np.array_equal(drawn[:, 50:], bare[:, 50:])
     assert (drawn[5:-5, 5:40, 1].astype(int) > bare[5:-5, 5:40, 1]).mean() > 0.9
 
@@ -34,9 +38,9 @@ def test_masks_of_the_submitted_size_are_drawn_over_the_whole_picture(image: Pat
     pixels[:, :15] = True
     masks = {"a": [BitMask.from_array(pixels)]}
     figure = show_overlays({"a": [image]}, masks, size=(40, 30))
-    small = figure.axes[0].images[0].get_array().astype(int)
+    small = first_panel(figure).astype(int)
     whole = BitMask.from_array(pixels.repeat(3, 0).repeat(3, 1))
-    full = show_overlays({"a": [image]}, {"a": [whole]}).axes[0].images[0].get_array()
+    full = first_panel(show_overlays({"a": [image]}, {"a": [whole]}))
     assert np.abs(small - full)[:, :43].max() <= 1
     assert np.array_equal(small[:, 50:], full[:, 50:])
 
@@ -49,12 +53,10 @@ def test_each_class_has_a_colour_that_is_named(image: Path) -> None:
     figure.canvas.draw()
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["Fish", "Flower", "$a_{", "Sugar"]
-    drawn = figure.axes[0].images[0].get_array()
+    drawn = first_panel(figure)
     outlines = [tuple(drawn[row, col]) for row in (0, -1) for col in (0, -1)]
-    named = [
-        tuple(round(255 * band) for band in patch.get_facecolor()[:3])
-        for patch in legend.get_patches()
-    ]
+    colours = [to_rgb(patch.get_facecolor()) for patch in legend.get_patches()]
+    named = [tuple(round(255 * band) for band in colour) for colour in colours]
     assert outlines == named
     assert len(set(named)) == 4
 
