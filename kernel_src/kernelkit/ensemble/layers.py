@@ -72,8 +72,8 @@ def merge_layers(
     Raises
     ------
     RecipeError
-        No layer matches `runs`, no scale of the pyramid looks at a layer's run, or one answer of
-        the whole ensemble shall be parted into runs.
+        No layer matches `runs`, or no scale of the pyramid looks at a layer's run. Or there is one
+        layer of the whole ensemble, which cannot be parted into runs.
     """
     layers = np.ascontiguousarray(layers)
     if level_of(names) == "ensemble":
@@ -121,8 +121,8 @@ def rounding_note(recipe: EnsembleRecipe, level: Level) -> str | None:
     if not lossy:
         return None
     return (
-        f"the stored probabilities of {recipe.name} are merged by {lossy[0]}, and bytes count "
-        "none as nearer to 0 or 1 than 0.001. So very sure members weigh less than in one run"
+        f"{recipe.name} merges stored probabilities by {lossy[0]}. Bytes take none nearer to 0 or "
+        "1 than 0.001, so very sure members weigh less than in one run"
     )
 
 

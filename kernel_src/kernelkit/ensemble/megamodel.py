@@ -14,7 +14,7 @@ asked about batch by batch stands in `runner`.
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,9 +31,8 @@ from kernelkit.ensemble.placement import Placement
 from kernelkit.ensemble.preparation import Preparation, Preprocess
 from kernelkit.ensemble.runner import BatchRunner, Request
 from kernelkit.ensemble.training_input import check_scale
-from kernelkit.errors import CheckpointError, NetworkError, RecipeError
 from kernelkit.recipe import EnsembleRecipe, Execution
-from kernelkit.vocabulary import GiveUp, Level, MergeMethod, Precision, choices
+from kernelkit.vocabulary import GiveUp, Level, MergeMethod, Precision
 
 __all__ = ["MegaModel", "Pixels", "Preprocess"]
 
@@ -108,7 +107,6 @@ class MegaModel:
         self._notes = Notes()
         if precision == "bf16" and self.precision != torch.bfloat16:
             self._notes.add("the precision is fp16, because this GPU only emulates bf16")
-        self._takes: dict[tuple[int, ...], bool] = {}
 
         loaded = load_for(
             self.recipe, folder, self._notes, own_input=preprocess_fn is not None, whole=whole
@@ -128,11 +126,7 @@ class MegaModel:
             self.members,
             loaded.gate_members,
             self._placement,
-            device=self.device,
-            precision=self.precision,
-            execution=self._execution,
-            notes=self._notes,
-            batch=batch,
+            batch,
         )
         self._full_cost = self._runner.tree.cost
 
@@ -199,9 +193,7 @@ class MegaModel:
             source's size and its pads.
         size
             Height and width of the answers. None is that of the first input without its pads.
-        indices
-            The pictures' numbers, which `rotating` views go by. None means 0, 1, ...
-        with_spread, level, ask_gated
+        indices, with_spread, level, ask_gated
             As of `predict`.
 
         Raises
@@ -215,14 +207,9 @@ class MegaModel:
         return self._runner.run(asked, Request(with_spread, level, ask_gated))
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Return the sizes at which whole pictures are looked at, one per scale of the pyramid.
+        """Return the sizes at which pictures of `height` x `width`, with their pads, are looked at.
 
-        If the gate has a size of its own that no scale has, it comes last.
-
-        Parameters
-        ----------
-        height, width
-            The size of a source picture with its pads.
+        There is one per scale of the pyramid. A gate's own size comes last, if no scale has it.
         """
         return input_sizes(self.recipe, height, width)
 
@@ -281,13 +268,7 @@ class MegaModel:
 
     def takes(self, shape: tuple[int, int, int], dtype: np.dtype) -> bool:
         """Whether all networks look at tiles (C, h, w) of this size. Some are made for one size."""
-        if shape not in self._takes:
-            try:
-                self.predict(np.zeros((1, *shape), dtype))
-                self._takes[shape] = True
-            except (CheckpointError, NetworkError):
-                self._takes[shape] = False
-        return self._takes[shape]
+        return self._runner.takes(self._tiles(shape, dtype))
 
     def plan(self, shape: tuple[int, int, int], dtype: np.dtype | str = "uint8") -> MemoryPlan:
         """Measure what tiles (C, h, w) of `dtype` need, and adopt the batch that fits.
@@ -349,8 +330,6 @@ class MegaModel:
         RecipeError
             `what` is none of these words.
         """
-        if what not in get_args(GiveUp):
-            raise RecipeError(f'there is no "{what}" to leave out. Choose {choices(GiveUp)}')
         asked = self._runner.tree.ask_less(what)
         if asked is None:
             return False

@@ -32,6 +32,8 @@ class Placement:
     ----------
     placed
         The members in the order in which they came.
+    device, precision, execution, notes
+        As they were given.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class Placement:
         execution: Execution,
         notes: Notes,
     ) -> None:
-        self._device = device
-        self._notes = notes
+        self.device = device
+        self.precision = precision
+        self.execution = execution
+        self.notes = notes
         unique = {member.name: member for member in members}
         self.placed = [
             PlacedMember(member, device, precision, execution, notes) for member in unique.values()
@@ -86,13 +90,13 @@ class Placement:
         for folds, seen in tree.inputs(question):
             first = folds[0]
             classes = first.member.classes
-            peak = peak_bytes(partial(first.eager, seen), self._device)
+            peak = peak_bytes(partial(first.eager, seen), self.device)
             for placed in folds:
                 activations[placed.member.name] = max(peak, activations.get(placed.member.name, 0))
-        release_cached(self._device)
+        release_cached(self.device)
         resident = sum(placed.weight_bytes for placed in self.placed if not placed.on_host)
         plan = choose(
-            device_name(self._device),
+            device_name(self.device),
             [
                 Need(
                     placed.member.name,
@@ -103,7 +107,7 @@ class Placement:
                 for placed in self.placed
             ],
             answers=question.answer_bytes(classes, layers),
-            available=free_bytes(self._device) + resident,
+            available=free_bytes(self.device) + resident,
             wanted=wanted,
         )
         for index in plan.on_host:
@@ -119,7 +123,7 @@ class Placement:
                 "network": placed.member.architecture,
                 "parameters": placed.member.parameters,
                 "weights_mb": round(placed.weight_bytes / 2**20, 1),
-                "place": "host" if placed.on_host else str(self._device),
+                "place": "host" if placed.on_host else str(self.device),
                 "score": placed.member.score,
                 "checkpoint": placed.member.path.name,
             }
@@ -128,8 +132,8 @@ class Placement:
 
     def _keep_on_host(self, placed: PlacedMember) -> None:
         placed.keep_on_host()
-        release_cached(self._device)
-        self._notes.add(
+        release_cached(self.device)
+        self.notes.add(
             f"{placed.member.name}: not enough device memory, so its weights stay in host memory"
         )
 

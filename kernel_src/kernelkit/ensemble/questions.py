@@ -1,7 +1,7 @@
 """What the members are asked about: a batch of tiles, or of whole pictures at several sizes.
 
-Both say how each scale of the pyramid sees them, and how a member's answer comes back to the size
-that all answers are merged at.
+Both say how each scale of the pyramid sees them. They also say how a member's answer comes back to
+the size at which all answers are merged.
 """
 
 from abc import ABC, abstractmethod

@@ -20,13 +20,12 @@ from kernelkit.ensemble.device import is_out_of_memory, not_finite_message, rele
 from kernelkit.ensemble.gates import TileGate
 from kernelkit.ensemble.graphs import GraphRecorder
 from kernelkit.ensemble.memory import MemoryPlan
-from kernelkit.ensemble.notes import Notes
 from kernelkit.ensemble.placement import Placement
 from kernelkit.ensemble.questions import Question
 from kernelkit.ensemble.spread import Spread
 from kernelkit.ensemble.tree import MergeTree, check_level
-from kernelkit.errors import DeviceError
-from kernelkit.recipe import EnsembleRecipe, Execution
+from kernelkit.errors import CheckpointError, DeviceError, NetworkError
+from kernelkit.recipe import EnsembleRecipe
 from kernelkit.vocabulary import Level
 
 __all__ = ["BatchRunner", "Request"]
@@ -64,8 +63,6 @@ class BatchRunner:
         Those that answer, and those of the gate.
     placement
         All of them, on the device or on the host.
-    device, precision, execution, notes
-        As for the placement.
     batch
         The most images at once.
 
@@ -87,11 +84,6 @@ class BatchRunner:
         members: Sequence[Member],
         gate_members: Sequence[Member],
         placement: Placement,
-        *,
-        device: torch.device,
-        precision: torch.dtype,
-        execution: Execution,
-        notes: Notes,
         batch: int,
     ) -> None:
         self.batch = batch
@@ -100,20 +92,21 @@ class BatchRunner:
         self._recipe = recipe
         self._members = list(members)
         self._placement = placement
-        self._device = device
-        self._precision = precision
-        self._execution = execution
-        self._notes = notes
+        self._device = placement.device
+        self._precision = placement.precision
+        self._execution = placement.execution
+        self._notes = placement.notes
         self._classes = members[0].classes
         self._ready: set[Hashable] = set()
+        self._takes: dict[Hashable, bool] = {}
         self._recorders: dict[Hashable, GraphRecorder] = {}
         self.tree = MergeTree(placement.of(self._members), recipe)
         self._gate: TileGate | None = None
         if recipe.gate:
             placed = placement.of(gate_members)
-            message = not_finite_message(precision)
+            message = not_finite_message(self._precision)
             self._gate = TileGate(placed, recipe.gate, self._classes, message)
-        self._records = execution.cuda_graph and self._can_record()
+        self._records = self._execution.cuda_graph and self._can_record()
 
     def run(self, asked: Asked, request: Request) -> Answers:
         """Ask about images, as many at once as the device's memory allows.
@@ -148,6 +141,16 @@ class BatchRunner:
         if self._execution.compile or self._records:
             self.run(asked.empty(self.batch), Request(level=level))
         self.warm_up_seconds += time.perf_counter() - start
+
+    def takes(self, asked: Asked) -> bool:
+        """Whether all networks look at images of such shapes."""
+        if asked.shapes not in self._takes:
+            try:
+                self.run(asked.empty(1), Request())
+                self._takes[asked.shapes] = True
+            except (CheckpointError, NetworkError):
+                self._takes[asked.shapes] = False
+        return self._takes[asked.shapes]
 
     def ask_all(self) -> None:
         """Ask all members in all views again."""

@@ -124,7 +124,13 @@ class MergeTree:
         }
 
     def ask_less(self, what: GiveUp) -> str | None:
-        """Ask half as much from now on, and return what is still asked. None if nothing is left."""
+        """Ask half as much from now on, and return what is still asked. None if nothing is left.
+
+        Raises
+        ------
+        RecipeError
+            `what` is none of these words.
+        """
         match what:
             case "views":
                 return self._ask_less_views()
@@ -132,6 +138,7 @@ class MergeTree:
                 return self._ask_less_folds()
             case "scales":
                 return self._ask_less_scales()
+        raise RecipeError(f'there is no "{what}" to leave out. Choose {choices(GiveUp)}')
 
     def _ask_less_views(self) -> str | None:
         before = len(self.views.views)

@@ -27,7 +27,7 @@ class Gate(Section):
         The class that means empty. The sigmoid of a single output is the probability of class 1.
     per_class
         Whether the gate has one output per class of the ensemble. The sigmoid of each is the
-        probability that the class is there, and a class that is not there gets an empty mask.
+        probability that the class is there. A class that is not there gets an empty mask.
     above
         A tile, or a class of it, is empty if the probability of that is above this.
     merge
