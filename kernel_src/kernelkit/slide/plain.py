@@ -90,7 +90,9 @@ def read_plain(path: Path) -> PlainPicture | None:
 def _content(path: Path) -> bytes | None:
     """Return the bytes of a small file, None of any other."""
     name = str(path)
-    if "\0" in name or printable(name) != name or str(path.absolute()).startswith("/vsi"):
+    if "\0" in name or not (name.isascii() or printable(name) == name):
+        return None
+    if (name if path.is_absolute() else str(path.absolute())).startswith("/vsi"):
         return None
     try:
         found = path.stat()  # to open a pipe would take for ever
