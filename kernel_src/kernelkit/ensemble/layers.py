@@ -121,8 +121,8 @@ def rounding_note(recipe: EnsembleRecipe, level: Level) -> str | None:
     if not lossy:
         return None
     return (
-        f"{recipe.name} merges stored probabilities by {lossy[0]}. Bytes take none nearer to 0 or "
-        "1 than 0.001, so very sure members weigh less than in one run"
+        f"stored probabilities are merged by {lossy[0]}. Bytes take none nearer to 0 or 1 than "
+        "0.001, so very sure members weigh less than if nothing was stored"
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.layers import rounding_note
 from kernelkit.errors import KernelKitError
 from kernelkit.predict.findings import Finding
 from kernelkit.predict.own_steps import known_steps
@@ -96,6 +97,10 @@ def _models(
     if thresholds is not None and len(thresholds) not in (1, classes):
         message = f"it has {len(thresholds)} thresholds for {classes} class(es)"
         yield Finding(name, f"{message}. Give one for all, or one per class", True)
+    plan = recipe.plan_for(ensemble)
+    note = rounding_note(ensemble, plan.level) if plan.what == "probabilities" else None
+    if note is not None:
+        yield Finding(name, note)
     if recipe.tiles.whole and ensemble.views == "rotating":
         message = (
             "the views 'rotating' go from tile to tile, and a whole picture has none. Name other"
@@ -110,7 +115,7 @@ def _models(
             known_steps(recipe.steps),
             bands=kind.bands or _COLOURS,
             dtype=kind.dtype or "uint8",
-            has_probabilities=recipe.plan_for(ensemble).what == "probabilities",
+            has_probabilities=plan.what == "probabilities",
         )
     except KernelKitError as error:
         yield Finding(name, str(error), True)

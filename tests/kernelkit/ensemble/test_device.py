@@ -110,6 +110,8 @@ def test_graphs_that_cannot_be_recorded(models):
         assert torch.equal(recorder(torch.ones(2)), 2 * torch.ones(2))
     [note] = notes.sentences
     assert note.startswith("CUDA graphs are not used, because of an error")
+    both = GraphRecorder(lambda x, y: x + y, notes)
+    assert torch.equal(both(torch.ones(2), torch.ones(2)), 2 * torch.ones(2))
     execution = Execution(cuda_graph=True)
     model = MegaModel(models[0], recipe=ensemble(runs=["fpn"]), execution=execution)
     assert model.notes == ["CUDA graphs are not used: they need a GPU, and no rotating views"]

@@ -222,7 +222,7 @@ def test_stored_runs_are_known_by_their_layers():
 def test_what_bytes_cannot_follow_is_said():
     """Above the level, merges of logits and geometric means have a note, and others have none."""
     recipe = ensemble(merge={"folds": "mean of logits"})
-    assert "merges stored probabilities by mean of logits" in rounding_note(recipe, "member")
+    assert "stored probabilities are merged by mean of logits" in rounding_note(recipe, "member")
     assert rounding_note(recipe, "model") is None
     assert rounding_note(ensemble(merge={"views": "mean of logits"}), "member") is None
     assert "gmean" in rounding_note(ensemble(merge={"members": "gmean of probabilities"}), "member")

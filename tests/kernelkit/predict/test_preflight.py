@@ -190,6 +190,21 @@ def test_pictures_that_no_network_takes_are_found_before_the_first_one(
     assert all("64 x 64" in finding.message for finding in findings)
 
 
+def test_logits_that_are_merged_from_bytes_are_said(
+    folder: Path, models: dict[str, MegaModel]
+) -> None:
+    """If a merge of logits stands above the stored level, a warning says what bytes lose."""
+    [ensemble] = RECIPE_OF_ALL.model_dump(exclude_unset=True)["ensembles"]
+    changes = {
+        "ensembles": [ensemble | {"merge": {"folds": "mean of logits"}}],
+        "store": {"what": "probabilities", "level": "member"},
+    }
+    (finding,) = found(folder, models, **changes)
+    assert not finding.is_error
+    assert "stored probabilities are merged by mean of logits" in finding.message
+    assert found(folder, models, **changes | {"store": {"what": "probabilities"}}) == []
+
+
 def test_rotating_views_need_tiles(folder: Path, models: dict[str, MegaModel]) -> None:
     """A whole picture has no neighbour that is seen in the next view."""
     ensemble = RECIPE_OF_ALL.ensembles[0].model_dump() | {"views": "rotating"}
