@@ -186,6 +186,19 @@ def test_pixels_without_data(folder: Path) -> None:
         assert np.abs(made - mean).max() <= 0.51
 
 
+def test_a_value_that_means_no_data(folder: Path) -> None:
+    """What the recipe says of it counts for plain pictures too."""
+    paths = (folder / "015.png",)
+    with Slide(paths) as slide:
+        pixels = slide.read(slide.bounds)
+    value = int(pixels[0, 30, 30])
+    [batch] = batches_of([paths], Preparation(nodata=value), ReaderPool(0))
+    missing = batch.pictures[0].missing
+    assert missing is not None
+    assert np.array_equal(missing.to_array(), pixels[0] == value)
+    assert np.array_equal(batch.inputs[0][0], np.where(pixels == value, 0, pixels))
+
+
 @pytest.mark.parametrize("room", [4 << 10, 40 << 10])
 def test_pictures_larger_than_a_slot(
     folder: Path, room: int, monkeypatch: pytest.MonkeyPatch
