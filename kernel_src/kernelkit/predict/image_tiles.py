@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import ReaderDiedError, ReaderError, as_sentence
+from kernelkit.errors import ReaderDiedError, ReaderError, SlideError, as_sentence
 from kernelkit.grid import TileGrid, Window
 from kernelkit.reader import Batch, ReaderPool, TileReader
 from kernelkit.reader.foreground import foreground_tiles
@@ -61,8 +61,8 @@ class ImageTiles:
         tiles = recipe.tiles
         self.slide = slide
         self.grid = _grid(slide, recipe, model)
-        self.wanted: Sequence[int] = foreground_tiles(slide, self.grid, recipe.foreground)
         self.notes: list[str] = []
+        self.wanted: Sequence[int] = self._foreground(recipe)
         self.undecodable: list[Window] = []
         self._fill = tiles.fill
         self._size = recipe.batch
@@ -70,6 +70,17 @@ class ImageTiles:
         # readers of this image alone, after those of the run failed
         self._own_readers: ReaderPool | None = None
         self._reader = self._new_reader()
+
+    def _foreground(self, recipe: Recipe) -> Sequence[int]:
+        """The tiles that the foreground rule keeps. A damaged image has no thumbnail to judge."""
+        try:
+            return foreground_tiles(self.slide, self.grid, recipe.foreground)
+        except SlideError as error:
+            self.notes.append(
+                f"every tile is predicted, since the foreground rule could not be applied. The "
+                f"reason: {as_sentence(error)}"
+            )
+            return range(len(self.grid))
 
     @property
     def skipped(self) -> list[int]:
