@@ -1,11 +1,11 @@
-"""How layers are packed: differences to what the neighbours let expect, then zlib.
+"""How layers are packed: differences to what the neighbours let expect, then Zstandard.
 
-Probabilities are smooth, and zlib looks for what repeats. So a pixel is expected to be left + above
-- upper left, as if a plane were a tilted sheet. What differs is small, and needs no search. Smooth
-maps then take 20 % of their bytes, at 123 MB/s. Level 1 of zlib alone takes 51 %, at 81 MB/s.
+Probabilities are smooth. A pixel is expected to be left + above - upper left, as if a plane were a
+tilted sheet. What differs is small. Smooth maps then take 23 % of their bytes, packed at 400 MB/s
+and unpacked at 1000. zlib's level 1 alone takes 51 %, at 81 and 274 MB/s.
 """
 
-import zlib
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,16 @@ from kernelkit.jit import compiled
 
 __all__ = ["pack_layers", "unpack_layers"]
 
-_LEVEL, _WINDOW, _MEMORY = 1, 15, 9
+_CODEC, _LEVEL = "zstd", 1
 
 
 def pack_layers(values: NDArray[np.uint8]) -> bytes:
     """Pack layers (L, K, h, w)."""
+    import pyarrow as pa  # a third of a second, which masks need not wait for
+
     planes = np.ascontiguousarray(values).reshape(-1, *values.shape[-2:])
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW, _MEMORY, zlib.Z_RLE)
-    return packer.compress(_differences(planes).data) + packer.flush()
+    packed: bytes = pa.Codec(_CODEC, _LEVEL).compress(_differences(planes), asbytes=True)
+    return packed
 
 
 def unpack_layers(packed: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -29,13 +31,14 @@ def unpack_layers(packed: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
     Raises
     ------
-    ValueError, zlib.error
+    ValueError, OSError
         The bytes are damaged, or of layers of another shape.
     """
-    content = np.frombuffer(bytearray(zlib.decompress(packed)), np.uint8)
-    planes = content.reshape(-1, *shape[-2:])
-    _add_up(planes)
-    return planes.reshape(shape)
+    import pyarrow as pa
+
+    content = pa.Codec(_CODEC).decompress(packed, prod(shape), asbytes=True)
+    planes = np.frombuffer(content, np.uint8).reshape(-1, *shape[-2:])
+    return _sums(planes).reshape(shape)
 
 
 @compiled
@@ -53,12 +56,14 @@ def _differences(planes):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _add_up(planes):  # type: ignore[no-untyped-def]
-    """Undo `_differences` in place."""
-    for plane in planes:
+def _sums(differences):  # type: ignore[no-untyped-def]
+    """Undo `_differences`."""
+    out = differences.copy()
+    for plane in out:
         for y in range(1, plane.shape[0]):
             for x in range(plane.shape[1]):
                 plane[y, x] += plane[y - 1, x]
         for y in range(plane.shape[0]):
             for x in range(1, plane.shape[1]):
                 plane[y, x] += plane[y, x - 1]
+    return out
