@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from devkit.demo import clouds, salt
+from devkit.demo import clouds, salt, unosat
 from devkit.demo.crops import LabelledImage, read_labelled
 from devkit.demo.runs import Run
+from kernelkit.maps import DrawnLabels
 from kernelkit.mask import rle_decode
 from kernelkit.slide import Slide
 
@@ -20,9 +21,9 @@ __all__ = ["read_training"]
 def read_training(run: Run, competition: Path) -> list[LabelledImage]:
     """Read the training pictures of a run, as its network is to see them."""
     images = _READERS[run.data](competition, run)
-    if run.bands is None:
+    chosen = [band - 1 for band in run.bands or () if isinstance(band, int)]
+    if not chosen:
         return images
-    chosen = [band - 1 for band in run.bands]
     return [replace(image, pixels=image.pixels[chosen]) for image in images]
 
 
@@ -73,6 +74,19 @@ def _read_salt(competition: Path, run: Run) -> list[LabelledImage]:
     return labelled
 
 
+def _read_unosat(competition: Path, _: Run) -> list[LabelledImage]:
+    """Read the training scenes in decibels, and the polygons of their cities."""
+    labelled = []
+    for scene in unosat.scenes_of(competition / "train"):
+        with Slide([scene.files[band] for band in unosat.BANDS]) as slide:
+            vh, vv = slide.read(slide.bounds)
+            shapes = competition / "train" / f"{scene.city}.shp"
+            drawn = DrawnLabels(shapes, slide.transform, slide.crs)
+            mask = drawn.mask(slide.bounds, all_touched=False).to_array().astype(bool)
+        labelled.append(LabelledImage(scene.id, unosat.in_decibels(vh, vv), mask[np.newaxis]))
+    return labelled
+
+
 def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(cv2.resize(array, size[::-1], interpolation=cv2.INTER_AREA))
 
@@ -81,4 +95,5 @@ _READERS: Mapping[str, Callable[[Path, Run], list[LabelledImage]]] = {
     "nuclei": _read_nuclei,
     "clouds": _read_clouds,
     "salt": _read_salt,
+    "unosat": _read_unosat,
 }

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from devkit.demo.ids import CLOUDS_IDS, SALT_IDS
 
-__all__ = ["CLOUDS_RUNS", "RUNS", "SALT_RUNS", "Data", "Run", "Task"]
+__all__ = ["CLOUDS_RUNS", "RUNS", "SALT_RUNS", "UNOSAT_RUNS", "Data", "Run", "Task"]
 
 # The competitions that the demo makes.
-Data = Literal["nuclei", "clouds", "salt"]
+Data = Literal["nuclei", "clouds", "salt", "unosat"]
 # "sigmoid": each class by itself. "softmax": background or the one class.
 # "empty": whether the mask is empty, of the whole picture. Class 0 means that it is.
 Task = Literal["sigmoid", "softmax", "empty"]
@@ -42,7 +42,8 @@ class Run:
     size
         The (height, width) that pictures are resized to, or None if they stay as they are.
     bands
-        Which bands of a picture the network sees, counted from 1. None if it sees all.
+        Which bands of a picture the network sees, counted from 1, or expressions of them. None if
+        it sees all.
     divide
         What pixels are divided by, before mean and standard deviation.
     mean, std
@@ -72,7 +73,7 @@ class Run:
     data: Data = "nuclei"
     task: Task = "sigmoid"
     size: tuple[int, int] | None = None
-    bands: tuple[int, ...] | None = None
+    bands: tuple[int | str, ...] | None = None
     divide: float = 255.0
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -242,5 +243,24 @@ SALT_RUNS = (
         epochs=12,
         seed=22,
         **_SALT,
+    ),
+)
+
+# UNOSAT: one network of two classes, in decibels. The last training city validates.
+UNOSAT_RUNS = (
+    Run(
+        name="fpn_regnety002",
+        images="",
+        data="unosat",
+        model={**_FPN, "in_channels": 3, "classes": 2},
+        task="softmax",
+        validation=(("a03/20180713", "a03/20180813"),),
+        bands=("b1", "b2", "(b1 + b2) / 2"),
+        divide=1.0,
+        mean=(-17.399, -10.020, -12.108),
+        std=(6.290, 5.777, 5.795),
+        tile=192,
+        steps=12,
+        seed=31,
     ),
 )

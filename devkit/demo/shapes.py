@@ -9,9 +9,10 @@ from pathlib import Path
 
 from devkit.demo.clouds import write_clouds
 from devkit.demo.cuts import parts_of_he
-from devkit.demo.runs import CLOUDS_RUNS, SALT_RUNS, Run
+from devkit.demo.runs import CLOUDS_RUNS, SALT_RUNS, UNOSAT_RUNS, Run
 from devkit.demo.salt import write_salt
 from devkit.demo.sources import read_he_kinds, read_pictures
+from devkit.demo.unosat import write_unosat
 
 __all__ = ["SHAPES", "Shape", "write_shape"]
 
@@ -35,6 +36,7 @@ class Shape:
 SHAPES: Mapping[str, Shape] = {
     "clouds": Shape(write_clouds, CLOUDS_RUNS),
     "salt": Shape(write_salt, SALT_RUNS),
+    "unosat": Shape(write_unosat, UNOSAT_RUNS),
 }
 
 

@@ -19,7 +19,7 @@ from devkit.tools import REPOSITORY
 __all__ = ["main"]
 
 # The recipes that have a small competition of their shape.
-_SHAPES = ("nuclei", "clouds", "salt")
+_SHAPES = ("nuclei", "clouds", "salt", "unosat")
 _RECIPE_HELP = (
     f"{', '.join(_SHAPES)}: a small competition of that shape is made. With --competition: a "
     "recipe's name or YAML file"

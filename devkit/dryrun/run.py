@@ -11,6 +11,7 @@ from pathlib import Path
 
 from devkit.demo import Demo, prepare, prepare_large, prepare_shape
 from devkit.dryrun.killed_reader import rehearse_killed_reader
+from devkit.dryrun.maps import check_maps
 from devkit.dryrun.notebook import render, run_notebook, was_killed
 from devkit.dryrun.projection import projection
 from devkit.dryrun.results import draw_overlay, read_checked, results_table
@@ -180,6 +181,10 @@ class DryRun:
         if submissions_of(scenario):
             print(f"{check_variants(scenario).to_string(index=False)}\n")
             print(f"submissions  {_shown(scenario.submissions)}: checked, all differ")
+        maps = check_maps(scenario)
+        if len(maps):
+            print(f"{maps.to_string(index=False)}\n")
+            print(f"maps         {_shown(scenario.maps)}: checked, {len(maps)} places")
         print(f"submission   {_shown(scenario.submission)}: checked, {len(masks)} masks")
         print(f"notebook     {_shown(render(scenario))}")
         print(f"picture      {_shown(draw_overlay(scenario, masks))}")

@@ -44,6 +44,11 @@ class Scenario:
         return self.working / "submissions"
 
     @property
+    def maps(self) -> Path:
+        """The folder with the maps, if the recipe asks for them."""
+        return self.working / "maps"
+
+    @property
     def report(self) -> Path:
         """The report that the notebook writes."""
         return self.working / "report.json"
