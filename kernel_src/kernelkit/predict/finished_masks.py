@@ -77,12 +77,15 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
         image = self._images[image_id]
         paths = self._paths[image_id]
         own = self._own(image)
+        notes: list[str] = []
         if own is not None and own.masks is not None:
             parts: list[Layers] = []
         else:
             content = content_of(paths) if own is None else own.content
             found = self._others.find(image_id, content)
-            parts = [s.layers for s in (own, *found) if s is not None and s.layers is not None]
+            notes = self._others.without(found)
+            stored = (own, *found.values())
+            parts = [s.layers for s in stored if s is not None and s.layers is not None]
             if not parts:
                 raise SubmissionError(
                     f"{image_id}: no store holds it with the content that its files have. Attach "
@@ -95,6 +98,7 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
             parts,
             paths,
             self._known,
+            notes,
         )
 
     def _own(self, image: ImageReport) -> Stored | None:

@@ -91,6 +91,7 @@ class _HandedIn:
         except Exception as error:
             _give_up(image, error)
             return
+        image.notes += stored.notes
         for row in self._rows[image.image]:
             self._sizes[row.id] = stored.size
         for place, (name, ways) in enumerate(self._masks.ways.items()):

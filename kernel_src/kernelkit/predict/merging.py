@@ -39,9 +39,9 @@ def _looked_up(task: Task, recipe: Recipe, others: OtherStores) -> ImageReport:
         )
     with Slide(task.paths) as slide:
         ensemble = recipe.ensemble_for(slide.bands, str(slide.dtype))
-    notes = [note for stored in found for note in stored.report.notes]
+    notes = [note for stored in found.values() for note in stored.report.notes]
     return replace(
-        found[0].report,
+        next(iter(found.values())).report,
         image=task.image_id,
         ensemble=ensemble.name,
         status="kept",

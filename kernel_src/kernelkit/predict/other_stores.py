@@ -46,10 +46,18 @@ class OtherStores:
         """What was damaged, one sentence each."""
         return [note for store in self.stores for note in store.notes]
 
-    def find(self, image_id: str, content: str) -> list[Stored]:
-        """What the stores hold of an image, one at most per store."""
-        found = (store.find(image_id, content) for store in self.stores)
-        return [stored for stored in found if stored is not None]
+    def find(self, image_id: str, content: str) -> dict[Path, Stored]:
+        """What the stores hold of an image, by their folders."""
+        found = {store.folder: store.find(image_id, content) for store in self.stores}
+        return {folder: stored for folder, stored in found.items() if stored is not None}
+
+    def without(self, found: Mapping[Path, Stored]) -> list[str]:
+        """A sentence for each store that holds nothing of an image of which these were `found`."""
+        return [
+            f"{store.folder} holds no layers of it, so the others are merged"
+            for store in self.stores
+            if store.folder not in found
+        ]
 
     def names(self, ensemble: str | None) -> tuple[str, ...]:
         """The names of the layers of some image in each store.

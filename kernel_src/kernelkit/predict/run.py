@@ -7,7 +7,7 @@ Canvas. *Hand in* (`hand_in.py`) is the way from the store to the rows. This is 
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,7 +163,8 @@ def predict(
     masks = FinishedMasks(report, paths, recipe, store, others)
     hand_in(report, competition, recipe, masks, output / recipe.competition.submission_name)
     maps = write_maps(masks, competition, recipe, output / "maps")
-    store.close()
+    with suppress(OutputError):  # what could not be written is said already
+        store.close()
     report.notes += [*others.notes, *maps.notes]
     _save(report, output)
     done = _prediction(report, competition, recipe, store, others, output, maps.files)

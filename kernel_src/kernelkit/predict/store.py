@@ -231,7 +231,12 @@ class Store:
             self._pending_bytes += len(row.payload or b"")
             is_late = time.monotonic() > self._committed + _SECONDS
             if is_late or self._pending_bytes > _BYTES:
-                self.flush()
+                try:
+                    self.flush()
+                except OutputError:
+                    del self._pending[row.name]  # or a full disk would fill the memory too
+                    self._pending_bytes -= len(row.payload or b"")
+                    raise
 
     def _load(self, name: str) -> Stored | None:
         with self._locked():

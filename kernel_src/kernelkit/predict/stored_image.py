@@ -46,11 +46,15 @@ class StoredImage:
         The files of the image, for steps that ask for its pixels.
     known
         The postprocess steps that there are.
+    notes
+        What is not as it should be, one sentence each.
 
     Attributes
     ----------
     size
         Height and width of the submitted masks.
+    notes
+        As given.
 
     Raises
     ------
@@ -66,7 +70,9 @@ class StoredImage:
         parts: Sequence[Layers],
         paths: Sequence[Path],
         known: Steps,
+        notes: Sequence[str] = (),
     ) -> None:
+        self.notes = list(notes)
         self.size = recipe.competition.size or shape
         self._shape = shape
         self._labels = recipe.competition.labels

@@ -78,6 +78,22 @@ def test_another_image_of_the_same_name_is_not_merged(handed: Handed, tmp_path: 
     assert "no store holds layers of it with the content that its files have" in b.note
 
 
+def test_an_image_that_a_store_lacks_is_merged_without_it_and_noted(
+    handed: Handed, tmp_path: Path
+) -> None:
+    """As in the hidden rerun, whose images no other notebook has seen."""
+    first = handed.other(tmp_path / "first", UNET)
+    second = handed.other(tmp_path / "second", FPN)
+    overwritten = Store(second / "masks")
+    overwritten.entry("b", handed.content("b"), "key").remove()
+    overwritten.close()
+    a, b = handed.merge(first, second).report.images
+    assert (a.notes, b.notes) == (
+        [],
+        [f"{second / 'masks'} holds no layers of it, so the others are merged"],
+    )
+
+
 def test_a_mount_is_searched_for_stores(handed: Handed, tmp_path: Path) -> None:
     """Its database tells a store, wherever in the output of a notebook it lies."""
     handed.other(tmp_path / "input/fpn/version 3", FPN)

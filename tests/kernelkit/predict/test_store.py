@@ -252,6 +252,25 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
         store.flush()
 
 
+def test_a_full_disk_costs_what_it_has_no_room_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each such save is an error, and what comes once there is room is written."""
+    monkeypatch.setattr("kernelkit.predict.store._SECONDS", -1)
+    store.entry("a", "content").save(MASKS)
+
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr("kernelkit.predict.store_file.Database.insert", refuse)
+        with pytest.raises(OutputError, match=r"disk is full\). Make room"):
+            store.entry("b", "content").save(MASKS)
+        assert store.entry("b", "content").load() is None
+    store.entry("c", "content").save(MASKS)
+    assert [name[0] for name in names(store.folder)] == ["a", "c"]
+
+
 WRITER = """
 import sys
 from kernelkit.predict.report import ImageReport
