@@ -29,6 +29,7 @@ _REVIEWED = {
     "Apache-2.0 WITH LLVM-exception": "Apache-2.0 WITH LLVM-exception",
     "BSD": "BSD-3-Clause",
     "BSD License": "BSD-3-Clause",
+    "BSD 3-Clause": "BSD-3-Clause",
     "BSD-2-Clause": "BSD-2-Clause",
     "BSD-2-Clause AND Apache-2.0 WITH LLVM-exception": (
         "BSD-2-Clause AND Apache-2.0 WITH LLVM-exception"

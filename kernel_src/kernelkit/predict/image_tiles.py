@@ -77,7 +77,7 @@ class ImageTiles:
             return foreground_tiles(self.slide, self.grid, recipe.foreground)
         except SlideError as error:
             self.notes.append(
-                f"every tile is predicted, since the foreground rule could not be applied. The "
+                "every tile is predicted, since the foreground rule could not be applied. The "
                 f"reason: {as_sentence(error)}"
             )
             return range(len(self.grid))
