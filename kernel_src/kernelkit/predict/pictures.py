@@ -161,7 +161,7 @@ def _name_colours(figure: "Figure", classes: Sequence[str]) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(color=[band / 255 for band in colour], label=printable(_name(name)))
+        Patch(color=f"#{bytes(colour).hex()}", label=printable(_name(name)))
         for name, colour in zip(classes, cycle(_COLOURS), strict=False)
     ]
     if not handles:
