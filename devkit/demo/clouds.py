@@ -3,10 +3,10 @@
 Pieces of the picture are enlarged to 1400 x 2100 pixels, as JPEG. Four kinds of tissue stand for
 the four kinds of clouds. They are regions, since nobody labels a cloud drop by drop:
 
-- `Fish`: nuclei of connective tissue are the densest.
-- `Gravel`: inflammatory nuclei are.
+- `Gravel`: inflammatory nuclei are the densest.
 - `Flower`: neoplastic nuclei are.
-- `Sugar`: hardly any nuclei.
+- `Fish`: nuclei of connective tissue are, or there are hardly any.
+- `Sugar`: the glass of the slide, without tissue.
 
 There are four rows per image, and masks of 350 x 525 are submitted.
 """
@@ -34,6 +34,8 @@ COLUMNS = ("Image_Label", "EncodedPixels")
 _PIECE = (288, 432)
 # The numbers of the kinds of nuclei that stand for Fish, Flower and Gravel.
 _KIND_OF_CLASS = (1, 3, 2)
+# How bright glass is at least, and over how far that is averaged.
+_GLASS, _GLASS_NEAR = 225, 8.0
 # In pixels of the H&E picture: over how far nuclei are counted, and from which density on.
 _NEAR = 20.0
 _DENSE = 0.08
@@ -71,18 +73,19 @@ def write_clouds(
     write_rows(competition / "sample_submission.csv", COLUMNS, sample)
 
 
-def regions(kinds: np.ndarray) -> np.ndarray:
-    """The regions of the four classes, bool (4, H, W), from the kinds of the nuclei."""
+def regions(part: Part) -> np.ndarray:
+    """The regions of the four classes in a part of the picture, bool (4, H, W)."""
+    brightness = part.pixels.mean(0, dtype=np.float32)
+    is_glass = cv2.GaussianBlur(brightness, (0, 0), _GLASS_NEAR) > _GLASS
     densities = np.stack(
         [
-            cv2.GaussianBlur((kinds == kind).astype(np.float32), (0, 0), _NEAR)
+            cv2.GaussianBlur((part.kinds == kind).astype(np.float32), (0, 0), _NEAR)
             for kind in _KIND_OF_CLASS
         ]
     )
-    is_dense = densities.sum(0) > _DENSE
-    densest = densities.argmax(0)
-    masks = [is_dense & (densest == number) for number in range(len(_KIND_OF_CLASS))]
-    return np.stack([_without_specks(mask) for mask in [*masks, ~is_dense]])
+    densest = np.where(densities.sum(0) > _DENSE, densities.argmax(0), 0)
+    masks = [~is_glass & (densest == number) for number in range(len(_KIND_OF_CLASS))]
+    return np.stack([_without_specks(mask) for mask in [*masks, is_glass]])
 
 
 def _pieces(part: Part, starts: Sequence[tuple[int, int]], prefix: str) -> dict[str, Window]:
@@ -96,7 +99,7 @@ def _write_pictures(
 ) -> list[tuple[str, str]]:
     """Write the pieces as pictures, and return the rows of their labels at `size`."""
     folder.mkdir(parents=True)
-    labels = regions(part.kinds)
+    labels = regions(part)
     rows = []
     for name, piece in pieces.items():
         pixels = part.pixels[:, *piece.slices].transpose(1, 2, 0)

@@ -175,7 +175,6 @@ _CLOUDS: dict[str, Any] = {
     "images": "",
     "data": "clouds",
     "validation": ((CLOUDS_IDS[2], CLOUDS_IDS[6]),),
-    "epochs": 13,
     "worth_saving": 0.4,
     "keeps_last": True,
     **_IMAGENET,

@@ -154,9 +154,9 @@ def check_steps(
 ) -> None:
     """Raise `RecipeError` for a step that `apply_steps` could not do for each of the classes.
 
-    Each is done once, with a mask that has a hole and two components, with probabilities of it, and
-    with an image of as many `bands` of `dtype` as there will be. If only masks are going to be
-    stored, there are no probabilities.
+    Each is done once, with a mask that has a hole and two components. It sees probabilities of that
+    mask, and an image of `bands` of `dtype`. If only masks are going to be stored, there are no
+    probabilities.
     """
     pixels = np.zeros((5, 9), np.uint8)
     pixels[1:4, 1:4] = pixels[2, 6] = 1

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from devkit.demo import clouds, salt
-from devkit.demo.cuts import TEST_ROW, TRAIN_ROWS, parts_of_he, windows
+from devkit.demo.cuts import TEST_ROW, TRAIN_ROWS, Part, parts_of_he, windows
 from devkit.demo.ids import CLOUDS_IDS, SALT_IDS
 from devkit.demo.labels import read_training
 from devkit.demo.prepare import Demo
@@ -107,17 +107,18 @@ def test_clouds_are_in_kaggles_layout(made: dict[str, Demo]) -> None:
 
 
 def test_regions_follow_the_kinds_of_nuclei() -> None:
-    """Where one kind lies close together its class is, and where none lies Sugar is."""
-    kinds = np.zeros((300, 400), np.uint8)
-    kinds[::3, :150:3] = 3
-    kinds[1::3, :150:3] = 3
-    kinds[::3, 250::3] = 2
-    kinds[1::3, 250::3] = 2
-    fish, flower, gravel, sugar = clouds.regions(kinds)
+    """Where one kind lies close together its class is. Without nuclei it is Fish, or glass."""
+    kinds = np.zeros((300, 600), np.uint8)
+    kinds[::3, :150:3] = kinds[1::3, :150:3] = 3
+    kinds[::3, 250:400:3] = kinds[1::3, 250:400:3] = 2
+    pixels = np.full((3, *kinds.shape), 150, np.uint8)
+    pixels[:, :, 500:] = 240
+    fish, flower, gravel, sugar = clouds.regions(Part(pixels, kinds))
     assert flower[100:200, 40:110].all()
     assert gravel[100:200, 290:360].all()
-    assert sugar[100:200, 195:205].all()
-    assert not fish.any()
+    assert fish[100:200, 195:205].all()
+    assert sugar[:, 510:].all()
+    assert not (fish | flower | gravel)[:, 510:].any()
 
 
 def test_salt_is_in_kaggles_layout(made: dict[str, Demo]) -> None:
