@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, get_args, overload
 
+from affine import Affine
+
 from kernelkit.errors import GridError
 from kernelkit.vocabulary import Edges, choices
 
-__all__ = ["Tile", "TileGrid", "Window"]
+__all__ = ["Tile", "TileGrid", "Window", "placed"]
 
 # Far more than any run can predict. A canvas takes a byte for each.
 _MOST_TILES = 1 << 26
@@ -77,6 +79,26 @@ class Window(NamedTuple):
 
     def __str__(self) -> str:
         return f"rows {self.row}:{self.bottom}, columns {self.col}:{self.right}"
+
+
+def placed(window: Window, transform: Affine, shape: tuple[int, int] | None = None) -> Affine:
+    """Return the transform of a window of an image, from its own columns and rows to the map.
+
+    Parameters
+    ----------
+    transform
+        That of the image.
+    shape
+        Rows and columns that the window was resized to. None keeps its own.
+    """
+    rows, columns = (window.height, window.width) if shape is None else shape
+    wide, high = (window.width / columns, window.height / rows) if rows and columns else (1, 1)
+    a, b, c, d, e, f = transform[:6]
+    column, row = window.col, window.row
+    return Affine(
+        *(a * wide, b * high, a * column + b * row + c),
+        *(d * wide, e * high, d * column + e * row + f),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -337,6 +337,46 @@ VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("a zoom of gigabytes", with_one(pyramid=[{"zoom": 1000}]), "GB with one, wanted at most"),
     ("a batch of gigabytes", {"batch": 10**6}, "A batch of 130208 would do"),
     ("a rule for no pixel", {"foreground": {"rule": "grey", "above": 255}}, "Else no pixel counts"),
+    (
+        "polygons without files",
+        {"foreground": {"rule": "polygons"}},
+        "foreground: found the rule polygons without files. Write files:",
+    ),
+    (
+        "one file of polygons for all images",
+        {"foreground": {"rule": "polygons", "files": "test/regions.json"}},
+        "found files 'test/regions.json', wanted a path with {image} or {group}",
+    ),
+    (
+        "polygons of a place that nothing fills",
+        {"foreground": {"rule": "polygons", "files": "test/{image}_{band}.json"}},
+        "wanted a path with {image} or {group}, and no other place",
+    ),
+    (
+        "polygons of another folder",
+        {"foreground": {"rule": "polygons", "files": "../{image}.json"}},
+        "wanted a path below the competition's folder",
+    ),
+    (
+        "polygons of no class",
+        {"foreground": {"rule": "polygons", "files": "{image}.json", "names": []}},
+        "foreground.names: wanted at least one value",
+    ),
+    (
+        "polygons above a value",
+        {"foreground": {"rule": "polygons", "files": "{image}.json", "above": 3}},
+        "found above with the rule polygons, which does not use it. Leave it out",
+    ),
+    (
+        "files of a thumbnail",
+        {"foreground": {"rule": "grey", "files": "{image}.json"}},
+        "found files with the rule grey, which does not use it. Leave it out",
+    ),
+    (
+        "polygons of whole pictures",
+        {"tiles": "whole", "foreground": {"rule": "polygons", "files": "{image}.json"}},
+        "found foreground with whole pictures, of which no tile can be left out",
+    ),
     ("a share above 1", {"foreground": {"rule": "grey", "fraction": 2}}, "foreground.fraction"),
     ("no-data that is none", {"nodata": "skip"}, "nodata: Input should be 'background' or 'keep'"),
     ("no-data of false", {"nodata": False}, "found a truth value as nodata"),

@@ -5,11 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import rasterio.transform
+import rasterio.windows
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.windows import Window as RasterWindow
 
 from kernelkit.errors import GridError
-from kernelkit.grid import TileGrid, Window
+from kernelkit.grid import TileGrid, Window, placed
 
 
 @st.composite
@@ -164,3 +168,25 @@ def test_an_impossible_grid_says_what_would_do(arguments: dict, message: str) ->
     """A GridError names the values that were found, and ones that fit if there are any."""
     with pytest.raises(GridError, match=message):
         TileGrid(100, 100, **arguments)
+
+
+@given(st.integers(-50, 50), st.integers(-50, 50), st.integers(1, 60), st.integers(1, 60))
+def test_a_window_lies_where_rasterio_says(row: int, col: int, height: int, width: int) -> None:
+    """The transform of a window is rasterio's, turned grids and resized windows too."""
+    transform = Affine(2, 0.5, 100, -0.25, -3, 500)
+    window = Window(row, col, height, width)
+    theirs = rasterio.windows.transform(RasterWindow(col, row, width, height), transform)
+    assert placed(window, transform).almost_equals(theirs)
+    rows, columns = height + 3, 2 * width
+    resized = theirs * Affine.scale(width / columns, height / rows)
+    assert placed(window, transform, (rows, columns)).almost_equals(resized)
+
+
+def test_tiles_of_a_grid_lie_where_their_pixels_do() -> None:
+    """Each tile, also beyond the border, has the corner that rasterio gives its first pixel."""
+    transform = Affine(10, 0, 500_000, 0, -10, 3_700_000)
+    for tile in TileGrid(300, 420, core=128, pad=32, scale=2):
+        moved = placed(tile.read, transform, (96, 96))
+        corner = rasterio.transform.xy(transform, tile.read.row, tile.read.col, offset="ul")
+        assert (moved.c, moved.f) == corner
+        assert (moved.a, moved.e) == (20, -20)

@@ -43,6 +43,11 @@ class Scene:
     paths: tuple[Path, ...]
     group: str = ""
 
+    @property
+    def places(self) -> dict[str, str]:
+        """What `{image}` and `{group}` stand for in the name of a file about it."""
+        return {"image": self.image.removeprefix(f"{self.group}/"), "group": self.group}
+
 
 class FilePattern:
     """A pattern of file names.

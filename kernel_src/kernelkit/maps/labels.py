@@ -1,5 +1,6 @@
 """Labels that are drawn as polygons: the file's polygons as a mask on the grid of an image."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,21 +8,23 @@ import pyogrio.raw
 import rasterio.features
 import rasterio.transform
 import rasterio.warp
-import rasterio.windows
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
-from rasterio.windows import Window as RasterWindow
 
 from kernelkit.errors import CompetitionError, as_sentence
-from kernelkit.grid import Window
+from kernelkit.grid import Window, placed
+from kernelkit.maps.geojson import SUFFIXES, read_geojson
 from kernelkit.maps.polygonise import PIXELS
 from kernelkit.mask import BitMask
 
 __all__ = ["DrawnLabels"]
+
+# so many classes are named in a message
+_SHOWN = 10
 
 
 class DrawnLabels:
@@ -30,10 +33,14 @@ class DrawnLabels:
     Parameters
     ----------
     path
-        A Shapefile, a GeoPackage or a GeoJSON.
+        A Shapefile, a GeoPackage or a GeoJSON. GeoJSON may be a bare list of features, as QuPath
+        and HuBMAP write it.
     transform, crs
         Those of the image, as `Slide` has them. If the file has another CRS, its polygons are
         moved into the image's. If one of the two has none, coordinates are taken as they are.
+    names
+        Classes of the polygons to take, of a GeoJSON: `properties.classification.name`, or
+        `properties.name`. None takes all polygons.
 
     Attributes
     ----------
@@ -43,16 +50,22 @@ class DrawnLabels:
     Raises
     ------
     CompetitionError
-        There is no such file, it cannot be read, or it holds no polygons.
+        There is no such file, it cannot be read, or it holds no such polygons.
     """
 
     def __init__(
-        self, path: str | Path, transform: Affine = PIXELS, crs: CRS | None = None
+        self,
+        path: str | Path,
+        transform: Affine = PIXELS,
+        crs: CRS | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
         self.path = Path(path)
         self.notes: list[str] = []
         self._transform = transform
-        shapes, own_crs = self._read()
+        shapes, own_crs = self._read(names)
+        if self._is_geojson and crs is None:
+            own_crs = None  # polygons in pixels are written without a word
         if crs is not None and own_crs is not None and own_crs != crs:
             shapes = _reprojected(shapes, own_crs, crs)
             self.notes.append(
@@ -66,32 +79,40 @@ class DrawnLabels:
     def __len__(self) -> int:
         return len(self._tree.geometries)
 
-    def mask(self, window: Window, *, all_touched: bool = True) -> BitMask:
+    def mask(self, window: Window, *, all_touched: bool = True, scale: int = 1) -> BitMask:
         """The polygons inside a window of the image.
 
         Parameters
         ----------
         all_touched
             Whether a pixel counts if a polygon touches it. If not, its centre must be inside.
+        scale
+            The mask is so many times smaller, rounded up. It shows the whole window.
         """
-        place = RasterWindow(window.col, window.row, window.width, window.height)
-        moved = rasterio.windows.transform(place, self._transform)
-        bounds = rasterio.transform.array_bounds(window.height, window.width, moved)
+        shape = -(-window.height // scale), -(-window.width // scale)
+        moved = placed(window, self._transform, shape)
+        bounds = rasterio.transform.array_bounds(*shape, moved)
         near = self._tree.query(shapely.box(*bounds))
         shapes = self._tree.geometries.take(np.sort(near))
         if not len(shapes):
-            return BitMask.zeros(window.height, window.width)
+            return BitMask.zeros(*shape)
         pixels = rasterio.features.rasterize(
-            shapes,
-            (window.height, window.width),
-            transform=moved,
-            all_touched=all_touched,
-            dtype="uint8",
+            shapes, shape, transform=moved, all_touched=all_touched, dtype="uint8"
         )
         return BitMask.from_array(pixels)
 
-    def _read(self) -> tuple[NDArray[np.object_], CRS | None]:
-        """The file's polygons, and its CRS."""
+    @property
+    def _is_geojson(self) -> bool:
+        return self.path.suffix.lower() in SUFFIXES
+
+    def _read(self, names: Sequence[str] | None) -> tuple[NDArray[np.object_], CRS | None]:
+        """The file's polygons of these classes, and its CRS."""
+        if self._is_geojson:
+            return self._from_geojson(names)
+        if names is not None:
+            raise CompetitionError(
+                f"{self.path}: classes are chosen by name in a GeoJSON alone. Leave out the names"
+            )
         try:
             meta, _, wkb, _ = pyogrio.raw.read(self.path, columns=[])
             shapes = shapely.from_wkb(wkb)
@@ -104,16 +125,44 @@ class DrawnLabels:
                 f"{self.path}: the labels cannot be read ({as_sentence(error)}). Wanted a"
                 " Shapefile, a GeoPackage or a GeoJSON"
             ) from error
+        return self._polygons(shapes), crs
+
+    def _polygons(self, shapes: NDArray[np.object_]) -> NDArray[np.object_]:
         kinds = shapely.get_type_id(shapes)
         areas = np.isin(kinds, (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON))
-        if not areas.any() and len(shapes):
+        self._say_others(int((~areas).sum()), int(areas.sum()))
+        return shapes[areas]
+
+    def _from_geojson(self, names: Sequence[str] | None) -> tuple[NDArray[np.object_], CRS | None]:
+        try:
+            drawn = read_geojson(self.path)
+        except (CRSError, OSError, ValueError, shapely.GEOSException) as error:
+            reason = str(error) if type(error) is ValueError else as_sentence(error)
             raise CompetitionError(
-                f"{self.path}: it holds {len(shapes)} shapes, and none is a polygon. Wanted"
-                " polygons"
+                f"{self.path}: the labels cannot be read ({reason}). Wanted polygons as GeoJSON"
+            ) from error
+        self._say_others(drawn.others, len(drawn.polygons))
+        shapes = np.empty(len(drawn.polygons), object)
+        shapes[:] = drawn.polygons
+        if names is None:
+            return shapes, drawn.crs
+        chosen = np.isin(drawn.names, list(names)) if drawn.names else np.empty(0, bool)
+        if not chosen.any():
+            known = ", ".join(sorted(set(filter(None, drawn.names)))[:_SHOWN]) or "no class"
+            raise CompetitionError(
+                f"{self.path}: found {known}, wanted polygons of {' or '.join(names)}. Correct the"
+                " names"
             )
-        if not areas.all():
-            self.notes.append(f"{self.path.name}: {(~areas).sum()} shapes that are no polygons")
-        return shapes[areas], crs
+        return shapes[chosen], drawn.crs
+
+    def _say_others(self, others: int, polygons: int) -> None:
+        """Say that some shapes are no polygons. It is an error if all are such."""
+        if others and not polygons:
+            raise CompetitionError(
+                f"{self.path}: it holds {others} shapes, and none is a polygon. Wanted polygons"
+            )
+        if others:
+            self.notes.append(f"{self.path.name}: {others} shapes that are no polygons")
 
 
 def _reprojected(shapes: NDArray[np.object_], source: CRS, target: CRS) -> NDArray[np.object_]:

@@ -4,10 +4,12 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import ReaderDiedError, ReaderError, SlideError, as_sentence
+from kernelkit.errors import CompetitionError, ReaderDiedError, ReaderError, SlideError, as_sentence
 from kernelkit.grid import TileGrid, Window
+from kernelkit.predict.regions import tiles_in_regions
 from kernelkit.reader import Batch, ReaderPool, TileReader
 from kernelkit.reader.foreground import foreground_tiles
 from kernelkit.recipe import Recipe
@@ -38,6 +40,8 @@ class ImageTiles:
     model
         Says whether its networks take the smaller tiles that a narrow image needs. With None, tiles
         are squares.
+    drawn
+        The file of polygons that say where to look, if the foreground rule wants one.
 
     Attributes
     ----------
@@ -57,12 +61,13 @@ class ImageTiles:
         recipe: Recipe,
         readers: ReaderPool | None = None,
         model: MegaModel | None = None,
+        drawn: Path | None = None,
     ) -> None:
         tiles = recipe.tiles
         self.slide = slide
         self.grid = _grid(slide, recipe, model)
         self.notes: list[str] = []
-        self.wanted: Sequence[int] = self._foreground(recipe)
+        self.wanted: Sequence[int] = self._foreground(recipe, drawn)
         self.undecodable: list[Window] = []
         self._fill = tiles.fill
         self._size = recipe.batch
@@ -71,11 +76,14 @@ class ImageTiles:
         self._own_readers: ReaderPool | None = None
         self._reader = self._new_reader()
 
-    def _foreground(self, recipe: Recipe) -> Sequence[int]:
+    def _foreground(self, recipe: Recipe, drawn: Path | None) -> Sequence[int]:
         """The tiles that the foreground rule keeps. A damaged image has no thumbnail to judge."""
         try:
-            return foreground_tiles(self.slide, self.grid, recipe.foreground)
-        except SlideError as error:
+            rule = recipe.foreground
+            if rule is not None and rule.files is not None:
+                return tiles_in_regions(self.slide, self.grid, rule, drawn)
+            return foreground_tiles(self.slide, self.grid, rule)
+        except (SlideError, CompetitionError) as error:
             self.notes.append(
                 "every tile is predicted, since the foreground rule could not be applied. The "
                 f"reason: {as_sentence(error)}"

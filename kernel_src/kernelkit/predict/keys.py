@@ -65,7 +65,13 @@ class Keys:
         return self._models[ensemble].fingerprint_at(plan.level, ask_gated=plan.ask_gated)
 
     def entry(
-        self, image_id: str, content: str, ensemble: str, fingerprint: str, unfinished: bool = False
+        self,
+        image_id: str,
+        content: str,
+        ensemble: str,
+        fingerprint: str,
+        unfinished: bool = False,
+        regions: str = "",
     ) -> Entry:
         """The entry of an image.
 
@@ -79,6 +85,8 @@ class Keys:
             Of the ensemble's model, as it was asked.
         unfinished
             Whether a part of the image was left out. The next run predicts it anew.
+        regions
+            The hash of the polygons that say where to look.
         """
         recipe_part, device = self._shared[ensemble]
         return self._store.entry(
@@ -89,6 +97,7 @@ class Keys:
             device,
             _versions(),
             "unfinished" if unfinished else "",
+            regions,
         )
 
 

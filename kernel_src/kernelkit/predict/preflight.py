@@ -15,6 +15,7 @@ from kernelkit.errors import KernelKitError
 from kernelkit.predict.findings import Finding
 from kernelkit.predict.own_steps import known_steps
 from kernelkit.predict.postprocess import check_steps
+from kernelkit.predict.regions import missing_regions
 from kernelkit.predict.survey import Survey, survey_images
 from kernelkit.predict.trained import contradictions
 from kernelkit.predict.trial import full_disk, tried_networks
@@ -73,6 +74,7 @@ def preflight(
         *tried_networks(recipe, models, survey),
         *_files(competition),
         *_images(competition, survey),
+        *missing_regions(competition, recipe, limit),
         *full_disk(output, recipe, models, survey),
     ]
     return Preflight(sorted(findings, key=lambda finding: not finding.is_error), survey)

@@ -21,6 +21,7 @@ from kernelkit.predict.keys import Keys
 from kernelkit.predict.pace import Pace
 from kernelkit.predict.pictures import save_disagreement
 from kernelkit.predict.progress import RunProgress
+from kernelkit.predict.regions import drawn_regions
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store import Entry, Store
 from kernelkit.predict.survey import PictureKind, Survey
@@ -59,6 +60,8 @@ class Task:
         is an estimate if the image was not opened yet.
     ensemble
         The ensemble that predicts it. Empty if the image was not opened yet.
+    drawn
+        The file of polygons that say where to look. None if there is none.
     left_out
         Why it is not to be predicted, as a sentence. Empty if it is.
     """
@@ -67,6 +70,7 @@ class Task:
     paths: tuple[Path, ...]
     amount: int = 0
     ensemble: str = ""
+    drawn: Path | None = None
     left_out: str = ""
 
 
@@ -98,6 +102,7 @@ def tasks_of(
                 scene.paths if scene else (),
                 amounts.get(image_id, unknown),
                 kind.ensemble if kind else "",
+                drawn_regions(competition, recipe, image_id),
                 left_out,
             )
         )

@@ -49,6 +49,7 @@ class _ImageWork:
         self.report = ImageReport(task.image_id)
         self.tiles: ImageTiles | None = None
         self._paths = task.paths
+        self._drawn = task.drawn
         self._run = run
         if task.left_out:
             self.report.fall_back(task.left_out)
@@ -77,6 +78,7 @@ class _ImageWork:
         run, report = self._run, self.report
         self._state = state_of(self._paths)
         self._content: Future[str] = run.hashing.submit(content_of, self._paths)
+        self._regions = content_of([self._drawn]) if self._drawn else ""
         with ExitStack() as opened:
             nodata = run.recipe.competition.nodata
             slide = opened.enter_context(Slide(self._paths, nodata=nodata))
@@ -92,7 +94,7 @@ class _ImageWork:
                 return
             if run.deadline.is_over:
                 raise DeadlineError("the session's time was over before this image was begun")
-            self.tiles = ImageTiles(slide, run.recipe, run.readers, self._model)
+            self.tiles = ImageTiles(slide, run.recipe, run.readers, self._model, self._drawn)
             opened.pop_all()  # now the tiles close it
 
     def _predict(self, tiles: ImageTiles) -> None:
@@ -164,7 +166,9 @@ class _ImageWork:
     def _entry(self, fingerprint: str, unfinished: bool) -> Entry:
         """Where the masks belong, under a key of all that they depend on."""
         content, ensemble = self._content.result(), self._ensemble.name
-        return self._run.keys.entry(self.report.image, content, ensemble, fingerprint, unfinished)
+        return self._run.keys.entry(
+            self.report.image, content, ensemble, fingerprint, unfinished, self._regions
+        )
 
 
 def _with_next[T](items: Iterable[T]) -> Iterator[tuple[T, T | None]]:

@@ -10,7 +10,7 @@ report counts it as skipped. There are two rules, as winners used them:
   than a fraction of it lies between two grey values. HuBMAP 2021's 2nd place took 10 and 205 to
   leave empty tiles out of training. UBC-OCEAN's winners asked for a fraction of .25 of a patch.
 
-`tiles_in_mask` takes any other mask of the foreground.
+`tiles_in_mask` takes any other mask of the foreground, such as regions that somebody drew.
 """
 
 import numpy as np

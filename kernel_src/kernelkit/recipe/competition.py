@@ -4,27 +4,17 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from kernelkit.recipe.convention import RLEConvention
 from kernelkit.recipe.maps import Output
 from kernelkit.recipe.section import Section
-from kernelkit.recipe.words import Word
+from kernelkit.recipe.words import Below, Word
 
 __all__ = ["Competition"]
 
 _PLACE = re.compile(r"\{.*?\}")
 _OF_SIZES = {"{height}", "{width}"}
-
-
-def _below(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-        raise ValueError(f"found {path!r:.60}, wanted a path below the competition's folder")
-    return path
-
-
-Below = Annotated[str, AfterValidator(_below)]
 
 
 class Competition(Section):

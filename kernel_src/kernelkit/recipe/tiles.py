@@ -1,5 +1,6 @@
 """The sections about tiles: where they lie, which are read, how they become an image."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -13,6 +14,7 @@ from pydantic import (
 )
 
 from kernelkit.recipe.section import Section
+from kernelkit.recipe.words import Below, Word
 from kernelkit.vocabulary import Blend, Edges, Fill, Upsample
 
 __all__ = ["ForegroundRule", "Stitching", "Tiles"]
@@ -116,26 +118,63 @@ class Tiles(Section):
 
 
 class ForegroundRule(Section):
-    """Which tiles are worth reading, judged on a thumbnail.
+    """Which tiles are worth reading, judged on a thumbnail, or by polygons beside the images.
 
     Attributes
     ----------
     rule
         With "saturation", a pixel counts if its HSV saturation is above `above`. With "grey", it
-        counts if it lies between `above` and `below`.
+        counts if it lies between `above` and `below`. With "polygons", it counts if a polygon of
+        the image's file touches it.
     above, below
-        The limits of the rule.
+        The limits of the first two rules.
+    files
+        The file of polygons of each image, below the competition's folder. `{image}` and `{group}`
+        stand in its name. An image without such a file has all tiles read.
+    names
+        Of these classes are the polygons that count. Without names all do.
     fraction
-        A tile is kept if more than this share of it counts.
+        A tile is kept if more than this share of it counts. With polygons the default is 0.
     scale
         The thumbnail is this many times smaller than the image.
     """
 
-    rule: Literal["saturation", "grey"]
+    rule: Literal["saturation", "grey", "polygons"]
+    files: Below | None = None
+    names: Annotated[tuple[Word, ...], Field(min_length=1)] | None = None
     above: float = 40
     below: float = 255
     fraction: Annotated[float, Field(ge=0, lt=1)] = 0.015
     scale: PositiveInt = 16
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_pixel_of_a_polygon_counts(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("rule") == "polygons":
+            return {"fraction": 0} | value
+        return value
+
+    @model_validator(mode="after")
+    def _keys_of_the_rule(self) -> Self:
+        is_drawn = self.rule == "polygons"
+        foreign = ("above", "below") if is_drawn else ("files", "names")
+        if given := [name for name in foreign if name in self.model_fields_set]:
+            raise ValueError(
+                f"found {' and '.join(given)} with the rule {self.rule}, which does not use it."
+                " Leave it out"
+            )
+        if is_drawn and self.files is None:
+            raise ValueError(
+                'found the rule polygons without files. Write files: "test/{image}.json", as the'
+                " files are called"
+            )
+        places = set(re.findall(r"\{.*?\}", self.files or ""))
+        if is_drawn and (not places or places - {"{image}", "{group}"}):
+            raise ValueError(
+                f"found files {self.files!r:.60}, wanted a path with {{image}} or {{group}}, and"
+                " no other place"
+            )
+        return self
 
     @model_validator(mode="after")
     def _something_counts(self) -> Self:

@@ -1,13 +1,14 @@
 """The words and patterns that several sections of a recipe hold."""
 
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from kernelkit.vocabulary import Prefer, choices
 
-__all__ = ["Checkpoints", "Patterns", "Word", "no_doubles", "overlap"]
+__all__ = ["Below", "Checkpoints", "Patterns", "Word", "no_doubles", "overlap"]
 
 
 def no_doubles(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -38,6 +39,15 @@ def _known_checkpoints(value: Any) -> Any:
     return value if isinstance(value, str) else no_doubles(words)
 
 
+def _below(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+        raise ValueError(f"found {path!r:.60}, wanted a path below the competition's folder")
+    return path
+
+
+# A path in the competition's folder, which may have places such as {image}.
+Below = Annotated[str, AfterValidator(_below)]
 Word = Annotated[str, Field(min_length=1)]
 # Which checkpoints of a fold are members. Several words are one member each.
 Checkpoints = Annotated[Prefer | tuple[Prefer, ...], BeforeValidator(_known_checkpoints)]
