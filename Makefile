@@ -31,7 +31,7 @@ YOURS = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--mod
 help:  ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
-dry-run: $(READY)  ## the whole way to a checked submission, at home (SIZE=large RERUN=1 WORKERS=n MEMORY=GiB COMPETITION= MODELS= RECIPE= OWN=)
+dry-run: $(READY)  ## the whole way to a checked submission, at home (RECIPE=clouds SIZE=large RERUN=1 WORKERS=n MEMORY=GiB COMPETITION= MODELS= OWN=)
 	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun) $(YOURS)
 
 test: $(READY) lint  ## lint, then every test, two at a time (FAST=1 leaves the slow ones out)
