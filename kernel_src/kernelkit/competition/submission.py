@@ -82,6 +82,11 @@ class Submission:
         self.parts[row] = write_parts(mask, self.competition.rle, number, probabilities)
         self._sizes[row.id] = mask.shape
 
+    def unset(self, row: Row) -> None:
+        """Make a row the fallback row again."""
+        self.parts[row] = []
+        self._sizes.pop(row.id, None)
+
     def write(self, path: str | Path) -> Path:
         """Write the file: Parquet if its suffix says so, else CSV.
 

@@ -132,15 +132,23 @@ class _HandedIn:
 
     def _set_rows(self, image: ImageReport, stored: StoredImage, way: Way, name: str) -> int:
         """Set the rows of an image in one submission. Return how many pixels are on."""
-        convention = self._recipe.competition
+        convention, submission = self._recipe.competition, self._submissions[name]
         found = dict(zip(convention.labels, stored.masks(way), strict=True))
         # only a confidence is made of probabilities
         has_confidence = convention.rle.form == "coco" and stored.has_probabilities
-        for row in self._rows[image.image]:
-            probabilities = (
-                stored.probabilities(way, row.label) if has_confidence and not way.is_gate else None
-            )
-            self._submissions[name].set(row, found[row.label], probabilities)
+        rows = self._rows[image.image]
+        try:
+            for row in rows:
+                probabilities = (
+                    stored.probabilities(way, row.label)
+                    if has_confidence and not way.is_gate
+                    else None
+                )
+                submission.set(row, found[row.label], probabilities)
+        except Exception:
+            for row in rows:  # all rows of an image are its own, or none is
+                submission.unset(row)
+            raise
         return sum(mask.area for mask in found.values())
 
 

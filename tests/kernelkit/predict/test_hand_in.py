@@ -12,6 +12,7 @@ from kernelkit.competition import read_submission
 from kernelkit.errors import SubmissionError
 from kernelkit.grid import TileGrid
 from kernelkit.mask import BitMask
+from kernelkit.predict.stored_image import StoredImage
 from kernelkit.recipe import Recipe
 from tests.made.handed import Handed, smooth_bytes
 
@@ -258,6 +259,32 @@ def test_what_fails_in_one_submission_costs_its_own_row(tmp_path: Path) -> None:
     assert note.startswith("fallback row in unet, because: ")
     assert not any(mask.any() for mask in read(handed, path.parent / "submissions/unet.csv", "b"))
     assert any(mask.any() for mask in read(handed, path.parent / "submissions/fpn.csv", "b"))
+
+
+@pytest.mark.parametrize(("failing", "is_fallback"), [(1, True), (2, False)])
+def test_an_image_has_all_its_rows_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, is_fallback: bool
+) -> None:
+    """If the second row of an image fails in a submission, its first is the fallback there too."""
+    text = CLOUDS.replace("  size: [35, 52]", "  size: [35, 52]\n  rle: {form: coco}")
+    handed = Handed(tmp_path, Recipe.parse(text), {"a": (140, 208)})
+    handed.put("a", NAMES, smooth_bytes((3, 3, *SIZE), 0))
+    asked: list[int] = []
+    probabilities = StoredImage.probabilities
+
+    def fail(self: StoredImage, way: Any, label: int) -> NDArray[Any]:
+        asked.append(label)
+        if asked.count(1) == failing and label == 1:
+            raise MemoryError("no room")
+        return probabilities(self, way, label)
+
+    monkeypatch.setattr(StoredImage, "probabilities", fail)
+    folder = handed.hand_in().parent / "submissions"
+    [image] = handed.report.images
+    assert image.is_fallback == is_fallback
+    for number, name in enumerate(("all", "fpn", "unet"), 1):
+        masks = read(handed, folder / f"{name}.csv", "a")
+        assert any(mask.any() for mask in masks) == (number != failing)
 
 
 def test_all_files_are_proved_before_one_is_replaced(
