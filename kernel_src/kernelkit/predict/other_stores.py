@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kernelkit.ensemble.layers import level_of
 from kernelkit.errors import OutputError
-from kernelkit.predict.store import Store, Stored
+from kernelkit.predict.store import Layers, Store, Stored
 from kernelkit.predict.store_file import database_paths
 
 __all__ = ["OtherStores"]
@@ -78,8 +78,13 @@ class OtherStores:
     @property
     def classes(self) -> int | None:
         """How many classes the layers have, or None if there are none."""
-        layers = [s.layers for s in self._examples.values() if s is not None]
-        return next((each.values.shape[1] for each in layers if each is not None), None)
+        return next((each.values.shape[1] for each in self.layers), None)
+
+    @property
+    def layers(self) -> list[Layers]:
+        """The layers of some image, of each store that has any."""
+        found = [stored for stored in self._examples.values() if stored is not None]
+        return [stored.layers for stored in found if stored.layers is not None]
 
     @cached_property
     def _examples(self) -> dict[Path, Stored | None]:

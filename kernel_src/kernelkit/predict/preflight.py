@@ -16,10 +16,11 @@ from kernelkit.predict.findings import Finding
 from kernelkit.predict.own_steps import known_steps
 from kernelkit.predict.postprocess import check_steps
 from kernelkit.predict.regions import missing_regions
+from kernelkit.predict.submission_checks import rows_problem
 from kernelkit.predict.survey import Survey, survey_images
 from kernelkit.predict.trained import contradictions
 from kernelkit.predict.trial import full_disk, tried_networks
-from kernelkit.recipe import Competition, EnsembleRecipe, Recipe
+from kernelkit.recipe import EnsembleRecipe, Recipe
 
 __all__ = ["Preflight", "preflight"]
 
@@ -89,7 +90,8 @@ def _models(
         yield Finding(name, "no models are loaded for it. Load them by load_models", True)
         return
     classes = models[name].classes
-    yield from _rows(name, classes, recipe.competition)
+    if problem := rows_problem("its models answer with", classes, recipe.competition):
+        yield Finding(name, problem, True)
     if classes == 1 and ensemble.activation == "softmax":
         message = "a softmax over one class is 1 everywhere. Set its activation to sigmoid"
         yield Finding(name, message, True)
@@ -121,23 +123,6 @@ def _models(
         )
     except KernelKitError as error:
         yield Finding(name, str(error), True)
-
-
-def _rows(name: str, classes: int, competition: Competition) -> Iterator[Finding]:
-    """Whether the rows of an image are about classes that the models answer with."""
-    rows = len(competition.labels)
-    if not competition.submitted and rows != classes:
-        message = (
-            f"its models answer with {classes} class(es), but the recipe submits {rows} row(s) per "
-            "image. Correct 'classes', or say in 'submitted' which classes are submitted"
-        )
-        yield Finding(name, message, True)
-    elif max(competition.labels) >= classes:
-        message = (
-            f"class number {max(competition.labels)} is submitted, but its models answer with "
-            f"{classes} class(es), counted from 0. Correct 'submitted'"
-        )
-        yield Finding(name, message, True)
 
 
 def _files(competition: CompetitionFolder) -> Iterator[Finding]:

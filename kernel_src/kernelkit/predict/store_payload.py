@@ -43,12 +43,15 @@ class Layers:
         The pixels that hold no data, at the image's size. None if there are none.
     gate
         float32 (1,) or (K,), the probability that the picture is empty. None without a gate.
+    is_gated
+        Whether networks were not asked about what the gate found empty, so that values are 0 there.
     """
 
     names: tuple[str, ...]
     values: NDArray[np.uint8]
     missing: BitMask | None = None
     gate: NDArray[np.float32] | None = None
+    is_gated: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +86,7 @@ class _Label:
         Masks (K, height, width) or layers (L, K, height, width).
     report
         Of the image.
-    names, gate
+    names, gate, is_gated
         Those of the layers.
     missing
         The size of the mask of missing pixels, or None.
@@ -96,6 +99,7 @@ class _Label:
     report: ImageReport
     names: tuple[str, ...] = ()
     gate: tuple[float, ...] | None = None
+    is_gated: bool = False
     missing: tuple[NonNegativeInt, NonNegativeInt] | None = None
     suffix: Literal["", ".mask", ".npy"] = ""
     sha256: str = ""
@@ -129,6 +133,7 @@ def encode(stored: Stored, place: Row, path: Path, values_file: Path | None = No
         label = _Label("layers", layers.values.shape, stored.report, layers.names)
         if layers.gate is not None:
             label.gate = tuple(np.atleast_1d(layers.gate).tolist())
+            label.is_gated = layers.is_gated
         if layers.missing is not None:
             label.missing = layers.missing.shape
             missing = _packed(layers.missing.words)
@@ -193,6 +198,7 @@ def _layers(label: _Label, row: Row, path: Path) -> Stored:
             values.reshape(count, classes, height, width),
             None if label.missing is None else _mask(row.missing, label.missing),
             None if label.gate is None else np.array(label.gate, np.float32),
+            label.is_gated,
         ),
         content=row.content,
     )

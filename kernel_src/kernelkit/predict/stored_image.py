@@ -25,6 +25,8 @@ from kernelkit.slide import Slide
 
 __all__ = ["StoredImage"]
 
+# So far apart are the answers of one gate on different devices, at most.
+_SAME_GATE = 0.05
 # Probabilities of so many pixels and classes are merged once for all submissions.
 _KEPT = 1 << 24
 
@@ -79,11 +81,12 @@ class StoredImage:
         self._paths, self._nodata = paths, recipe.competition.nodata
         self._known = known
         self._masks = masks
+        self._is_whole = recipe.tiles.whole
         usual = None if recipe.tiles.whole else recipe.tiles.scale
         self._parts = [(layers, grid_of(layers, shape, usual)) for layers in parts]
         self._merged: dict[tuple[Any, ...], Planes] = {}
         self._missing = next((p.missing for p in parts if p.missing is not None), None)
-        self._gate = next((p.gate for p in parts if p.gate is not None), None)
+        self._gates = [part.gate for part in parts if part.gate is not None]
         if masks is None:
             self._grid, self._scale = self._grid_of_planes(is_whole=recipe.tiles.whole)
 
@@ -93,7 +96,7 @@ class StoredImage:
         Raises
         ------
         SubmissionError
-            The gate's answer is needed and not stored.
+            The gate's answer is needed and not stored, or stored with two values.
         """
         if way.is_gate:
             return self._masks_of_gate(way)
@@ -141,7 +144,10 @@ class StoredImage:
         return Grid(self.size, steps), 1
 
     def _planes(self, way: Way) -> Planes:
-        gate = self._gate if way.is_gated and way.ensemble.gate is not None else None
+        gate = None
+        # tiles are found empty one by one, when they are predicted
+        if self._is_whole and way.is_gated and way.ensemble.gate is not None:
+            gate = self._gate()
         key = way.ensemble.name, way.runs, gate is not None
         if key not in self._merged:
             planes: Planes = MergedPlanes(way.ensemble, self._parts, self._grid, way.runs, gate)
@@ -150,13 +156,25 @@ class StoredImage:
             self._merged[key] = planes
         return self._merged[key]
 
-    def _masks_of_gate(self, way: Way) -> list[BitMask]:
-        if self._gate is None:
+    def _gate(self) -> NDArray[np.float32]:
+        """The gate's answer."""
+        if not self._gates:
             raise SubmissionError(
-                "the mask shall be the gate's answer, but none is stored. Predict the image again "
-                "with the gate"
+                "the gate's answer is needed, but none is stored. Predict the image again with the "
+                "gate"
             )
-        empty = np.atleast_1d(gated_out(way.ensemble, self._gate))
+        first = self._gates[0]
+        for other in self._gates[1:]:
+            if other.shape != first.shape or np.abs(other - first).max() > _SAME_GATE:
+                found = " and ".join(str(each.round(2).tolist()) for each in (first, other))
+                raise SubmissionError(
+                    f"found {found} as the gate's answers in two stores, wanted one. Merge runs of "
+                    "one gate"
+                )
+        return first
+
+    def _masks_of_gate(self, way: Way) -> list[BitMask]:
+        empty = np.atleast_1d(gated_out(way.ensemble, self._gate()))
         masks = [BitMask.zeros(*self.size) for _ in self._labels]
         for label, mask in zip(self._labels, masks, strict=True):
             mask.words[0, 0] = not empty[label if len(empty) > 1 else 0]

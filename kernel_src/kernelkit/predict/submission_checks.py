@@ -10,9 +10,9 @@ from kernelkit.predict.other_stores import OtherStores
 from kernelkit.predict.own_steps import known_steps
 from kernelkit.predict.postprocess import check_steps
 from kernelkit.predict.variants import Way, ways_of
-from kernelkit.recipe import Recipe
+from kernelkit.recipe import Competition, Recipe
 
-__all__ = ["check_submissions"]
+__all__ = ["check_submissions", "rows_problem"]
 
 # bands of a picture whose recipe does not say how many there are
 _COLOURS = 3
@@ -46,6 +46,15 @@ def check_submissions(
             except RecipeError as error:
                 yield ensemble.name, str(error)
                 return
+    if not models:
+        yield from _what_stores_lack(recipe, others)
+    is_free = any(variant.gate == "off" for variant in recipe.submissions.values())
+    if is_free and any(layers.is_gated for layers in others.layers):
+        yield (
+            "stores",
+            "a submission is without the gate, but their runs asked no network about what the gate"
+            " found empty. Add a submission with 'gate: off' to their recipe too",
+        )
     asked = next((model.classes for model in models.values()), None)
     for problem in others.problems(own, asked):
         yield "stores", problem
@@ -59,6 +68,43 @@ def check_submissions(
                 subject = f"submissions.{name}" if name else ensemble.name
                 for problem in _problems(ways[ensemble.name], names, classes or 1, recipe):
                     yield subject, problem
+
+
+def rows_problem(who: str, classes: int, competition: Competition) -> str:
+    """Why the rows of an image cannot be about the classes of answers. Empty if they can.
+
+    Parameters
+    ----------
+    who
+        Whose answers they are, with a verb, such as "its models answer with".
+    """
+    rows = len(competition.labels)
+    if not competition.submitted and rows != classes:
+        return (
+            f"{who} {classes} class(es), but the recipe submits {rows} row(s) per image. Correct "
+            "'classes', or say in 'submitted' which classes are submitted"
+        )
+    if max(competition.labels) >= classes:
+        return (
+            f"class number {max(competition.labels)} is submitted, but {who} {classes} class(es), "
+            "counted from 0. Correct 'submitted'"
+        )
+    return ""
+
+
+def _what_stores_lack(recipe: Recipe, others: OtherStores) -> Iterator[tuple[str, str]]:
+    """What a run that only merges stores needs, and none of them has."""
+    if others.classes is not None:
+        problem = rows_problem("the layers in the stores have", others.classes, recipe.competition)
+        if problem:
+            yield "stores", problem
+    gated = [ensemble.name for ensemble in recipe.ensembles if ensemble.gate is not None]
+    if gated and recipe.tiles.whole and all(layers.gate is None for layers in others.layers):
+        yield (
+            gated[0],
+            "its gate's answer is in none of the stores. Attach the output of a run with the gate,"
+            " or leave out 'gate'",
+        )
 
 
 def _problems(way: Way, names: tuple[str, ...], classes: int, recipe: Recipe) -> Iterator[str]:

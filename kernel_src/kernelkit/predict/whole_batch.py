@@ -46,6 +46,8 @@ class AskedBatch:
     spread
         Where the members disagree in each picture, float32 (N, classes, h, w). None if the recipe
         does not ask for it.
+    is_gated
+        Whether networks were not asked about what the gate found empty.
     waited, network
         Seconds that went into reading the batch, and into asking.
     """
@@ -59,6 +61,7 @@ class AskedBatch:
     fingerprint: str
     cost: float
     spread: NDArray[np.float32] | None
+    is_gated: bool
     waited: float = 0.0
     network: float = 0.0
 
@@ -88,7 +91,14 @@ class AskedBatch:
                     masks = unpacked(answer, self.width)
                     picture.save_masks(masks, info, self.fingerprint)
                 else:
-                    picture.save_layers(self.layers, answer, gate, info, self.fingerprint)
+                    picture.save_layers(
+                        self.layers,
+                        answer,
+                        gate,
+                        info,
+                        self.fingerprint,
+                        is_gated=self.is_gated,
+                    )
             yield picture.end()
 
     def _share_time(self, report: ImageReport) -> None:
@@ -173,6 +183,7 @@ class BatchAsker:
             fingerprint=run.keys.asked(self.name),
             cost=model.cost,
             spread=None if answers.spread is None else _thumbnails(answers.spread),
+            is_gated=self._recipe.gate is not None and not plan.ask_gated,
             network=time.perf_counter() - start,
         )
 

@@ -91,6 +91,8 @@ class Picture:
         gate: NDArray[np.float32] | None,
         info: PictureInfo,
         fingerprint: str,
+        *,
+        is_gated: bool,
     ) -> None:
         """Put probabilities into the store.
 
@@ -104,12 +106,15 @@ class Picture:
             The probability that the picture is empty, or that each class of it is.
         fingerprint
             Of the model, as it was asked.
+        is_gated
+            Whether networks were not asked about what the gate found empty.
         """
         layers = Layers(
             tuple(names),
             values.reshape(len(names), -1, *values.shape[1:]),
             self._missing(info),
             None if gate is None else np.atleast_1d(gate),
+            is_gated,
         )
         self._save(Stored(self.report, layers=layers), fingerprint)
 

@@ -69,6 +69,7 @@ def test_stored_probabilities_of_the_gate_are_its_own(salt: Salt, tmp_path: Path
         assert stored is not None
         assert stored.layers is not None
         assert stored.layers.gate is not None
+        assert stored.layers.is_gated  # no network was asked about the empty ones
         answer = salt.answer(path)
         assert stored.layers.gate[0] == pytest.approx(answer.emptiness, abs=1e-4)
         wanted = answer.probabilities * (answer.emptiness <= 0.5)

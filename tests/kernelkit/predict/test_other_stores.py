@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kernelkit.errors import RecipeError, SubmissionError
 from kernelkit.predict.other_stores import OtherStores
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store import Layers, Store, Stored
@@ -129,3 +130,58 @@ def test_a_store_damaged_in_part_costs_only_that(handed: Handed, tmp_path: Path)
     done = handed.merge(first, tmp_path / "second")
     assert {image.status for image in done.report.images} == {"kept"}
     assert any(newest.name in note for note in done.report.notes)
+
+
+GATED = RECIPE.replace("    merge", "    gate: {runs: [nmc]}\n    merge")
+GATED = GATED.partition("submissions")[0] + "submissions: {all: {}, off: {gate: off}}"
+
+
+def gated_store(
+    handed: Handed, folder: Path, names: tuple[str, ...], gate: float | None, is_gated: bool = False
+) -> Path:
+    """The store of a run with a gate, over the same images."""
+    store = Store(folder / "masks")
+    found = None if gate is None else np.array([gate], np.float32)
+    for name in handed.sizes:
+        layers = Layers(names, VALUES[: len(names)], None, found, is_gated)
+        report = ImageReport(name, "one", height=SIZE[0], width=SIZE[1])
+        store.entry(name, handed.content(name)).save(Stored(report, layers=layers))
+    store.close()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("gate", "is_gated", "message"),
+    [
+        (None, False, "one: its gate's answer is in none of the stores"),
+        (0.9, True, "stores: a submission is without the gate, but their runs asked no network"),
+    ],
+)
+def test_stores_that_cannot_serve_a_gate_are_refused(
+    tmp_path: Path, gate: float | None, is_gated: bool, message: str
+) -> None:
+    """Else a submission would be without its gate, or have one, and nobody would see it."""
+    handed = Handed(tmp_path, Recipe.parse(GATED), {"a": SIZE})
+    folder = gated_store(handed, tmp_path / "first", FPN, gate, is_gated)
+    with pytest.raises(RecipeError, match=message):
+        handed.merge(folder)
+
+
+def test_stores_of_two_gates_are_not_merged(tmp_path: Path) -> None:
+    """One gate on two devices answers nearly the same. Answers further apart are of two gates."""
+    handed = Handed(tmp_path, Recipe.parse(GATED), {"a": SIZE})
+    first = gated_store(handed, tmp_path / "first", FPN, 0.4)
+    same = gated_store(handed, tmp_path / "same", UNET, 0.41)
+    assert handed.merge(first, same).masks["a"][0].area
+    other = gated_store(handed, tmp_path / "other", UNET, 0.6)
+    with pytest.raises(SubmissionError, match=r"found \[0.4\d*\] and \[0.6\d*\] as the gate's"):
+        handed.merge(first, other)
+
+
+def test_rows_that_stored_classes_cannot_be_about_are_refused(
+    handed: Handed, tmp_path: Path
+) -> None:
+    """One row per image says not which of three stored classes it is about."""
+    folder = handed.other(tmp_path / "first", FPN, smooth_bytes((2, 3, *SIZE), 0))
+    with pytest.raises(RecipeError, match=r"the layers in the stores have 3 class\(es\)"):
+        handed.merge(folder)
