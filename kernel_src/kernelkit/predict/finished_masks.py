@@ -20,6 +20,8 @@ __all__ = ["FinishedMasks"]
 class FinishedMasks(Mapping[str, list[BitMask]]):
     """The masks of the first submission, one per submitted class, by image id.
 
+    An image that falls back while it is handed in has none from then on.
+
     Parameters
     ----------
     report
@@ -48,7 +50,7 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
         others: OtherStores | None = None,
     ) -> None:
         self.ways = ways_of(recipe)
-        self._images = {image.image: image for image in report.images if not image.is_fallback}
+        self._images = {image.image: image for image in report.images}
         self._paths = paths
         self._recipe = recipe
         self._known = known_steps(recipe.steps)
@@ -57,14 +59,16 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
 
     def __getitem__(self, image_id: str) -> list[BitMask]:
         image = self._images[image_id]
+        if image.is_fallback:
+            raise KeyError(image_id)
         first = next(iter(self.ways.values()))
         return self.stored(image_id).masks(first[image.ensemble])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._images)
+        return (name for name, image in self._images.items() if not image.is_fallback)
 
     def __len__(self) -> int:
-        return len(self._images)
+        return sum(1 for _ in self)
 
     def stored(self, image_id: str) -> StoredImage:
         """What is stored of an image, of which all submissions are made.

@@ -167,7 +167,7 @@ def predict(
         store.close()
     report.notes += [*others.notes, *maps.notes]
     _save(report, output)
-    done = _prediction(report, competition, recipe, store, others, output, maps.files)
+    done = _prediction(report, competition, recipe, store, masks, output, maps.files)
     _judge(done, strict)
     return done
 
@@ -201,7 +201,7 @@ def _prediction(
     competition: CompetitionFolder,
     recipe: Recipe,
     store: Store,
-    others: OtherStores,
+    masks: FinishedMasks,
     output: Path,
     maps: list[Path],
 ) -> Prediction:
@@ -216,7 +216,7 @@ def _prediction(
         submissions=submission_paths(recipe, path),
         report=report,
         images=images,
-        masks=FinishedMasks(report, images, recipe, store, others),
+        masks=masks,
         disagreement={name: path for name, path in pictures.items() if path.is_file()},
         maps=maps,
         recipe=recipe,

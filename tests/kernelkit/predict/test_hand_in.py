@@ -12,9 +12,11 @@ from kernelkit.competition import read_submission
 from kernelkit.errors import SubmissionError
 from kernelkit.grid import TileGrid
 from kernelkit.mask import BitMask
+from kernelkit.predict.hand_in import hand_in
 from kernelkit.predict.stored_image import StoredImage
 from kernelkit.recipe import Recipe
 from tests.made.handed import Handed, smooth_bytes
+from tests.made.stored import overwrite
 
 SIZE = (35, 52)
 CLOUDS = """
@@ -259,6 +261,19 @@ def test_what_fails_in_one_submission_costs_its_own_row(tmp_path: Path) -> None:
     assert note.startswith("fallback row in unet, because: ")
     assert not any(mask.any() for mask in read(handed, path.parent / "submissions/unet.csv", "b"))
     assert any(mask.any() for mask in read(handed, path.parent / "submissions/fpn.csv", "b"))
+
+
+def test_an_image_that_falls_back_has_no_masks_any_more(tmp_path: Path) -> None:
+    """So pictures are drawn without it, and its group votes without it."""
+    handed = Handed(tmp_path, Recipe.parse(CLOUDS), {"a": (140, 208), "b": (140, 208)})
+    for name in "ab":
+        handed.put(name, NAMES, smooth_bytes((3, 3, *SIZE), 0))
+    masks = handed.masks()
+    assert list(masks) == ["a", "b"]
+    handed.store.close()
+    overwrite(tmp_path / "out/masks", "a", "payload", b"damaged")
+    hand_in(handed.report, handed.competition, handed.recipe, masks, tmp_path / "out/s.csv")
+    assert (list(masks), len(masks), "a" in masks) == (["b"], 1, False)
 
 
 @pytest.mark.parametrize(("failing", "is_fallback"), [(1, True), (2, False)])
