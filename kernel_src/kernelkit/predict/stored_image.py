@@ -1,11 +1,11 @@
 """The masks of one image, made of what is stored of it."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +20,7 @@ from kernelkit.predict.planes import Grid, MergedPlanes, grid_of
 from kernelkit.predict.postprocess import Seen, Steps, apply_steps
 from kernelkit.predict.store import Layers
 from kernelkit.predict.variants import Way
+from kernelkit.reader.pictures_prepare import resize as resize_pixels
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 
@@ -102,11 +103,11 @@ class StoredImage:
             return self._masks_of_gate(way)
         if self._masks is not None:
             decided = [resize(self._masks[label], self.size) for label in self._labels]
-            seen = Seen(image=self._pixels)
+            seen = Seen(image=lambda: self._pixels)
         else:
             every = enlarge_and_threshold(self._planes(way), self.size, self._scale, way.thresholds)
             decided = [self._without_missing(every[label]) for label in self._labels]
-            seen = Seen(lambda label: self.probabilities(way, label), self._pixels)
+            seen = Seen(lambda label: self.probabilities(way, label), lambda: self._pixels)
         return [
             apply_steps(mask, way.steps, label, seen, self._known)
             for label, mask in zip(self._labels, decided, strict=True)
@@ -185,14 +186,14 @@ class StoredImage:
             return mask
         return mask & ~resize(self._missing, mask.shape)
 
+    @cached_property
     def _pixels(self) -> NDArray[Any]:
-        """The pixels (C, height, width) at the masks' size."""
+        """The pixels (C, height, width) at the masks' size, read once for all submissions."""
         with Slide(self._paths, nodata=self._nodata) as slide:
             pixels = slide.read(slide.bounds)
         if pixels.shape[1:] == self.size:
             return pixels
-        wanted = self.size[1], self.size[0]
-        return np.stack([cv2.resize(b, wanted, interpolation=cv2.INTER_AREA) for b in pixels])
+        return np.moveaxis(resize_pixels(np.moveaxis(pixels, 0, 2), self.size, "area"), 2, 0)
 
 
 def _check_classes(parts: Sequence[Layers]) -> None:

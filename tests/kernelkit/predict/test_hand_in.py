@@ -5,10 +5,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 
 from kernelkit.canvas import Canvas
-from kernelkit.competition import read_submission
+from kernelkit.competition import CompetitionFolder, read_submission
 from kernelkit.errors import SubmissionError
 from kernelkit.grid import TileGrid
 from kernelkit.mask import BitMask
@@ -357,6 +358,34 @@ def test_steps_see_probabilities_and_pixels_at_the_masks_size(
     for label in range(3):
         wanted = np.sqrt(values[:, label] / 255).mean(axis=0)
         assert np.allclose(seen[f"probabilities {label}"], wanted, atol=1e-5)
+
+
+def test_steps_see_pixels_of_any_dtype_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV does not resize uint32, and three submissions need not read a file three times."""
+    seen: list[NDArray[Any]] = []
+
+    def look(mask: BitMask, *, image: Any) -> BitMask:
+        seen.append(image)
+        return mask
+
+    monkeypatch.setattr("kernelkit.predict.finished_masks.known_steps", lambda _: {"look": look})
+    text = CLOUDS.replace('{remove_small: {min_area: 60, keep: ">"}}', "look")
+    text = text.replace(
+        'fpn*"], postprocess: [{remove_small: {min_area: 90, keep: ">"}}]', 'fpn*"]'
+    )
+    handed = Handed(tmp_path, Recipe.parse(text.replace(".png", ".png, .tif")), {"a": (140, 208)})
+    (tmp_path / "competition/test/a.png").unlink()
+    pixels = np.full((140, 208), 70_000, np.uint32)
+    tifffile.imwrite(tmp_path / "competition/test/a.tif", pixels)
+    handed.competition = CompetitionFolder.read(tmp_path / "competition", handed.recipe.competition)
+    handed.put("a", NAMES, smooth_bytes((3, 3, *SIZE), 0))
+    handed.hand_in()
+    assert len(seen) == 6
+    assert {id(image) for image in seen} == {id(seen[0])}
+    assert (seen[0].dtype, seen[0].shape) == (np.uint32, (1, *SIZE))
+    assert (seen[0] == 70_000).all()
 
 
 def test_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
