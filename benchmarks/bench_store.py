@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from kernelkit.mask import BitMask
 from kernelkit.predict.report import ImageReport
-from kernelkit.predict.store import Store, Stored
+from kernelkit.predict.store.store import Store, Stored
 from kernelkit.recipe import Recipe
 from tests.made.handed import Handed, smooth_bytes
 

@@ -11,7 +11,7 @@ from devkit.dryrun.scenario import Scenario
 from devkit.errors import DryRunError
 from devkit.sandbox.run import SandboxResult
 from kernelkit.predict.report import Report
-from kernelkit.predict.store import Store
+from kernelkit.predict.store.store import Store
 
 __all__ = ["rehearse_killed_reader"]
 

@@ -28,9 +28,9 @@ from devkit.tools import REPOSITORY
 from kernelkit.competition import CompetitionFolder, check_submission
 from kernelkit.ensemble import MegaModel
 from kernelkit.predict import Prediction, load_models, look, predict
-from kernelkit.predict.hand_in import FinishedMasks
+from kernelkit.predict.hand_in.hand_in import FinishedMasks
 from kernelkit.predict.report import Report
-from kernelkit.predict.store import Store
+from kernelkit.predict.store.store import Store
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 from tests.made.competition import RECIPE, write_competition, write_models

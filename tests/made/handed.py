@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from kernelkit.competition import CompetitionFolder
 from kernelkit.mask import BitMask
 from kernelkit.predict import Prediction, predict
-from kernelkit.predict.finished_masks import FinishedMasks
-from kernelkit.predict.hand_in import hand_in
-from kernelkit.predict.keys import content_of
-from kernelkit.predict.other_stores import OtherStores
+from kernelkit.predict.hand_in.finished_masks import FinishedMasks
+from kernelkit.predict.hand_in.hand_in import hand_in
 from kernelkit.predict.report import ImageReport, Report
-from kernelkit.predict.store import Layers, Store, Stored
+from kernelkit.predict.store.other_stores import OtherStores
+from kernelkit.predict.store.store import Layers, Store, Stored
+from kernelkit.predict.work.keys import content_of
 from kernelkit.recipe import Recipe
 
 

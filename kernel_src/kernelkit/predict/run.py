@@ -18,18 +18,18 @@ from kernelkit.errors import OutputError, RecipeError, SubmissionError, as_sente
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.findings import Finding, findings_table, refuse_errors
-from kernelkit.predict.finished_masks import FinishedMasks
-from kernelkit.predict.hand_in import hand_in, submission_paths
-from kernelkit.predict.maps import write_maps
-from kernelkit.predict.merging import merge_stores
-from kernelkit.predict.other_stores import OtherStores
-from kernelkit.predict.preflight import preflight
+from kernelkit.predict.hand_in.finished_masks import FinishedMasks
+from kernelkit.predict.hand_in.hand_in import hand_in, submission_paths
+from kernelkit.predict.hand_in.maps import write_maps
+from kernelkit.predict.hand_in.merging import merge_stores
+from kernelkit.predict.preflight.preflight import preflight
+from kernelkit.predict.preflight.submissions import check_submissions
+from kernelkit.predict.preflight.trained import with_trained
 from kernelkit.predict.report import Report
-from kernelkit.predict.store import Store
-from kernelkit.predict.submission_checks import check_submissions
-from kernelkit.predict.tasks import Run, tasks_of
-from kernelkit.predict.trained import with_trained
-from kernelkit.predict.work import work
+from kernelkit.predict.store.other_stores import OtherStores
+from kernelkit.predict.store.store import Store
+from kernelkit.predict.work.tasks import Run, tasks_of
+from kernelkit.predict.work.work import work
 from kernelkit.recipe import Recipe
 
 __all__ = ["Prediction", "load_models", "predict"]

@@ -9,7 +9,7 @@ import pytest
 
 from kernelkit.competition import CompetitionFolder
 from kernelkit.predict import Prediction, load_models, predict
-from kernelkit.predict.store import Store
+from kernelkit.predict.store.store import Store
 from kernelkit.recipe import Recipe
 from tests.made.pictures import Clouds, Salt
 

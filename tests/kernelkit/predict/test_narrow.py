@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.predict import load_models, predict
-from kernelkit.predict.image_tiles import ImageTiles
+from kernelkit.predict.work.image_tiles import ImageTiles
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 from tests.made.competition import RECIPE, write_competition, write_models

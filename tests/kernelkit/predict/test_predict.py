@@ -18,8 +18,8 @@ from kernelkit.ensemble import MegaModel
 from kernelkit.errors import CheckpointError, OutputError, RecipeError, SubmissionError
 from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.deadline import Deadline
-from kernelkit.predict.image_tiles import ImageTiles
 from kernelkit.predict.report import Report
+from kernelkit.predict.work.image_tiles import ImageTiles
 from kernelkit.reader import ReaderPool, TileReader
 from kernelkit.reader.workers import PieceResult, PieceTask
 from kernelkit.recipe import Recipe

@@ -13,7 +13,7 @@ from kernelkit.ensemble import MegaModel
 from kernelkit.grid import TileGrid
 from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.deadline import Deadline
-from kernelkit.predict.store import Layers, Store
+from kernelkit.predict.store.store import Layers, Store
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 from tests.made.competition import NETWORK, RECIPE, write_competition, write_models

@@ -1,0 +1,144 @@
+"""One image: its tiles are read, the models asked, their answers stitched."""
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelkit.canvas import Canvas
+from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.disagreement import DisagreementMap
+from kernelkit.ensemble.transfer import Pending
+from kernelkit.errors import DeadlineError
+from kernelkit.grid import Tile
+from kernelkit.predict.report import ImageReport, Stopwatch
+from kernelkit.predict.work.image_tiles import ImageTiles
+from kernelkit.predict.work.stitching import Stitching
+from kernelkit.predict.work.tasks import Run
+from kernelkit.reader import Batch
+
+__all__ = ["predict_image"]
+
+
+def predict_image(
+    tiles: ImageTiles,
+    model: MegaModel,
+    stitching: Stitching,
+    run: Run,
+    report: ImageReport,
+) -> NDArray[np.float32] | None:
+    """Predict one image: read its tiles, merge the models' answers, stitch them.
+
+    If the session ends before the image is finished, the tiles that are left count as background.
+
+    Parameters
+    ----------
+    model
+        The members that look at this image.
+    stitching
+        Takes the answers.
+    run
+        Its pace has less be asked of the model if the time runs short.
+    report
+        Takes the number of tiles, where the time went, and what went otherwise.
+
+    Returns
+    -------
+    float32 (classes, h, w): where the members disagree, as of a `DisagreementMap`. None if the
+    recipe does not ask for it.
+
+    Raises
+    ------
+    DeadlineError
+        The session ends before any tile is finished.
+    """
+    disagreement = DisagreementMap(tiles.grid, model.classes) if run.recipe.disagreement else None
+    conversation = _Conversation(model, stitching, disagreement)
+    for index in tiles.skipped:
+        stitching.canvas.skip(tiles.grid[index])
+    asked = 0
+    with closing(tiles.batches()) as batches:
+        # the device works on one batch while the one before it is stitched here
+        for batch in conversation.watch.each("waited", batches):
+            if run.deadline.is_over:
+                break
+            conversation.ask(batch)
+            asked += len(batch.tiles)
+            _count(conversation.stitch(leave=1), model, stitching, run)
+        _count(conversation.stitch(leave=0), model, stitching, run)
+    seconds = conversation.watch.seconds
+    report.waited, report.network = seconds["waited"], seconds.get("network", 0.0)
+    _leave_out(tiles.wanted[asked:], stitching.canvas, report)
+    return None if disagreement is None else disagreement.image
+
+
+def _count(stitched: int, model: MegaModel, stitching: Stitching, run: Run) -> None:
+    """Count finished tiles, and have less be asked if the rest does not fit."""
+    run.progress.advance(stitched)
+    if stitched:
+        run.pace.advance(stitched, model, stitching.keeps)
+
+
+def _leave_out(indices: Sequence[int], canvas: Canvas, report: ImageReport) -> None:
+    """Count the tiles that the session left no time for as background."""
+    if not indices:
+        return
+    if len(indices) == report.tiles:
+        raise DeadlineError("the session's time was over before any of its tiles was finished")
+    for index in indices:
+        canvas.skip(canvas.grid[index])
+    done = report.tiles - len(indices)
+    report.notes.append(
+        f"the session's time was over after {done} of {report.tiles} tiles. The others count as "
+        "background"
+    )
+    report.unfinished = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Tiles that the model was asked about, and its answers, which may still be on their way."""
+
+    tiles: Sequence[Tile]
+    answers: Pending
+
+
+@dataclass(frozen=True, slots=True)
+class _Conversation:
+    """Batches of one image go to the model, and its answers to the canvas."""
+
+    model: MegaModel
+    stitching: Stitching
+    disagreement: DisagreementMap | None
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    in_flight: deque[_Asked] = field(default_factory=deque)
+
+    def ask(self, batch: Batch) -> None:
+        """Ask the model about a batch, and have its answers sent down."""
+        with self.watch.phase("network"):
+            tiles = batch.tiles
+            answers = self.model.predict(
+                batch.pixels,
+                [tile.index for tile in tiles],
+                with_spread=self.disagreement is not None,
+                level=self.stitching.level,
+            )
+            if self.disagreement is not None and answers.spread is not None:
+                self.disagreement.add(tiles, answers.spread)
+            pending = self.stitching.send(answers, tiles)
+        self.in_flight.append(_Asked(tiles, pending))
+
+    def stitch(self, leave: int) -> int:
+        """Hand answers to the canvas until `leave` batches are in flight. Count their tiles."""
+        stitched = 0
+        while len(self.in_flight) > leave:
+            asked = self.in_flight.popleft()
+            with self.watch.phase("network"):
+                answers = asked.answers.result()
+            for tile, answer in zip(asked.tiles, answers, strict=True):
+                self.stitching.add(tile, answer)
+            stitched += len(answers)
+        return stitched

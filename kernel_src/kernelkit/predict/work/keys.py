@@ -1,0 +1,151 @@
+"""Under which key the result of an image is stored: a hash of all that it depends on.
+
+That is the content of its files, the recipe's part before the store, and the members as they are
+asked. The kind of device and the versions of what computes belong to it too. Parts that images
+share are worked out once per run.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import kernelkit
+from kernelkit.ensemble import MegaModel
+from kernelkit.errors import SlideError
+from kernelkit.files import file_sha256
+from kernelkit.predict.store.store import Entry, Store
+from kernelkit.recipe import EnsembleRecipe, Recipe
+
+__all__ = ["FileState", "Keys", "content_of", "refuse_changed", "state_of"]
+
+# packages whose version may change a mask
+_COMPUTING = (
+    *("torch", "numpy", "numba", "rasterio", "timm", "segmentation-models-pytorch"),
+    *("opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu"),
+)
+
+# Size, time of the last change and inode of each file.
+FileState = tuple[tuple[int, int, int], ...]
+
+
+class Keys:
+    """The keys of one run.
+
+    Parameters
+    ----------
+    recipe, models, store
+        The recipe, one model per ensemble of it by name, and where results are put.
+
+    Attributes
+    ----------
+    full
+        The fingerprint of each model as it is asked in full, by the ensemble's name.
+    """
+
+    def __init__(self, recipe: Recipe, models: Mapping[str, MegaModel], store: Store) -> None:
+        self._plans = {each.name: recipe.plan_for(each) for each in recipe.ensembles}
+        self._models = models
+        self._store = store
+        self.full = {name: self.asked(name) for name in self._plans}
+        self._shared = {
+            ensemble.name: (_recipe_part(recipe, ensemble), models[ensemble.name].device.type)
+            for ensemble in recipe.ensembles
+        }
+
+    def asked(self, ensemble: str) -> str:
+        """The fingerprint of an ensemble's model as it is asked now.
+
+        What only merges the stored layers is not in it. So another merge takes them again.
+        """
+        plan = self._plans[ensemble]
+        return self._models[ensemble].fingerprint_at(plan.level, ask_gated=plan.ask_gated)
+
+    def entry(
+        self,
+        image_id: str,
+        content: str,
+        ensemble: str,
+        fingerprint: str,
+        unfinished: bool = False,
+        regions: str = "",
+    ) -> Entry:
+        """The entry of an image.
+
+        Parameters
+        ----------
+        content
+            As `content_of` gives it.
+        ensemble
+            The name of the ensemble that predicts the image.
+        fingerprint
+            Of the ensemble's model, as it was asked.
+        unfinished
+            Whether a part of the image was left out. The next run predicts it anew.
+        regions
+            The hash of the polygons that say where to look.
+        """
+        recipe_part, device = self._shared[ensemble]
+        return self._store.entry(
+            image_id,
+            content,
+            recipe_part,
+            fingerprint,
+            device,
+            _versions(),
+            "unfinished" if unfinished else "",
+            regions,
+        )
+
+
+def state_of(paths: Iterable[Path]) -> FileState:
+    """What changes if somebody writes to one of the files, or replaces it."""
+    states = [path.stat() for path in paths]
+    return tuple((state.st_size, state.st_mtime_ns, state.st_ino) for state in states)
+
+
+def refuse_changed(paths: Sequence[Path], state: FileState) -> None:
+    """Raise `SlideError` if the files are not in this state any more."""
+    if state_of(paths) != state:
+        raise SlideError(
+            f"{paths[0]}: the file was changed while it was read. Leave it alone while a run lasts"
+        )
+
+
+def content_of(paths: Iterable[Path]) -> str:
+    """The hashes of whole files."""
+    return " ".join(file_sha256(path) for path in paths)
+
+
+def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:
+    """What of a recipe decides on the bytes in the store, beside what its models know."""
+    elsewhere = {
+        *("name", "summary", "competition", "ensembles", "hours", "give_up"),
+        *("store", "submissions", "steps", "groups"),
+    }
+    part: dict[str, Any] = recipe.model_dump(mode="json", exclude=elsewhere)
+    part["nodata value"] = recipe.competition.nodata
+    part["store"] = recipe.plan_for(ensemble).key(ensemble)
+    if recipe.tiles.whole:  # a picture that the store has is not opened to ask which kind it is
+        part["when"] = ensemble.when.model_dump()
+    return json.dumps(part, sort_keys=True)
+
+
+@cache
+def _versions() -> str:
+    """What computes: kernelkit's own code, and the packages that read pixels and run networks."""
+    package = Path(kernelkit.__file__).parent
+    sources = sorted(package.rglob("*.py"))
+    code = hashlib.sha256("".join(map(file_sha256, sources)).encode()).hexdigest()
+    found = {name: _version(name) for name in _COMPUTING}
+    return json.dumps({"kernelkit": code, **found})
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

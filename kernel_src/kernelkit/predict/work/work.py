@@ -1,0 +1,20 @@
+"""Work, the first half of a run: each image becomes an entry of the store, and a report.
+
+What becomes of an image depends on its file, the recipe and the weights alone. Whatever fails costs
+only its own image.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from kernelkit.predict.report import ImageReport
+from kernelkit.predict.work.tasks import Run, Task
+from kernelkit.predict.work.tiled import predict_tiled
+from kernelkit.predict.work.whole import predict_whole
+
+__all__ = ["work"]
+
+
+def work(tasks: Sequence[Task], run: Run) -> Iterator[ImageReport]:
+    """Put the result of each image into the store, and say what happened to it."""
+    lane = predict_whole if run.recipe.tiles.whole else predict_tiled
+    yield from lane(tasks, run)
