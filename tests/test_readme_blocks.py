@@ -157,12 +157,13 @@ def long(*tests: str) -> Way:
 
 DRY_RUN = "tests/devkit/dryrun/test_dryrun.py::test_both_ways_of_reading_give_one_submission"
 SHAPES = "tests/devkit/dryrun/test_variants.py::test_a_shape_goes_the_whole_way"
+RADAR = "tests/devkit/dryrun/test_variants.py::test_radar_goes_the_whole_way"
 HOUSE = "tests/test_house.py::test_examples_run"
 
 # how a block begins, and how it is run
 WAYS: list[tuple[str, Way]] = [
     ("make dry-run     # environment", long(DRY_RUN, HOUSE)),
-    ("make dry-run RECIPE=clouds", long(SHAPES)),
+    ("make dry-run RECIPE=clouds", long(SHAPES, RADAR)),
     ("make dry-run COMPETITION=", runs(write_own)),
     ("make dry-run OWN=", runs(write_own, write_code)),
     ("make kernel-dataset\n.venv/bin/python -m papermill", runs(write_own)),
