@@ -75,6 +75,7 @@ def preflight(
         *tried_networks(recipe, models, survey),
         *_files(competition),
         *_images(competition, survey),
+        *_dtypes(recipe, survey),
         *missing_regions(competition, recipe, limit),
         *full_disk(output, recipe, models, survey),
     ]
@@ -164,6 +165,18 @@ def _images(competition: CompetitionFolder, survey: Survey) -> Iterator[Finding]
     if len(refused) > _MOST_REFUSED:
         more = len(refused) - _MOST_REFUSED
         yield Finding(folder, f"{more} more images cannot be predicted. The report says why")
+
+
+def _dtypes(recipe: Recipe, survey: Survey) -> Iterator[Finding]:
+    """Which ensembles get images of several dtypes, whose values have different ranges."""
+    for ensemble in recipe.ensembles:
+        dtypes = dict.fromkeys(kind.dtype for kind in survey.kinds_of(ensemble.name))
+        if len(dtypes) > 1 and ensemble.input.minmax is None:
+            message = (
+                f"found images of {' and of '.join(dtypes)}, whose values one 'divide' cannot bring"
+                " to one range. Give each kind an ensemble of its own, with its dtype in 'when'"
+            )
+            yield Finding(ensemble.name, message)
 
 
 def _some(names: list[str]) -> str:

@@ -72,6 +72,19 @@ def test_several_files_of_one_id_are_named(folder: Path, models: dict[str, MegaM
     assert str(finding) == "a: several files have this id (a.tif and a.tiff). Keep one of them"
 
 
+def test_images_of_several_dtypes_in_one_ensemble_are_named(
+    folder: Path, models: dict[str, MegaModel]
+) -> None:
+    """One division cannot be right for 8 and for 16 bits. If the input is scaled, it can."""
+    write(folder / "test/a.tiff", np.full((3, 50, 50), 999, np.uint16), "tiled")
+    (finding,) = found(folder, models)
+    assert not finding.is_error
+    assert "found images of uint16 and of uint8, whose values one 'divide'" in finding.message
+    ensemble = RECIPE_OF_ALL.model_dump(exclude_unset=True)["ensembles"][0]
+    ensemble = ensemble | {"input": ensemble.get("input", {}) | {"minmax": {}}}
+    assert not any("divide" in each.message for each in found(folder, models, ensembles=[ensemble]))
+
+
 def test_an_image_with_too_few_bands_costs_its_own_row(
     folder: Path, models: dict[str, MegaModel]
 ) -> None:
