@@ -74,9 +74,10 @@ class MemoryPlan:
         return _total(self.needs, self.answers, self.batch, self.on_host)
 
     def __str__(self) -> str:
-        rows = [f"{'member':32} {'network':34} {'weights':>9} {'per tile':>9}  place"]
+        width = max(len("member"), *(len(need.member) for need in self.needs))
+        rows = [f"{'member':{width}} {'network':34} {'weights':>9} {'per tile':>9}  place"]
         rows += [
-            f"{need.member[:32]:32} {need.network[:34]:34} {need.weights / _MB:6.0f} MB "
+            f"{need.member:{width}} {need.network[:34]:34} {need.weights / _MB:6.0f} MB "
             f"{need.activations / _MB:6.0f} MB  {'host' if i in self.on_host else 'device'}"
             for i, need in enumerate(self.needs)
         ]
