@@ -21,6 +21,8 @@ __all__ = ["write_polygons"]
 _DRIVERS = {".shp": "ESRI Shapefile", ".gpkg": "GPKG", ".geojson": "GeoJSON"}
 # Polygons in memory at once. GeoJSON cannot be appended to, so all of them are.
 _AT_ONCE = 20_000
+# A straight line on the map is a curve in degrees. So far apart, corners follow it to centimetres.
+_METRES_OF_AN_EDGE = 1000
 
 
 def write_polygons(
@@ -36,9 +38,11 @@ def write_polygons(
     path
         Its suffix says the format: `.shp`, `.gpkg` or `.geojson`. Missing folders are made.
     polygons
-        In the coordinates of `crs`. They are taken as they are written, but for GeoJSON.
+        In the coordinates of `crs`.
     crs
-        rasterio's CRS. None writes none.
+        rasterio's CRS. None writes none: a viewer of slides takes the coordinates as pixels. With a
+        CRS, GeoJSON is in longitude and latitude to seven digits (RFC 7946). That is a centimetre.
+        The other formats keep the coordinates and say the CRS.
     field
         The name of the column with the number, counted from 1.
 
@@ -80,19 +84,25 @@ def _write(
     path: Path, chunks: Iterable[Sequence[Polygon]], driver: str, crs: Any, field: str
 ) -> int:
     count = 0
+    in_degrees = driver == "GeoJSON" and crs is not None
     for chunk in chunks:
+        geometry = np.array(chunk, object)
+        if in_degrees and crs.is_projected:
+            unit = crs.linear_units_factor[1]
+            geometry = shapely.segmentize(geometry, _METRES_OF_AN_EDGE / unit)
         numbers = np.arange(count + 1, count + 1 + len(chunk), dtype=np.int64)
         with warnings.catch_warnings():  # an image without a CRS has polygons without one
             warnings.filterwarnings("ignore", "'crs' was not provided")
             pyogrio.raw.write(
                 path,
-                geometry=shapely.to_wkb(np.array(chunk, object)),
+                geometry=shapely.to_wkb(geometry),
                 field_data=[numbers],
                 fields=[field],
                 geometry_type="Polygon",
                 crs=None if crs is None else crs.to_wkt(),
                 driver=driver,
                 append=count > 0,
+                layer_options={"RFC7946": "YES"} if in_degrees else None,
             )
         count += len(chunk)
     return count

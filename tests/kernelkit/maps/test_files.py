@@ -1,5 +1,6 @@
 """Polygons and masks on disk, and labels that were drawn."""
 
+import json
 from pathlib import Path
 
 import geopandas
@@ -60,6 +61,95 @@ def test_polygons_are_written_in_chunks(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "dots.shp"
     assert write_polygons(path, polygons(BitMask.from_array(image)), UTM) == 10
     assert geopandas.read_file(path)["id"].tolist() == list(range(1, 11))
+
+
+def test_geojson_is_the_collection_that_viewers_open(tmp_path: Path) -> None:
+    """QuPath wants features with closed rings of pixels, and no CRS beside them."""
+    path = tmp_path / "slide.geojson"
+    write_polygons(path, polygons(_blobs()))
+    content = json.loads(path.read_text())
+    assert content["type"] == "FeatureCollection"
+    assert "crs" not in content
+    first, second = content["features"]
+    assert (first["type"], first["properties"]) == ("Feature", {"id": 1})
+    assert first["geometry"]["type"] == "Polygon"
+    assert len(first["geometry"]["coordinates"]) == 2
+    assert all(ring[0] == ring[-1] for ring in first["geometry"]["coordinates"])
+    (ring,) = second["geometry"]["coordinates"]
+    assert sorted(map(tuple, ring[:-1])) == [(60, 40), (60, 55), (61, 40), (61, 55)]
+    assert DrawnLabels(path).mask(Window(0, 0, 60, 90), all_touched=False) == _blobs()
+
+
+@pytest.mark.parametrize("pixel", [1, 10, 1000])
+def test_geojson_of_a_map_is_in_longitude_and_latitude(tmp_path: Path, pixel: float) -> None:
+    """RFC 7946 has no other CRS. The mask comes back, also from edges of hundreds of kilometres."""
+    place = Affine(pixel, 0, 400_000, 0, -pixel, 4_000_000)
+    image = np.zeros((150, 200), np.uint8)
+    image[3:140, 5:190] = 1
+    image[50:60, 20:180] = 0
+    mask = BitMask.from_array(image)
+    path = tmp_path / "city.geojson"
+    write_polygons(path, polygons(mask, place), UTM)
+    assert "crs" not in json.loads(path.read_text())
+    found = geopandas.read_file(path)
+    assert found.crs.to_epsg() == 4326
+    assert found.to_crs(32638).area.sum() == pytest.approx(mask.area * pixel**2, rel=1e-4)
+    labels = DrawnLabels(path, place, UTM)
+    assert labels.mask(Window(0, 0, 150, 200), all_touched=False) == mask
+    assert "moved from" in labels.notes[0]
+
+
+FEATURE = """{"type": "Feature", "properties": %s, "geometry": {"type": "%s", "coordinates": %s}}"""
+SQUARE, HOLE = "[[0, 0], [8, 0], [8, 8], [0, 8], [0, 0]]", "[[2, 2], [4, 2], [4, 4], [2, 4]]"
+
+
+def test_a_bare_list_of_features_is_in_pixels(tmp_path: Path) -> None:
+    """QuPath's and HuBMAP's files have classes, of which some are taken."""
+    qupath = '{"classification": {"name": "glomerulus", "colorRGB": -1}, "isLocked": true}'
+    features = [
+        FEATURE % (qupath, "Polygon", f"[{SQUARE}, {HOLE}]"),
+        FEATURE % ('{"name": "tubule"}', "MultiPolygon", "[[[[10, 0], [12, 0], [12, 1]]]]"),
+        FEATURE % ("null", "Point", "[1, 2]"),
+    ]
+    path = tmp_path / "slide.json"
+    path.write_text(f"[{', '.join(features)}]")
+    labels = DrawnLabels(path)
+    assert (len(labels), labels.notes) == (2, ["slide.json: 1 shapes that are no polygons"])
+    chosen = DrawnLabels(path, names=["glomerulus"]).mask(Window(0, 0, 9, 14), all_touched=False)
+    expected = np.zeros((9, 14), np.uint8)
+    expected[:8, :8] = 1
+    expected[2:4, 2:4] = 0
+    np.testing.assert_array_equal(chosen.to_array(), expected)
+    with pytest.raises(
+        CompetitionError, match=r"found glomerulus, tubule, wanted polygons of vein"
+    ):
+        DrawnLabels(path, names=["vein"])
+    (tmp_path / "city.shp").touch()
+    with pytest.raises(CompetitionError, match="by name in a GeoJSON alone. Leave out the names"):
+        DrawnLabels(tmp_path / "city.shp", names=["vein"])
+
+
+def test_a_collection_says_its_crs(tmp_path: Path) -> None:
+    """Older writers name it beside the features, and it is read."""
+    path = tmp_path / "old.geojson"
+    frame = geopandas.GeoDataFrame(
+        geometry=[shapely.box(500_100, 3_699_500, 500_400, 3_699_900)], crs=32638
+    )
+    frame.to_file(path, driver="GeoJSON")
+    labels = DrawnLabels(path, PLACE, UTM)
+    assert not labels.notes
+    assert labels.mask(Window(0, 0, 60, 60), all_touched=False).area == 30 * 40
+
+
+@pytest.mark.parametrize("scale", [1, 3, 16, 100])
+def test_a_smaller_mask_shows_the_whole_window(tmp_path: Path, scale: int) -> None:
+    """A pixel of it is on if a polygon touches it, whether or not the scale divides the window."""
+    path = tmp_path / "labels.gpkg"
+    write_polygons(path, [shapely.box(13, 5, 14, 6), shapely.box(89, 59, 90, 60)])
+    mask = DrawnLabels(path).mask(Window(0, 0, 60, 90), scale=scale).to_array()
+    assert mask.shape == (-(-60 // scale), -(-90 // scale))
+    assert mask[-1, -1]
+    assert mask[int(5.5 * mask.shape[0] / 60), int(13.5 * mask.shape[1] / 90)]
 
 
 @pytest.mark.parametrize("suffix", [".shp", ".gpkg", ".geojson"])
@@ -158,6 +248,25 @@ def test_labels_of_another_crs_are_moved_and_it_is_said(tmp_path: Path) -> None:
         ("missing.shp", None, "the labels cannot be read"),
         ("broken.shp", b"no shapes", "the labels cannot be read"),
         ("broken.geojson", b"{", "the labels cannot be read"),
+        *(
+            (name, content.encode(), message)
+            for name, content, message in (
+                ("a word.json", '"a"', "found no list of features, wanted GeoJSON"),
+                ("a number.json", "[1]", "feature 1 is no Feature of GeoJSON"),
+                ("open.json", '[{"type": "Feature"', "this is no JSON at line 1"),
+                ("a.json", f"[{FEATURE % ('{}', 'Polygon', '[]')}]", "without an outline"),
+                ("b.json", f"[{FEATURE % ('{}', 'Polygon', '[[[0, 0]]]')}]", "fewer than 3"),
+                ("c.json", f"[{FEATURE % ('{}', 'Polygon', '5')}]", "a Polygon without coord"),
+                (
+                    "d.json",
+                    f"[{FEATURE % ('{}', 'Polygon', '[[[0, 0], [1, 1e99], [2, 2]]]')}]",
+                    "feature 1 has a corner that is not two finite numbers",
+                ),
+                ("e.json", f"[{FEATURE % ('{}', 'MultiPolygon', '[[[5]]]')}]", "fewer than 3"),
+                ("f.json", '[{"type": "Feature", "geometry": 5}]', "a geometry without a type"),
+                ("g.json", '{"type": "FeatureCollection", "features": [], "crs": {}}', "a crs"),
+            )
+        ),
         (
             "points.geojson",
             b'{"type":"FeatureCollection","features":[{"type":"Feature","properties":{},"geometry":{"type":"Point","coordinates":[1,2]}}]}',
