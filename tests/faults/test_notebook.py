@@ -29,6 +29,7 @@ from kernelkit.competition import CompetitionFolder, check_submission
 from kernelkit.ensemble import MegaModel
 from kernelkit.predict import Prediction, load_models, look, predict
 from kernelkit.predict.hand_in.hand_in import FinishedMasks
+from kernelkit.predict.hand_in.maps import Maps
 from kernelkit.predict.report import Report
 from kernelkit.predict.store.store import Store
 from kernelkit.recipe import Recipe
@@ -150,7 +151,7 @@ def left(finished: Prediction, inputs: Path, tmp_path: Path) -> Left:
         images={name: tuple(map(moved, paths)) for name, paths in finished.images.items()},
         masks=finished_masks(finished.report, tmp_path),
         disagreement={name: moved(path) for name, path in finished.disagreement.items()},
-        maps=[],
+        maps=Maps([], [], []),
         recipe=Recipe.parse(RECIPE),
     )
     return Left(done, tmp_path)

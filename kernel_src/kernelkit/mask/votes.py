@@ -1,7 +1,9 @@
 """Masks of one ground vote, pixel by pixel, on packed words.
 
->>> scenes = [BitMask.from_rle(text, shape=(1, 4)) for text in ("1 3", "1 2", "2 2")]
->>> vote(scenes, lambda voters: voters - 1).to_array()
+>>> ballot = Ballot(1, 4)
+>>> for text in ("1 3", "1 2", "2 2"):
+...     ballot.add(BitMask.from_rle(text, shape=(1, 4)))
+>>> ballot.result(lambda voters: voters - 1).to_array()
 array([[1, 1, 1, 0]], dtype=uint8)
 """
 
@@ -13,78 +15,115 @@ from kernelkit.errors import MaskError
 from kernelkit.mask.bitmask import BitMask
 from kernelkit.mask.bits import Words
 
-__all__ = ["vote"]
+__all__ = ["Ballot"]
 
 _ROWS_AT_ONCE = 256
 
 
-def vote(
-    masks: Sequence[BitMask],
-    needed: Callable[[int], int],
-    missing: Sequence[BitMask | None] | None = None,
-) -> BitMask:
-    """The pixels on which enough masks agree.
+class Ballot:
+    """The votes of masks that come one after the other.
+
+    Each mask is counted and given back, so memory grows by the digits of their number. Ten masks
+    have four binary digits, and as many for those that lack data.
 
     Parameters
     ----------
-    masks
-        One or more, all of one size.
-    needed
-        How many of so many voters have to be on. A result below 1 counts as 1.
-    missing
-        The pixels of each mask that have no data there, and so no vote. None is a mask that votes
-        everywhere. A pixel without a voter is off.
-
-    Raises
-    ------
-    MaskError
-        There is no mask, or the sizes differ.
+    height, width
+        The size of all masks.
     """
-    if not masks:
-        raise MaskError("no masks were to vote. Give at least one")
-    absent = [None] * len(masks) if missing is None else list(missing)
-    given = [*masks, *(mask for mask in absent if mask is not None)]
-    if different := [mask.shape for mask in given if mask.shape != masks[0].shape]:
-        raise MaskError(
-            f"masks of {masks[0].shape} and {different[0]} pixels were to vote. "
-            "All must be of one size"
-        )
-    result = BitMask.zeros(*masks[0].shape)
-    for top in range(0, result.height, _ROWS_AT_ONCE):
-        rows = slice(top, top + _ROWS_AT_ONCE)
-        votes, absences = [], []
-        for mask, lacking in zip(masks, absent, strict=True):
-            away = None if lacking is None else lacking.words[rows]
-            votes.append(mask.words[rows] if away is None else mask.words[rows] & ~away)
-            absences += [] if away is None or not away.any() else [away]
-        result.words[rows] = _agreed(votes, absences, needed)
-    return result
+
+    def __init__(self, height: int, width: int) -> None:
+        self._empty = BitMask.zeros(height, width)
+        self._voters = 0
+        self._with_gaps = 0
+        # how often each bit is set, in binary: one array of words per digit
+        self._votes: list[Words] = []
+        self._absences: list[Words] = []
+
+    def add(self, mask: BitMask, missing: BitMask | None = None) -> None:
+        """Count a mask.
+
+        Parameters
+        ----------
+        missing
+            Its pixels without data, which have no vote. None is a mask that votes everywhere.
+
+        Raises
+        ------
+        MaskError
+            The size is another one.
+        """
+        wanted = self._empty.shape
+        for given in (mask, missing):
+            if given is not None and given.shape != wanted:
+                raise MaskError(
+                    f"a mask of {given.shape} pixels was to vote among masks of {wanted}. "
+                    "All must be of one size"
+                )
+        self._voters += 1
+        self._grow(self._votes, self._voters)
+        if missing is not None:
+            self._with_gaps += 1
+            self._grow(self._absences, self._with_gaps)
+        for rows in self._rows():
+            if missing is None:
+                _count(self._votes, mask.words[rows], rows)
+            else:
+                _count(self._votes, mask.words[rows] & ~missing.words[rows], rows)
+                _count(self._absences, missing.words[rows], rows)
+
+    def result(self, needed: Callable[[int], int]) -> BitMask:
+        """The pixels on which enough masks agree.
+
+        Parameters
+        ----------
+        needed
+            How many of so many voters have to be on. A result below 1 counts as 1. A pixel without
+            a voter is off.
+
+        Raises
+        ------
+        MaskError
+            No mask voted.
+        """
+        if not self._voters:
+            raise MaskError("no masks were to vote. Give at least one")
+        result = self._empty.copy()
+        for rows in self._rows():
+            votes = [digit[rows] for digit in self._votes]
+            absent = [digit[rows] for digit in self._absences]
+            result.words[rows] = self._agreed(votes, absent, needed)
+        return result
+
+    def _agreed(
+        self, votes: Sequence[Words], absent: Sequence[Words], needed: Callable[[int], int]
+    ) -> Words:
+        """Bits on which enough of the voters that are there agree."""
+        if not any(digit.any() for digit in absent):
+            return _reaches(votes, max(1, needed(self._voters)))
+        agreed = np.zeros_like(votes[0])
+        for missing in range(min(self._with_gaps, self._voters - 1) + 1):
+            exactly = _reaches(absent, missing) & ~_reaches(absent, missing + 1)
+            agreed |= exactly & _reaches(votes, max(1, needed(self._voters - missing)))
+        return agreed
+
+    def _grow(self, digits: list[Words], most: int) -> None:
+        """Add a digit if a count can be so large."""
+        if len(digits) < most.bit_length():
+            digits.append(np.zeros_like(self._empty.words))
+
+    def _rows(self) -> list[slice]:
+        height = self._empty.height
+        return [slice(top, top + _ROWS_AT_ONCE) for top in range(0, height, _ROWS_AT_ONCE)]
 
 
-def _agreed(
-    votes: Sequence[Words], absences: Sequence[Words], needed: Callable[[int], int]
-) -> Words:
-    """Bits on which enough of the voters that are there agree."""
-    count = _count(votes)
-    if not absences:
-        return _reaches(count, max(1, needed(len(votes))))
-    absent = _count(absences)
-    agreed = np.zeros_like(votes[0])
-    for missing in range(min(len(absences), len(votes) - 1) + 1):
-        exactly = _reaches(absent, missing) & ~_reaches(absent, missing + 1)
-        agreed |= exactly & _reaches(count, max(1, needed(len(votes) - missing)))
-    return agreed
-
-
-def _count(words: Sequence[Words]) -> list[Words]:
-    """How often each bit is set, in binary: one array of words per digit."""
-    digits: list[Words] = []
-    for carry in words:
-        for place, digit in enumerate(digits):
-            digits[place], carry = digit ^ carry, digit & carry
-        if len(digits) < len(words).bit_length():
-            digits.append(carry)
-    return digits
+def _count(digits: Sequence[Words], carry: Words, rows: slice) -> None:
+    """Add 1 to the count of each bit that is on."""
+    for digit in digits:
+        if not carry.any():
+            return
+        part = digit[rows]
+        part[...], carry = part ^ carry, part & carry
 
 
 def _reaches(digits: Sequence[Words], at_least: int) -> Words:

@@ -5,6 +5,7 @@ why.
 """
 
 import base64
+import glob
 import html
 import io
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from kernelkit.predict.run import Prediction
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Shown", "disagreement", "overlays", "report", "submission", "submissions"]
+__all__ = ["Shown", "disagreement", "maps", "overlays", "report", "submission", "submissions"]
 
 # of a table, half of them from its end
 _MOST_ROWS = 60
@@ -106,6 +107,30 @@ def submission(done: Prediction) -> Shown:
         return _table(f"{done.submission}, {fallbacks}", preview(done.submission))
 
     return _shown("preview of the submission", make)
+
+
+def maps(done: Prediction) -> Shown:
+    """The polygons and GeoTIFFs that the recipe's output asks for, and which are missing."""
+
+    def make() -> Shown:
+        rows = [
+            {"file": path.name, "folder": str(path.parent), "MB": round(_bytes_of(path) / 1e6, 2)}
+            for path in done.maps.files
+        ]
+        title = f"{len(rows)} files of maps"
+        if missing := done.maps.missing:
+            title += f". {len(missing)} map(s) are missing: {', '.join(missing)}"
+        return _table(title, pd.DataFrame(rows))
+
+    if not done.maps.files and not done.maps.missing:
+        return Shown("no maps were asked for")
+    return _shown("table of the maps", make)
+
+
+def _bytes_of(path: Path) -> int:
+    """The bytes of a map. A Shapefile is several files."""
+    parts = path.parent.glob(f"{glob.escape(path.stem)}.*") if path.suffix == ".shp" else [path]
+    return sum(part.stat().st_size for part in parts)
 
 
 def _counts(path: Path, done: Prediction) -> dict[str, object]:

@@ -20,7 +20,7 @@ from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.findings import Finding, findings_table, refuse_errors
 from kernelkit.predict.hand_in.finished_masks import FinishedMasks
 from kernelkit.predict.hand_in.hand_in import hand_in, submission_paths
-from kernelkit.predict.hand_in.maps import write_maps
+from kernelkit.predict.hand_in.maps import Maps, write_maps
 from kernelkit.predict.hand_in.merging import merge_stores
 from kernelkit.predict.preflight.preflight import preflight
 from kernelkit.predict.preflight.submissions import check_submissions
@@ -56,7 +56,7 @@ class Prediction:
     disagreement
         A PNG of where the members differ, for each image that has one.
     maps
-        The polygons and GeoTIFFs that the recipe's `output` asks for.
+        The polygons and GeoTIFFs that the recipe's `output` asks for, and which are missing.
     recipe
         What it was made by.
     """
@@ -67,7 +67,7 @@ class Prediction:
     images: dict[str, tuple[Path, ...]]
     masks: Mapping[str, list[BitMask]]
     disagreement: dict[str, Path]
-    maps: list[Path]
+    maps: Maps
     recipe: Recipe
 
 
@@ -115,7 +115,8 @@ def predict(
     limit
         Predict only the first images, to try things out. The others get the fallback row.
     strict
-        Raise at the end, with the submission written, if any image has only the fallback row.
+        Raise at the end, with the submission written, if any image has only the fallback row, or if
+        a map is missing.
     stores
         Folders with stores of other runs, such as outputs of other notebooks. Their layers are
         merged with those of this run.
@@ -123,7 +124,8 @@ def predict(
     Raises
     ------
     OutputError
-        The output folder cannot be written to, or a folder of `stores` has no store.
+        The output folder cannot be written to, or a folder of `stores` has no store. With `strict`,
+        a map is missing.
     RecipeError
         Recipe, models and images contradict each other, so that no image could be predicted.
     SubmissionError
@@ -167,7 +169,7 @@ def predict(
         store.close()
     report.notes += [*others.notes, *maps.notes]
     _save(report, output)
-    done = _prediction(report, competition, recipe, store, masks, output, maps.files)
+    done = _prediction(report, competition, recipe, store, masks, output, maps)
     _judge(done, strict)
     return done
 
@@ -203,7 +205,7 @@ def _prediction(
     store: Store,
     masks: FinishedMasks,
     output: Path,
-    maps: list[Path],
+    maps: Maps,
 ) -> Prediction:
     """What the run leaves behind, with the files of each image that has a mask."""
     done = [image for image in report.images if not image.is_fallback]
@@ -236,4 +238,9 @@ def _judge(done: Prediction, strict: bool) -> None:
         raise SubmissionError(
             f"{done.submission}: {len(fallbacks)} image(s) have only the fallback row ({names}). "
             "The report says why, and strict = False accepts it"
+        )
+    if strict and done.maps.missing:
+        raise OutputError(
+            f"{done.submission.parent}: {len(done.maps.missing)} map(s) are missing "
+            f"({', '.join(done.maps.missing)}). The report says why, and strict = False accepts it"
         )

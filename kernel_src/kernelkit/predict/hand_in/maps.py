@@ -12,7 +12,7 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.errors import MaskError, as_sentence
 from kernelkit.maps import polygons, write_geotiff, write_polygons
 from kernelkit.mask import BitMask
-from kernelkit.mask.votes import vote
+from kernelkit.mask.votes import Ballot
 from kernelkit.predict.work.nodata import empty_pixels
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
@@ -21,6 +21,8 @@ from kernelkit.slide.ground import is_same_place
 __all__ = ["Maps", "write_maps"]
 
 _log = logging.getLogger(__name__)
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,15 @@ class Maps:
     ----------
     files
         All maps, in the order of images or groups.
+    missing
+        The groups or images that have no map, although one was asked for. An image without a mask
+        counts only within its group.
     notes
         What could not be written, or was left out of a vote, one sentence each.
     """
 
     files: list[Path]
+    missing: list[str]
     notes: list[str]
 
 
@@ -77,14 +83,17 @@ def write_maps(
     folder
         Where the files go. What lies there stays until a new file is complete.
     """
-    done = Maps([], [])
+    done = Maps([], [], [])
     output = recipe.competition.output
     if output is None:
         return done
-    for places, images in _parties(masks, competition, recipe):
-        name = places["group"] or places["image"]
+    for name, places, images in _parties(competition, recipe):
+        voters = [image for image in images if image in masks]
+        _say_who_is_left_out(name, images, voters, recipe, done)
+        if not voters:
+            continue
         try:
-            ground, voted = _voted(images, masks, competition, recipe, done.notes)
+            ground, voted = _voted(voters, masks, competition, recipe, done.notes)
             for class_name, mask in zip(recipe.competition.classes or ("",), voted, strict=True):
                 where = places | {"class": class_name}
                 if output.geotiff:
@@ -97,25 +106,53 @@ def write_maps(
                     write_polygons(path, shapes, ground.crs, field=output.field)
                     done.files.append(path)
         except Exception as error:  # whatever it is, it costs no other map
-            done.notes.append(f"{name}: no map, because: {as_sentence(error)}")
-            _log.warning("%s", done.notes[-1])
+            _say_missing(name, as_sentence(error), done)
     return done
 
 
+def _say_missing(name: str, reason: str, done: Maps) -> None:
+    done.missing.append(name)
+    done.notes.append(f"{name}: no map, because: {reason}")
+    _log.warning("%s", done.notes[-1])
+
+
+def _say_who_is_left_out(
+    name: str, images: Sequence[str], voters: Sequence[str], recipe: Recipe, done: Maps
+) -> None:
+    """Say which images of a group have no mask, so that less are asked than there are."""
+    if recipe.groups is None or len(voters) == len(images):
+        return
+    if not voters:
+        _say_missing(name, f"not one of its {len(images)} image(s) has a mask", done)
+        return
+    away = [image for image in images if image not in voters]
+    shown = ", ".join(away[:_SHOWN]) + (" and more" if len(away) > _SHOWN else "")
+    done.notes.append(
+        f"{name}: {len(voters)} of {len(images)} images vote, since the others have no mask"
+        f" ({shown})"
+    )
+
+
 def _parties(
-    masks: Mapping[str, Sequence[BitMask]], competition: CompetitionFolder, recipe: Recipe
-) -> Iterator[tuple[dict[str, str], list[str]]]:
-    """What stands in the names of a map, and the images that it is made of."""
-    groups: dict[str, list[str]] = {}
-    for image in masks:
-        scene = competition.scenes[image]
-        if recipe.groups is None:
-            name = scene.image.removeprefix(f"{scene.group}/")
-            yield {"image": name, "group": scene.group}, [image]
-        else:
-            groups.setdefault(scene.group, []).append(image)
-    for group, images in groups.items():
-        yield {"image": "", "group": group}, images
+    competition: CompetitionFolder, recipe: Recipe
+) -> Iterator[tuple[str, dict[str, str], list[str]]]:
+    """Each map: what it is of, what stands in its files' names, and its images.
+
+    Files that are not one image have no scene. Then the image's row may say its group.
+    """
+    groups = {row.image: row.group for row in competition.rows}
+    groups |= {image: scene.group for image, scene in competition.scenes.items()}
+    if recipe.groups is None:
+        for image in competition.images:
+            if image in competition.scenes:
+                yield image, competition.scenes[image].places, [image]
+        return
+    images_of: dict[str, list[str]] = {}
+    for image in competition.images:
+        images_of.setdefault(groups[image], []).append(image)
+    images_of.pop("", None)  # files that are not one image, in a competition of plain ids
+    for group, images in images_of.items():
+        yield group, {"image": "", "group": group}, images
 
 
 def _voted(
@@ -127,11 +164,11 @@ def _voted(
 ) -> tuple[_Ground, list[BitMask]]:
     """Where the images lie, and the masks on which enough of them agree, one per class.
 
-    An image on another grid than the first one has no vote, which is a note.
+    An image on another grid than the first one has no vote, which is a note. One image at a time is
+    in memory.
     """
     ground: _Ground | None = None
-    votes: list[Sequence[BitMask]] = []
-    missing: list[BitMask | None] = []
+    ballots: list[Ballot] = []
     for image in images:
         with Slide(competition.scenes[image].paths, nodata=recipe.competition.nodata) as slide:
             here = _Ground.of(slide)
@@ -145,11 +182,12 @@ def _voted(
                     f"{image}: a map needs masks of the image's size {ground.shape}, but found "
                     f"{found[0].shape}. Leave out the competition's 'size'"
                 )
-            votes.append(found)
-            missing.append(empty_pixels(slide) if len(images) > 1 else None)
-    if ground is None:
+            if len(images) == 1:
+                return ground, list(found)
+            missing = empty_pixels(slide)
+        ballots = ballots or [Ballot(*ground.shape) for _ in found]
+        for ballot, mask in zip(ballots, found, strict=True):
+            ballot.add(mask, missing)
+    if ground is None or recipe.groups is None:
         raise MaskError("no image was to vote. Give at least one")
-    if recipe.groups is None or len(votes) == 1:
-        return ground, list(votes[0])
-    needed = recipe.groups.needed
-    return ground, [vote(of_class, needed, missing) for of_class in zip(*votes, strict=True)]
+    return ground, [ballot.result(recipe.groups.needed) for ballot in ballots]

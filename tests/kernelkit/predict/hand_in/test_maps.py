@@ -1,6 +1,7 @@
 """Radar pairs in, votes by city, polygons and GeoTIFFs out."""
 
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -11,8 +12,8 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from kernelkit.competition import CompetitionFolder
-from kernelkit.errors import RecipeError
-from kernelkit.predict import Prediction, load_models, predict
+from kernelkit.errors import OutputError, RecipeError
+from kernelkit.predict import Prediction, load_models, look, predict
 from kernelkit.recipe import Recipe
 from tests.made.competition import NETWORK, write_models
 
@@ -69,9 +70,10 @@ def models(tmp_path: Path) -> Path:
     return write_models(tmp_path / "models", NETWORK | {"classes": 2})
 
 
-def _run(folder: Path, recipe: Recipe) -> Prediction:
+def _run(folder: Path, recipe: Recipe, strict: bool = False) -> Prediction:
     competition = CompetitionFolder.read(folder / "in", recipe.competition)
-    return predict(competition, recipe, load_models(recipe, folder / "models"), folder / "out")
+    models = load_models(recipe, folder / "models")
+    return predict(competition, recipe, models, folder / "out", strict=strict)
 
 
 def _valid(path: Path) -> np.ndarray:
@@ -101,7 +103,12 @@ def test_scenes_of_a_city_vote_and_become_polygons(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back, expected)
     assert city.crs.to_epsg() == 32638
     assert city["id"].tolist() == list(range(1, len(city) + 1))
-    assert [path.name for path in done.maps] == ["mosul.tif", "mosul.shp", "najaf.tif", "najaf.shp"]
+    assert [path.name for path in done.maps.files] == [
+        "mosul.tif",
+        "mosul.shp",
+        "najaf.tif",
+        "najaf.shp",
+    ]
 
 
 def test_a_scene_without_a_band_costs_its_own_vote(tmp_path: Path) -> None:
@@ -114,6 +121,64 @@ def test_a_scene_without_a_band_costs_its_own_vote(tmp_path: Path) -> None:
     masks = np.stack([done.masks[f"mosul/{n}"][0].to_array() for n in range(2)])
     with rasterio.open(tmp_path / "out/maps/mosul.tif") as file:
         np.testing.assert_array_equal(file.read(1), masks.any(0))
+    note = "mosul: 2 of 3 images vote, since the others have no mask (mosul/2)"
+    assert note in done.report.notes
+    assert not done.maps.missing
+
+
+def _spoil(city: Path) -> None:
+    """Cut off one band of every scene of a city."""
+    for path in city.rglob("*_vv.tif"):
+        path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("spoil", [_spoil, lambda city: [*map(Path.unlink, city.rglob("*_vv*"))]])
+def test_a_city_without_a_mask_has_no_map_and_it_is_said(tmp_path: Path, spoil: Any) -> None:
+    """Damaged scenes and scenes that lack a band. The other city has its map all the same."""
+    _make_city(tmp_path / "in/test/mosul", 2)
+    _make_city(tmp_path / "in/test/najaf", 1)
+    spoil(tmp_path / "in/test/mosul")
+    done = _run(tmp_path, Recipe.parse(RECIPE))
+    assert [path.name for path in done.maps.files] == ["najaf.tif", "najaf.shp"]
+    assert done.maps.missing == ["mosul"]
+    note = "mosul: no map, because: not one of its 2 image(s) has a mask"
+    assert note in done.report.notes
+    shown = look.maps(done)
+    assert "1 map(s) are missing: mosul" in str(shown)
+    assert "najaf.shp" in str(shown)
+
+
+def test_strict_refuses_an_end_without_a_map(tmp_path: Path) -> None:
+    """Every image has its mask, and the submission is written. Only a map is missing."""
+    _make_city(tmp_path / "in/test/mosul", 1)
+    (tmp_path / "out/maps/mosul.tif").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"1 map\(s\) are missing \(mosul\). The report says why"):
+        _run(tmp_path, Recipe.parse(RECIPE), strict=True)
+    assert (tmp_path / "out/submission.csv").exists()
+
+
+def test_images_of_one_name_in_two_cities_are_two(tmp_path: Path) -> None:
+    """If rows name the group, each votes in its own city. If not, neither has a mask."""
+    _make_city(tmp_path / "in/test/mosul", 1)
+    _make_city(tmp_path / "in/test/najaf", 2, seed=1)
+    done = _run(tmp_path, Recipe.parse(RECIPE))
+    with rasterio.open(tmp_path / "out/maps/mosul.tif") as file:
+        np.testing.assert_array_equal(file.read(1), done.masks["mosul/0"][0].to_array())
+    assert not np.array_equal(done.masks["mosul/0"][0].words, done.masks["najaf/0"][0].words)
+    plain = _run(tmp_path, Recipe.parse(RECIPE.replace('"{group}/{image}"', '"{image}"')))
+    (lost,) = plain.report.fallbacks
+    assert "the groups mosul and najaf have an image of this id each" in lost.note
+    assert [path.name for path in plain.maps.files] == ["najaf.tif", "najaf.shp"]
+
+
+def test_a_scene_that_a_sample_lists_and_nobody_has_is_missed(tmp_path: Path) -> None:
+    """It has no file, and its row says which city it is of."""
+    _make_city(tmp_path / "in/test/mosul", 1)
+    sample = "id,predicted\nmosul/0,\nmosul/7,\nbasra/1,\n"
+    (tmp_path / "in/sample_submission.csv").write_text(sample)
+    done = _run(tmp_path, Recipe.parse(RECIPE))
+    assert any("mosul: 1 of 2 images vote" in note for note in done.report.notes)
+    assert done.maps.missing == ["basra"]
 
 
 def test_a_scene_on_another_grid_has_no_vote(tmp_path: Path) -> None:
@@ -135,7 +200,7 @@ def test_without_groups_each_image_has_its_map(tmp_path: Path) -> None:
         per_image = per_image.replace(name, name.replace("{group}", "{group}_{image}"))
     recipe = Recipe.parse(per_image.replace(".shp", ".geojson"))
     done = _run(tmp_path, recipe)
-    assert sorted(path.name for path in done.maps) == [
+    assert sorted(path.name for path in done.maps.files) == [
         *("mosul_0.geojson", "mosul_0.tif", "mosul_1.geojson", "mosul_1.tif")
     ]
 
@@ -146,7 +211,7 @@ def test_a_map_that_cannot_be_written_costs_no_other(tmp_path: Path) -> None:
     _make_city(tmp_path / "in/test/najaf", 1)
     (tmp_path / "out/maps/mosul.tif").mkdir(parents=True)
     done = _run(tmp_path, Recipe.parse(RECIPE))
-    assert [path.name for path in done.maps] == ["najaf.tif", "najaf.shp"]
+    assert [path.name for path in done.maps.files] == ["najaf.tif", "najaf.shp"]
     assert any(note.startswith("mosul: no map, because") for note in done.report.notes)
     assert done.submission.exists()
 
