@@ -13,9 +13,11 @@ from torch import Tensor
 from kernelkit.mask import rle_decode
 from kernelkit.slide import Slide
 
-__all__ = ["Crops", "LabelledImage", "Tensors", "band_statistics", "read_labelled"]
+__all__ = ["NO_DATA", "Crops", "LabelledImage", "Tensors", "band_statistics", "read_labelled"]
 
-# Normalised pixels, (C, H, W) float32, and their masks, (K, H, W) float32 of 0 and 1.
+# What masks hold where there is no data, so that nothing is learnt or judged there.
+NO_DATA = -1.0
+# Normalised pixels, (C, H, W) float32, and their masks, (K, H, W) float32 of 0, 1 and NO_DATA.
 Tensors = tuple[Tensor, Tensor]
 
 
@@ -31,17 +33,23 @@ class LabelledImage:
         (C, H, W) in the image's own dtype.
     masks
         (K, H, W) bool.
+    held
+        Where there is data, (H, W) bool. None if everywhere.
     """
 
     id: str
     pixels: np.ndarray
     masks: np.ndarray
+    held: np.ndarray | None = None
 
     def tensors(self, divide: float, mean: Sequence[float], std: Sequence[float]) -> Tensors:
         """`(pixels / divide - mean) / std` and the masks, as a network learns from them."""
         pixels = torch.from_numpy(self.pixels.astype(np.float32)) / divide
         pixels = (pixels - _by_band(mean)) / _by_band(std)
-        return pixels, torch.from_numpy(self.masks.astype(np.float32))
+        masks = self.masks.astype(np.float32)
+        if self.held is not None:
+            masks[:, ~self.held] = NO_DATA
+        return pixels, torch.from_numpy(masks)
 
 
 def _by_band(values: Sequence[float]) -> Tensor:
@@ -75,10 +83,16 @@ def read_labelled(images: Path, encodings: Path, prefix: str) -> list[LabelledIm
 def band_statistics(
     images: Sequence[LabelledImage], divide: float
 ) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each band over all pixels, after division by `divide`."""
-    pixels = np.concatenate([image.pixels.reshape(len(image.pixels), -1) for image in images], 1)
+    """Mean and standard deviation of each band over all data, after division by `divide`."""
+    pixels = np.concatenate([_data_of(image) for image in images], 1)
     scaled = pixels / divide
     return scaled.mean(1).round(4).tolist(), scaled.std(1).round(4).tolist()
+
+
+def _data_of(image: LabelledImage) -> np.ndarray:
+    """The pixels that hold data, (C, N)."""
+    flat = image.pixels.reshape(len(image.pixels), -1)
+    return flat if image.held is None else flat[:, image.held.ravel()]
 
 
 class Crops:

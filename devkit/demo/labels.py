@@ -78,12 +78,13 @@ def _read_unosat(competition: Path, _: Run) -> list[LabelledImage]:
     """Read the training scenes in decibels, and the polygons of their cities."""
     labelled = []
     for scene in unosat.scenes_of(competition / "train"):
-        with Slide([scene.files[band] for band in unosat.BANDS]) as slide:
+        with Slide([scene.files[band] for band in unosat.BANDS], nodata=0) as slide:
+            held = slide.read_valid(slide.bounds)
             vh, vv = slide.read(slide.bounds)
             shapes = competition / "train" / f"{scene.city}.shp"
             drawn = DrawnLabels(shapes, slide.transform, slide.crs)
             mask = drawn.mask(slide.bounds, all_touched=False).to_array().astype(bool)
-        labelled.append(LabelledImage(scene.id, unosat.in_decibels(vh, vv), mask[np.newaxis]))
+        labelled.append(LabelledImage(scene.id, unosat.in_decibels(vh, vv), mask[np.newaxis], held))
     return labelled
 
 

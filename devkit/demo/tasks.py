@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from devkit.demo.crops import Tensors
+from devkit.demo.crops import NO_DATA, Tensors
 from devkit.demo.runs import Task
 from kernelkit.mask import BitMask
 
@@ -17,16 +17,23 @@ __all__ = ["answers", "dice", "loss", "score"]
 
 
 def loss(task: Task, logits: Tensor, masks: Tensor) -> Tensor:
-    """The loss of a batch, given the masks (N, K, H, W) of its pictures."""
+    """The loss of a batch, given the masks (N, K, H, W) of its pictures.
+
+    Pixels without data take no part in it.
+    """
+    ignored = int(NO_DATA)
     if task == "empty":
         return F.cross_entropy(logits, _holds_any(masks))
     if task == "softmax":
         labels = masks[:, 0].long()
-        lovasz = smp.losses.LovaszLoss(smp.losses.MULTICLASS_MODE)
-        return F.cross_entropy(logits, labels) + lovasz(logits, labels)
+        lovasz = smp.losses.LovaszLoss(smp.losses.MULTICLASS_MODE, ignore_index=ignored)
+        entropy = F.cross_entropy(logits, labels, ignore_index=ignored)
+        return entropy + lovasz(logits, labels)
     mode = smp.losses.BINARY_MODE if masks.shape[1] == 1 else smp.losses.MULTILABEL_MODE
-    overlap = smp.losses.DiceLoss(mode, from_logits=True)
-    return F.binary_cross_entropy_with_logits(logits, masks) + overlap(logits, masks)
+    overlap = smp.losses.DiceLoss(mode, from_logits=True, ignore_index=ignored)
+    held = (masks != NO_DATA).float()
+    entropy = F.binary_cross_entropy_with_logits(logits, masks * held, weight=held)
+    return entropy + overlap(logits, masks)
 
 
 def answers(task: Task, network: nn.Module, pixels: Tensor) -> np.ndarray:
@@ -56,13 +63,15 @@ def answers(task: Task, network: nn.Module, pixels: Tensor) -> np.ndarray:
 
 
 def score(task: Task, network: nn.Module, images: Sequence[Tensors]) -> float:
-    """How good a network is: Dice over all pixels, or the share of pictures judged rightly."""
+    """How good a network is: Dice over all data, or the share of pictures judged rightly."""
     found = [answers(task, network, pixels) > 0.5 for pixels, _ in images]
     if task == "empty":
-        truth = [bool(masks.any()) for _, masks in images]
+        truth = [bool((masks > 0).any()) for _, masks in images]
         return float(
             np.mean([bool(one[0]) == true for one, true in zip(found, truth, strict=True)])
         )
+    held = [masks.numpy() != NO_DATA for _, masks in images]
+    found = [one & there for one, there in zip(found, held, strict=True)]
     return dice(found, [masks.numpy() > 0.5 for _, masks in images])
 
 
@@ -77,4 +86,4 @@ def _side_by_side(masks: Iterable[np.ndarray]) -> BitMask:
 
 
 def _holds_any(masks: Tensor) -> Any:
-    return masks.flatten(1).any(1).long()
+    return (masks > 0).flatten(1).any(1).long()

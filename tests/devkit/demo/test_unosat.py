@@ -8,12 +8,15 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import torch
 
+from devkit.demo.crops import LabelledImage, band_statistics
 from devkit.demo.cuts import parts_of_he
 from devkit.demo.labels import read_training
-from devkit.demo.runs import UNOSAT_RUNS
+from devkit.demo.runs import UNOSAT_RUNS, Task
 from devkit.demo.shapes import SHAPES, write_shape
 from devkit.demo.sources import read_he_kinds, read_pictures
+from devkit.demo.tasks import loss, score
 from devkit.demo.unosat import SIZE, in_decibels, scenes_of
 from devkit.dryrun.maps import check_maps
 from devkit.dryrun.scenario import Scenario
@@ -72,6 +75,8 @@ def test_training_labels_are_drawn_as_polygons(made: Path) -> None:
     for image in images:
         vh, settled = image.pixels[0], image.masks[0]
         held = vh != 0
+        assert image.held is not None
+        assert np.array_equal(image.held, held)
         assert vh[held & settled].mean() > vh[held & ~settled].mean() + 6
 
 
@@ -136,3 +141,41 @@ def test_maps_that_differ_are_an_error(scenario: Scenario) -> None:
         shutil.copy(path, path.with_stem("b02"))
     with pytest.raises(DryRunError, match=r"b02.* show different masks|does not lie"):
         check_maps(scenario)
+
+
+@pytest.mark.parametrize("task", ["softmax", "sigmoid"])
+def test_no_data_is_neither_learnt_nor_judged(task: Task) -> None:
+    """Whatever labels say in a zone of zeros changes no loss, no score and no statistics."""
+    rng = np.random.default_rng(0)
+    held = np.ones((64, 64), bool)
+    held[:, :20] = False
+    masks = rng.random((1, 64, 64)) < 0.3
+    pixels = rng.normal(size=(3, 64, 64)).astype(np.float32)
+    other, noise = masks.copy(), pixels.copy()
+    other[:, ~held] ^= True
+    noise[:, ~held] = 1e6
+    logits = torch.from_numpy(rng.normal(size=(1, 1 + (task == "softmax"), 64, 64))).float()
+    network = _Says(logits)
+    losses, scores, statistics = [], [], []
+    for image in (LabelledImage("a", pixels, masks, held), LabelledImage("b", noise, other, held)):
+        tensors = image.tensors(1.0, [0.0] * 3, [1.0] * 3)
+        losses.append(loss(task, logits, tensors[1][None]).item())
+        scores.append(score(task, network, [tensors]))
+        statistics.append(band_statistics([image], 1.0))
+    assert losses[0] == losses[1]
+    assert scores[0] == scores[1]
+    assert 0 < scores[0] < 1
+    assert statistics[0] == statistics[1]
+    everywhere = LabelledImage("c", pixels, other).tensors(1.0, [0.0] * 3, [1.0] * 3)
+    assert loss(task, logits, everywhere[1][None]).item() != losses[0]
+
+
+class _Says(torch.nn.Module):
+    """A network that gives one answer, whatever it sees."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        return self.logits
