@@ -245,8 +245,9 @@ class Store:
             return self._decoded(pending, pending.sha256)
         for database in self._newest_first():
             found = self._asked(database, lambda d: d.find(name))
-            if found is not None:
-                return self._decoded(*found)
+            stored = None if found is None else self._decoded(*found)
+            if stored is not None:  # an older one is better than one that is damaged
+                return stored
         return None
 
     def _remove(self, name: str) -> None:

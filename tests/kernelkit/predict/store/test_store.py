@@ -145,6 +145,17 @@ def test_a_damaged_row_is_as_good_as_none(store: Store, column: Column) -> None:
     assert_equal(Store(store.folder).entry("a", "content").load(), MASKS)
 
 
+def test_a_damaged_row_hides_no_sound_one(tmp_path: Path) -> None:
+    """If two processes stored an image and one row is damaged, the other one is taken."""
+    for _ in range(2):
+        with closing(Store(tmp_path)) as writer:
+            writer.entry("a", "content").save(MASKS)
+    newest = max(tmp_path.glob("*.sqlite"))
+    with closing(sqlite3.connect(newest)) as connection, connection:
+        connection.execute("UPDATE entries SET payload = 'x'")
+    assert_equal(Store(tmp_path).entry("a", "content").load(), MASKS)
+
+
 @pytest.mark.parametrize("stored", [MASKS, LAYERS], ids=["masks", "layers"])
 @pytest.mark.parametrize("damage", ["cut", "of another", "deleted"])
 def test_a_damaged_file_is_as_good_as_none(
