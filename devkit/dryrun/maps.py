@@ -15,6 +15,7 @@ from kernelkit.grid import Window
 from kernelkit.maps import DrawnLabels
 from kernelkit.mask import BitMask
 from kernelkit.predict.report import Report
+from kernelkit.predict.work.nodata import empty_pixels
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 
@@ -48,9 +49,10 @@ def check_maps(scenario: Scenario) -> pd.DataFrame:
         if any(mask != first for mask in masks.values()):
             names = " and ".join(path.name for path in masks)
             raise DryRunError(f"{scenario.maps}: {names} show different masks. Write them again")
+        nodata = recipe.competition.nodata
         row = {"map": name, "images": len(images), "polygons": polygons}
         if scenario.solution:
-            row["F1"] = f"{_score(first, images, test_set, scenario.solution):.3f}"
+            row["F1"] = f"{_score(first, images, test_set, scenario.solution, nodata):.3f}"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -85,7 +87,20 @@ def _masks(found: Mapping[str, Path], slide: Slide) -> tuple[dict[Path, BitMask]
     return masks, polygons
 
 
-def _score(mask: BitMask, images: list[str], test_set: CompetitionFolder, solution: Path) -> float:
-    """F1 of a map's pixels, which is the Dice of its mask: the mean over its images."""
+def _score(
+    mask: BitMask,
+    images: list[str],
+    test_set: CompetitionFolder,
+    solution: Path,
+    nodata: float | None,
+) -> float:
+    """F1 of a map's pixels, which is the Dice of its mask: the mean over its images.
+
+    Pixels for which no image has data are not judged.
+    """
     rows: dict[Row, BitMask] = {row: mask for row in test_set.rows if row.image in images}
-    return fmean(score(rows, solution).values())
+    missing = ~BitMask.zeros(*mask.shape)
+    for image in images:
+        with Slide(test_set.scenes[image].paths, nodata=nodata) as slide:
+            missing &= empty_pixels(slide) or BitMask.zeros(*mask.shape)
+    return fmean(score(rows, solution, missing).values())

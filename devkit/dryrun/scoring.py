@@ -12,7 +12,9 @@ from kernelkit.mask import BitMask
 __all__ = ["score"]
 
 
-def score(masks: Mapping[Row, BitMask], solution: Path) -> dict[str, float]:
+def score(
+    masks: Mapping[Row, BitMask], solution: Path, missing: BitMask | None = None
+) -> dict[str, float]:
     """Dice of each image against its labels in `solution`: the mean over its rows.
 
     Parameters
@@ -21,6 +23,8 @@ def score(masks: Mapping[Row, BitMask], solution: Path) -> dict[str, float]:
         The predicted mask of each row.
     solution
         CSV file of `id,encoding`, column-major RLE from 1, as HuBMAP's `train.csv`.
+    missing
+        Pixels without data, which are not judged.
 
     Raises
     ------
@@ -40,6 +44,8 @@ def score(masks: Mapping[Row, BitMask], solution: Path) -> dict[str, float]:
     scores: dict[str, list[float]] = defaultdict(list)
     for row, mask in masks.items():
         label = _label(solution, row.id, labels[row.id], mask.shape)
+        if missing is not None:
+            mask, label = mask & ~missing, label & ~missing
         scores[row.image].append(mask.dice(label))
     return {image: fmean(dice) for image, dice in scores.items()}
 
