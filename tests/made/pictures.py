@@ -14,9 +14,14 @@ import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kernelkit.competition import CompetitionFolder
+from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.recipe import Recipe
 from tests.made.layouts import picture
 from tests.made.networks import answer, checkpoint, network
+
+# how near to its threshold a probability may be decided otherwise than by the reference
+NEAR = 1e-4
 
 __all__ = ["Clouds", "Salt", "write_pictures"]
 
@@ -244,3 +249,24 @@ def _classifier(seed: int) -> nn.Module:
         module = timm.create_model("test_resnet", num_classes=2)
         nn.init.normal_(module.get_classifier().weight, std=1.0)
     return module.eval()
+
+
+def run(
+    made: Clouds | Salt, output: Path, recipe: Recipe | None = None, **options: Any
+) -> Prediction:
+    """Predict a competition with its own recipe, or with another one."""
+    recipe = recipe or made.recipe
+    models = options.pop("models", None) or load_models(recipe, made.models)
+    competition = CompetitionFolder.read(made.folder, recipe.competition)
+    return predict(competition, recipe, models, output, **options)
+
+
+def submitted(done: Prediction) -> dict[str, str]:
+    """The text of each row of a submission, as pandas reads it."""
+    table = pd.read_csv(done.submission, dtype=str, keep_default_na=False)
+    return dict(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
+
+
+def statuses(done: Prediction) -> dict[str, int]:
+    """How many images there are of each status."""
+    return {status: count for status, count in done.report.counts.items() if count}

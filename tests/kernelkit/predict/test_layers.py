@@ -1,20 +1,12 @@
-"""Whole pictures: against plain OpenCV and torch, and whatever goes wrong with some of them."""
+"""Stored probabilities of whole pictures are those of the networks, and may be merged later."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from kernelkit.competition import CompetitionFolder
-from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.store.store import Store
-from kernelkit.recipe import Recipe
-from tests.made.pictures import Clouds, Salt
-
-# how near to its threshold a probability may be decided otherwise than by the reference
-NEAR = 1e-4
+from tests.made.pictures import Clouds, Salt, run, statuses
 
 
 @pytest.fixture(scope="module")
@@ -25,24 +17,6 @@ def clouds(tmp_path_factory: pytest.TempPathFactory) -> Clouds:
 @pytest.fixture(scope="module")
 def salt(tmp_path_factory: pytest.TempPathFactory) -> Salt:
     return Salt(tmp_path_factory.mktemp("salt"))
-
-
-def run(
-    made: Clouds | Salt, output: Path, recipe: Recipe | None = None, **options: Any
-) -> Prediction:
-    recipe = recipe or made.recipe
-    models = options.pop("models", None) or load_models(recipe, made.models)
-    competition = CompetitionFolder.read(made.folder, recipe.competition)
-    return predict(competition, recipe, models, output, **options)
-
-
-def submitted(done: Prediction) -> dict[str, str]:
-    table = pd.read_csv(done.submission, dtype=str, keep_default_na=False)
-    return dict(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
-
-
-def statuses(done: Prediction) -> dict[str, int]:
-    return {status: count for status, count in done.report.counts.items() if count}
 
 
 def test_stored_probabilities_are_the_networks_own(clouds: Clouds, tmp_path: Path) -> None:

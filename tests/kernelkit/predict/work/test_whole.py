@@ -5,23 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.errors import DeviceError
 from kernelkit.mask import BitMask
-from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.store.store import Store
 from kernelkit.reader import ReaderPool
-from kernelkit.recipe import Recipe
-from tests.made.pictures import Clouds, Salt
-
-# how near to its threshold a probability may be decided otherwise than by the reference
-NEAR = 1e-4
+from tests.made.pictures import NEAR, Clouds, Salt, run, statuses, submitted
 
 
 @pytest.fixture(scope="module")
@@ -32,24 +25,6 @@ def clouds(tmp_path_factory: pytest.TempPathFactory) -> Clouds:
 @pytest.fixture(scope="module")
 def salt(tmp_path_factory: pytest.TempPathFactory) -> Salt:
     return Salt(tmp_path_factory.mktemp("salt"))
-
-
-def run(
-    made: Clouds | Salt, output: Path, recipe: Recipe | None = None, **options: Any
-) -> Prediction:
-    recipe = recipe or made.recipe
-    models = options.pop("models", None) or load_models(recipe, made.models)
-    competition = CompetitionFolder.read(made.folder, recipe.competition)
-    return predict(competition, recipe, models, output, **options)
-
-
-def submitted(done: Prediction) -> dict[str, str]:
-    table = pd.read_csv(done.submission, dtype=str, keep_default_na=False)
-    return dict(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
-
-
-def statuses(done: Prediction) -> dict[str, int]:
-    return {status: count for status, count in done.report.counts.items() if count}
 
 
 def test_clouds_are_what_opencv_and_torch_make_of_them(clouds: Clouds, tmp_path: Path) -> None:
