@@ -151,7 +151,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.contestant:
-        contestant(*arguments.contestant, arguments.side, arguments.folder)
+        kind, name = arguments.contestant
+        contestant(kind, name, arguments.side, arguments.folder)
         return
     side, rounds = (6000, 1) if arguments.quick else (arguments.side, arguments.rounds)
     table("files", list(FILES), side, rounds)

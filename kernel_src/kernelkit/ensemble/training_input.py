@@ -14,7 +14,7 @@ from kernelkit.checkpoints import Member, TrainedWith
 from kernelkit.ensemble.notes import Notes
 from kernelkit.errors import RecipeError
 from kernelkit.recipe import EnsembleRecipe, NetworkInput
-from kernelkit.recipe.bands import checked_band
+from kernelkit.recipe.bands import checked_band, same_bands
 
 __all__ = ["check_scale", "with_trained_input"]
 
@@ -151,7 +151,7 @@ def _of_run(said: TrainedWith, wanted: NetworkInput) -> NetworkInput:
 def _check(recipe: EnsembleRecipe, wanted: NetworkInput, member: Member) -> None:
     said = member.trained_with
     bands = _bands_of(said)
-    if bands is not None and bands != wanted.bands:
+    if bands is not None and not same_bands(bands, wanted.bands):
         _refuse(recipe, member, "bands", bands, wanted.bands, "bands")
     if said.resample is not None and said.resample != wanted.resample:
         _refuse(recipe, member, "resample", said.resample, wanted.resample, "resample")

@@ -7,12 +7,12 @@
 import ast
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
-__all__ = ["BandExpression", "checked_band"]
+__all__ = ["BandExpression", "checked_band", "same_bands"]
 
 _LONGEST = 200
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
@@ -66,6 +66,11 @@ class BandExpression:
             raise ValueError(f"found {text!r:.60} as a band, which names none. Write b1, b2, ...")
         return cls(text, bands, tree)
 
+    @property
+    def canonical(self) -> str:
+        """The expression as Python would write it, so that spaces and brackets do not count."""
+        return ast.unparse(self._tree)
+
     def value[T](self, band: Callable[[int], T], functions: Any = math) -> T:
         """What the expression gives.
 
@@ -77,6 +82,19 @@ class BandExpression:
             The module whose `log` and `sqrt` are used: `math`, `numpy` or `torch`.
         """
         return _value(self._tree, band, functions)
+
+
+def same_bands(some: Sequence[int | str], others: Sequence[int | str]) -> bool:
+    """Whether two lists of bands mean the same.
+
+    >>> same_bands([1, "(b1+b2)/2"], ["b1", "(b1 + b2) / 2"])
+    True
+    """
+    first, second = (
+        [BandExpression.parse(f"b{band}" if isinstance(band, int) else band) for band in bands]
+        for bands in (some, others)
+    )
+    return [band.canonical for band in first] == [band.canonical for band in second]
 
 
 def checked_band(value: Any) -> int | str:

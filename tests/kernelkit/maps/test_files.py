@@ -1,6 +1,7 @@
 """Polygons and masks on disk, and labels that were drawn."""
 
 import json
+import os
 from pathlib import Path
 
 import geopandas
@@ -127,6 +128,15 @@ def test_a_bare_list_of_features_is_in_pixels(tmp_path: Path) -> None:
     (tmp_path / "city.shp").touch()
     with pytest.raises(CompetitionError, match="by name in a GeoJSON alone. Leave out the names"):
         DrawnLabels(tmp_path / "city.shp", names=["vein"])
+
+
+def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
+    """Its size is looked at before it is read."""
+    path = tmp_path / "huge.json"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    with pytest.raises(CompetitionError, match=r"found 1099511627776 bytes, wanted at most"):
+        DrawnLabels(path)
 
 
 def test_a_collection_says_its_crs(tmp_path: Path) -> None:
