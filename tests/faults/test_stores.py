@@ -10,25 +10,15 @@ from kernelkit.mask import BitMask
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store.store import Store, Stored
 from kernelkit.recipe import Recipe
-from tests.made.handed import Handed, smooth_bytes
+from tests.made.handed import RECIPE_OF_STORES, Handed, smooth_bytes
 
-RECIPE = """
-name: merged
-competition: {slug: merged, suffixes: [.png]}
-tiles: whole
-ensembles:
-  - name: one
-    input: {bands: [1], mean: [0], std: [1]}
-    merge: {members: mean of probabilities}
-submissions: {all: {}, unet: {runs: ["unet*"]}}
-"""
 SIZE = (40, 60)
 FPN, UNET = ("fpn/fold_0", "fpn/fold_1"), ("unet/fold_0", "unet/fold_1")
 
 
 @pytest.fixture
 def handed(tmp_path: Path) -> Handed:
-    return Handed(tmp_path, Recipe.parse(RECIPE), {"a": SIZE, "b": SIZE})
+    return Handed(tmp_path, Recipe.parse(RECIPE_OF_STORES), {"a": SIZE, "b": SIZE})
 
 
 def masks_of(handed: Handed, folder: Path) -> Path:

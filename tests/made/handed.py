@@ -19,6 +19,18 @@ from kernelkit.predict.store.store import Layers, Store, Stored
 from kernelkit.predict.work.keys import content_of
 from kernelkit.recipe import Recipe
 
+# Two submissions of what stores hold of whole pictures.
+RECIPE_OF_STORES = """
+name: merged
+competition: {slug: merged, suffixes: [.png]}
+tiles: whole
+ensembles:
+  - name: one
+    input: {bands: [1], mean: [0], std: [1]}
+    merge: {members: mean of probabilities}
+submissions: {all: {}, unet: {runs: ["unet*"]}}
+"""
+
 
 def smooth_bytes(shape: tuple[int, int, int, int], seed: int, detail: int = 8) -> NDArray[np.uint8]:
     """Layers (L, K, h, w) that look like probabilities: smooth, and near 0 and 1 for the most."""

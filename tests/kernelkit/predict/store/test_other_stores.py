@@ -9,18 +9,8 @@ from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store.other_stores import OtherStores
 from kernelkit.predict.store.store import Layers, Store, Stored
 from kernelkit.recipe import Recipe
-from tests.made.handed import Handed, smooth_bytes
+from tests.made.handed import RECIPE_OF_STORES, Handed, smooth_bytes
 
-RECIPE = """
-name: merged
-competition: {slug: merged, suffixes: [.png]}
-tiles: whole
-ensembles:
-  - name: one
-    input: {bands: [1], mean: [0], std: [1]}
-    merge: {members: mean of probabilities}
-submissions: {all: {}, unet: {runs: ["unet*"]}}
-"""
 SIZE = (40, 60)
 VALUES = smooth_bytes((4, 1, *SIZE), 0)
 FPN, UNET = ("fpn/fold_0", "fpn/fold_1"), ("unet/fold_0", "unet/fold_1")
@@ -28,7 +18,7 @@ FPN, UNET = ("fpn/fold_0", "fpn/fold_1"), ("unet/fold_0", "unet/fold_1")
 
 @pytest.fixture
 def handed(tmp_path: Path) -> Handed:
-    return Handed(tmp_path, Recipe.parse(RECIPE), {"a": SIZE, "b": SIZE})
+    return Handed(tmp_path, Recipe.parse(RECIPE_OF_STORES), {"a": SIZE, "b": SIZE})
 
 
 def test_stores_are_merged_without_a_model(handed: Handed, tmp_path: Path) -> None:
@@ -105,7 +95,7 @@ def test_a_mount_is_searched_for_stores(handed: Handed, tmp_path: Path) -> None:
 
 def test_tiles_of_other_scales_are_merged_on_one_grid(tmp_path: Path) -> None:
     """Layers at scale 2 join those at scale 3. Those of no whole scale are refused."""
-    text = RECIPE.replace(
+    text = RECIPE_OF_STORES.replace(
         "tiles: whole", "tiles: {core: 24, scale: 3}\nstitching: {upsample: band}"
     )
     handed = Handed(tmp_path, Recipe.parse(text), {"a": (100, 143)})
@@ -132,7 +122,7 @@ def test_a_store_damaged_in_part_costs_only_that(handed: Handed, tmp_path: Path)
     assert any(newest.name in note for note in done.report.notes)
 
 
-GATED = RECIPE.replace("    merge", "    gate: {runs: [nmc]}\n    merge")
+GATED = RECIPE_OF_STORES.replace("    merge", "    gate: {runs: [nmc]}\n    merge")
 GATED = GATED.partition("submissions")[0] + "submissions: {all: {}, off: {gate: off}}"
 
 
