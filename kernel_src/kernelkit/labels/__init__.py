@@ -1,0 +1,1 @@
+"""The labels of images, whatever form they come in, read by window."""
