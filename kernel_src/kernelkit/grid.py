@@ -138,9 +138,9 @@ class TileGrid(Sequence[Tile]):
         are needed. If the scale does not divide the image, the last ones still reach outside, by
         less than `scale` pixels. If the image is smaller than a tile, all do.
     clipped
-        Whether tiles are halved along an axis while half of one holds the image there. No side
-        becomes less than 64 pixels of the network. The image lies in the middle, as far as `pad`
-        allows.
+        Whether tiles are halved along an axis while half of one is twice as long as the image. The
+        network then still sees as much beside the image as of it. No side becomes less than 64
+        pixels of the network. The image lies in the middle, as far as `pad` allows.
 
     Raises
     ------
@@ -253,7 +253,7 @@ class TileGrid(Sequence[Tile]):
 
     def _net_side(self, length: int) -> int:
         """The side of the tiles along an axis of `length` pixels, as the network sees it."""
-        side, needed = self.net_size, max(_LEAST_SIDE, -(-length // self.scale))
+        side, needed = self.net_size, max(_LEAST_SIDE, 2 * -(-length // self.scale))
         while self.clipped and needed <= (half := -(-side // 2 // _UNIT) * _UNIT) < side:
             side = half
         return side

@@ -92,14 +92,14 @@ def test_shifted_tiles_stay_inside(grid: TileGrid) -> None:
 @settings(max_examples=500, deadline=None)
 @given(clipped_grids())
 def test_only_narrow_axes_are_clipped(grid: TileGrid) -> None:
-    """An axis of half a tile or more is cut as without clipping. A shorter one has half the tile.
+    """An axis of more than a quarter of a tile is cut as without clipping. A shorter one is halved.
 
-    What is left is a multiple of 32 that holds the image, and no less than 64.
+    What is left is a multiple of 32 that holds the image twice, and no less than 64.
     """
     square = replace(grid, clipped=False)
     half = -(-grid.net_size // 64) * 32
     for axis, length in enumerate((grid.height, grid.width)):
-        side, needed = grid.net_shape[axis], -(-length // grid.scale)
+        side, needed = grid.net_shape[axis], 2 * -(-length // grid.scale)
         if needed > half or half < 64 or half == grid.net_size:
             assert side == grid.net_size
             spans = [

@@ -67,7 +67,7 @@ def test_a_narrow_image_is_what_its_networks_see_of_it(tmp_path: Path, models: P
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_tiles_are_no_larger_than_an_image_needs(tmp_path: Path, models: Path, name: str) -> None:
-    """An axis below half a tile is clipped. An image as large as a tile has whole ones."""
+    """An axis of a few pixels is clipped. An image as large as a tile has whole tiles."""
     layout, height, width = IMAGES[name]
     path = write(tmp_path / "a.tif", picture(3, height, width), layout)
     recipe = Recipe.parse(RECIPE).override(tiles={"core": 192, "pad": 32})
