@@ -21,6 +21,7 @@ __all__ = [
     "RecipeError",
     "SlideError",
     "SubmissionError",
+    "TrainingError",
     "as_sentence",
     "kind_of",
 ]
@@ -80,6 +81,10 @@ class OutputError(KernelKitError, OSError):
 
 class OwnCodeError(KernelKitError, ImportError):
     """Code of the user's own that is not there, is not theirs, or cannot be imported."""
+
+
+class TrainingError(KernelKitError, ValueError):
+    """A training that cannot begin or go on as it was asked for."""
 
 
 class DeadlineError(KernelKitError, TimeoutError):
