@@ -1,6 +1,5 @@
 """How every command ends: with its result or one line that says why not, and a true exit code."""
 
-import ctypes
 import io
 import os
 import select
@@ -16,7 +15,7 @@ from typing import TextIO
 
 from kernelkit.errors import KernelKitError
 
-__all__ = ["command", "end_with_parent", "forgiving_output", "starting_children"]
+__all__ = ["command", "forgiving_output"]
 
 _INTERRUPTED = 130
 # what a shell shows of a program that `kill` ended
@@ -25,8 +24,6 @@ _TERMINATED = 143
 _UNREAD = 141
 # set to anything but 0, it shows where an unexpected error came from
 _DEBUG = "KERNELKIT_DEBUG"
-# from <sys/prctl.h>
-_PR_SET_PDEATHSIG = 1
 
 
 def command[**Arguments](
@@ -229,23 +226,3 @@ def _unexpected(error: Exception) -> str:
         f"{Path(frame.filename).name}, line {frame.lineno}. Set {_DEBUG}=1 to see the traceback, "
         "and report it"
     )
-
-
-@contextmanager
-def starting_children() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach.
-
-    A terminal sends Ctrl-C to all processes of a command. Each would print a traceback of its own.
-    Processes that are started in this block never get it. The command itself gets it at the end
-    of the block, and must end its processes then.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def end_with_parent() -> None:
-    """Let the system kill this process once the one that started it is gone, even by `kill -9`."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from devkit.commands import end_with_parent, starting_children
+from kernelkit.children import end_with_parent, starting_children
 
 __all__ = ["in_processes"]
 

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import psutil
 
-from devkit.commands import starting_children
 from devkit.errors import SandboxError
 from devkit.sandbox.footprint import process_tree, tree_bytes
 from devkit.sandbox.guard import end_processes
 from devkit.sandbox.isolate import FORBIDDEN
 from devkit.tools import REPOSITORY
+from kernelkit.children import starting_children
 
 __all__ = ["Mount", "Sandbox", "SandboxResult"]
 

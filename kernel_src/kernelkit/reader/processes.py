@@ -10,7 +10,6 @@ A worker ends with the process that started it, however that ends, even if the w
 
 import collections
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -26,6 +25,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from kernelkit.children import end_with_parent
 from kernelkit.errors import ReaderError
 
 __all__ = ["ProcessExecutor"]
@@ -36,8 +36,6 @@ _DEPTH = 2
 _PLACES = 16
 # How long a worker may take to end after its last task, in seconds.
 _GRACE = 10.0
-# prctl's number for "send me this signal when my parent dies", from linux/prctl.h.
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(eq=False)
@@ -313,14 +311,4 @@ def _die_with_parent() -> None:
         server._forkserver_alive_fd = None
         with contextlib.suppress(OSError):
             os.close(alive)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process if its owner ended before the line above took hold."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    end_with_parent()
