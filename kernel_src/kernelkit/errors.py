@@ -12,6 +12,7 @@ __all__ = [
     "DeviceError",
     "GridError",
     "KernelKitError",
+    "LabelError",
     "MaskError",
     "NetworkError",
     "OutputError",
@@ -69,6 +70,10 @@ class NetworkError(KernelKitError, RuntimeError):
 
 class CompetitionError(KernelKitError, ValueError):
     """A competition folder that lacks what the recipe expects in it."""
+
+
+class LabelError(KernelKitError, ValueError):
+    """Labels that are missing, cannot be read, or do not fit their image."""
 
 
 class SubmissionError(KernelKitError, ValueError):

@@ -41,6 +41,8 @@ class DrawnLabels:
     names
         Classes of the polygons to take, of a GeoJSON: `properties.classification.name`, or
         `properties.name`. None takes all polygons.
+    required
+        Whether a file without polygons of these classes is an error.
 
     Attributes
     ----------
@@ -59,8 +61,11 @@ class DrawnLabels:
         transform: Affine = PIXELS,
         crs: CRS | None = None,
         names: Sequence[str] | None = None,
+        *,
+        required: bool = True,
     ) -> None:
         self.path = Path(path)
+        self._required = required
         self.notes: list[str] = []
         self._transform = transform
         shapes, own_crs = self._read(names)
@@ -79,6 +84,10 @@ class DrawnLabels:
     def __len__(self) -> int:
         return len(self._tree.geometries)
 
+    def touch(self, window: Window) -> bool:
+        """Whether the bounds of any polygon meet a window of the image."""
+        return len(self._tree.query(self._box(window))) > 0
+
     def mask(self, window: Window, *, all_touched: bool = True, scale: int = 1) -> BitMask:
         """The polygons inside a window of the image.
 
@@ -91,8 +100,7 @@ class DrawnLabels:
         """
         shape = -(-window.height // scale), -(-window.width // scale)
         moved = placed(window, self._transform, shape)
-        bounds = rasterio.transform.array_bounds(*shape, moved)
-        near = self._tree.query(shapely.box(*bounds))
+        near = self._tree.query(self._box(window))
         shapes = self._tree.geometries.take(np.sort(near))
         if not len(shapes):
             return BitMask.zeros(*shape)
@@ -100,6 +108,10 @@ class DrawnLabels:
             shapes, shape, transform=moved, all_touched=all_touched, dtype="uint8"
         )
         return BitMask.from_array(pixels)
+
+    def _box(self, window: Window) -> shapely.Polygon:
+        moved = placed(window, self._transform)
+        return shapely.box(*rasterio.transform.array_bounds(window.height, window.width, moved))
 
     @property
     def _is_geojson(self) -> bool:
@@ -147,7 +159,7 @@ class DrawnLabels:
         if names is None:
             return shapes, drawn.crs
         chosen = np.isin(drawn.names, list(names)) if drawn.names else np.empty(0, bool)
-        if not chosen.any():
+        if self._required and not chosen.any():
             known = ", ".join(sorted(set(filter(None, drawn.names)))[:_SHOWN]) or "no class"
             raise CompetitionError(
                 f"{self.path}: found {known}, wanted polygons of {' or '.join(names)}. Correct the"

@@ -11,6 +11,7 @@ from kernelkit.recipe.ensemble import (
     PostprocessStep,
 )
 from kernelkit.recipe.gate import Gate
+from kernelkit.recipe.labels import LabelsRecipe
 from kernelkit.recipe.merge import Merge, MergeStep
 from kernelkit.recipe.network import Execution, NetworkInput
 from kernelkit.recipe.pyramid import PyramidScale
@@ -25,6 +26,7 @@ __all__ = [
     "ForegroundRule",
     "Gate",
     "ImageKind",
+    "LabelsRecipe",
     "Merge",
     "MergeStep",
     "NetworkInput",

@@ -1,0 +1,130 @@
+"""Labels that are drawn as polygons, in pixels or on the map."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelkit.competition import Scene
+from kernelkit.errors import CompetitionError, LabelError
+from kernelkit.files import file_sha256
+from kernelkit.grid import Window
+from kernelkit.labels.files import LabelFiles
+from kernelkit.labels.labels import Labels, some
+from kernelkit.labels.planes import Planes
+from kernelkit.maps import DrawnLabels
+from kernelkit.recipe import Competition
+from kernelkit.recipe.labels import LabelsRecipe
+from kernelkit.slide import Slide
+
+__all__ = ["PolygonLabels"]
+
+_ON = np.uint8(255)
+
+
+class PolygonLabels(Labels):
+    """A file of polygons per image or per group, or one per class of these. See `Labels`.
+
+    Raises
+    ------
+    LabelError
+        No image has a file, two files are of one image, or there is no name per class.
+    """
+
+    def __init__(
+        self,
+        recipe: LabelsRecipe,
+        folder: Path,
+        competition: Competition,
+        scenes: Mapping[str, Scene],
+    ) -> None:
+        super().__init__(str(folder / recipe.files), competition, scenes)
+        self._all_touched = recipe.all_touched
+        self._names = self._names_of_classes(recipe)
+        self._files = LabelFiles(folder, recipe.files, self.classes)
+        first = next(iter(scenes.values()), None)
+        example = "" if first is None else self._files.example(first)
+        self._keep(
+            [image for image, scene in scenes.items() if self._files.of(scene)],
+            "a file of polygons",
+            f"Of the first it would be {example}. Correct the pattern",
+        )
+        if names := self._files.without_image(scenes):
+            self.notes.append(f"{self.source}: {some(names, 'file')} not of an image")
+
+    def fingerprint(self, image_id: str) -> str:
+        """See `Labels`."""
+        content = [str(self._all_touched), str(self._names), str(self.classes)]
+        for name, path in self._files.of(self.scenes[image_id]).items():
+            # a Shapefile is several files
+            parts = sorted(path.parent.glob(f"{path.stem}.*")) if path.suffix == ".shp" else [path]
+            content += [name, *(file_sha256(part) for part in parts if part.is_file())]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+    def _names_of_classes(self, recipe: LabelsRecipe) -> list[Sequence[str] | None]:
+        """The names that the polygons of each class have. None takes all polygons."""
+        if recipe.has_file_per_class:
+            return [recipe.names] * len(self.classes)
+        if len(self.classes) == 1:
+            return [recipe.names]
+        names = recipe.names or self.classes
+        if len(names) != len(self.classes):
+            raise LabelError(
+                f"{self.source}: found {len(names)} names for {len(self.classes)} classes, wanted"
+                " one per class"
+            )
+        return [[name] for name in names]
+
+    def _planes(self, image_id: str, slide: Slide) -> "DrawnPlanes":
+        files = self._files.of(self.scenes[image_id])
+        drawn: list[DrawnLabels | None] = []
+        for name, names in zip(self.classes, self._names, strict=True):
+            path = files.get(name) or files.get("")
+            try:
+                drawn.append(
+                    None
+                    if path is None
+                    else DrawnLabels(path, slide.transform, slide.crs, names, required=False)
+                )
+            except CompetitionError as error:
+                raise LabelError(str(error)) from error
+        return DrawnPlanes(drawn, slide, self._all_touched)
+
+
+class DrawnPlanes(Planes):
+    """Polygons, drawn where they are asked for.
+
+    Parameters
+    ----------
+    drawn
+        The polygons of each class, None for an empty class.
+    slide
+        The image.
+    all_touched
+        Whether a pixel counts that a polygon only touches.
+    """
+
+    def __init__(
+        self, drawn: Sequence[DrawnLabels | None], slide: Slide, all_touched: bool
+    ) -> None:
+        super().__init__((slide.height, slide.width), len(drawn))
+        self._drawn, self._all_touched = drawn, all_touched
+        held = [each for each in drawn if each is not None]
+        self.notes += dict.fromkeys(note for each in held for note in each.notes)
+        polygons = sum(map(len, held))
+        if polygons and not any(each.touch(slide.bounds) for each in held):
+            self.notes.append(
+                f"{held[0].path.name}: none of its {polygons} polygons touches the image"
+                f" {slide.name}, which is taken as empty"
+            )
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """See `Planes`."""
+        out = np.zeros((self.classes, window.height, window.width), np.uint8)
+        for plane, drawn in zip(out, self._drawn, strict=True):
+            if drawn is not None:
+                mask = drawn.mask(window, all_touched=self._all_touched)
+                plane[...] = mask.to_array() * _ON
+        return out
