@@ -5,6 +5,7 @@ import re
 from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 __all__ = ["first_problem"]
 
@@ -64,10 +65,14 @@ def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
         if isinstance(part, int) or names_follow:  # a place in a list, or a name of the user's own
             names_follow = False
             continue
-        annotation = model.model_fields[part].annotation
+        annotation = _fields_by_key(model)[part].annotation
         names_follow = get_origin(annotation) is dict
         model = next(kind for kind in _models_in(annotation))
-    return sorted(model.model_fields)
+    return sorted(_fields_by_key(model))
+
+
+def _fields_by_key(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

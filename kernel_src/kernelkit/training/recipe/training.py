@@ -1,0 +1,234 @@
+"""A training recipe: what is trained for one competition, in one YAML file with checked keys.
+
+>>> recipe = TrainingRecipe.load("hubmap", ["epochs=3"])
+>>> [run.epochs for run in recipe.runs.values()]
+[3, 3, 3, 3]
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError
+
+from kernelkit.errors import RecipeError, kind_of
+from kernelkit.recipe import Recipe
+from kernelkit.recipe.problems import first_problem
+from kernelkit.recipe.section import Section
+from kernelkit.recipe.words import Word
+from kernelkit.training.recipe.contradictions import refuse_contradictions
+from kernelkit.training.recipe.overrides import Override, merged
+from kernelkit.training.recipe.resolve import did_you_mean, resolved
+from kernelkit.training.recipe.run import RunRecipe
+from kernelkit.training.recipe.settings import RunSettings
+from kernelkit.yamlfile import parse_yaml, read_yaml
+
+__all__ = ["TrainingRecipe"]
+
+# The keys about all runs.
+_HEAD = ("name", "summary", "predicts", "runs")
+
+
+class TrainingRecipe(Section):
+    """What is trained for one competition. `TrainingRecipe.load` reads it.
+
+    Attributes
+    ----------
+    name, summary
+        What the recipe is called, and what it is for. No result depends on them.
+    predicts
+        The recipe that predicts with these runs: its name, or its path beside this file.
+    recipe
+        That recipe.
+    runs
+        The runs by name, each with all that they share.
+    """
+
+    name: Word
+    summary: str = ""
+    predicts: Word
+    recipe: Recipe
+    runs: Annotated[dict[Word, RunRecipe], Field(min_length=1)]
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of kernelkit's own training recipes, sorted."""
+        files = _own_folder().iterdir()
+        return tuple(sorted(f.name.removesuffix(".yaml") for f in files if f.name[-5:] == ".yaml"))
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a training recipe by its name among kernelkit's own, or from a YAML file.
+
+        Parameters
+        ----------
+        overrides
+            Values instead of those in the file, such as `epochs=3` for all runs, or
+            `runs.unet.batch=4` for one of them.
+
+        Raises
+        ------
+        RecipeError
+            There is no such recipe, it is not YAML, a key or value of it is wrong, or two of them
+            contradict each other.
+        """
+        if not isinstance(name_or_path, str | Path):
+            raise RecipeError(
+                f"found {kind_of(name_or_path)} as a training recipe, wanted a name or a path. Name"
+                f" one of {', '.join(cls.names())}"
+            )
+        path = Path(name_or_path)
+        if path.suffix in (".yaml", ".yml"):
+            content = read_yaml(path, RecipeError, "1.2")
+            return cls._made(content, str(path), path.parent, overrides)
+        if str(name_or_path) in cls.names():
+            own = _own_folder() / f"{name_or_path}.yaml"
+            return cls.parse(own.read_bytes(), str(name_or_path), overrides=overrides)
+        raise RecipeError(
+            f"{name_or_path}: there is no such training recipe. Name one of"
+            f" {', '.join(cls.names())}, or give the path of a .yaml file"
+        )
+
+    @classmethod
+    def parse(
+        cls,
+        text: str | bytes,
+        source: str = "train.yaml",
+        folder: Path = Path(),
+        overrides: Sequence[str] = (),
+    ) -> Self:
+        """Read a training recipe from YAML text.
+
+        Parameters
+        ----------
+        source
+            What error messages call it.
+        folder
+            Where a path in `predicts` begins.
+        overrides
+            As for `load`.
+        """
+        return cls._made(parse_yaml(text, source, RecipeError, "1.2"), source, folder, overrides)
+
+    @classmethod
+    def _made(
+        cls, content: dict[str, Any], source: str, folder: Path, overrides: Sequence[str]
+    ) -> Self:
+        changes = [Override.parse(text) for text in overrides]
+        for change in changes:
+            if change.keys[0] in _HEAD and change.keys[0] != "runs":
+                content = change.changed(content)
+        _check_keys(content, source)
+        recipe = _predicting(content, source, folder)
+        shared = {key: value for key, value in content.items() if key not in _HEAD}
+        runs = {}
+        for name, own in _own_parts(content, source).items():
+            _check_run_keys(own, f"{source}, run {name}")
+            runs[name] = merged(shared, own)
+        for change in changes:
+            runs = _changed(runs, change, source)
+        return cls(
+            name=str(content["name"]),
+            summary=str(content.get("summary", "")),
+            predicts=str(content["predicts"]),
+            recipe=recipe,
+            runs={name: _run(name, parts, recipe, source) for name, parts in runs.items()},
+        )
+
+    def describe(self) -> str:
+        """Return the recipe as a table: a line per run."""
+        from kernelkit.training.recipe.words import described
+
+        return described(self)
+
+
+def _own_folder() -> Any:
+    return resources.files("kernelkit") / "training" / "recipe"
+
+
+def _known_keys() -> list[str]:
+    return [field.alias or name for name, field in RunSettings.model_fields.items()]
+
+
+def _check_keys(content: Mapping[str, Any], source: str) -> None:
+    """Refuse keys that do not exist, and miss those about all runs."""
+    known = [*_HEAD, *_known_keys()]
+    for key in content:
+        if key not in known:
+            raise RecipeError(
+                f"{source}: the key {key!s:.80} does not exist. {did_you_mean(str(key), known)}"
+            )
+    for key in ("name", "predicts"):
+        if not isinstance(content.get(key), str):
+            found = "is missing. Add it" if key not in content else "is no text. Put it in quotes"
+            raise RecipeError(f"{source}: the key {key} {found}")
+
+
+def _check_run_keys(own: Mapping[str, Any], source: str) -> None:
+    for key in own:
+        if key in _HEAD:
+            raise RecipeError(f"{source}: the key {key} is about all runs. Write it above the runs")
+
+
+def _predicting(content: Mapping[str, Any], source: str, folder: Path) -> Recipe:
+    """The recipe that predicts with the runs."""
+    name = content["predicts"]
+    is_path = Path(name).suffix in (".yaml", ".yml")
+    try:
+        return Recipe.load(folder / name if is_path else name)
+    except RecipeError as error:
+        raise RecipeError(f"{source}: predicts: {error}") from error
+
+
+def _own_parts(content: Mapping[str, Any], source: str) -> dict[str, dict[str, Any]]:
+    """What each run says of its own. Without runs, one is named as the recipe."""
+    runs = content.get("runs")
+    if runs is None:
+        return {content["name"]: {}}
+    if not isinstance(runs, Mapping) or not runs:
+        raise RecipeError(f"{source}: runs: wanted the names of runs, each with its keys")
+    parts = {}
+    for name, own in runs.items():
+        if own is not None and not isinstance(own, Mapping):
+            raise RecipeError(f"{source}: runs.{name}: wanted keys with values (found {own!r:.60})")
+        if "/" in str(name) or str(name) in ("", ".", ".."):
+            raise RecipeError(f"{source}: found {name!r:.60} as a run, wanted the name of a folder")
+        parts[str(name)] = dict(own or {})
+    return parts
+
+
+def _changed(
+    runs: dict[str, dict[str, Any]], change: Override, source: str
+) -> dict[str, dict[str, Any]]:
+    """The merged runs with a change of one, or of all of them."""
+    head, *below = change.keys
+    if head in _HEAD and head != "runs":
+        return runs
+    if head != "runs":
+        return {name: change.changed(parts) for name, parts in runs.items()}
+    if len(below) < 2 or below[0] not in runs:
+        hint = did_you_mean(below[0], runs) if below else f"Known here are {', '.join(runs)}"
+        raise RecipeError(
+            f"{source}: the change {change.text:.60} names no run and key, such as"
+            f" runs.{next(iter(runs))}.epochs=3. {hint}"
+        )
+    own = Override(change.text, tuple(below[1:]), change.value)
+    return {**runs, below[0]: own.changed(runs[below[0]])}
+
+
+def _run(name: str, content: Mapping[str, Any], recipe: Recipe, source: str) -> RunRecipe:
+    """One run, checked."""
+    where = f"{source}, run {name}"
+    try:
+        settings = RunSettings.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {first_problem(RunSettings, error)}") from error
+    try:
+        run = resolved(name, settings, recipe)
+        refuse_contradictions(run, recipe)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {first_problem(RunRecipe, error)}") from error
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}") from error
+    return run
