@@ -1,7 +1,9 @@
 """What a run folder says that its network was trained with.
 
 Training codes write it under many keys, in many sections. Only what cannot mean anything else is
-taken. A value that one file gives twice, and differently, counts as not said.
+taken. A value that one file gives twice, and differently, counts as not said. kernelkit's own
+training writes all that it knows into the DATA section of its cfg.yaml, so there nothing else is
+read.
 """
 
 import re
@@ -13,7 +15,7 @@ from typing import Any, Self, get_args
 from torch import Tensor
 
 from kernelkit.checkpoints.descriptions import DESCRIPTIONS, read_content
-from kernelkit.vocabulary import Resample
+from kernelkit.vocabulary import Activation, Fill, Resample
 
 __all__ = ["SETTINGS", "TrainedWith", "read_trained_with"]
 
@@ -37,11 +39,18 @@ _KEYS = {
     "resample": ("resample", "interpolation"),
     "classes": ("classes", "class_names"),
 }
+# What only kernelkit's own training writes. Elsewhere these words mean too much.
+_OWN_KEYS = {name: (name,) for name in ("activation", "decibel", "fill", "minmax")}
+# The section that such a file has.
+_OWN_MARK = "KERNELKIT"
 # In these sections, these values are not those of the images.
 _OTHER_SECTIONS = re.compile(r"aug|transform|loss|optim|sched|model|amp|train", re.IGNORECASE)
 _OF_IMAGES = ("scale", "size", "pad", "resample")
 # OpenCV's words for ways to resize, beside ours.
 _OPENCVS = {"linear": "bilinear", "cubic": "bicubic"}
+
+# The keys of a section with their values, sorted.
+type Pairs = tuple[tuple[str, float | str | None], ...]
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,13 @@ class TrainedWith:
         How pictures came to their size.
     classes
         The names of the classes, in the order of the network's answers.
+    decibel, minmax
+        What was done to pixels before their mean was taken: the keys of a recipe's section with
+        their values. Empty if nothing was done.
+    fill
+        What stood outside of the image.
+    activation
+        How logits become probabilities.
     said_in
         The file that says each value, by its name here.
     """
@@ -79,6 +95,10 @@ class TrainedWith:
     pad: tuple[int, int] | None = None
     resample: Resample | None = None
     classes: tuple[str, ...] | None = None
+    decibel: Pairs | None = None
+    minmax: Pairs | None = None
+    fill: Fill | None = None
+    activation: Activation | None = None
     said_in: Mapping[str, Path] = field(default_factory=dict, compare=False)
 
     def where(self, name: str) -> str:
@@ -117,16 +137,21 @@ def read_trained_with(folders: Sequence[Path]) -> TrainedWith:
 
 def _settings(content: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in one file, each if it stands there once or always the same."""
+    keys = _KEYS
+    if _OWN_MARK in content:
+        content, keys = {"DATA": content.get("DATA")}, _KEYS | _OWN_KEYS
     found: dict[str, set[Any]] = {}
-    for name, value in _values(content, ""):
+    for name, value in _values(content, "", keys):
         found.setdefault(name, set()).add(value)
     return {name: values.pop() for name, values in found.items() if len(values) == 1}
 
 
-def _values(content: Any, section: str) -> Iterator[tuple[str, Any]]:
+def _values(
+    content: Any, section: str, known: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, Any]]:
     if isinstance(content, list | tuple):
         for part in content:
-            yield from _values(part, section)
+            yield from _values(part, section, known)
     if not isinstance(content, Mapping):
         return
     for key, value in content.items():
@@ -135,11 +160,11 @@ def _values(content: Any, section: str) -> Iterator[tuple[str, Any]]:
             continue
         if lower == "rescale_factor" and (factor := _number(value)):
             yield "rescale_factor", factor
-        for name, keys in _KEYS.items():
+        for name, keys in known.items():
             is_other = name in _OF_IMAGES and _OTHER_SECTIONS.search(section)
             if lower in keys and not is_other and (parsed := _PARSED[name](value)) is not None:
                 yield name, parsed
-        yield from _values(value, f"{section}.{key}")
+        yield from _values(value, f"{section}.{key}", known)
 
 
 def _finite(value: Any) -> float | None:
@@ -208,6 +233,24 @@ def _classes(value: Any) -> tuple[str, ...] | None:
     return tuple(value) if is_list and all(isinstance(name, str) for name in value) else None
 
 
+def _pairs(value: Any) -> Pairs | None:
+    """A section of plain values. False and nothing are an empty one."""
+    if value is False or value is None:
+        return ()
+    if not isinstance(value, Mapping):
+        return None
+    plain = all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    return tuple(sorted(value.items())) if plain else None
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str) or _finite(value) is not None
+
+
+def _one_of(words: Any) -> Callable[[Any], Any]:
+    return lambda value: value if value in get_args(words) else None
+
+
 _PARSED: Mapping[str, Callable[[Any], Any]] = {
     "mean": _numbers,
     "std": _spreads,
@@ -218,4 +261,8 @@ _PARSED: Mapping[str, Callable[[Any], Any]] = {
     "pad": _pad,
     "resample": _resample,
     "classes": _classes,
+    "decibel": _pairs,
+    "minmax": _pairs,
+    "fill": _one_of(Fill),
+    "activation": _one_of(Activation),
 }

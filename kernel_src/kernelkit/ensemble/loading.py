@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from kernelkit.checkpoints import Member, load_groups
 from kernelkit.ensemble.notes import Notes
+from kernelkit.ensemble.training_answers import with_trained_activation
 from kernelkit.ensemble.training_input import with_trained_input
 from kernelkit.ensemble.training_size import check_sizes, with_trained_sizes
 from kernelkit.errors import CheckpointError, RecipeError
@@ -115,6 +116,7 @@ def load_for(
         notes.add(note)
     if not own_input:
         recipe = with_trained_input(recipe, everyone, notes)
+    recipe = with_trained_activation(recipe, members, notes)
     if whole:
         recipe = with_trained_sizes(recipe, members, gate_members, notes)
     check_sizes(recipe, members, gate_members)

@@ -1,20 +1,25 @@
 """What the members were trained with, against what the recipe gives them.
 
-A run folder may say with which bands, mean and standard deviation its network was trained. It may
-also say at which scale or size, and how pictures came to that. A recipe that says otherwise would
-give a wrong mask without a word, so it is an error. What a recipe leaves out is taken from the run
-folders.
+A run folder may say with which bands, mean and standard deviation its network was trained, and
+whether these are of decibels. It may also say at which scale or size, and how pictures came to
+that. A recipe that says otherwise would give a wrong mask without a word, so it is an error. What a
+recipe leaves out is taken from the run folders.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
+
+from pydantic import ValidationError
 
 from kernelkit.checkpoints import Member, TrainedWith
 from kernelkit.ensemble.notes import Notes
 from kernelkit.errors import RecipeError
 from kernelkit.recipe import EnsembleRecipe, NetworkInput
 from kernelkit.recipe.bands import checked_band, same_bands
+from kernelkit.recipe.network import Decibel, MinMax
+from kernelkit.recipe.section import Section
 
 __all__ = ["check_scale", "with_trained_input"]
 
@@ -35,7 +40,7 @@ def with_trained_input(
         A run folder says otherwise than the recipe, or than another run folder.
     """
     wanted = recipe.input
-    for fill in (_with_bands, _with_statistics, _with_resampling):
+    for fill in (_with_bands, _with_values, _with_statistics, _with_resampling):
         filled, taken = fill(wanted, members)
         if taken is not None:
             notes.add(f"{taken}. The recipe says nothing, so this is used")
@@ -96,10 +101,26 @@ def _with_bands(wanted: NetworkInput, members: Sequence[Member]) -> _Filled:
     return wanted, None
 
 
-def _with_statistics(wanted: NetworkInput, members: Sequence[Member]) -> _Filled:
-    if _SETTINGS & wanted.model_fields_set or _is_of_other_values(wanted):
+def _with_values(wanted: NetworkInput, members: Sequence[Member]) -> _Filled:
+    # a mean is of decibels or of pixels, so a recipe that says it means its own values
+    if {"decibel", "minmax", *_SETTINGS} & wanted.model_fields_set:
         return wanted, None
-    said = next((m.trained_with for m in members if _is_complete(m.trained_with, wanted)), None)
+    for member in members:
+        values = _values_of(member.trained_with)
+        if values is not None and any(values):
+            decibel, minmax = values
+            name = "decibel" if decibel else "minmax"
+            where = member.trained_with.where(name)
+            note = f"{where}: the network was trained on values of {name}"
+            return _changed(wanted, decibel=decibel, minmax=minmax), note
+    return wanted, None
+
+
+def _with_statistics(wanted: NetworkInput, members: Sequence[Member]) -> _Filled:
+    if _SETTINGS & wanted.model_fields_set:
+        return wanted, None
+    known = [m.trained_with for m in members if not _may_be_of_others(m.trained_with, wanted)]
+    said = next((said for said in known if _is_complete(said, wanted)), None)
     if said is None:
         return wanted, None
     filled = _of_run(said, wanted)
@@ -121,9 +142,29 @@ def _changed(wanted: NetworkInput, **values: Any) -> NetworkInput:
     return wanted.model_copy(update=values)
 
 
-def _is_of_other_values(wanted: NetworkInput) -> bool:
-    """Whether what run folders call a mean may be of the values before or after."""
+def _may_be_of_others(said: TrainedWith, wanted: NetworkInput) -> bool:
+    """Whether what a run folder calls a mean may be of other values than the recipe's."""
+    values = _values_of(said)
+    if values is None:
+        return _is_of_others_than_pixels(wanted)
+    return values != (wanted.decibel, wanted.minmax)
+
+
+def _is_of_others_than_pixels(wanted: NetworkInput) -> bool:
     return bool(wanted.decibel or wanted.minmax)
+
+
+def _values_of(said: TrainedWith) -> tuple[Decibel | bool, MinMax | None] | None:
+    """What a run folder says of decibels, and of least and greatest values. None if nothing."""
+    if said.decibel is None or said.minmax is None:
+        return None
+    try:
+        decibel: Decibel | bool = (
+            Decibel.model_validate(dict(said.decibel)) if said.decibel else False
+        )
+        return decibel, MinMax.model_validate(dict(said.minmax)) if said.minmax else None
+    except ValidationError:
+        return None
 
 
 def _bands_of(said: TrainedWith) -> tuple[int | str, ...] | None:
@@ -155,12 +196,18 @@ def _check(recipe: EnsembleRecipe, wanted: NetworkInput, member: Member) -> None
         _refuse(recipe, member, "bands", bands, wanted.bands, "bands")
     if said.resample is not None and said.resample != wanted.resample:
         _refuse(recipe, member, "resample", said.resample, wanted.resample, "resample")
-    if not _is_of_other_values(wanted):
+    values = _values_of(said)
+    for name, value in zip(("decibel", "minmax"), values or (), strict=False):
+        if value != getattr(wanted, name):
+            _refuse(recipe, member, name, value, getattr(wanted, name), name)
+    if not _may_be_of_others(said, wanted):
         _check_statistics(recipe, wanted, member)
 
 
 def _check_statistics(recipe: EnsembleRecipe, wanted: NetworkInput, member: Member) -> None:
     said, count = member.trained_with, len(wanted.bands)
+    if _is_of_others_than_pixels(wanted):  # nothing was divided
+        said, wanted = replace(said, divide=1.0), _changed(wanted, divide=1.0)
     # the values of which a run's mean is, if it does not say by what it divided: all that it can be
     divisors = (said.divide,) if said.divide else (wanted.divide, 1.0)
     if said.mean is None and said.std is None:
@@ -217,4 +264,10 @@ def _per_band(values: Sequence[float], count: int) -> tuple[float, ...]:
 def _words(values: Any) -> str:
     if isinstance(values, tuple | list):
         return f"[{', '.join(_words(value) for value in values)}]"
-    return values if isinstance(values, str) else f"{values:.4g}"
+    if isinstance(values, Section):
+        return f"{{{', '.join(f'{key}: {value}' for key, value in values)}}}"
+    if isinstance(values, str):
+        return values
+    if values is None or values is False:
+        return "none"
+    return f"{values:.4g}"

@@ -10,7 +10,7 @@ It has five sections.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -23,76 +23,71 @@ from kernelkit.yamlfile import read_yaml
 if TYPE_CHECKING:
     from kernelkit.training.recipe import RunRecipe
 
-__all__ = ["config_text", "plain", "refuse_other_config", "run_config"]
+__all__ = ["config_text", "refuse_other_config", "run_config"]
 
 # What another version may write otherwise, though the run is the same.
 _OF_THE_WRITER = ("KERNELKIT",)
 
 
-def run_config(
-    run: "RunRecipe",
-    model: Mapping[str, Any],
-    mean: Sequence[float],
-    std: Sequence[float],
-    validation: Sequence[int] = (),
-) -> dict[str, Any]:
+def run_config(run: "RunRecipe", validation: Sequence[int]) -> dict[str, Any]:
     """The content of a run's cfg.yaml.
 
     Parameters
     ----------
     run
-        What is trained.
-    model
-        What the network is built with, with its bands and classes.
-    mean, std
-        One value per band of the network's input.
+        What is trained, with the mean and the std that its pixels are normalised by.
     validation
         How many images each fold validates on.
     """
     return {
         "KERNELKIT": {"version": kernelkit.__version__},
-        "MODEL": plain(model),
-        "DATA": plain(_data(run, mean, std)),
-        "TRAIN": plain(run),
+        "MODEL": run.description,
+        "DATA": _plain(_data(run)),
+        "TRAIN": dict(run.plain()),
         "FOLDS": {"count": len(validation), "validation": list(validation), "table": "folds.csv"},
     }
 
 
-def _data(run: "RunRecipe", mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+def _data(run: "RunRecipe") -> dict[str, Any]:
     """How pixels became the network's input, and what its answers mean."""
-    given = run.input
+    given, tiles = run.input, run.tiles
     data: dict[str, Any] = {
         "bands": given.bands,
-        "divide": given.divide,
         "decibel": given.decibel,
         "minmax": given.minmax or False,
-        "mean": [float(value) for value in mean],
-        "std": [float(value) for value in std],
-        "fill": run.tiles.fill,
+        "divide": given.divide,
+        "mean": given.mean,
+        "std": given.std,
+        "fill": tiles.fill,
     }
-    if run.tiles.whole:
-        data["pad"] = run.tiles.pads
-        if run.size is not None:
-            data |= {"size": run.size, "resample": given.resample}
+    if tiles.whole:
+        data |= {"pad": tiles.pads, "resample": given.resample}
+        data |= {"size": run.size} if run.size else {}
     else:
-        data["scale"] = run.tiles.scale
+        data["scale"] = tiles.scale
     data["task"] = run.task
     if run.task == "segment":
         data["activation"] = run.activation
-        if any(run.classes):
-            data["classes"] = run.classes
+        if run.competition.classes:
+            data["classes"] = _names_of_outputs(run)
     return data
 
 
-def plain(value: Any) -> Any:
+def _names_of_outputs(run: "RunRecipe") -> list[str]:
+    """The class of each of the network's outputs. What is not submitted is background."""
+    names = ["background"] * run.outputs
+    for number, name in zip(run.class_numbers, run.classes, strict=True):
+        names[number] = name
+    return names
+
+
+def _plain(value: Any) -> Any:
     """A value as YAML has it, at every depth: sections and tuples become mappings and lists."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return str(value) if isinstance(value, PurePath) else value
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
 def config_text(config: Mapping[str, Any]) -> str:

@@ -10,9 +10,9 @@
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pandas as pd
 
@@ -40,29 +40,17 @@ class _Folds(Protocol):
     def write(self, path: Path) -> None: ...
 
 
-def begin_run(
-    run: "RunRecipe",
-    output: Path,
-    model: Mapping[str, Any],
-    folds: _Folds,
-    *,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-) -> Path:
+def begin_run(run: "RunRecipe", output: Path, folds: _Folds) -> Path:
     """Begin a run's folder, or find it begun by an earlier call with the same settings.
 
     Parameters
     ----------
     run
-        What is trained.
+        What is trained, with the mean and the std that its pixels are normalised by.
     output
         The models folder. The run's folder lies in it.
-    model
-        What the network is built with, with its bands and classes.
     folds
         Which images validate which fold.
-    mean, std
-        Of the training windows, one value per band of the network's input. None means the recipe's.
 
     Returns
     -------
@@ -73,17 +61,10 @@ def begin_run(
     OutputError
         It cannot be written.
     TrainingError
-        A run of other settings lies there.
+        A run of other settings or other folds lies there.
     """
     folder = output / run.name
-    validation = [len(folds.validation(fold)) for fold in range(folds.count)]
-    config = run_config(
-        run,
-        model,
-        run.input.mean if mean is None else mean,
-        run.input.std if std is None else std,
-        validation,
-    )
+    config = run_config(run, [len(folds.validation(fold)) for fold in range(folds.count)])
     path = folder / "cfg.yaml"
     if path.exists():
         refuse_other_config(path, config)
@@ -91,7 +72,7 @@ def begin_run(
         return folder
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_sources(model, folder / "src")
+        write_sources(run.description, folder / "src")
         with open_atomically(folder / "requirements.txt") as file:
             file.write(requirements_text())
         folds.write(folder / "folds.csv")

@@ -5,6 +5,7 @@ whole recipe is filled in here, before the first image is opened.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from kernelkit.checkpoints import Member
 from kernelkit.ensemble import MegaModel
@@ -23,9 +24,8 @@ def with_trained(recipe: Recipe, models: Mapping[str, MegaModel]) -> tuple[Recip
     ensembles = tuple(
         ensemble.model_copy(
             update={
-                "input": models[ensemble.name].recipe.input,
-                "pyramid": models[ensemble.name].recipe.pyramid,
-                "gate": models[ensemble.name].recipe.gate,
+                name: getattr(models[ensemble.name].recipe, name)
+                for name in ("input", "activation", "thresholds", "pyramid", "gate")
             }
         )
         if ensemble.name in models
@@ -37,19 +37,25 @@ def with_trained(recipe: Recipe, models: Mapping[str, MegaModel]) -> tuple[Recip
 
 
 def _tiles(tiles: Tiles, members: list[Member]) -> tuple[Tiles, list[str]]:
-    """The tiles with the scale, or the pad of whole pictures, that all run folders agree on."""
-    name = "pad" if tiles.whole else "scale"
-    said = {value for m in members if (value := getattr(m.trained_with, name)) is not None}
-    if name in tiles.model_fields_set or len(said) != 1:
-        return tiles, []
-    [value] = said
-    if not tiles.whole:
-        if value != int(value) or tiles.core % int(value) or tiles.pads[0] % int(value):
-            return tiles, []
-        value = int(value)
-    where = next(m.trained_with for m in members if getattr(m.trained_with, name) == value)
-    note = f"{where.where(name)}: the {name} is {value}. The recipe says nothing, so this is used"
-    return tiles.model_copy(update={name: value}), [note]
+    """The tiles with the scale or the pad, and the fill, that all run folders agree on."""
+    taken: dict[str, Any] = {}
+    notes = []
+    for name in ("pad" if tiles.whole else "scale", "fill"):
+        said = {value for m in members if (value := getattr(m.trained_with, name)) is not None}
+        if name in tiles.model_fields_set or len(said) != 1:
+            continue
+        [value] = said
+        if name == "scale":
+            if value != int(value) or tiles.core % int(value) or tiles.pads[0] % int(value):
+                continue
+            value = int(value)
+        if value == (tiles.pads if name == "pad" else getattr(tiles, name)):
+            continue
+        taken[name] = value
+        where = next(m.trained_with for m in members if getattr(m.trained_with, name) == value)
+        found = f"{where.where(name)}: the {name} is {value}"
+        notes.append(f"{found}. The recipe says nothing, so this is used")
+    return tiles.model_copy(update=taken), notes
 
 
 def contradictions(recipe: Recipe, model: MegaModel) -> Iterator[str]:
@@ -62,6 +68,12 @@ def contradictions(recipe: Recipe, model: MegaModel) -> Iterator[str]:
             yield (
                 f"{member.name} was trained with the pad {list(said.pad)}, as {said.where('pad')} "
                 f"says, but the recipe's tiles have {list(pads)}. Correct one of them"
+            )
+        if recipe.tiles.whole and any(pads) and said.fill not in (None, recipe.tiles.fill):
+            yield (
+                f"{member.name} was trained with pads of {said.fill}, as {said.where('fill')} "
+                f"says, but the recipe's tiles have the fill {recipe.tiles.fill}. Correct one of "
+                "them"
             )
         yield from _other_classes(recipe, member)
 
