@@ -10,6 +10,7 @@ __all__ = [
     "CompetitionError",
     "DeadlineError",
     "DeviceError",
+    "EvaluationError",
     "GridError",
     "KernelKitError",
     "LabelError",
@@ -74,6 +75,10 @@ class CompetitionError(KernelKitError, ValueError):
 
 class LabelError(KernelKitError, ValueError):
     """Labels that are missing, cannot be read, or do not fit their image."""
+
+
+class EvaluationError(KernelKitError, ValueError):
+    """Predictions that cannot be scored: without truth, of another size, or by a leaking member."""
 
 
 class SubmissionError(KernelKitError, ValueError):
