@@ -20,6 +20,7 @@ __all__ = [
     "Hsv",
     "Noise",
     "OneOf",
+    "Recolour",
     "Rotate90",
     "Stain",
     "TwoGamma",
@@ -117,13 +118,28 @@ class TwoGamma(Step):
 
 
 class Stain(Step):
-    """Contrast and brightness, partly alike in all bands and partly not.
+    """How much haematoxylin and eosin there is, in optical density. It takes RGB.
+
+    Attributes
+    ----------
+    gain
+        The largest change of a density, as a share of it.
+    shift
+        What is added to it at most.
+    """
+
+    gain: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    shift: NonNegativeFloat = 0.05
+
+
+class Recolour(Step):
+    """Gain and shift of normalised values, partly alike in all bands and partly not.
 
     Attributes
     ----------
     gain, shift
-        The standard deviation of what is alike, in natural logarithms and in standard deviations of
-        the band.
+        The standard deviation of what is alike. The gain is in natural logarithms, and the shift in
+        standard deviations of the band.
     band_gain, band_shift
         That of what each band has of its own.
     """
@@ -183,7 +199,7 @@ class ChannelShuffle(Step):
 
 
 class Cutout(Step):
-    """Rectangles that are set to the mean. Labels stay.
+    """Rectangles that are set to the mean, while labels stay.
 
     Attributes
     ----------
@@ -246,8 +262,10 @@ class AugmentStep(Section):
     ----------
     d4, flip, rotate90, affine, crop_resize
         Steps that move pixels and labels alike.
-    two_gamma, stain, hsv, clahe, brightness_contrast, channel_shuffle, cutout, blur, noise
-        Steps that change pixels alone.
+    two_gamma, stain, hsv, clahe, brightness_contrast, channel_shuffle
+        Steps that change the values of the source alone.
+    recolour, cutout, blur, noise
+        Steps that change normalised values alone.
     one_of
         One of several steps, written `{one_of: [hsv, clahe], p: 0.4}`.
     """
@@ -263,6 +281,7 @@ class AugmentStep(Section):
     clahe: Clahe | None = None
     brightness_contrast: BrightnessContrast | None = None
     channel_shuffle: ChannelShuffle | None = None
+    recolour: Recolour | None = None
     cutout: Cutout | None = None
     blur: Blur | None = None
     noise: Noise | None = None

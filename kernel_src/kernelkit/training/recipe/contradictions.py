@@ -13,6 +13,9 @@ __all__ = ["refuse_contradictions"]
 # Terms of the loss that are about one class at a time, and about all classes of a pixel.
 _OF_SIGMOID, _OF_SOFTMAX = ("bce",), ("ce",)
 _OF_CLASSIFIERS = ("bce", "ce", "focal")
+# Steps of augmentation that need red, green and blue, and those that need whole numbers.
+_OF_RGB = ("clahe", "hsv", "stain")
+_OF_INTEGERS = ("brightness_contrast", "two_gamma")
 
 
 def refuse_contradictions(run: RunRecipe, recipe: Recipe) -> None:
@@ -224,19 +227,24 @@ def _saving_problems(run: RunRecipe) -> Iterator[str]:
 
 
 def _augment_problems(step: AugmentStep, run: RunRecipe, dtype: str | None) -> Iterator[str]:
-    bands = len(run.input.bands)
-    if step.name == "hsv" and (bands != 3 or len(run.input.image_bands) != 3):
+    found = f"found the augmentation {step.name} and"
+    bands = run.input.image_bands
+    if step.name in _OF_RGB and len(bands) != 3:
         yield (
-            f"found the augmentation hsv and an input of the bands {list(run.input.bands)}, wanted"
-            " red, green and blue. Write brightness_contrast, or stain"
+            f"{found} an input of the image's bands {sorted(bands)}, wanted red, green and blue."
+            " Take recolour, which works on normalised values"
         )
-    if step.name == "channel_shuffle" and bands < 2:
-        yield "found the augmentation channel_shuffle and an input of one band. Leave it out"
-    if step.name in ("hsv", "clahe", "two_gamma"):
+    if step.name == "channel_shuffle" and len(bands) < 2:
+        yield f"{found} an image of one band, which has no other order. Leave it out"
+    if step.name in (*_OF_RGB, *_OF_INTEGERS):
         kind = "decibels" if isinstance(run.input.decibel, Decibel) else None
-        kind = kind or ("float32" if dtype == "float32" else None)
+        kind = kind or ("values from minmax" if run.input.minmax else None)
+        if kind is None and dtype == "float32":
+            kind = dtype
         if kind is not None:
             yield (
-                f"found the augmentation {step.name} and an input of {kind}, wanted whole numbers"
-                " with a greatest value. Write stain, or noise"
+                f"{found} an input of {kind}, wanted whole numbers with a greatest value. Take"
+                " recolour, which works on normalised values"
             )
+        elif step.name == "clahe" and dtype not in (None, "uint8"):
+            yield f"{found} images of {dtype}, wanted uint8. Take recolour or two_gamma"
