@@ -29,6 +29,8 @@ _END_MARKER = "kernelkit: end of the run"
 _LAST_LINES = 20
 # of the list of what a run left, a hundred files each
 _PAGES = 100
+# what a run writes beside its submission
+_REPORT = "report.json"
 _EVENTS = TypeAdapter(list[JsonValue])
 
 
@@ -180,7 +182,7 @@ def fetch_submissions(client: Client, version: KernelVersion) -> list[Path]:
     Returns
     -------
     The submission, in the settings' output folder, and the file of each of the recipe's
-    `submissions`. The log lies beside it.
+    `submissions`. The log lies beside it, and so does the report if the run left one.
 
     Raises
     ------
@@ -198,7 +200,7 @@ def fetch_submissions(client: Client, version: KernelVersion) -> list[Path]:
         raise KaggleError(f"{version.name} left no {missing[0]}. See make logs")
     folder = client.settings.output_folder / version.label
     with writing(folder, "output_folder"):
-        for name in names:
+        for name in [*names, *({_REPORT} & set(output.files))]:
             _download(client, output.files[name], folder / name)
         log = "".join(output.log)
         (folder / "kernel.log").write_text(log, encoding="utf-8", errors="backslashreplace")

@@ -50,6 +50,9 @@ class Entry(BaseModel):
         The score as Kaggle shows it.
     error : str
         Why it could not be scored.
+    weights : dict
+        The hashes of the weights that it was made with, by the names of the members. Empty if no
+        report says them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,6 +69,7 @@ class Entry(BaseModel):
     status: Literal["sending", "scored", "failed"] = "sending"
     public_score: str = ""
     error: str = ""
+    weights: dict[str, str] = {}
 
     @property
     def description(self) -> str:

@@ -24,6 +24,7 @@ from devkit.kaggle.submissions.listing import (
     look_up,
     submissions_left,
 )
+from devkit.kaggle.submissions.weights import weights_beside
 from kernelkit.errors import SubmissionError
 from kernelkit.files import file_sha256
 
@@ -55,6 +56,7 @@ def submit_kernel(client: Client, pushed: Pushed, message: str, *, again: bool =
     """
     competition = client.settings.competition
     file = client.settings.loaded_recipe.competition.submission_name
+    fetched = client.settings.output_folder / f"v{pushed.number}" / file
     parts = (competition, pushed.ref, pushed.number)
     entry = Entry(
         competition=competition,
@@ -64,6 +66,7 @@ def submit_kernel(client: Client, pushed: Pushed, message: str, *, again: bool =
         fingerprint=pushed.fingerprint,
         message=message,
         tag=_tag(client, parts, again),
+        weights=weights_beside(fetched),
     )
 
     def send(api: Any) -> SubmissionAnswer:
@@ -157,6 +160,7 @@ def _file_entry(client: Client, path: Path, message: str, again: bool) -> Entry:
         fingerprint=sha256[:16],
         message=message or path.stem,
         tag=_tag(client, (competition, sha256), again),
+        weights=weights_beside(path),
     )
 
 

@@ -227,6 +227,12 @@ class MegaModel:
         return self._runner.tree.layers(level)
 
     @property
+    def weights(self) -> dict[str, str]:
+        """The hash of each member's weights, by its name. Members of the gate are among them."""
+        members = [placed.member for placed in self._placement.placed]
+        return {member.name: member.weights_sha256 for member in members}
+
+    @property
     def batch(self) -> int:
         """The most images at once. The memory plan lowers it, or memory that runs out."""
         return self._runner.batch

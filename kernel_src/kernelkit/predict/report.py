@@ -128,6 +128,8 @@ class Report:
         The recipe's name and fingerprint.
     device
         What the networks ran on, in words.
+    weights
+        The SHA-256 of each member's weights, by the member's name.
     images
         One report per image, in the submission's order.
     notes
@@ -137,6 +139,7 @@ class Report:
     recipe: str = ""
     fingerprint: str = ""
     device: str = ""
+    weights: dict[str, str] = field(default_factory=dict)
     images: list[ImageReport] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -134,7 +134,8 @@ def predict(
     output = Path(output)
     _check_writable(output)
     recipe, trained = with_trained(recipe, models)
-    report = Report(recipe.name, recipe.fingerprint, _device(models), notes=trained)
+    weights = {name: sha for model in models.values() for name, sha in model.weights.items()}
+    report = Report(recipe.name, recipe.fingerprint, _device(models), weights, notes=trained)
     others = OtherStores(stores)
     checked = preflight(competition, recipe, models, output, limit, only_merges=bool(stores))
     checked.findings[:0] = [
