@@ -16,7 +16,7 @@ from kernelkit.ensemble.merge import Answer, convert
 from kernelkit.ensemble.scales import Scale
 from kernelkit.vocabulary import Activation, Domain
 
-__all__ = ["PictureQuestion", "Question", "TileQuestion"]
+__all__ = ["PictureQuestion", "Question", "TileQuestion", "padded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ class TileQuestion(Question):
 
     def seen(self, scale: Scale) -> Tensor:
         """The tiles, enlarged or made smaller, and padded."""
-        return _padded(_resize(self.inputs[0], scale.step.size_of(*self.size)), scale.stride)
+        return padded(_resize(self.inputs[0], scale.step.size_of(*self.size)), scale.stride)
 
     def fitted(
         self, answer: Answer, scale: Scale, wanted: Domain, activation: Activation
@@ -146,7 +146,7 @@ class PictureQuestion(Question):
 
     def seen(self, scale: Scale) -> Tensor:
         """The pictures as they came for this scale, and padded."""
-        return _padded(self.inputs[scale.place], scale.stride)
+        return padded(self.inputs[scale.place], scale.stride)
 
     def fitted(
         self, answer: Answer, scale: Scale, wanted: Domain, activation: Activation
@@ -197,7 +197,8 @@ def inner_window(
     return rows, columns
 
 
-def _padded(images: Tensor, stride: int) -> Tensor:
+def padded(images: Tensor, stride: int) -> Tensor:
+    """Images (N, C, h, w) whose border is repeated at the right and below, up to the stride."""
     height, width = images.shape[-2:]
     margin = (0, -width % stride, 0, -height % stride)
     return F.pad(images, margin, mode="replicate") if any(margin) else images
