@@ -84,6 +84,17 @@ class DrawnLabels:
     def __len__(self) -> int:
         return len(self._tree.geometries)
 
+    def in_pixels(self) -> NDArray[np.object_]:
+        """The polygons in pixels of the image: x is a column, and (0, 0) the image's corner."""
+        a, b, c, d, e, f = (~self._transform)[:6]
+
+        def moved(points: NDArray[np.float64]) -> NDArray[np.float64]:
+            x, y = points[:, 0], points[:, 1]
+            return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+        polygons: NDArray[np.object_] = shapely.transform(self._tree.geometries, moved)
+        return polygons
+
     def touch(self, window: Window) -> bool:
         """Whether the bounds of any polygon meet a window of the image."""
         return len(self._tree.query(self._box(window))) > 0

@@ -1,0 +1,115 @@
+"""Make the cuts of a run: shrink what is not there yet, then lay windows over it.
+
+cuts = make_cuts(run, Path("competition"), Path("cuts"), workers=2)
+pixels, labels, held = cuts.images["0486052bb"].read(Window(0, 0, 512, 512))
+
+cuts/packs/*.pack       pixels and labels of all runs, each image once per scale and content
+cuts/<hash>/            the index and the table of windows of runs with these settings
+cuts/contents.json      the hashes of the images' files
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from kernelkit.console import progress as progress_bar
+from kernelkit.errors import OutputError
+from kernelkit.labels import open_labels
+from kernelkit.reader import ReaderPool
+from kernelkit.training.cuts.contents import Contents
+from kernelkit.training.cuts.cuts import Cuts, CutsIndex, images_of, packs_of, save
+from kernelkit.training.cuts.packs import read_packs, remove_unfinished
+from kernelkit.training.cuts.scenes import training_scenes
+from kernelkit.training.cuts.shrunk import ShrunkImages
+from kernelkit.training.cuts.sight import Sight, key_of
+from kernelkit.training.cuts.sources import Polygons
+from kernelkit.training.cuts.table import table_of
+from kernelkit.training.folds import Folds
+
+if TYPE_CHECKING:
+    from kernelkit.training.recipe import RunRecipe
+
+__all__ = ["make_cuts"]
+
+# The keys of a run that decide on its images, its labels and its windows.
+_SETTINGS = ("competition", "images", "only", "labels", "folds", "windows", "blank", "seed")
+
+
+def make_cuts(
+    run: "RunRecipe", folder: Path, out: Path, workers: int = 0, *, progress: bool = False
+) -> Cuts:
+    """Shrink a run's images to its training scale, and lay its windows over them.
+
+    What is there already is taken as it is, if the images and their labels have not changed. A
+    killed call goes on where it was. Runs that see their images alike share the pixels.
+
+    Parameters
+    ----------
+    run
+        What is to be trained.
+    folder
+        The competition's folder.
+    out
+        Where cuts lie, those of other runs too.
+    workers
+        How many processes decode. 0 decodes in this one.
+    progress
+        Whether to show a bar.
+
+    Raises
+    ------
+    LabelError
+        The labels do not fit the images.
+    TrainingError
+        There is no image, none can be read, or a source gives no window.
+    OutputError
+        The cuts cannot be written.
+    """
+    sight = Sight.of(run)
+    scenes, notes = training_scenes(run, folder)
+    labels = open_labels(run.labels, folder, run.competition, scenes)
+    scenes = {image: scenes[image] for image in labels.ids}
+    polygons = Polygons(run, folder, scenes)
+    _make_folder(out)
+    bar = progress_bar(description="cuts", unit="step", total=3 * len(scenes), disable=not progress)
+    with bar, FileLock(out / ".lock"), Contents(out) as contents, ReaderPool(workers) as readers:
+        remove_unfinished(packs_of(out))
+        records = {record.key: record for record in read_packs(packs_of(out))}
+        shrunk = ShrunkImages(sight, scenes, labels, contents, records, packs_of(out), bar.update)
+        shrunk.make(readers, workers)
+        contents.keep()
+        shares = shrunk.shares
+        used = {image: scene for image, scene in scenes.items() if image in shares}
+        notes += [*labels.notes, *labels.occurrence(shares), *polygons.notes, *shrunk.notes]
+        folds = Folds.of(run.folds, folder, run.competition, used, shares, shrunk.left_out)
+        index = CutsIndex(
+            {image: (scene.group, *shrunk.keys[image]) for image, scene in used.items()},
+            labels.classes,
+            sight.fill,
+            key_of(polygons.contents, folds.folds),
+            shrunk.left_out,
+            notes,
+        )
+        mine = out / _settings_key(run, sight)
+        images = images_of(index, records, mine)
+        if not index.is_written(mine):
+            table = table_of(run, images, labels.classes, polygons, folds, workers, bar.update)
+            polygons.refuse_nothing(table)
+            save(index, table, mine)
+    return Cuts.load(mine)
+
+
+def _settings_key(run: "RunRecipe", sight: Sight) -> str:
+    """A hash of what of a run decides on its cuts."""
+    settings = run.plain()
+    return sight.key({name: settings[name] for name in _SETTINGS})
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        packs_of(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{out}: the cuts cannot be written there ({error.strerror}). Choose another folder"
+        ) from error

@@ -1,0 +1,232 @@
+"""The images of a run at its training scale: what is there stays, and what lacks is made."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import batched
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelkit.competition import Scene
+from kernelkit.errors import ReaderError, SlideError, TrainingError, as_sentence
+from kernelkit.labels import Labels
+from kernelkit.maps.polygonise import PIXELS
+from kernelkit.predict.work.keys import refuse_changed, state_of
+from kernelkit.reader import PictureInfo, ReaderPool
+from kernelkit.slide import Slide
+from kernelkit.training.cuts.contents import Contents
+from kernelkit.training.cuts.packs import PackSeries, Record
+from kernelkit.training.cuts.pictures import label_of_picture, read_pictures, write_whole
+from kernelkit.training.cuts.shrink import write_labels, write_slide
+from kernelkit.training.cuts.sight import Sight
+
+__all__ = ["ShrunkImages"]
+
+# So many labels of small pictures are read at once, per thread.
+_TOGETHER = 8
+
+
+class ShrunkImages:
+    """The images of a run, and the records of their pixels and labels.
+
+    Parameters
+    ----------
+    sight
+        How networks see them.
+    scenes, labels
+        The images, and what is labelled in them.
+    contents
+        Hashes their files.
+    records
+        What is there, by key. What is made is added.
+    packs
+        The folder for what is made.
+    advance
+        Called after each image, and after its labels.
+
+    Attributes
+    ----------
+    keys
+        Of each image: the keys of its pixels and of its labels.
+    left_out
+        The images that cannot be read, and why.
+    notes
+        What went otherwise, a sentence each.
+    """
+
+    def __init__(
+        self,
+        sight: Sight,
+        scenes: Mapping[str, Scene],
+        labels: Labels,
+        contents: Contents,
+        records: dict[str, Record],
+        packs: Path,
+        advance: Callable[[], object],
+    ) -> None:
+        self.keys: dict[str, tuple[str, str]] = {}
+        self.left_out: dict[str, str] = {}
+        self.notes: list[str] = []
+        self._sight, self._scenes, self._labels = sight, scenes, labels
+        self._states = {image: state_of(scene.paths) for image, scene in scenes.items()}
+        self._hashes = {image: contents.of(scene.paths) for image, scene in scenes.items()}
+        self._records, self._packs, self._advance = records, packs, advance
+
+    @property
+    def shares(self) -> dict[str, list[float]]:
+        """The share of each image that each class has, of the images that can be used."""
+        return {
+            image: self._records[labels].facts["shares"]
+            for image, (_, labels) in self.keys.items()
+            if image not in self.left_out
+        }
+
+    def make(self, readers: ReaderPool, workers: int) -> None:
+        """Make what is not there yet, with these readers and so many threads for labels.
+
+        Raises
+        ------
+        LabelError
+            The labels do not fit an image.
+        OutputError
+            The cuts cannot be written.
+        TrainingError
+            No image can be read.
+        """
+        lacking = self._lacking()
+        if self._sight.whole:
+            self._make_pictures(list(lacking), readers)
+        else:
+            self._make_slides(lacking, readers)
+        if len(self.left_out) == len(self._scenes):
+            raise TrainingError(
+                f"none of the {len(self._scenes)} images can be read. "
+                f"{next(iter(self.left_out.values()))}"
+            )
+        images = [image for image in self.keys if image not in self.left_out]
+        unlabelled = [image for image in images if self.keys[image][1] not in self._records]
+        for _ in range(len(self._scenes) - len(unlabelled)):
+            self._advance()
+        if self._sight.whole:
+            self._label_pictures(unlabelled, workers)
+        else:
+            self._label_slides(unlabelled)
+
+    def _lacking(self) -> Iterator[str]:
+        """Find the keys of each image. Iterate over those whose pixels are not there."""
+        for image, hashed in self._hashes.items():
+            try:
+                content = hashed.result()
+            except OSError as error:
+                self._leave_out(image, error)
+                continue
+            pixels = self._sight.key("pixels", content)
+            labels = self._sight.key("labels", content, self._labels.fingerprint(image))
+            self.keys[image] = pixels, labels
+            if pixels in self._records:
+                self._advance()
+            else:
+                yield image
+
+    def _make_slides(self, images: Iterator[str], readers: ReaderPool) -> None:
+        scale = self._sight.scale
+        with PackSeries(self._packs, self._records) as packs:
+            for image in images:
+                try:
+                    with self._opened(image) as slide, packs.adding() as writer:
+                        arrays, notes = write_slide(slide, self._sight, readers, writer)
+                        self._refuse_changed(image)
+                        facts = _facts(slide, (scale, scale)) | {
+                            "transform": list(slide.transform[:6]),
+                            "crs": None if slide.crs is None else slide.crs.to_wkt(),
+                            "notes": [*slide.notes, *notes],
+                        }
+                        writer.add(Record(self.keys[image][0], arrays, facts))
+                        self._advance()
+                except (SlideError, ReaderError) as error:
+                    self._leave_out(image, error)
+
+    def _make_pictures(self, images: Sequence[str], readers: ReaderPool) -> None:
+        paths = [self._scenes[image].paths for image in images]
+        with PackSeries(self._packs, self._records) as packs:
+            for number, found in read_pictures(paths, self._sight, readers):
+                try:
+                    self._add_picture(images[number], found, packs)
+                except SlideError as error:
+                    self._leave_out(images[number], error)
+
+    def _add_picture(
+        self,
+        image: str,
+        found: SlideError | tuple[PictureInfo, Mapping[str, np.ndarray]],
+        packs: PackSeries,
+    ) -> None:
+        if isinstance(found, SlideError):
+            raise found
+        self._refuse_changed(image)
+        info, pixels = found
+        added = sum(self._sight.pads)
+        height, width = pixels["pixels"].shape[1:]
+        step = (info.height + added) / height, (info.width + added) / width
+        with packs.adding() as writer:
+            arrays = {name: write_whole(array, writer) for name, array in pixels.items()}
+            writer.add(Record(self.keys[image][0], arrays, _facts(info, step)))
+        self._advance()
+
+    def _label_slides(self, images: Sequence[str]) -> None:
+        with PackSeries(self._packs, self._records) as packs:
+            for image in images:
+                with (
+                    self._opened(image) as slide,
+                    self._labels.of(image, slide) as label,
+                    packs.adding() as writer,
+                ):
+                    self.notes += label.notes
+                    array, shares = write_labels(label, slide, self._sight, writer)
+                    facts = {"shares": shares}
+                    writer.add(Record(self.keys[image][1], {"labels": array}, facts))
+                self._advance()
+
+    def _label_pictures(self, images: Sequence[str], workers: int) -> None:
+        """Write the labels in the order of the images. Threads read some ahead."""
+        with (
+            ThreadPoolExecutor(max(1, workers)) as threads,
+            PackSeries(self._packs, self._records) as packs,
+        ):
+            for some in batched(images, _TOGETHER * max(1, workers)):
+                for image, label in zip(some, threads.map(self._label, some), strict=True):
+                    with packs.adding() as writer:
+                        array = write_whole(label, writer)
+                        facts = {"shares": (label.mean(axis=(1, 2)) / 255).tolist()}
+                        writer.add(Record(self.keys[image][1], {"labels": array}, facts))
+                    self._advance()
+
+    def _label(self, image: str) -> NDArray[np.uint8]:
+        with self._opened(image) as slide, self._labels.of(image, slide) as label:
+            self.notes += label.notes
+            return label_of_picture(label, slide, self._sight)
+
+    def _opened(self, image: str) -> Slide:
+        return Slide(self._scenes[image].paths, nodata=self._sight.nodata_value)
+
+    def _refuse_changed(self, image: str) -> None:
+        """Refuse files that were written to since they were hashed."""
+        refuse_changed(self._scenes[image].paths, self._states[image])
+
+    def _leave_out(self, image: str, error: Exception) -> None:
+        self.left_out[image] = as_sentence(error)
+        self._advance()
+
+
+def _facts(source: Slide | PictureInfo, step: tuple[float, float]) -> dict[str, Any]:
+    """What is known of a file, as JSON has it. A picture is no map."""
+    return {
+        "source": [source.height, source.width],
+        "step": step,
+        "transform": list(PIXELS[:6]),
+        "crs": None,
+        "layout": source.layout,
+        "notes": list(source.notes),
+    }
