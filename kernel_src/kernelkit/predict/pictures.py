@@ -5,7 +5,7 @@ submission already. matplotlib is imported when a picture is drawn. It needs a f
 written to, and a run does not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from textwrap import fill
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["overlay", "save_disagreement", "show_disagreement", "show_overlays"]
+__all__ = [
+    "as_rgb",
+    "drawn_over",
+    "overlay",
+    "save_disagreement",
+    "show_disagreement",
+    "show_overlays",
+]
 
 # of each class in turn
 _COLOURS = ((120, 255, 90), (255, 180, 40), (80, 200, 255), (255, 90, 200), (250, 250, 80))
@@ -64,13 +71,29 @@ def overlay(
                 f"{slide.name}: found {wanted[0]} x {wanted[1]} pixels, but its mask has "
                 f"{mask.height} x {mask.width}. The file was changed after it was predicted"
             )
-    picture = _as_rgb(slide.thumbnail(max_side))
+    picture = as_rgb(slide.thumbnail(max_side))
     height, width = picture.shape[:2]
     scale = max(1, min(wanted[0] // height, wanted[1] // width))
-    for mask, colour in zip(masks, cycle(_COLOURS), strict=False):
-        coverage = cv2.resize(
+    coverages = [
+        cv2.resize(
             mask.thumbnail(scale).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
         )
+        for mask in masks
+    ]
+    return drawn_over(picture, coverages)
+
+
+def drawn_over(picture: np.ndarray, coverages: Iterable[np.ndarray]) -> np.ndarray:
+    """A picture, with the mask of each class tinted and outlined in its colour.
+
+    Parameters
+    ----------
+    picture
+        uint8 (h, w, 3) RGB.
+    coverages
+        float32 (h, w) per class, the share of each pixel that is of it.
+    """
+    for coverage, colour in zip(coverages, cycle(_COLOURS), strict=False):
         strength = 0.25 * coverage[..., None]
         tint = np.array(colour, np.float32)
         picture = (picture * (1 - strength) + tint * strength).astype(np.uint8)
@@ -194,7 +217,7 @@ def _panels(count: int) -> "tuple[Figure, list[Axes]]":
     return figure, list(axes.flat)
 
 
-def _as_rgb(pixels: np.ndarray) -> np.ndarray:
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
     """(C, h, w) of any dtype as uint8 (h, w, 3). Other dtypes are stretched between percentiles."""
     bands = pixels if len(pixels) >= 3 else pixels[:1].repeat(3, axis=0)
     picture = np.ascontiguousarray(bands[:3].transpose(1, 2, 0))
