@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from devkit.commands import command
+from devkit.training.columns import aligned
 from devkit.training.survey import KAGGLE_CORES, ImageLook, Survey, survey
 from kernelkit.competition import Scene
 from kernelkit.competition.scenes import find_scenes
@@ -143,7 +144,7 @@ def _listed(found: Survey) -> Iterator[str]:
         ]
         for image in found.images
     ]
-    yield from _table([[*names, "Mpx/s", "on Kaggle"], *rows])
+    yield from aligned([[*names, "Mpx/s", "on Kaggle"], *rows])
 
 
 def _counted(found: Survey) -> Iterator[str]:
@@ -171,7 +172,7 @@ def _counted(found: Survey) -> Iterator[str]:
                 _percent(sum(blank) / len(blank) if blank else None),
             ]
         )
-    yield from _table(rows)
+    yield from aligned(rows)
     yield from _odd(ordered)
 
 
@@ -243,14 +244,6 @@ def _as_json(found: Survey) -> dict[str, object]:
             "blank_rule": found.blank_rule,
         },
     }
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows as lines whose columns are as wide as their longest field."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        fields = (field.ljust(width) for field, width in zip(row, widths, strict=True))
-        yield "  ".join(fields).rstrip()
 
 
 def _yes_or_no(answer: bool | None) -> str:

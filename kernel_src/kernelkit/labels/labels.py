@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from kernelkit.competition import Scene
 from kernelkit.errors import LabelError
@@ -39,6 +38,7 @@ class Labels(ABC):
         self.competition = competition
         self.scenes = dict(scenes)
         self.ids: tuple[str, ...] = ()
+        self._labelled: frozenset[str] = frozenset()
         self.classes = competition.classes or ("",)
         self.notes: list[str] = []
 
@@ -55,7 +55,7 @@ class Labels(ABC):
         LabelError
             The image has no labels, they cannot be read, or they do not fit it.
         """
-        if image_id not in self.ids:
+        if image_id not in self._labelled:
             raise LabelError(
                 f"{self.source}: the image {image_id!r} has no labels. Ask for one of the"
                 f" {len(self.ids)} images that have"
@@ -117,6 +117,7 @@ class Labels(ABC):
         """
         known = set(found)
         self.ids = tuple(image for image in self.scenes if image in known)
+        self._labelled = frozenset(self.ids)
         without = [image for image in self.scenes if image not in known]
         if not self.ids:
             raise LabelError(
@@ -136,8 +137,3 @@ def some(names: Sequence[str], what: str) -> str:
     """
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({shown})"
-
-
-def path_of(pattern: str, folder: Path) -> str:
-    """Where labels lie, for messages."""
-    return str(folder / pattern)

@@ -158,7 +158,7 @@ class Folds:
         recipe
             By lists, by a table, or by a count of folds.
         folder
-            The competition's folder, where tables lie.
+            The competition's folder, where tables lie. That of folds may lie elsewhere.
         scenes
             The images that have labels.
         shares
@@ -173,7 +173,9 @@ class Folds:
         """
         groups = {image: scene.group for image, scene in scenes.items()}
         if recipe.table is not None:
-            return cls.read(folder / recipe.table, scenes, left_out, groups)
+            path = folder / recipe.table
+            path = path if path.is_file() else Path(recipe.table)
+            return cls.read(path, scenes, left_out, groups)
         if recipe.lists is not None:
             found = _by_lists(recipe.lists, scenes, left_out)
             return cls._checked(found, groups, "the recipe's lists")

@@ -1,0 +1,156 @@
+"""`make folds`: divide the training images, write folds.csv, and show what each fold holds.
+
+With stratify, masks are decoded to see how much of each image is labelled. To train with the table
+as it was written, perhaps changed by hand, write `folds: {table: folds.csv}` into the recipe.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from devkit.commands import command
+from devkit.training.columns import aligned
+from kernelkit.console import printable, progress
+from kernelkit.errors import LabelError, RecipeError, SlideError
+
+if TYPE_CHECKING:
+    from kernelkit.competition import Scene
+    from kernelkit.labels import Labels
+    from kernelkit.training.folds import Folds
+    from kernelkit.training.recipe import RunRecipe
+
+__all__ = ["Divided", "divided", "main"]
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Images in folds, and what is known of them.
+
+    Attributes
+    ----------
+    folds
+        Which images validate in each fold.
+    shares
+        The share of each image that each class has.
+    classes
+        The names of the classes.
+    left_out
+        Why images cannot be used, by their ids.
+    notes
+        What went otherwise, a sentence each.
+    """
+
+    folds: "Folds"
+    shares: Mapping[str, Sequence[float]]
+    classes: Sequence[str]
+    left_out: Mapping[str, str]
+    notes: Sequence[str]
+
+
+@command("folds")
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line. The exit code is 0 only if the table was written.
+
+    Raises
+    ------
+    RecipeError
+        There is no such recipe or run.
+    TrainingError
+        The images cannot be divided so.
+    LabelError
+        The labels cannot be read, or fit no image.
+    """
+    options = _parse(arguments)
+    from kernelkit.training.recipe import TrainingRecipe
+
+    training = TrainingRecipe.load(options.recipe, options.set)
+    name = options.run or next(iter(training.runs))
+    if name not in training.runs:
+        raise RecipeError(
+            f"{options.recipe}: there is no run {name:.60}. Name one of {', '.join(training.runs)}"
+        )
+    found = divided(training.runs[name], options.competition)
+    found.folds.write(options.output)
+    for line in _lines(found):
+        print(printable(line))
+    print(printable(f"{options.output}: {len(found.folds.images)} images of the run {name}"))
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m devkit.training.folds", description=__doc__)
+    parser.add_argument("recipe", help="a training recipe: a name or a YAML file")
+    parser.add_argument("--competition", type=Path, required=True, help="the competition's folder")
+    parser.add_argument("--run", help="the run whose images and folds are meant, the first if none")
+    parser.add_argument("--output", type=Path, default=Path("folds.csv"), help="the table to write")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="such as folds.count=5"
+    )
+    return parser.parse_args(arguments)
+
+
+def divided(run: "RunRecipe", folder: Path) -> Divided:
+    """Divide the images of a run. The errors are those of `main`."""
+    from kernelkit.labels import open_labels
+    from kernelkit.training.cuts.scenes import training_scenes
+    from kernelkit.training.folds import Folds
+
+    scenes, notes = training_scenes(run, folder)
+    labels = open_labels(run.labels, folder, run.competition, scenes)
+    labelled = {image: scenes[image] for image in labels.ids}
+    shares, left_out = _shares(labels, labelled, run.competition.nodata)
+    used = {image: scene for image, scene in labelled.items() if image in shares}
+    notes += [*labels.notes, *labels.occurrence(shares)]
+    folds = Folds.of(run.folds, folder, run.competition, used, shares, left_out)
+    return Divided(folds, shares, labels.classes, left_out, notes)
+
+
+def _shares(
+    labels: "Labels", scenes: "Mapping[str, Scene]", nodata: float | None
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """How much of each image each class has, and why images cannot be read."""
+    from kernelkit.slide import Slide
+
+    shares: dict[str, list[float]] = {}
+    left_out: dict[str, str] = {}
+    bar = progress(scenes.items(), description="labels", unit="image", leave=False, disable=None)
+    for image, scene in bar:
+        try:
+            with Slide(scene.paths, nodata=nodata) as slide, labels.of(image, slide) as label:
+                masks = label.masks()
+        except (LabelError, SlideError) as error:
+            left_out[image] = str(error)
+        else:
+            shares[image] = [mask.area / (mask.height * mask.width) for mask in masks]
+    return shares, left_out
+
+
+def _lines(found: Divided) -> Iterator[str]:
+    """What each fold holds, as lines for people."""
+    from kernelkit.training.folds import ALWAYS
+
+    names = [f"{name or 'target'} %" for name in found.classes]
+    rows = [["fold", "images", "groups", *names]]
+    for fold in [*sorted(set(found.folds.folds.values()) - {ALWAYS}), ALWAYS]:
+        images = [image for image, number in found.folds.folds.items() if number == fold]
+        if images:
+            rows.append(["always" if fold == ALWAYS else str(fold), *_held(found, images)])
+    rows.append(["all", *_held(found, found.folds.images)])
+    yield from aligned(rows)
+    yield from found.notes
+    yield from (f"{image} is left out: {reason}" for image, reason in found.left_out.items())
+
+
+def _held(found: Divided, images: Sequence[str]) -> list[str]:
+    """How many images and groups there are, and the mean share of each class."""
+    groups = {found.folds.groups[image] or image for image in images}
+    classes = zip(*(found.shares[image] for image in images), strict=True)
+    means = [sum(shares) / len(images) for shares in classes]
+    return [str(len(images)), str(len(groups)), *(f"{mean:.2%}".rstrip("%") for mean in means)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
