@@ -12,11 +12,12 @@ from kernelkit.errors import OutputError, as_sentence
 from kernelkit.files import open_atomically, replace_atomically
 from kernelkit.training.cuts.image import CutImage
 from kernelkit.training.cuts.packs import Record, read_packs
+from kernelkit.training.folds import Folds
 from kernelkit.vocabulary import Fill
 
 __all__ = ["Cuts", "CutsIndex", "packs_of"]
 
-_INDEX, _WINDOWS = "cuts.json", "windows.parquet"
+_INDEX, _WINDOWS, _FOLDS = "cuts.json", "windows.parquet", "folds.csv"
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class CutsIndex:
         The names of the labels' classes.
     fill
         What stands outside of images.
-    made_of
-        A hash of what the table of windows depends on, beside the images and the settings.
+    polygons
+        A hash of the files that windows lie around.
     left_out
         The images that cannot be read, and why.
     notes
@@ -42,9 +43,9 @@ class CutsIndex:
     images: Mapping[str, tuple[str, str, str]]
     classes: tuple[str, ...]
     fill: Fill
-    made_of: str
+    polygons: str
     left_out: Mapping[str, str]
-    notes: Sequence[str]
+    notes: tuple[str, ...]
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -63,22 +64,19 @@ class CutsIndex:
                 images,
                 tuple(content["classes"]),
                 content["fill"],
-                content["made_of"],
+                content["polygons"],
                 content["left_out"],
-                content["notes"],
+                tuple(content["notes"]),
             )
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise OutputError(
                 f"{path}: the cuts cannot be read ({as_sentence(error)}). Make the cuts again"
             ) from error
 
-    def is_written(self, folder: Path) -> bool:
-        """Whether a folder has the windows over these images already."""
-        try:
-            found = CutsIndex.read(folder)
-        except OutputError:
-            return False
-        return (found.images, found.made_of) == (self.images, self.made_of)
+    @property
+    def keys(self) -> set[str]:
+        """The keys of all records."""
+        return {key for _, *keys in self.images.values() for key in keys}
 
     def write(self, folder: Path) -> None:
         """Write it into a folder of cuts, so that it is whole or not there."""
@@ -86,9 +84,9 @@ class CutsIndex:
             "images": list(self.images.items()),
             "classes": self.classes,
             "fill": self.fill,
-            "made_of": self.made_of,
+            "polygons": self.polygons,
             "left_out": self.left_out,
-            "notes": list(self.notes),
+            "notes": self.notes,
         }
         with open_atomically(folder / _INDEX) as file:
             json.dump(content, file, indent=1)
@@ -112,25 +110,37 @@ class Cuts:
         fold in which its image validates, and its source. Then the share of the target, the share
         that holds data, mean and standard deviation of what does. `skip` says why a window is left
         out. It is empty if the window is kept.
-    classes
-        The names of the labels' classes.
-    left_out
-        The images that cannot be read, and why.
-    notes
-        What went otherwise, a sentence each.
+    folds
+        Which images validate in which fold.
+    index
+        Which files they are of.
     """
 
     folder: Path
     images: Mapping[str, CutImage]
     windows: pd.DataFrame
-    classes: tuple[str, ...]
-    left_out: Mapping[str, str]
-    notes: Sequence[str]
+    folds: Folds
+    index: CutsIndex
 
     @property
     def kept(self) -> pd.DataFrame:
         """The windows that are not left out."""
         return self.windows[self.windows["skip"] == ""]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the labels' classes."""
+        return self.index.classes
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """The images that cannot be read, and why."""
+        return self.index.left_out
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What went otherwise, a sentence each."""
+        return self.index.notes
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -151,14 +161,27 @@ class Cuts:
                 f"({as_sentence(error)}). Make the cuts again"
             ) from error
         images = images_of(index, records, folder)
-        return cls(folder, images, windows, index.classes, index.left_out, index.notes)
+        return cls(folder, images, windows, Folds.read(folder / _FOLDS), index)
 
 
-def save(index: CutsIndex, windows: pd.DataFrame, folder: Path) -> None:
-    """Write the table of windows, then the index. With the index the cuts are complete."""
-    with replace_atomically(folder / _WINDOWS) as path:
-        windows.to_parquet(path, index=False)
-    index.write(folder)
+def save(index: CutsIndex, windows: pd.DataFrame, folds: Folds, folder: Path) -> None:
+    """Write the table of windows and the folds, then the index. That makes the cuts complete.
+
+    Raises
+    ------
+    OutputError
+        They cannot be written.
+    """
+    try:
+        with replace_atomically(folder / _WINDOWS) as path:
+            windows.to_parquet(path, index=False)
+        folds.write(folder / _FOLDS)
+        index.write(folder)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: the windows cannot be written there ({error.strerror or error}). Make room "
+            "there, or choose another folder"
+        ) from error
 
 
 def packs_of(out: Path) -> Path:
@@ -192,3 +215,25 @@ def images_of(index: CutsIndex, records: Mapping[str, Record], folder: Path) -> 
             seen.arrays.get("missing"),
         )
     return images
+
+
+def remove_unused(out: Path, records: Mapping[str, Record], before: CutsIndex) -> None:
+    """Remove files of which the cuts before used a part, and of which no cuts use any now.
+
+    Parameters
+    ----------
+    records
+        What lies there, by key.
+    before
+        The index of cuts that have been made anew.
+    """
+    used: set[str] = set()
+    for path in out.glob(f"*/{_INDEX}"):
+        used |= CutsIndex.read(path.parent).keys
+    files: dict[Path, set[str]] = {}
+    for key, record in records.items():
+        for array in record.arrays.values():
+            files.setdefault(array.path, set()).add(key)
+    for path, keys in files.items():
+        if keys & before.keys and not keys & used:
+            path.unlink(missing_ok=True)

@@ -14,15 +14,22 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from kernelkit.console import progress as progress_bar
-from kernelkit.errors import OutputError
+from kernelkit.errors import OutputError, TrainingError
 from kernelkit.labels import open_labels
 from kernelkit.reader import ReaderPool
 from kernelkit.training.cuts.contents import Contents
-from kernelkit.training.cuts.cuts import Cuts, CutsIndex, images_of, packs_of, save
+from kernelkit.training.cuts.cuts import (
+    Cuts,
+    CutsIndex,
+    images_of,
+    packs_of,
+    remove_unused,
+    save,
+)
 from kernelkit.training.cuts.packs import read_packs, remove_unfinished
 from kernelkit.training.cuts.scenes import training_scenes
 from kernelkit.training.cuts.shrunk import ShrunkImages
-from kernelkit.training.cuts.sight import Sight, key_of
+from kernelkit.training.cuts.sight import Sight
 from kernelkit.training.cuts.sources import Polygons
 from kernelkit.training.cuts.table import table_of
 from kernelkit.training.folds import Folds
@@ -81,23 +88,36 @@ def make_cuts(
         contents.keep()
         shares = shrunk.shares
         used = {image: scene for image, scene in scenes.items() if image in shares}
-        notes += [*labels.notes, *labels.occurrence(shares), *polygons.notes, *shrunk.notes]
         folds = Folds.of(run.folds, folder, run.competition, used, shares, shrunk.left_out)
+        notes += [*labels.notes, *labels.occurrence(shares), *polygons.notes, *shrunk.notes]
         index = CutsIndex(
             {image: (scene.group, *shrunk.keys[image]) for image, scene in used.items()},
             labels.classes,
             sight.fill,
-            key_of(polygons.contents, folds.folds),
+            polygons.fingerprint,
             shrunk.left_out,
-            notes,
+            tuple(notes),
         )
         mine = out / _settings_key(run, sight)
+        before = _loaded(mine)
+        if before is not None and before.index == index and before.folds == folds:
+            bar.update(bar.total - bar.n)
+            return before
         images = images_of(index, records, mine)
-        if not index.is_written(mine):
-            table = table_of(run, images, labels.classes, polygons, folds, workers, bar.update)
-            polygons.refuse_nothing(table)
-            save(index, table, mine)
+        table = table_of(run, images, labels.classes, polygons, folds, workers, bar.update)
+        polygons.refuse_nothing(table)
+        save(index, table, folds, mine)
+        if before is not None:
+            remove_unused(out, records, before.index)
     return Cuts.load(mine)
+
+
+def _loaded(folder: Path) -> Cuts | None:
+    """The cuts that lie in a folder, if they are whole."""
+    try:
+        return Cuts.load(folder)
+    except (OutputError, TrainingError):
+        return None
 
 
 def _settings_key(run: "RunRecipe", sight: Sight) -> str:

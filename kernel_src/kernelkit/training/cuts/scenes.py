@@ -27,8 +27,13 @@ def training_scenes(run: "RunRecipe", folder: Path) -> tuple[dict[str, Scene], l
     Raises
     ------
     TrainingError
-        There is none.
+        There is no such folder, or no such image in it.
     """
+    if not folder.is_dir():
+        raise TrainingError(
+            f"{folder}: there is no such folder. Name the competition's folder, or fetch it with"
+            " make download-data"
+        )
     scenes, problems = find_scenes(folder, run.competition)
     chosen = {
         image: scene

@@ -60,25 +60,15 @@ def write_slide(
     return arrays, notes
 
 
-def write_labels(
-    label: ImageLabel, slide: Slide, sight: Sight, writer: PackWriter
-) -> tuple[BlockArray, list[float]]:
-    """Write the labels of a slide at the training scale: the share of each pixel, 0 to 255.
-
-    Returns
-    -------
-    Where they are, and the share of the image that each class has.
-    """
+def write_labels(label: ImageLabel, slide: Slide, sight: Sight, writer: PackWriter) -> BlockArray:
+    """Write the labels of a slide at the training scale: the share of each pixel, 0 to 255."""
     scale = sight.scale
     height, width = shape = _shape(slide, scale)
     array = writer.begin((label.classes, *shape), np.dtype(np.uint8), _block(shape))
-    total = np.zeros(label.classes, np.int64)
     for row in range(0, height, BLOCK):
         window = Window(row * scale, 0, min(BLOCK, height - row) * scale, width * scale)
-        shares = label.read(window, scale, sight.fill)
-        total += shares.sum(axis=(1, 2), dtype=np.int64)
-        _write_rows(array, row, shares, writer)
-    return array, (total / (255 * height * width)).tolist()
+        _write_rows(array, row, label.read(window, scale, sight.fill), writer)
+    return array
 
 
 def _write_missing(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from kernelkit.competition import Scene
 from kernelkit.errors import ReaderError, SlideError, TrainingError, as_sentence
-from kernelkit.labels import Labels
+from kernelkit.labels import ImageLabel, Labels
+from kernelkit.labels.labels import some
 from kernelkit.maps.polygonise import PIXELS
 from kernelkit.predict.work.keys import refuse_changed, state_of
 from kernelkit.reader import PictureInfo, ReaderPool
@@ -52,8 +53,6 @@ class ShrunkImages:
         Of each image: the keys of its pixels and of its labels.
     left_out
         The images that cannot be read, and why.
-    notes
-        What went otherwise, a sentence each.
     """
 
     def __init__(
@@ -68,11 +67,20 @@ class ShrunkImages:
     ) -> None:
         self.keys: dict[str, tuple[str, str]] = {}
         self.left_out: dict[str, str] = {}
-        self.notes: list[str] = []
         self._sight, self._scenes, self._labels = sight, scenes, labels
         self._states = {image: state_of(scene.paths) for image, scene in scenes.items()}
         self._hashes = {image: contents.of(scene.paths) for image, scene in scenes.items()}
         self._records, self._packs, self._advance = records, packs, advance
+
+    @property
+    def notes(self) -> list[str]:
+        """What went otherwise, a sentence each."""
+        found: dict[str, list[str]] = {}
+        for image, keys in self.keys.items():
+            if image not in self.left_out:
+                for note in (note for key in keys for note in self._records[key].facts["notes"]):
+                    found.setdefault(note, []).append(image)
+        return [f"{some(images, 'image')}: {note}" for note, images in found.items()]
 
     @property
     def shares(self) -> dict[str, list[float]]:
@@ -100,12 +108,12 @@ class ShrunkImages:
             self._make_pictures(list(lacking), readers)
         else:
             self._make_slides(lacking, readers)
-        if len(self.left_out) == len(self._scenes):
+        images = [image for image in self.keys if image not in self.left_out]
+        if not images:
             raise TrainingError(
                 f"none of the {len(self._scenes)} images can be read. "
                 f"{next(iter(self.left_out.values()))}"
             )
-        images = [image for image in self.keys if image not in self.left_out]
         unlabelled = [image for image in images if self.keys[image][1] not in self._records]
         for _ in range(len(self._scenes) - len(unlabelled)):
             self._advance()
@@ -183,9 +191,8 @@ class ShrunkImages:
                     self._labels.of(image, slide) as label,
                     packs.adding() as writer,
                 ):
-                    self.notes += label.notes
-                    array, shares = write_labels(label, slide, self._sight, writer)
-                    facts = {"shares": shares}
+                    array = write_labels(label, slide, self._sight, writer)
+                    facts = {"shares": _shares(label), "notes": label.notes}
                     writer.add(Record(self.keys[image][1], {"labels": array}, facts))
                 self._advance()
 
@@ -195,18 +202,19 @@ class ShrunkImages:
             ThreadPoolExecutor(max(1, workers)) as threads,
             PackSeries(self._packs, self._records) as packs,
         ):
-            for some in batched(images, _TOGETHER * max(1, workers)):
-                for image, label in zip(some, threads.map(self._label, some), strict=True):
+            for together in batched(images, _TOGETHER * max(1, workers)):
+                read = threads.map(self._label, together)
+                for image, (label, facts) in zip(together, read, strict=True):
                     with packs.adding() as writer:
                         array = write_whole(label, writer)
-                        facts = {"shares": (label.mean(axis=(1, 2)) / 255).tolist()}
                         writer.add(Record(self.keys[image][1], {"labels": array}, facts))
                     self._advance()
 
-    def _label(self, image: str) -> NDArray[np.uint8]:
+    def _label(self, image: str) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """The labels of a whole picture as it is seen, and what is known of them."""
         with self._opened(image) as slide, self._labels.of(image, slide) as label:
-            self.notes += label.notes
-            return label_of_picture(label, slide, self._sight)
+            seen = label_of_picture(label, slide, self._sight)
+            return seen, {"shares": _shares(label), "notes": label.notes}
 
     def _opened(self, image: str) -> Slide:
         return Slide(self._scenes[image].paths, nodata=self._sight.nodata_value)
@@ -218,6 +226,11 @@ class ShrunkImages:
     def _leave_out(self, image: str, error: Exception) -> None:
         self.left_out[image] = as_sentence(error)
         self._advance()
+
+
+def _shares(label: ImageLabel) -> list[float]:
+    """The share of an image that each class has."""
+    return [mask.area / (mask.height * mask.width) for mask in label.masks()]
 
 
 def _facts(source: Slide | PictureInfo, step: tuple[float, float]) -> dict[str, Any]:

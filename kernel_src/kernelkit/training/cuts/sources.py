@@ -12,6 +12,7 @@ from kernelkit.files import file_sha256
 from kernelkit.maps import DrawnLabels
 from kernelkit.training.cuts.image import CutImage
 from kernelkit.training.cuts.regions import Regions
+from kernelkit.training.cuts.sight import key_of
 
 if TYPE_CHECKING:
     from kernelkit.training.recipe import RunRecipe
@@ -66,12 +67,13 @@ class Polygons:
                 )
 
     @property
-    def contents(self) -> dict[str, dict[str, str]]:
-        """The hash of each file, by source and image."""
-        return {
+    def fingerprint(self) -> str:
+        """A hash of all files."""
+        contents = {
             name: {image: file_sha256(path) for image, path in files.items()}
             for name, files in self._files.items()
         }
+        return key_of(contents)
 
     def of(self, name: str, image: CutImage) -> Regions | None:
         """The polygons of an image that a source lies around. None if it has no file.
