@@ -26,10 +26,11 @@ def with_trained_activation(
     said = [member for member in members if member.trained_with.activation]
     if said and "activation" not in recipe.model_fields_set:
         first = said[0].trained_with
-        notes.add(
-            f"{first.where('activation')}: the activation is {first.activation}. The recipe says "
-            "nothing, so this is used"
-        )
+        if first.activation != recipe.activation:
+            notes.add(
+                f"{first.where('activation')}: the activation is {first.activation}. The recipe "
+                "says nothing, so this is used"
+            )
         recipe = _with_activation(recipe, first.activation)
     for member in said:
         trained = member.trained_with

@@ -118,7 +118,7 @@ class FoldFolder:
         if not path.exists():
             return pd.DataFrame({"epoch": pd.Series(dtype=int)})
         try:
-            table = pd.read_csv(path)
+            table = pd.read_csv(path, float_precision="round_trip")
         except (OSError, ValueError) as error:
             raise TrainingError(
                 f"{path}: it cannot be read as a table. Remove it, and the curves begin anew"
