@@ -9,24 +9,18 @@ hub, a path or an address. Output activations are left out, so that networks and
 classification heads answer in logits.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import segmentation_models_pytorch as smp
+import timm
+from segmentation_models_pytorch import MODEL_ARCHITECTURES_MAPPING
 from torch import nn
 
 from kernelkit.checkpoints.descriptions import check_names
 from kernelkit.checkpoints.own_network import build_own
 from kernelkit.errors import CheckpointError
-
-# the hub's client reads them at its import, and both libraries import it
-for _variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
-    os.environ.setdefault(_variable, "1")
-
-import segmentation_models_pytorch as smp  # noqa: E402
-import timm  # noqa: E402
-from segmentation_models_pytorch import MODEL_ARCHITECTURES_MAPPING  # noqa: E402
 
 __all__ = ["build", "describe", "from_folder_name"]
 

@@ -14,7 +14,7 @@ from kernelkit.checkpoints.weights import Stored
 from kernelkit.errors import CheckpointError
 from kernelkit.vocabulary import Prefer
 
-__all__ = ["ChosenState", "choose_state", "load_state", "weights_sha256"]
+__all__ = ["ChosenState", "choose_state", "current_name", "load_state", "weights_sha256"]
 
 # How many names an error lists.
 _SHOWN = 3
@@ -46,7 +46,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source
         Names are missing, unexpected or of another shape. The error lists some of each.
     """
     wanted = module.state_dict()
-    state = {_current_name(name, wanted): tensor for name, tensor in state.items()}
+    state = {current_name(name, wanted): tensor for name, tensor in state.items()}
     missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
     unexpected = [n for n in state if n not in wanted]
     mismatched = [
@@ -68,7 +68,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source
     nn.Module.load_state_dict(module, {**wanted, **state})
 
 
-def _current_name(name: str, wanted: Mapping[str, Tensor]) -> str:
+def current_name(name: str, wanted: Mapping[str, Tensor]) -> str:
     """Today's name for a weight of an encoder that moved to timm, or of a renamed decoder."""
     if name in wanted:
         return name
@@ -227,7 +227,7 @@ def _prefixes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iter
 def _coverage(state: Mapping[str, Tensor], prefix: str, wanted: Mapping[str, Tensor]) -> float:
     """The share of the network's weights that are there under their prefixed names."""
     start = len(prefix)
-    names = {_current_name(n[start:], wanted) for n in state if n.startswith(prefix)}
+    names = {current_name(n[start:], wanted) for n in state if n.startswith(prefix)}
     counted = [name for name in wanted if not name.endswith("num_batches_tracked")]
     return sum(name in names for name in counted) / max(1, len(counted))
 

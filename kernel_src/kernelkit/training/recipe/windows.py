@@ -132,7 +132,8 @@ class Source(Section):
     images
         Which images count, as shell patterns of their ids. None takes all.
     target
-        True takes only windows with a labelled pixel, and false only those without.
+        The share of the crops that come from windows with a labelled pixel. True is all of them,
+        and false none. Left out, windows are drawn alike.
     soft
         Whether stored probabilities are labels as they are. Else they are decided at 0.5.
     least
@@ -145,7 +146,7 @@ class Source(Section):
     pseudo: Word | None = None
     weight: PositiveFloat = 1.0
     images: Names | None = None
-    target: bool | None = None
+    target: bool | Share | None = None
     soft: bool = False
     least: Annotated[float, Field(ge=0.5, lt=1)] | None = None
     loss_weight: PositiveFloat = 1.0
