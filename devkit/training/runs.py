@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -20,8 +20,9 @@ from devkit.commands import command
 from devkit.kaggle.settings import load_settings
 from devkit.kaggle.submissions.ledger import Entry, Ledger
 from devkit.training.scores import entries_of
-from kernelkit.checkpoints.run_folders import folds_of, matching_runs
-from kernelkit.training.run_summary import FoldSummary, fold_summary
+
+if TYPE_CHECKING:
+    from kernelkit.training.run_summary import FoldSummary
 
 __all__ = ["Run", "main", "read_runs"]
 
@@ -41,7 +42,7 @@ class Run:
     """
 
     name: str
-    folds: Sequence[FoldSummary]
+    folds: Sequence["FoldSummary"]
     entries: Sequence[Entry]
 
     @property
@@ -105,6 +106,10 @@ def read_runs(models: Path, entries: Sequence[Entry] = ()) -> list[Run]:
     CheckpointError
         There is no such folder, or no run in it.
     """
+    # torch takes seconds to import
+    from kernelkit.checkpoints.run_folders import folds_of, matching_runs
+    from kernelkit.training.run_summary import fold_summary
+
     return [
         Run(
             name=folder.name,
@@ -150,7 +155,7 @@ def _shown(score: float | None) -> str:
     return "-" if score is None else f"{score:.4f}"
 
 
-def _epochs(folds: Sequence[FoldSummary]) -> str:
+def _epochs(folds: Sequence["FoldSummary"]) -> str:
     """How far the folds came, such as `50`, `8-10` or `3 of 50`."""
     reached, total = [fold.epochs for fold in folds], max((fold.total for fold in folds), default=0)
     low, high = min(reached, default=0), max(reached, default=0)

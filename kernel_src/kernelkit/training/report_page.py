@@ -89,6 +89,7 @@ def curves(folds: Sequence[FoldFolder]) -> bytes | None:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -109,6 +110,7 @@ def curves(folds: Sequence[FoldFolder]) -> bytes | None:
                     )
         axis.set_title(title)
         axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     handles, labels = axes[1].get_legend_handles_labels()
     if handles:

@@ -42,6 +42,23 @@ def test_submit_goes_from_the_datasets_to_a_score(home: Home) -> None:
     assert (ended["public_score"], ended["ref"]) == ("0.9123", 7000)
 
 
+def test_the_ledger_names_the_weights_of_a_submission(home: Home) -> None:
+    """The run's report says them. It is fetched with the submission."""
+    weights = {"unet/fold_0": "c0ffee01" * 8}
+    report = json.dumps({"recipe": "hubmap", "weights": weights})
+    home.service.next_files["report.json"] = report.encode()
+    assert home.run("submit").code == 0
+    assert home.entries()[-1]["weights"] == weights
+
+
+def test_the_ledger_names_the_weights_of_a_file_from_home(home: Home) -> None:
+    """The report of the run that wrote it lies beside it."""
+    weights = {"unet/fold_0": "c0ffee01" * 8}
+    (home.folder / "report.json").write_text(json.dumps({"weights": weights}))
+    assert home.run("submit", "-f", csv_files(home, 1)[0]).code == 0
+    assert home.entries()[-1]["weights"] == weights
+
+
 def test_the_same_command_again_submits_nothing_and_tells_the_score(home: Home) -> None:
     """The ledger and Kaggle's list both know it."""
     assert home.run("submit").code == 0
