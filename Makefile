@@ -5,6 +5,7 @@ INSTALLER := $(if $(findstring .tools,$(UV)),.tools/uv/bin/uv)
 READY := .venv/.made-from-requirements
 READY_313 := .venv-py313/.made-from-requirements
 BENCHED := .venv-bench/.made-from-requirements
+NOTEBOOKS := .venv-notebook/.made-from-requirements
 AUDITOR := .venv-audit/.made-from-requirements
 
 # The package lies below kernel_src here, and below its dataset on Kaggle.
@@ -22,17 +23,22 @@ WORKERS ?= 2
 PROFILE ?= kaggle-py312
 ONLY ?= $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
 PYTEST = -n 2 --dist worksteal $(if $(FAST),-m "not slow")
+CUTS ?= build/cuts
+OUTPUT ?= build/models
 YOURS = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)") \
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run test test-py313 format types lint lock audit licences kernel-dataset weights-dataset doctor prepare push status logs submit queue submissions bench clean
+.PHONY: help dry-run shell test test-py313 format types lint lock audit licences kernel-dataset weights-dataset look folds cuts train runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
 dry-run: $(READY)  ## the whole way to a checked submission, at home (RECIPE=clouds SIZE=large RERUN=1 WORKERS=n MEMORY=GiB COMPETITION= MODELS= OWN=)
 	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun) $(YOURS)
+
+shell: $(READY)  ## a shell in the twin of the image, without a network (PROFILE= COMPETITION= MODELS= OWN=)
+	@$(PYTHON) -m devkit.dryrun.shell --profile $(PROFILE) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)")
 
 test: $(READY) lint  ## lint, then every test, two at a time (FAST=1 leaves the slow ones out)
 	@$(PYTHON) -m pytest $(PYTEST)
@@ -66,6 +72,32 @@ kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it 
 weights-dataset: $(READY)  ## pack trained runs as safetensors (MODELS=folder RECIPE= OWN=)
 	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)") $(if $(RECIPE),--recipe "$(RECIPE)")
 
+# ---- training
+DATA = $(if $(COMPETITION),--competition "$(COMPETITION)")
+CHANGES = $(foreach change,$(SET),--set "$(change)")
+OF_RUNS = $(if $(RECIPE),"$(RECIPE)") $(DATA) $(CHANGES) $(foreach run,$(RUN),--run "$(run)")
+
+look: $(READY)  ## the images of a competition, before there are models (COMPETITION=folder RECIPE=)
+	@$(PYTHON) -m devkit.training.look $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") --workers $(WORKERS)
+
+folds: $(READY)  ## divide the training images into folds, and write folds.csv (RECIPE= COMPETITION= RUN= SET="folds.count=5")
+	@$(PYTHON) -m devkit.training.folds $(OF_RUNS)
+
+cuts: $(READY)  ## shrink the training images and list their windows (RECIPE= COMPETITION= CUTS= RUN= SET=)
+	@$(PYTHON) -m devkit.training.cuts $(OF_RUNS) --cuts "$(CUTS)" --workers $(WORKERS)
+
+train: $(READY)  ## train run folders (RECIPE= COMPETITION=folder OUTPUT=models RUN= FOLD="0 1" SET="epochs=3 batch=4" CUTS= OWN=)
+	@$(PYTHON) -m devkit.training $(OF_RUNS) $(foreach fold,$(FOLD),--fold $(fold)) --output "$(OUTPUT)" --cuts "$(CUTS)" --workers $(WORKERS)
+
+runs: $(READY)  ## a table of trained runs, with their scores here and on the leaderboard (MODELS=folder)
+	@$(PYTHON) -m devkit.training.runs "$(or $(MODELS),$(OUTPUT))"
+
+tensorboard: $(READY)  ## curves and pictures of the trainings in a browser (MODELS=folder)
+	@.venv/bin/tensorboard --logdir "$(or $(MODELS),$(OUTPUT))"
+
+notebook: $(NOTEBOOKS)  ## JupyterLab with kernelkit, in the folder of the notebooks
+	@PYTHONPATH="$(CURDIR)/kernel_src" .venv-notebook/bin/jupyter lab --notebook-dir notebooks
+
 # ---- Kaggle
 KAGGLE = @$(PYTHON) -m devkit.kaggle
 WHERE = $(if $(COMPETITION),-c "$(COMPETITION)")
@@ -77,7 +109,7 @@ doctor: $(READY)  ## what is missing before a push to Kaggle can succeed
 prepare: $(READY)  ## write build/kernel, to be pushed by hand
 	$(KAGGLE) prepare
 
-push: $(READY)  ## upload the datasets if they changed, push the notebook
+push: $(READY)  ## upload the datasets if they changed, push the notebook (NOTEBOOK=train for the other one)
 	$(KAGGLE) push
 
 status: $(READY)  ## how the notebook is doing on Kaggle
@@ -94,6 +126,9 @@ queue: $(READY)  ## submit several CSV files, as many as the day allows (FILES="
 
 submissions: $(READY)  ## the ledger beside what Kaggle lists
 	$(KAGGLE) submissions $(WHERE)
+
+download-data: $(READY)  ## fetch and unpack a competition's files (COMPETITION=slug OUTPUT=folder)
+	$(KAGGLE) download-data $(WHERE) $(if $(filter command line,$(origin OUTPUT)),-o "$(OUTPUT)")
 
 bench: $(BENCHED)  ## speed and memory beside the field's tools, one table per subject (ONLY="mask canvas")
 	@for subject in $(ONLY); do PYTHONPATH=kernel_src:. .venv-bench/bin/python benchmarks/bench_$$subject.py || exit 1; done
@@ -132,6 +167,10 @@ $(BENCHED): requirements/bench.txt $(INSTALLER)
 	@echo "making .venv-bench, with what the benchmarks compare with"
 	$(MAKE_ENVIRONMENT)
 
+$(NOTEBOOKS): requirements/notebook.txt $(INSTALLER)
+	@echo "making .venv-notebook, with JupyterLab beside what .venv has"
+	$(MAKE_ENVIRONMENT)
+
 # What is locked is what was reviewed. A lock holds one hash per file, and no address.
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-emit-index-url $(if $(UPGRADE),--upgrade)
 ON_KAGGLE = --python-platform x86_64-manylinux_2_35 --python-version
@@ -140,4 +179,5 @@ lock: $(INSTALLER)  ## resolve requirements/*.in into the hashed locks beside th
 	$(LOCK) $(ON_KAGGLE) 3.12 requirements/dev.in -o requirements/dev.txt
 	$(LOCK) $(ON_KAGGLE) 3.13 --override requirements/dev-py313.in requirements/dev.in -o requirements/dev-py313.txt
 	$(LOCK) $(ON_KAGGLE) 3.12 -c requirements/dev.txt requirements/bench.in -o requirements/bench.txt
+	$(LOCK) $(ON_KAGGLE) 3.12 -c requirements/dev.txt requirements/notebook.in -o requirements/notebook.txt
 	$(LOCK) $(ON_KAGGLE) 3.12 requirements/audit.in -o requirements/audit.txt
