@@ -217,8 +217,6 @@ class Folds:
 
     def _refuse_gaps(self) -> None:
         held = set(self.folds.values())
-        if self.count < 1:
-            raise TrainingError("found no image that validates, wanted at least one fold")
         for fold in range(self.count):
             if fold not in held:
                 raise TrainingError(

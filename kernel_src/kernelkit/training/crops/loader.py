@@ -1,10 +1,11 @@
 """`CropLoader`: the batches of an epoch, made ahead by worker processes in shared memory."""
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,15 @@ from kernelkit.reader.shared import LocalArray, SharedArena
 from kernelkit.training.augment.plan import Plan
 from kernelkit.training.crops.batch import CropBatch, Layout
 from kernelkit.training.crops.sampler import Sampler
-from kernelkit.training.crops.task import BatchTask, CropSource
+from kernelkit.training.crops.sources import TrainingWindow
+from kernelkit.training.crops.task import BatchTask
 
 __all__ = ["CropLoader"]
 
 # So many batches are under way for each worker.
 _BATCHES_EACH = 2
+# How long workers may take to finish a batch that nobody wants any more, in seconds.
+_GRACE = 10.0
 
 
 class CropLoader(AbstractContextManager):
@@ -33,8 +37,8 @@ class CropLoader(AbstractContextManager):
     ----------
     sampler
         Says which windows an epoch has.
-    source
-        Gives the window of this number, the crop's own number in it, and the crop's weight.
+    windows
+        The windows.
     layout
         Of a batch.
     plan
@@ -57,16 +61,17 @@ class CropLoader(AbstractContextManager):
     def __init__(
         self,
         sampler: Sampler,
-        source: Callable[[int, int], tuple[CropSource, float]],
+        windows: Sequence[TrainingWindow],
         layout: Layout,
         plan: Plan,
+        *,
         random: float,
         seed: int,
-        workers: int,
+        workers: int = 0,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        self._sampler, self._source, self._layout, self._plan = sampler, source, layout, plan
+        self._sampler, self._windows, self._layout, self._plan = sampler, windows, layout, plan
         self._random, self._seed, self._rank, self._ranks = random, seed, rank, ranks
         self._pool = ReaderPool(workers)
         self.epoch = 0
@@ -103,12 +108,16 @@ class CropLoader(AbstractContextManager):
             for step in range(first, len(self)):
                 under_way.append(self._begin(order, epoch, step, arena))
                 if len(under_way) > _BATCHES_EACH * self._pool.workers:
-                    yield self._finish(under_way.popleft())
+                    batch = self._finish(under_way[0])
+                    under_way.popleft()
+                    yield batch
             while under_way:
-                yield self._finish(under_way.popleft())
+                batch = self._finish(under_way[0])
+                under_way.popleft()
+                yield batch
         finally:
             for job in under_way:
-                job.wait()
+                job.give_up()
             if isinstance(arena, SharedArena):
                 arena.leave()
 
@@ -130,7 +139,7 @@ class CropLoader(AbstractContextManager):
         """Hand a batch to a worker."""
         start = (step * self._ranks + self._rank) * self._layout.crops
         numbers = range(start, start + self._layout.crops)
-        sources = [self._source(int(order[number]), number) for number in numbers]
+        windows = [self._windows[order[number]] for number in numbers]
         memory: SharedArena | LocalArray = arena or LocalArray(
             np.empty((1, self._layout.nbytes), np.uint8)
         )
@@ -139,13 +148,14 @@ class CropLoader(AbstractContextManager):
             memory,
             slot,
             self._layout,
-            tuple(crop for crop, _ in sources),
+            tuple(windows),
+            start,
             self._plan,
             self._random,
             self._seed,
             epoch,
         )
-        weights = np.array([weight for _, weight in sources], np.float32)
+        weights = np.array([window.weight for window in windows], np.float32)
         return _Job(self._pool.submit(task), memory, slot, weights)
 
     def _finish(self, job: "_Job") -> CropBatch:
@@ -169,31 +179,37 @@ class CropLoader(AbstractContextManager):
         )
 
 
+@dataclass(frozen=True, eq=False)
 class _Job:
-    """A batch under way, and its place in memory."""
+    """A batch under way.
 
-    def __init__(
-        self,
-        future: "Future[tuple[NDArray[np.float32], bool]]",
-        memory: SharedArena | LocalArray,
-        slot: int,
-        weights: NDArray[np.float32],
-    ) -> None:
-        self.future, self.weights = future, weights
-        self._memory, self._slot = memory, slot
+    Attributes
+    ----------
+    future
+        Gives its random numbers, and whether all of its pixels hold data.
+    memory, slot
+        Where it lies.
+    weights
+        Those of its crops.
+    """
+
+    future: "Future[tuple[NDArray[np.float32], bool]]"
+    memory: SharedArena | LocalArray
+    slot: int
+    weights: NDArray[np.float32]
 
     def lent(self) -> np.ndarray:
         """The batch's memory. It is free again once no array in it is left."""
-        if isinstance(self._memory, SharedArena):
-            return self._memory.lend(self._slot)[0]
-        return self._memory.array[0]
+        if isinstance(self.memory, SharedArena):
+            return self.memory.lend(self.slot)[0]
+        return self.memory.array[0]
 
-    def wait(self) -> None:
+    def give_up(self) -> None:
         """Wait until nobody writes to the memory, and give it back."""
-        self.future.cancel()
         try:
-            self.future.exception(timeout=10)
-        except BaseException:  # it was cancelled, or hangs: then its memory is not used again
+            if not self.future.cancel():
+                self.future.exception(_GRACE)
+        except TimeoutError:  # a worker that hangs keeps its memory
             return
-        if isinstance(self._memory, SharedArena):
-            self._memory.give_back(self._slot)
+        if isinstance(self.memory, SharedArena):
+            self.memory.give_back(self.slot)

@@ -1,57 +1,24 @@
 """`BatchTask`: what a worker does. It reads the crops of a batch and moves their pixels."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernelkit.grid import Window
 from kernelkit.reader.shared import LocalArray, SharedArena
-from kernelkit.training.augment.plan import Plan
+from kernelkit.training.augment.plan import CROP_DRAWS, Plan
 from kernelkit.training.crops.batch import Layout
 from kernelkit.training.crops.draws import crop_generator
 from kernelkit.training.crops.geometry import Placement, crop_window, oriented, place, warped
+from kernelkit.training.crops.sources import TrainingWindow
 
-if TYPE_CHECKING:
-    from kernelkit.training.cuts import CutImage
-
-__all__ = ["BatchTask", "CropSource", "LabelSource"]
+__all__ = ["BatchTask"]
 
 # A worker process's cache of decoded blocks, in bytes. Cuts need none.
 _CACHE_BYTES = 1 << 20
 # The least share, of 255, of data in a resampled pixel that holds data.
 _LEAST_HELD = 254
-
-
-class LabelSource(Protocol):
-    """Labels that take the place of an image's own."""
-
-    def read_labels(self, window: Window) -> NDArray[np.uint8]:
-        """The labels of a window, (K, height, width)."""
-
-    def read_held(self, window: Window) -> NDArray[np.bool_] | None:
-        """Which pixels count, (height, width), or None if all do."""
-
-
-class CropSource(NamedTuple):
-    """Where a crop comes from.
-
-    Attributes
-    ----------
-    image
-        The image.
-    labels
-        Other labels than the image's own, or None.
-    window
-        The window that the crop is cut from.
-    number
-        Of the crop in its epoch.
-    """
-
-    image: "CutImage"
-    labels: LabelSource | None
-    window: Window
-    number: int
 
 
 class BatchTask(NamedTuple):
@@ -65,8 +32,10 @@ class BatchTask(NamedTuple):
         Which batch of that memory it is.
     layout
         How its arrays lie there.
-    crops
-        Where its crops come from.
+    windows
+        What its crops are cut from.
+    first
+        The number of its first crop in the epoch.
     plan
         How they are augmented.
     random
@@ -78,7 +47,8 @@ class BatchTask(NamedTuple):
     memory: LocalArray | SharedArena
     slot: int
     layout: Layout
-    crops: tuple[CropSource, ...]
+    windows: tuple[TrainingWindow, ...]
+    first: int
     plan: Plan
     random: float
     seed: int
@@ -97,20 +67,20 @@ class BatchTask(NamedTuple):
     def run(self, _slides: Any) -> tuple[NDArray[np.float32], bool]:
         """Make the batch. Return its random numbers, and whether all of its pixels hold data."""
         pixels, labels, held = self.layout.arrays(self.memory.array[self.slot])
-        draws = np.empty((len(self.crops), self.plan.draws), np.float32)
+        draws = np.empty((len(self.windows), self.plan.draws), np.float32)
         is_whole = True
         size = self.layout.height, self.layout.width
-        for index, crop in enumerate(self.crops):
-            generator = crop_generator(self.seed, self.epoch, crop.number)
+        for index, source in enumerate(self.windows):
+            generator = crop_generator(self.seed, self.epoch, self.first + index)
             numbers = draws[index] = generator.random(self.plan.draws, np.float32)
-            window = crop_window(crop.window, size, numbers.tolist(), self.random)
-            placement = place(window, self.plan.moves, numbers)
-            is_whole &= _make(crop, placement, pixels[index], labels[index], held[index])
+            crop = crop_window(source.window, size, numbers[:CROP_DRAWS].tolist(), self.random)
+            placement = place(crop, self.plan.moves, numbers)
+            is_whole &= _make(source, placement, pixels[index], labels[index], held[index])
         return draws, is_whole
 
 
 def _make(
-    crop: CropSource,
+    source: TrainingWindow,
     placement: Placement,
     pixels: np.ndarray,
     labels: np.ndarray,
@@ -118,9 +88,9 @@ def _make(
 ) -> bool:
     """Read a crop into its arrays. Return whether all of its pixels hold data."""
     window, matrix = placement.window, placement.matrix
-    read_pixels = crop.image.read_pixels(window)
-    read_labels = (crop.labels or crop.image).read_labels(window)
-    read_held = _held(crop, window)
+    read_pixels = source.image.read_pixels(window)
+    read_labels = (source.labels or source.image).read_labels(window)
+    read_held = _held(source, window)
     if matrix is None:
         pixels[...] = oriented(read_pixels, placement.orientation)
         labels[...] = oriented(read_labels, placement.orientation)
@@ -141,13 +111,13 @@ def _make(
     return False
 
 
-def _held(crop: CropSource, window: Window) -> NDArray[np.bool_] | None:
+def _held(source: TrainingWindow, window: Window) -> NDArray[np.bool_] | None:
     """Which pixels of a window the loss counts, or None if it counts all of them."""
-    found = [crop.image.read_held(window)]
-    if crop.labels is not None:
-        found.append(crop.labels.read_held(window))
-    inside = window.intersection(crop.image.bounds)
-    if crop.image.fill == "zero" and inside != window:
+    found = [source.image.read_held(window)]
+    if source.labels is not None:
+        found.append(source.labels.read_held(window))
+    inside = window.intersection(source.image.bounds)
+    if source.image.fill == "zero" and inside != window:
         beside = np.zeros((window.height, window.width), np.bool_)
         if inside.area:
             beside[inside.relative_to(window).slices] = True

@@ -8,14 +8,16 @@ cuts/<hash>/            the index and the table of windows of runs with these se
 cuts/contents.json      the hashes of the images' files
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from kernelkit.competition import Scene
 from kernelkit.console import progress as progress_bar
 from kernelkit.errors import OutputError, TrainingError
-from kernelkit.labels import open_labels
+from kernelkit.labels import Labels, open_labels
 from kernelkit.reader import ReaderPool
 from kernelkit.training.cuts.contents import Contents
 from kernelkit.training.cuts.cuts import (
@@ -32,7 +34,7 @@ from kernelkit.training.cuts.shrunk import ShrunkImages
 from kernelkit.training.cuts.sight import Sight
 from kernelkit.training.cuts.sources import Polygons
 from kernelkit.training.cuts.table import table_of
-from kernelkit.training.folds import Folds
+from kernelkit.training.folds import ALWAYS, Folds
 
 if TYPE_CHECKING:
     from kernelkit.training.recipe import RunRecipe
@@ -44,7 +46,13 @@ _SETTINGS = ("competition", "images", "only", "labels", "folds", "windows", "bla
 
 
 def make_cuts(
-    run: "RunRecipe", folder: Path, out: Path, workers: int = 0, *, progress: bool = False
+    run: "RunRecipe",
+    folder: Path,
+    out: Path,
+    workers: int = 0,
+    *,
+    progress: bool = False,
+    labels: Callable[[Mapping[str, Scene]], Labels] | None = None,
 ) -> Cuts:
     """Shrink a run's images to its training scale, and lay its windows over them.
 
@@ -63,6 +71,8 @@ def make_cuts(
         How many processes decode. 0 decodes in this one.
     progress
         Whether to show a bar.
+    labels
+        Opens other labels of the images than the run's own. Then all images train in all folds.
 
     Raises
     ------
@@ -75,36 +85,40 @@ def make_cuts(
     """
     sight = Sight.of(run)
     scenes, notes = training_scenes(run, folder)
-    labels = open_labels(run.labels, folder, run.competition, scenes)
-    scenes = {image: scenes[image] for image in labels.ids}
+    found = labels(scenes) if labels else open_labels(run.labels, folder, run.competition, scenes)
+    scenes = {image: scenes[image] for image in found.ids}
     polygons = Polygons(run, folder, scenes)
     _make_folder(out)
     bar = progress_bar(description="cuts", unit="step", total=3 * len(scenes), disable=not progress)
     with bar, FileLock(out / ".lock"), Contents(out) as contents, ReaderPool(workers) as readers:
         remove_unfinished(packs_of(out))
         records = {record.key: record for record in read_packs(packs_of(out))}
-        shrunk = ShrunkImages(sight, scenes, labels, contents, records, packs_of(out), bar.update)
+        shrunk = ShrunkImages(sight, scenes, found, contents, records, packs_of(out), bar.update)
         shrunk.make(readers, workers)
         contents.keep()
         shares = shrunk.shares
         used = {image: scene for image, scene in scenes.items() if image in shares}
-        folds = Folds.of(run.folds, folder, run.competition, used, shares, shrunk.left_out)
-        notes += [*labels.notes, *labels.occurrence(shares), *polygons.notes, *shrunk.notes]
+        folds = (
+            Folds(dict.fromkeys(used, ALWAYS), dict.fromkeys(used, ""))
+            if labels
+            else Folds.of(run.folds, folder, run.competition, used, shares, shrunk.left_out)
+        )
+        notes += [*found.notes, *found.occurrence(shares), *polygons.notes, *shrunk.notes]
         index = CutsIndex(
             {image: (scene.group, *shrunk.keys[image]) for image, scene in used.items()},
-            labels.classes,
+            found.classes,
             sight.fill,
             polygons.fingerprint,
             shrunk.left_out,
             tuple(notes),
         )
-        mine = out / _settings_key(run, sight)
+        mine = out / _settings_key(run, sight, found.source if labels else "")
         before = _loaded(mine)
         if before is not None and before.index == index and before.folds == folds:
             bar.update(bar.total - bar.n)
             return before
         images = images_of(index, records, mine)
-        table = table_of(run, images, labels.classes, polygons, folds, workers, bar.update)
+        table = table_of(run, images, found.classes, polygons, folds, workers, bar.update)
         polygons.refuse_nothing(table)
         save(index, table, folds, mine)
         if before is not None:
@@ -120,10 +134,10 @@ def _loaded(folder: Path) -> Cuts | None:
         return None
 
 
-def _settings_key(run: "RunRecipe", sight: Sight) -> str:
-    """A hash of what of a run decides on its cuts."""
+def _settings_key(run: "RunRecipe", sight: Sight, other_labels: str) -> str:
+    """A hash of what of a run decides on its cuts. Other labels than its own have their name."""
     settings = run.plain()
-    return sight.key({name: settings[name] for name in _SETTINGS})
+    return sight.key({name: settings[name] for name in _SETTINGS}, other_labels)
 
 
 def _make_folder(out: Path) -> None:

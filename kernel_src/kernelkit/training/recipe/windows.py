@@ -125,8 +125,10 @@ class Source(Section):
     windows
         The name of the windows. Left out, it is the name of the source.
     pseudo
-        The folder of a store, whose masks or probabilities are the labels. With it the images are
-        those of the store, such as test images.
+        The folder of a store of probabilities, or of 8-bit pictures called as their images. They
+        are the labels. A path that is not absolute begins at the competition's folder.
+    files
+        The images of the pseudo-labels, as `images` has those with labels. None means the same.
     weight
         How many times each window is drawn per epoch. 0.5 draws every other one.
     images
@@ -137,13 +139,15 @@ class Source(Section):
     soft
         Whether stored probabilities are labels as they are. Else they are decided at 0.5.
     least
-        Pixels count only if the stored probability of their label is at least this.
+        Pixels count only if the stored probability of their label is at least this. Windows without
+        such a pixel are left out.
     loss_weight
         What the loss of a crop is multiplied by.
     """
 
     windows: Word | None = None
     pseudo: Word | None = None
+    files: Below | None = None
     weight: PositiveFloat = 1.0
     images: Names | None = None
     target: bool | Share | None = None
@@ -159,7 +163,7 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _pseudo_keys(self) -> Self:
-        given = sorted(self.model_fields_set & {"soft", "least"})
+        given = sorted(self.model_fields_set & {"files", "soft", "least"})
         if self.pseudo is None and given:
             raise ValueError(
                 f"found {' and '.join(given)} without pseudo, wanted the folder of a store there."
