@@ -1,8 +1,9 @@
 """Crops: from the table of windows to batches, the same with any number of workers.
 
-`data` has the class that the loop calls. Its `sampler` orders windows, and its `loader` hands each
-batch to a worker as a `task`. `geometry` says where a crop's pixels come from. `sheet` draws crops.
-It is imported late, because the workers need no torch.
+`data` has the class that the loop calls. Its `sources` have the windows, its `sampler` orders them,
+and its `loader` hands each batch to a worker as a `task`. `geometry` says where a crop's pixels come
+from. `pseudo` cuts the images of pseudo-labels, and `sheet` draws crops. Both are imported late,
+because the workers need no torch.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,10 @@ from kernelkit.training.crops.data import CropData
 from kernelkit.training.crops.loader import CropLoader
 
 if TYPE_CHECKING:
+    from kernelkit.training.crops.pseudo import make_pseudo_cuts
     from kernelkit.training.crops.sheet import contact_sheet
 
-__all__ = ["CropBatch", "CropData", "CropLoader", "contact_sheet"]
+__all__ = ["CropBatch", "CropData", "CropLoader", "contact_sheet", "make_pseudo_cuts"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from kernelkit.training.crops.sheet import contact_sheet
 
         return contact_sheet
+    if name == "make_pseudo_cuts":
+        from kernelkit.training.crops.pseudo import make_pseudo_cuts
+
+        return make_pseudo_cuts
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

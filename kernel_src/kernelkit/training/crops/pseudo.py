@@ -6,7 +6,6 @@ others are, with what was found as labels. So windows lie around objects that we
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +22,12 @@ from kernelkit.predict.store.store import Layers, Store
 from kernelkit.predict.work.keys import content_of
 from kernelkit.recipe.labels import LabelsRecipe
 from kernelkit.slide import Slide
-from kernelkit.training.cuts import CutImage, Cuts, make_cuts
+from kernelkit.training.cuts import Cuts, make_cuts
 
 if TYPE_CHECKING:
     from kernelkit.training.recipe import RunRecipe, Source
 
-__all__ = ["PseudoLabels", "make_pseudo_cuts"]
+__all__ = ["make_pseudo_cuts"]
 
 
 def make_pseudo_cuts(
@@ -168,38 +167,3 @@ class _StoredPlanes(Planes):
         """See `Planes`."""
         part = self._values[(slice(None), self._numbers, *window.slices)]
         return part[0] if len(part) == 1 else np.rint(part.mean(0, dtype=np.float32)).astype("u1")
-
-
-@dataclass(frozen=True)
-class PseudoLabels:
-    """What was found in an image, as labels of its crops.
-
-    Attributes
-    ----------
-    image
-        The image, cut with what was found as its labels.
-    soft
-        Whether probabilities are labels as they are. If not, they are decided at one half.
-    least
-        A pixel counts if each class is so sure to be there, or not to be. None counts all.
-    """
-
-    image: CutImage
-    soft: bool
-    least: float | None
-
-    def read_labels(self, window: Window) -> NDArray[np.uint8]:
-        """The labels of a window, (K, height, width)."""
-        found = self.image.read_labels(window)
-        return found if self.soft else np.where(found > _HALF, _ON, np.uint8(0))
-
-    def read_held(self, window: Window) -> NDArray[np.bool_] | None:
-        """Which pixels are sure enough, (height, width)."""
-        if self.least is None:
-            return None
-        found = self.image.read_labels(window)
-        sure: NDArray[np.bool_] = (np.maximum(found, _ON - found) >= _ON * self.least).all(axis=0)
-        return sure
-
-
-_ON, _HALF = np.uint8(255), 127

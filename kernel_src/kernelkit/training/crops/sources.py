@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from kernelkit.errors import TrainingError
 from kernelkit.grid import Window
+from kernelkit.training.crops.pseudo_labels import PseudoLabels
 from kernelkit.training.crops.sampler import Pool
 
 if TYPE_CHECKING:
-    from kernelkit.training.crops.pseudo import PseudoLabels
     from kernelkit.training.cuts import CutImage, Cuts
     from kernelkit.training.recipe import Source
 
@@ -39,7 +39,7 @@ class TrainingWindow(NamedTuple):
     """
 
     image: "CutImage"
-    labels: "PseudoLabels | None"
+    labels: PseudoLabels | None
     window: Window
     weight: float
 
@@ -137,8 +137,6 @@ class TrainingWindows:
 
 def _windows(source: "Source", cuts: "Cuts", rows: pd.DataFrame) -> list[TrainingWindow]:
     """The windows of some rows of the table."""
-    from kernelkit.training.crops.pseudo import PseudoLabels
-
     labels = {}
     if source.pseudo is not None:
         labels = {
