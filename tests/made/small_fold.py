@@ -68,15 +68,21 @@ class SquareBatch:
 
 
 @dataclass
-class SquareCrops:
+class SquareLoader:
     """Batches that depend on the seed and on the number of the epoch alone."""
 
-    steps_per_epoch: int = 4
+    steps: int = 4
     batch: int = 4
     seed: int = 0
 
-    def train_loader(self, epoch: int) -> Any:
-        for step in range(self.steps_per_epoch):
+    def __len__(self) -> int:
+        return self.steps
+
+    def close(self) -> None:
+        pass
+
+    def batches(self, epoch: int) -> Any:
+        for step in range(self.steps):
             numbers = (self.seed, epoch, step)
             made = [
                 Squares.made(32, 32, int(np.random.default_rng([*numbers, n]).integers(1 << 31)))
@@ -127,7 +133,7 @@ def parts(lr: float = 0.05, **changes: Any) -> Parts:
         lose=lose,
         optimiser=lambda module: torch.optim.AdamW(module.parameters(), lr=lr),
         schedule=lambda optimiser, _updates: Falling(optimiser, lr),
-        freeze=lambda module, epoch: None,
+        freeze=lambda *_: None,
     )
     return replace(made, **changes)
 
@@ -140,7 +146,7 @@ def small_fold(folder: Path, *, epochs: int = 4, plan: Any = None, **changes: An
     made = Fold(
         run="squares",
         parts=parts(),
-        crops=SquareCrops(),
+        loader=SquareLoader(),
         pictures={f"v{i}": Squares.made(70, 100, 1000 + i) for i in range(2)},
         look=Look(normalised, core=32, pad=8),
         plan=Plan(epochs=epochs, **(plan or {})),

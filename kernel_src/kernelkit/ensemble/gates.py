@@ -9,7 +9,7 @@ from kernelkit.ensemble.placed import PlacedMember
 from kernelkit.errors import CheckpointError, DeviceError, RecipeError
 from kernelkit.recipe import Gate
 
-__all__ = ["TileGate"]
+__all__ = ["TileGate", "emptiness_of"]
 
 
 class TileGate:
@@ -67,9 +67,9 @@ class TileGate:
         merge = self._gate.merge
         labels = (member.labels(tiles) for member in self._placed)
         if merge.of == "logits":
-            emptiness = self._emptiness(combine(labels, merge.how))
+            emptiness = emptiness_of(combine(labels, merge.how), self._gate)
         else:
-            answers = (self._emptiness(logits) for logits in labels)
+            answers = (emptiness_of(logits, self._gate) for logits in labels)
             emptiness = combine(answers, merge.how, temperature=merge.temperature)
         if emptiness.isnan().any():  # what is compared with NaN would count as empty
             raise DeviceError(self._not_finite)
@@ -79,14 +79,15 @@ class TileGate:
         """Which tiles, or classes of them, are not empty: bool, of the same shape."""
         return emptiness <= self._gate.above
 
-    def _emptiness(self, logits: Tensor) -> Tensor:
-        """The probability (N,) of the empty class, or (N, K) of each, from logits (N, J)."""
-        if self._gate.per_class:
-            return 1 - logits.sigmoid()
-        if logits.shape[1] == 1:
-            other = logits[:, 0].sigmoid()
-            return other if self._gate.empty_class == 1 else 1 - other
-        return logits.softmax(1)[:, self._gate.empty_class]
+
+def emptiness_of(logits: Tensor, gate: Gate) -> Tensor:
+    """The probability (N,) that a tile is empty, or (N, K) of each class, from logits (N, J)."""
+    if gate.per_class:
+        return 1 - logits.sigmoid()
+    if logits.shape[1] == 1:
+        other = logits[:, 0].sigmoid()
+        return other if gate.empty_class == 1 else 1 - other
+    return logits.softmax(1)[:, gate.empty_class]
 
 
 def _check_labels(placed: PlacedMember, gate: Gate, classes: int) -> None:

@@ -46,11 +46,6 @@ class FoldFiles:
         return self.folder / "models"
 
     @property
-    def logs(self) -> Path:
-        """The folder of TensorBoard's files."""
-        return self.folder / "logs"
-
-    @property
     def resume(self) -> Path:
         """The file from which a training goes on that was killed."""
         return self.folder / "resume.ckpt"
@@ -61,7 +56,7 @@ class FoldFiles:
         return self.folder / "fold.json"
 
     def begin(self, asked: Mapping[str, Any]) -> None:
-        """Remove what another training left here, and write down what is asked for.
+        """Make the folder, without what another training left there. Write down what is asked for.
 
         Raises
         ------
@@ -69,10 +64,7 @@ class FoldFiles:
             The folder cannot be written to.
         """
         try:
-            for path in (self.models, self.logs):
-                if path.is_dir():
-                    shutil.rmtree(path)
-            self.resume.unlink(missing_ok=True)
+            self.forget()
             self.models.mkdir(parents=True)
             self._write_record({"asked": asked, "result": None})
         except OSError as error:
@@ -80,6 +72,11 @@ class FoldFiles:
                 f"{self.folder}: the folder cannot be written to ({error.strerror}). Choose "
                 "another output folder, or make room"
             ) from error
+
+    def forget(self) -> None:
+        """Remove the whole fold."""
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder)
 
     def finish(self, asked: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Write down what came of the training. Nothing is left to resume."""

@@ -14,10 +14,10 @@ from torch import nn
 from kernelkit.errors import TrainingError
 from kernelkit.training.loop.files import FoldFiles
 from kernelkit.training.loop.machine import Share, arithmetic, trainer_options
-from kernelkit.training.loop.module import Crops, FoldModule, Parts
+from kernelkit.training.loop.module import FoldModule, Loader, Parts
 from kernelkit.training.loop.quiet import quiet
 from kernelkit.training.loop.rounds import Plan, Progress, Rounds, Scribe
-from kernelkit.training.loop.validation import Judgement, Look, Picture, Seen, judge
+from kernelkit.training.loop.validation import Judgement, Look, Picture, judge
 from kernelkit.vocabulary import Precision
 
 __all__ = ["Fold", "fit"]
@@ -33,7 +33,7 @@ class Fold:
         The name of the run.
     parts
         The network, and what it is trained with.
-    crops
+    loader
         What it learns from.
     pictures
         What it is judged by.
@@ -45,13 +45,15 @@ class Fold:
         Where they are kept.
     seed, ema, accumulate, precision
         As of a `FoldModule`, and the arithmetic.
+    clip
+        The largest norm of all gradients together. None clips none.
     is_frozen
         Whether parts of the network learn nothing at times.
     """
 
     run: str
     parts: Parts
-    crops: Crops
+    loader: Loader
     pictures: Mapping[str, Picture]
     look: Look
     plan: Plan
@@ -60,6 +62,7 @@ class Fold:
     ema: float | None = None
     accumulate: int = 1
     precision: Precision = "auto"
+    clip: float | None = None
     is_frozen: bool = False
 
 
@@ -70,7 +73,6 @@ def fit(
     scribe: Callable[[Progress], Scribe],
     *,
     share: Share | None = None,
-    show: Callable[[int, str, Seen], None] | None = None,
 ) -> Progress:
     """Train a fold to its end, and return how far it came.
 
@@ -90,8 +92,6 @@ def fit(
         Makes who writes numbers down, given how far it came already.
     share
         Which of several processes this is.
-    show
-        Is given the epoch, and what was found in each validation image.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def fit(
     share.announce()
     module = FoldModule(
         fold.parts,
-        fold.crops,
+        fold.loader,
         seed=fold.seed,
         ema=fold.ema,
         accumulate=fold.accumulate,
@@ -118,9 +118,9 @@ def fit(
     progress = Progress(**stored["progress"]) if stored else Progress()
     if stored:
         module.restore(stored["training"])
-        fold.files.keep_only(progress.files)
-    steps = fold.crops.steps_per_epoch
+    steps = len(fold.loader)
     if share.rank == 0:
+        fold.files.keep_only(progress.files)
         advance(progress.epoch * steps)
     if progress.epoch == fold.plan.epochs or progress.stopped:
         return progress
@@ -138,7 +138,7 @@ def fit(
             fold.look,
             device=device,
             computing=computing,
-            show=(lambda name, seen: show(epoch, name, seen)) if show else None,
+            show=(lambda name, seen: writing.show(epoch, name, seen)) if writing else None,
         )
 
     rounds = Rounds(fold.plan, fold.files, judged, writing, fold.run, progress)
@@ -149,6 +149,7 @@ def fit(
             precision=word,  # type: ignore[arg-type]
             max_epochs=fold.plan.epochs - progress.epoch,
             accumulate_grad_batches=fold.accumulate,
+            gradient_clip_val=fold.clip,
             callbacks=[rounds],
             logger=False,
             enable_checkpointing=False,
@@ -164,6 +165,7 @@ def fit(
         try:
             trainer.fit(module)
         finally:
+            fold.loader.close()
             if writing:
                 writing.close()
     if share.rank == 0:
@@ -173,7 +175,7 @@ def fit(
 
 def _refuse_empty(fold: Fold) -> None:
     name = f"{fold.run}/{fold.files.folder.name}"
-    if fold.crops.steps_per_epoch < 1:
+    if len(fold.loader) < 1:
         raise TrainingError(
             f"{name}: there is no window to train on. Look for rules of 'blank' that drop all, or "
             "give 'sources' that have windows"

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from kernelkit.errors import TrainingError
 
-__all__ = ["Batch", "Crops", "FoldModule", "Parts", "Schedule"]
+__all__ = ["Batch", "FoldModule", "Loader", "Parts", "Schedule"]
 
 # On a GPU, so many losses are looked at together. Each look makes the card wait.
 _LOSSES_AT_ONCE = 16
@@ -26,15 +26,17 @@ class Batch(Protocol):
         """The same on a device."""
 
 
-class Crops(Protocol):
-    """Where a fold's crops come from."""
+class Loader(Protocol):
+    """Where a fold's batches come from."""
 
-    @property
-    def steps_per_epoch(self) -> int:
+    def __len__(self) -> int:
         """How many batches an epoch has."""
 
-    def train_loader(self, epoch: int, /) -> Any:
+    def batches(self, epoch: int, /) -> Iterator[Any]:
         """Iterate over the batches of an epoch, which depend on its number alone."""
+
+    def close(self) -> None:
+        """End what makes batches."""
 
 
 class Schedule(Protocol):
@@ -79,7 +81,7 @@ class FoldModule(LightningModule):
     ----------
     parts
         What it is trained with.
-    crops
+    loader
         Where its batches come from.
     seed
         All randomness in the network comes from it and the epoch.
@@ -109,7 +111,7 @@ class FoldModule(LightningModule):
     def __init__(
         self,
         parts: Parts,
-        crops: Crops,
+        loader: Loader,
         *,
         seed: int,
         ema: float | None,
@@ -121,7 +123,7 @@ class FoldModule(LightningModule):
         self.average = None if ema is None else ModelEmaV3(self.network, decay=ema)
         self.first_epoch = self.updates = self.crops_seen = 0
         self.losses: list[float] = []
-        self._parts, self._crops = parts, crops
+        self._parts, self._loader = parts, loader
         self._seed, self._accumulate, self._advance = seed, accumulate, advance
         self._unseen: list[Tensor] = []
         self._stored_optimiser: Any = None
@@ -134,7 +136,7 @@ class FoldModule(LightningModule):
     @property
     def updates_per_epoch(self) -> int:
         """How often the weights change per epoch."""
-        return math.ceil(self._crops.steps_per_epoch / self._accumulate)
+        return math.ceil(len(self._loader) / self._accumulate)
 
     @property
     def learning_rate(self) -> float:
@@ -148,7 +150,7 @@ class FoldModule(LightningModule):
 
     def train_dataloader(self) -> "_Epochs":
         """The batches of one epoch after the other."""
-        return _Epochs(self._crops, lambda: self.epoch)
+        return _Epochs(self._loader, lambda: self.epoch)
 
     def configure_optimizers(self) -> Optimizer:
         """Make the optimiser and its schedule."""
@@ -192,7 +194,7 @@ class FoldModule(LightningModule):
     def on_train_batch_end(self, _outputs: Any, _batch: Any, index: int) -> None:
         """Count the batch."""
         self._advance()
-        if index + 1 == self._crops.steps_per_epoch and self._unseen:
+        if index + 1 == len(self._loader) and self._unseen:
             self._look_at_losses(index)
 
     def _look_at_losses(self, index: int) -> None:
@@ -243,11 +245,11 @@ class FoldModule(LightningModule):
 class _Epochs:
     """The batches of the epoch that is trained. Lightning iterates over it once per epoch."""
 
-    def __init__(self, crops: Crops, epoch: Callable[[], int]) -> None:
-        self._crops, self._epoch = crops, epoch
+    def __init__(self, loader: Loader, epoch: Callable[[], int]) -> None:
+        self._loader, self._epoch = loader, epoch
 
     def __len__(self) -> int:
-        return self._crops.steps_per_epoch
+        return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        yield from self._crops.train_loader(self._epoch())
+        yield from self._loader.batches(self._epoch())

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +13,7 @@ from torch import nn
 
 from kernelkit.training.loop.files import FoldFiles
 from kernelkit.training.loop.module import FoldModule
-from kernelkit.training.loop.validation import Judgement
+from kernelkit.training.loop.validation import Judgement, Seen
 
 __all__ = ["Plan", "Progress", "Rounds", "Scribe"]
 
@@ -28,7 +27,7 @@ class Plan:
     epochs
         How many epochs there are.
     every
-        Each so many epochs the weights are judged, and after the last.
+        Each so many epochs the weights are judged, and after the last. None never does.
     metric
         The score that they compete with.
     floor
@@ -42,7 +41,7 @@ class Plan:
     """
 
     epochs: int
-    every: int = 1
+    every: int | None = 1
     metric: str = "dice"
     floor: float = 0.0
     keep: tuple[str, ...] = ("best", "last")
@@ -51,6 +50,8 @@ class Plan:
 
     def judges(self, epoch: int) -> bool:
         """Whether weights are judged after an epoch, counted from 1."""
+        if self.every is None:
+            return False
         return epoch % self.every == 0 or epoch == self.epochs or epoch in self.snapshots
 
 
@@ -88,9 +89,18 @@ class Progress:
     stopped: bool = False
     files: list[str] = field(default_factory=list)
 
+    @property
+    def checkpoint(self) -> str:
+        """The name of the best checkpoint, or of the last. It is empty if there is none."""
+        best = [name for name in self.files if "_cmax_" in name]
+        return (best or self.files or [""])[-1]
+
 
 class Scribe(Protocol):
     """Who writes down numbers and pictures of the training."""
+
+    def show(self, epoch: int, name: str, seen: Seen, /) -> None:
+        """Draw what was found in a validation image."""
 
     def write(self, epoch: int, numbers: Mapping[str, float], /) -> None:
         """Write down the numbers of an epoch, from 1 on."""
@@ -157,6 +167,10 @@ class Rounds(Callback):
             numbers |= scores
             numbers["validation_seconds"] = time.monotonic() - began
             self._compete(module, scores, epoch, numbers["loss"])
+        if epoch in plan.snapshots:
+            score = f"_{numbers['val']:.4f}" if "val" in numbers else ""
+            name = f"e{epoch}_t{plan.epochs}_snapshot{score}"
+            self._write(module, "val", name, numbers["loss"])
         self.progress.stopped = (
             plan.patience is not None and self.progress.waited >= plan.patience
         ) and epoch < plan.epochs
@@ -200,9 +214,6 @@ class Rounds(Callback):
                 progress.files = [each for each in progress.files if "_cmax_" not in each]
                 name = f"e{epoch}_t{plan.epochs}_cmax_{kind}_{score:.4f}"
                 self._write(module, kind, name, loss)
-        if epoch in plan.snapshots:
-            name = f"e{epoch}_t{plan.epochs}_snapshot_{scores['val']:.4f}"
-            self._write(module, "val", name, loss)
 
     def _write(self, module: FoldModule, kind: str, name: str, loss: float) -> None:
         """Write a checkpoint. Only the first of several processes does."""
@@ -227,9 +238,3 @@ def _sum(judged: Sequence[Judgement]) -> Judgement:
     for one in judged:
         total = total + one
     return total
-
-
-def checkpoint_of(progress: Progress, models: Path) -> Path | None:
-    """The best checkpoint of a fold, or the last one. None if there is none."""
-    best = [name for name in progress.files if "_cmax_" in name]
-    return models / (best or progress.files)[-1] if progress.files else None

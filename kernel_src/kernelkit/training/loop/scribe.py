@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +13,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from kernelkit.errors import OutputError, TrainingError
 from kernelkit.training.fold_folder import FoldFolder
-from kernelkit.training.loop.drawing import as_rgb, contact_sheet, strip, thumbnail
+from kernelkit.training.loop.drawing import strip, thumbnail
 from kernelkit.training.loop.validation import Look, Picture, Seen
 
 __all__ = ["FoldScribe", "refuse_missing_loggers"]
@@ -80,7 +79,7 @@ class FoldScribe:
         first_epoch: int,
     ) -> None:
         self._folder, self._pictures, self._look = folder, pictures, look
-        self._shown = [] if look.is_classifier else list(pictures)[:_SHOWN]
+        self._shown = [] if look.present else list(pictures)[:_SHOWN]
         self._images: dict[str, NDArray[np.uint8]] = {}
         folder.make()
         self._loggers = [_MADE[name](folder, first_epoch) for name in loggers]
@@ -100,15 +99,13 @@ class FoldScribe:
             return
         if name not in self._images:
             picture = self._pictures[name]
-            window = self._look.counted(picture)
-            dtype = picture.read(window._replace(height=1, width=1))[0].dtype
-            self._images[name] = as_rgb(thumbnail(picture, window), dtype)
+            self._images[name] = thumbnail(picture, self._look.counted(picture))
         for kind, found in seen.found.items():
             self._draw(f"{kind}/{name}", strip(self._images[name], found, seen.truth), epoch)
 
-    def show_crops(self, pixels: Any, targets: Any) -> None:
-        """Draw what the network learns from first."""
-        self._draw("crops", contact_sheet(pixels, targets), 0)
+    def show_crops(self, sheet: NDArray[np.uint8]) -> None:
+        """Show what the network learns from first."""
+        self._draw("crops", sheet, 0)
 
     def close(self) -> None:
         """End the loggers."""

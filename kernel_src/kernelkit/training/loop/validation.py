@@ -68,14 +68,15 @@ class Look:
         Of the grid, in pixels of the training scale. A core of 0 is a whole image.
     edges, blend
         Of the grid and of the canvas.
-    border
-        The pixels around a whole image that do not count: above and left, below and right.
+    inner
+        The part of a whole image that is judged, without its pads. None is all of it.
     batch
         How many pixels are looked at at once, at most.
     confuses
         Whether it is also counted which class is taken for which.
-    is_classifier
-        Whether the networks say of a whole tile if it is empty, which is class 0.
+    present
+        Of classifiers: what their answers (N, J) say is there, bool (N,), or (N, K) of each class.
+        None if the networks answer with masks.
     """
 
     normalise: Callable[[Tensor], Tensor]
@@ -86,24 +87,22 @@ class Look:
     pad: int = 0
     edges: Edges = "pad"
     blend: Blend = "crop"
-    border: tuple[int, int] = (0, 0)
+    inner: Callable[[Any], Window] | None = None
     batch: int = 1 << 20
     confuses: bool = False
-    is_classifier: bool = False
+    present: Callable[[Tensor], Tensor] | None = None
 
     def tiles(self, picture: Picture) -> Sequence[Tile]:
         """The tiles of an image."""
         if self.core:
             return self.grid(picture)
-        before, after = self.border
-        whole = Window(0, 0, picture.height, picture.width)
-        inner = (side - before - after for side in (picture.height, picture.width))
-        return [Tile(0, whole, Window(before, before, *inner))]
+        return [Tile(0, Window(0, 0, picture.height, picture.width), self.counted(picture))]
 
     def counted(self, picture: Picture) -> Window:
         """The part of an image that is judged."""
-        whole = Window(0, 0, picture.height, picture.width)
-        return whole if self.core else self.tiles(picture)[0].core
+        if self.core or self.inner is None:
+            return Window(0, 0, picture.height, picture.width)
+        return self.inner(picture)
 
     def grid(self, picture: Picture) -> TileGrid:
         """The grid of an image that is looked at in tiles."""
@@ -231,8 +230,8 @@ def judge(
         with computing():
             answers = {k: _asked(network, prepared) for k, network in networks.items()}
         _refuse_nan(answers, batch)
-        if look.is_classifier:
-            _judge_labels(judged, answers, batch)
+        if look.present:
+            _judge_labels(judged, answers, batch, look.present)
             continue
         masks = {kind: _decided(answer, batch, look) for kind, answer in answers.items()}
         for number, piece in enumerate(batch):
@@ -283,14 +282,18 @@ def _refuse_nan(answers: Mapping[str, Tensor], batch: Sequence[_Piece]) -> None:
 
 
 def _judge_labels(
-    judged: Mapping[str, Judgement], answers: Mapping[str, Tensor], batch: Sequence[_Piece]
+    judged: Mapping[str, Judgement],
+    answers: Mapping[str, Tensor],
+    batch: Sequence[_Piece],
+    present: Callable[[Tensor], Tensor],
 ) -> None:
-    """Compare what classifiers say with whether anything is labelled."""
-    truth = [bool((_labels_of(piece) >= _HALF).any()) for piece in batch]
+    """Compare what classifiers say with what is labelled, of each class or at all."""
+    truth = np.stack([(_labels_of(piece) >= _HALF).any((1, 2)) for piece in batch])
     for kind, answer in answers.items():
-        found = (answer.argmax(1) > 0).tolist()
-        judged[kind].asked += len(batch)
-        judged[kind].right += sum(a == b for a, b in zip(found, truth, strict=True))
+        found = present(answer).cpu().numpy()
+        wanted = truth if found.ndim == 2 else truth.any(1)
+        judged[kind].asked += wanted.size
+        judged[kind].right += int((found == wanted).sum())
 
 
 def _labels_of(piece: _Piece) -> NDArray[np.uint8]:

@@ -1,0 +1,460 @@
+"""`train`: from a competition's training images to run folders that inference reads.
+
+Here stands what the parent does: it makes the cuts, begins run folders and starts a process per
+fold. Torch is imported late, so that what is wrong with names is said at once.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kernelkit.errors import TrainingError
+from kernelkit.files import file_sha256
+from kernelkit.training.fold_folder import FoldFolder, folds_in
+from kernelkit.training.loop.processes import Seat, in_processes
+
+if TYPE_CHECKING:
+    from kernelkit.training.folds import Folds
+    from kernelkit.training.loop.machine import Machine, Share
+    from kernelkit.training.loop.rounds import Progress
+    from kernelkit.training.recipe import RunRecipe, TrainingRecipe
+    from kernelkit.vocabulary import Blend
+
+__all__ = ["FoldResult", "train", "train_fold"]
+
+# How many differences of two recipes a message names.
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What came of a fold.
+
+    Attributes
+    ----------
+    run, fold
+        Which.
+    metric, score
+        What the weights were judged by, and the best score. It is None if none was above the floor.
+    weights, epoch
+        Which weights reached it, `val` or `ema`, and after which epoch.
+    last
+        The score of the raw weights when they were judged last.
+    highest
+        The highest score, above the floor or not.
+    epochs, total
+        How many epochs were trained, of how many.
+    checkpoint
+        The name of the best checkpoint, or of the last. Empty if there is none.
+    seconds
+        How long it took. Of a training that was killed, the last part.
+    is_old
+        Whether it was finished before.
+    notes
+        What went otherwise, a sentence each.
+    """
+
+    run: str
+    fold: int
+    metric: str = ""
+    score: float | None = None
+    weights: str = ""
+    epoch: int = 0
+    last: float = 0.0
+    highest: float = 0.0
+    epochs: int = 0
+    total: int = 0
+    checkpoint: str = ""
+    seconds: float = 0.0
+    is_old: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The fold in messages, such as `unet/fold_0`."""
+        return f"{self.run}/fold_{self.fold}"
+
+    def __str__(self) -> str:
+        if self.score is None:
+            said = f"{self.epochs} epochs, {self.checkpoint or 'no checkpoint'}"
+        else:
+            kind = "averaged" if self.weights == "ema" else "raw"
+            said = f"best {self.metric} {self.score:.4f}, {kind} weights after epoch {self.epoch}"
+        early = f", stopped after {self.epochs} of {self.total}" * (self.epochs < self.total)
+        return f"{self.name}: {said}{early}{', finished before' * self.is_old}"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A fold, and all that its process must know."""
+
+    run: "RunRecipe"
+    fold: int
+    folder: FoldFolder
+    cuts: Path
+    folds: "Folds"
+    blend: "Blend"
+    asked: Mapping[str, Any]
+    steps: int
+
+
+def train(
+    training: "TrainingRecipe",
+    competition: Path,
+    output: Path,
+    *,
+    cuts: Path,
+    runs: Sequence[str] = (),
+    folds: Sequence[int] = (),
+    workers: int = 0,
+    devices: str = "auto",
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> list[FoldResult]:
+    """Train folds of runs, each in a process of its own, and write their run folders.
+
+    A fold that is finished is not trained again. One that was killed goes on after its last whole
+    epoch. If its recipe or its images changed, it is trained anew.
+
+    Parameters
+    ----------
+    training
+        What is trained.
+    competition
+        The competition's folder.
+    output
+        The models folder.
+    cuts
+        The folder of the images at the scale of the training.
+    runs, folds
+        Which of them. Without any, all.
+    workers
+        How many processes make the cuts, and then the crops of each fold. With 0 its own does.
+    devices
+        `auto` is all GPUs, or one process per core. Else names such as `cuda:0,cuda:1`. A single
+        fold is trained on all GPUs, or on all devices that are named.
+    progress
+        Whether there is a bar, with a line per fold.
+    say
+        Takes lines about what happens before that.
+
+    Returns
+    -------
+    One result per fold, runs and folds in their order.
+
+    Raises
+    ------
+    TrainingError
+        Recipe, images and folders contradict each other, a training cannot go on, or a fold has no
+        checkpoint because no score was above the floor.
+    OutputError
+        Something cannot be written.
+    """
+    from kernelkit.training.loop.machine import Machine
+    from kernelkit.training.loop.scribe import refuse_missing_loggers
+    from kernelkit.training.run_folder import finish_run
+
+    chosen = _chosen(training, runs)
+    for run in chosen:
+        refuse_missing_loggers(run.loggers)
+    machine = Machine.of(devices)
+    jobs: list[_Job] = []
+    for run in chosen:
+        jobs += _jobs(training, run, folds, (competition, output, cuts), workers, progress, say)
+    done = {job.folder: _finished(job) for job in jobs}
+    waiting = [job for job in jobs if done[job.folder] is None]
+    try:
+        for result in _in_processes(waiting, machine, devices, workers, progress):
+            done[FoldFolder(output / result.run, result.fold)] = result
+    finally:
+        for folder in dict.fromkeys(job.folder.run_folder for job in jobs):
+            finish_run(folder)
+    results = [result for result in done.values() if result is not None]
+    _refuse_without_checkpoint(results, {run.name: run for run in chosen})
+    return results
+
+
+def train_fold(
+    run: "RunRecipe",
+    fold: int,
+    folder: FoldFolder,
+    cuts: Path,
+    folds: "Folds",
+    devices: Sequence[str],
+    *,
+    blend: "Blend" = "crop",
+    workers: int = 0,
+    share: "Share | None" = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> FoldResult:
+    """Train one fold in this process, from its first epoch or from where it was killed.
+
+    Parameters
+    ----------
+    run, fold
+        The run, with mean and std, and which of its folds.
+    folder
+        The fold's folder.
+    cuts
+        The folder of its cuts.
+    folds
+        Which images validate.
+    devices
+        The device, or those of all processes that share the fold.
+    blend
+        How tiles become one picture.
+    workers
+        How many processes read crops.
+    share
+        Which of several processes this is.
+    advance
+        Is given the steps that are done.
+
+    Raises
+    ------
+    TrainingError, OutputError
+        As of `train`.
+    """
+    import torch
+
+    from kernelkit.training.cuts import Cuts
+    from kernelkit.training.loop.fold import fit
+    from kernelkit.training.loop.scribe import FoldScribe
+    from kernelkit.training.loop.setup import fold_of, sheet_of
+
+    began = time.monotonic()
+    made, notes = fold_of(
+        run, fold, folder, Cuts.load(cuts), folds, blend=blend, workers=workers, share=share
+    )
+
+    def scribe(progress: "Progress") -> FoldScribe:
+        scribe = FoldScribe(folder, run.loggers, made.pictures, made.look, progress.epoch + 1)
+        if not progress.epoch:
+            scribe.show_crops(sheet_of(run, made))
+        return scribe
+
+    places = [torch.device(name) for name in devices]
+    reached = fit(made, places, advance, scribe, share=share)
+    return FoldResult(
+        run=run.name,
+        fold=fold,
+        metric=made.plan.metric,
+        score=reached.best,
+        weights=reached.kind,
+        epoch=reached.best_epoch,
+        last=reached.last,
+        highest=reached.highest,
+        epochs=reached.epoch,
+        total=run.epochs,
+        checkpoint=reached.checkpoint,
+        seconds=round(time.monotonic() - began, 1),
+        notes=tuple(notes),
+    )
+
+
+def _chosen(training: "TrainingRecipe", names: Sequence[str]) -> list["RunRecipe"]:
+    """The runs of these names, in the order of the recipe."""
+    unknown = [name for name in names if name not in training.runs]
+    if unknown:
+        raise TrainingError(
+            f"{training.name}: found the run {unknown[0]:.60}, which does not exist. The runs are "
+            f"{', '.join(training.runs)}"
+        )
+    return [run for name, run in training.runs.items() if not names or name in names]
+
+
+def _jobs(
+    training: "TrainingRecipe",
+    run: "RunRecipe",
+    wanted: Sequence[int],
+    places: tuple[Path, Path, Path],
+    workers: int,
+    progress: bool,
+    say: Callable[[str], None],
+) -> list[_Job]:
+    """Make the cuts of a run, begin its folder, and say what each of its folds needs."""
+    from kernelkit.training.crops import CropData
+    from kernelkit.training.cuts import make_cuts
+    from kernelkit.training.run_folder import begin_run
+    from kernelkit.training.statistics import with_found_statistics
+
+    competition, output, cuts = places
+    made = make_cuts(run, competition, cuts, workers, progress=progress)
+    for note in made.notes:
+        say(f"{run.name}: {note}")
+    run = with_found_statistics(run, made)
+    folds = made.folds
+    numbers = sorted(set(wanted)) or range(folds.count)
+    asked = {
+        "recipe": run.plain(),
+        "images and labels": file_sha256(made.folder / "cuts.json"),
+        "folds": file_sha256(made.folder / "folds.csv"),
+    }
+    steps = {}
+    for fold in numbers:
+        data = CropData(run, made, folds, fold)
+        steps[fold] = data.steps_per_epoch
+        for note in data.notes:
+            say(f"{run.name}/fold_{fold}: {note}")
+    _forget_changed(output / run.name, asked, numbers, say)
+    folder = begin_run(run, output, folds)
+    return [
+        _Job(
+            run,
+            fold,
+            FoldFolder(folder, fold),
+            made.folder,
+            folds,
+            training.recipe.stitching.blend,
+            asked,
+            steps[fold],
+        )
+        for fold in numbers
+    ]
+
+
+def _forget_changed(
+    run_folder: Path, asked: Mapping[str, Any], wanted: Sequence[int], say: Callable[[str], None]
+) -> None:
+    """Begin a run's folder anew, if its folds were asked for otherwise.
+
+    Raises
+    ------
+    TrainingError
+        It has other folds too, which would be left beside new ones.
+    """
+    from kernelkit.training.loop.files import FoldFiles
+
+    if not run_folder.is_dir():
+        return
+    differences: list[str] = []
+    for fold in folds_in(run_folder):
+        record = FoldFiles(fold.path).read_record()
+        differences = differences or (_differences(record["asked"], asked) if record else [])
+    if not differences:
+        return
+    more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    changed = f"{', '.join(differences[:_SHOWN])}{more}"
+    others = [fold.name for fold in folds_in(run_folder) if fold.fold not in wanted]
+    if others:
+        raise TrainingError(
+            f"{run_folder}: since it was begun, this changed: {changed}. Train all of its folds "
+            f"again ({', '.join(others)} too), or choose another output"
+        )
+    say(f"{run_folder.name}: trained anew, because this changed: {changed}")
+    for fold in folds_in(run_folder):
+        FoldFiles(fold.path).forget()
+    for name in ("cfg.yaml", "folds.csv"):
+        (run_folder / name).unlink(missing_ok=True)
+
+
+def _differences(before: Any, now: Any, place: str = "") -> list[str]:
+    """What differs between two plain values, each with what it was and is."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = dict.fromkeys((*before, *now))
+        return [
+            difference
+            for key in keys
+            for difference in _differences(
+                before.get(key), now.get(key), f"{place}.{key}" if place else str(key)
+            )
+        ]
+    if before == now or (isinstance(now, tuple) and before == list(now)):
+        return []
+    if place in ("images and labels", "folds"):
+        return [place]
+    place = place.removeprefix("recipe.")
+    return [f"{place} was {_shown(before)} and is {_shown(now)}"]
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _finished(job: _Job) -> FoldResult | None:
+    """The result of a fold that is finished, or None. A fold that was not begun is begun."""
+    from kernelkit.training.loop.files import FoldFiles
+
+    files = FoldFiles(job.folder.path)
+    record = files.read_record()
+    if record is None:
+        files.begin(job.asked)
+        return None
+    if record["result"] is None:
+        return None
+    result = FoldResult(**record["result"])
+    return replace(result, is_old=True, notes=tuple(result.notes))
+
+
+def _in_processes(
+    jobs: Sequence[_Job], machine: "Machine", devices: str, workers: int, progress: bool
+) -> list[FoldResult]:
+    """Train folds beside each other, or one on all devices."""
+    from kernelkit.training.loop.machine import Share, free_port
+
+    if not jobs:
+        return []
+    world = machine.shares(len(jobs), devices)
+    names = tuple(str(device) for device in machine.devices)
+    port = free_port() if world > 1 else 0
+    tasks = [
+        (job, names, workers, Share(rank, world, port)) for job in jobs for rank in range(world)
+    ]
+    results = in_processes(
+        _run,
+        tasks,
+        workers=len(names),
+        steps=sum(-(-job.steps // _ranks(job, world)) * job.run.epochs for job in jobs),
+        say=lambda result: str(result) if result is not None else "",
+        show=progress,
+    )
+    return [result for result in results if result is not None]
+
+
+def _ranks(job: _Job, world: int) -> int:
+    """By how much several devices shorten an epoch. They do not if its steps are given."""
+    return 1 if job.run.steps else world
+
+
+def _run(
+    job: _Job, devices: Sequence[str], workers: int, share: "Share", seat: Seat
+) -> FoldResult | None:
+    """Train a fold, or a share of it. It is a process's main function."""
+    from kernelkit.training.loop.files import FoldFiles
+
+    result = train_fold(
+        job.run,
+        job.fold,
+        job.folder,
+        job.cuts,
+        job.folds,
+        devices if share.world > 1 else [devices[seat.number]],
+        blend=job.blend,
+        workers=workers,
+        share=share,
+        advance=seat.advance,
+    )
+    if share.rank:
+        return None
+    FoldFiles(job.folder.path).finish(job.asked, asdict(result))
+    return result
+
+
+def _refuse_without_checkpoint(
+    results: Sequence[FoldResult], runs: Mapping[str, "RunRecipe"]
+) -> None:
+    """Refuse to end well with a fold that nothing can be predicted with."""
+    without = [result for result in results if not result.checkpoint]
+    if not without:
+        return
+    first = without[0]
+    judged = runs[first.run].validate_
+    floor = f" {judged.floor:g}" if judged else ""
+    raise TrainingError(
+        f"{', '.join(result.name for result in without)}: no checkpoint was written, because no "
+        f"{first.metric} was above the floor{floor} (the highest of {first.name} is "
+        f"{first.highest:.4f}). Train longer, or lower validate.floor"
+    )
