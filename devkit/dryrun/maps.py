@@ -15,7 +15,7 @@ from kernelkit.grid import Window
 from kernelkit.maps import DrawnLabels
 from kernelkit.mask import BitMask
 from kernelkit.predict.report import Report
-from kernelkit.predict.work.nodata import empty_pixels
+from kernelkit.reader.missing import empty_pixels
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 

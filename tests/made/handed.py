@@ -16,8 +16,8 @@ from kernelkit.predict.hand_in.hand_in import hand_in
 from kernelkit.predict.report import ImageReport, Report
 from kernelkit.predict.store.other_stores import OtherStores
 from kernelkit.predict.store.store import Layers, Store, Stored
-from kernelkit.predict.work.keys import content_of
 from kernelkit.recipe import Recipe
+from kernelkit.slide.content import content_of
 
 # Two submissions of what stores hold of whole pictures.
 RECIPE_OF_STORES = """

@@ -2,8 +2,8 @@
 
 `reader` has the class that users call. `pieces` cuts the image for `workers`. These decode into
 memory that is `shared`. A `tile_pass` hands pieces to workers and tiles to the caller.
-`foreground` says which tiles are worth reading. `pictures` reads whole pictures with the same
-workers, in batches that cross pictures.
+`foreground` says which tiles are worth reading, and `missing` which pixels hold no data. `pictures`
+reads whole pictures with the same workers, in batches that cross pictures.
 """
 
 from kernelkit.reader.pictures import PictureBatch, PictureInfo, PictureReader, Preparation

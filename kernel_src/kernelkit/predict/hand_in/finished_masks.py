@@ -11,8 +11,8 @@ from kernelkit.predict.hand_in.variants import ways_of
 from kernelkit.predict.report import ImageReport, Report
 from kernelkit.predict.store.other_stores import OtherStores
 from kernelkit.predict.store.store import Layers, Store, Stored
-from kernelkit.predict.work.keys import content_of
 from kernelkit.recipe import Recipe
+from kernelkit.slide.content import content_of
 
 __all__ = ["FinishedMasks"]
 

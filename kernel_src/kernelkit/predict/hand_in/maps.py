@@ -13,7 +13,7 @@ from kernelkit.errors import MaskError, as_sentence
 from kernelkit.maps import polygons, write_geotiff, write_polygons
 from kernelkit.mask import BitMask
 from kernelkit.mask.votes import Ballot
-from kernelkit.predict.work.nodata import empty_pixels
+from kernelkit.reader.missing import empty_pixels
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 from kernelkit.slide.ground import is_same_place

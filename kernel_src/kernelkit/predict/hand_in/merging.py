@@ -7,10 +7,10 @@ from dataclasses import replace
 from kernelkit.errors import SubmissionError
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store.other_stores import OtherStores
-from kernelkit.predict.work.keys import content_of
 from kernelkit.predict.work.tasks import Task, at_own_cost
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
+from kernelkit.slide.content import content_of
 
 __all__ = ["merge_stores"]
 

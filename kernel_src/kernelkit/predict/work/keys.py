@@ -7,7 +7,7 @@ share are worked out once per run.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -15,21 +15,17 @@ from typing import Any
 
 import kernelkit
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import SlideError
 from kernelkit.files import file_sha256
 from kernelkit.predict.store.store import Entry, Store
 from kernelkit.recipe import EnsembleRecipe, Recipe
 
-__all__ = ["FileState", "Keys", "content_of", "refuse_changed", "state_of"]
+__all__ = ["Keys"]
 
 # packages whose version may change a mask
 _COMPUTING = (
     *("torch", "numpy", "numba", "rasterio", "timm", "segmentation-models-pytorch"),
     *("opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu"),
 )
-
-# Size, time of the last change and inode of each file.
-FileState = tuple[tuple[int, int, int], ...]
 
 
 class Keys:
@@ -99,25 +95,6 @@ class Keys:
             "unfinished" if unfinished else "",
             regions,
         )
-
-
-def state_of(paths: Iterable[Path]) -> FileState:
-    """What changes if somebody writes to one of the files, or replaces it."""
-    states = [path.stat() for path in paths]
-    return tuple((state.st_size, state.st_mtime_ns, state.st_ino) for state in states)
-
-
-def refuse_changed(paths: Sequence[Path], state: FileState) -> None:
-    """Raise `SlideError` if the files are not in this state any more."""
-    if state_of(paths) != state:
-        raise SlideError(
-            f"{paths[0]}: the file was changed while it was read. Leave it alone while a run lasts"
-        )
-
-
-def content_of(paths: Iterable[Path]) -> str:
-    """The hashes of whole files."""
-    return " ".join(file_sha256(path) for path in paths)
 
 
 def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:

@@ -13,12 +13,12 @@ from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store.store import Entry, Stored
 from kernelkit.predict.work.image import predict_image
 from kernelkit.predict.work.image_tiles import ImageTiles
-from kernelkit.predict.work.keys import content_of, refuse_changed, state_of
-from kernelkit.predict.work.nodata import empty_pixels, empty_pixels_note, undecodable_pixels
 from kernelkit.predict.work.stitching import LayerStitching, MaskStitching
 from kernelkit.predict.work.survey import checked_ensemble
 from kernelkit.predict.work.tasks import Run, Task, asked_note, at_own_cost, draw_disagreement, kept
+from kernelkit.reader.missing import empty_pixels, empty_pixels_note, undecodable_pixels
 from kernelkit.slide import Slide
+from kernelkit.slide.content import content_of, refuse_changed, state_of
 
 __all__ = ["predict_tiled"]
 

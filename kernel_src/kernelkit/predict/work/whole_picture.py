@@ -9,10 +9,11 @@ from kernelkit.mask import BitMask
 from kernelkit.mask.resizing import resize
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store.store import Layers, Stored
-from kernelkit.predict.work.keys import FileState, content_of, refuse_changed, state_of
-from kernelkit.predict.work.nodata import clear, empty_pixels_note
+from kernelkit.predict.work.nodata import clear
 from kernelkit.predict.work.tasks import Run, Task, asked_note, at_own_cost, draw_disagreement, kept
 from kernelkit.reader import PictureInfo
+from kernelkit.reader.missing import empty_pixels_note
+from kernelkit.slide.content import FileState, content_of, refuse_changed, state_of
 
 __all__ = ["Picture"]
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from kernelkit.files import open_atomically
-from kernelkit.predict.work.keys import FileState, content_of, state_of
+from kernelkit.slide.content import FileState, content_of, state_of
 
 __all__ = ["Contents"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from kernelkit.grid import TileGrid, Window
 from kernelkit.labels import ImageLabel
 from kernelkit.mask import BitMask
-from kernelkit.predict.work.nodata import empty_pixels, empty_pixels_note, undecodable_pixels
 from kernelkit.reader import ReaderPool, TileReader
+from kernelkit.reader.missing import empty_pixels, empty_pixels_note, undecodable_pixels
 from kernelkit.slide import Slide
 from kernelkit.training.cuts.blocks import BLOCK, BlockArray
 from kernelkit.training.cuts.packs import PackWriter

@@ -14,9 +14,9 @@ from kernelkit.errors import ReaderError, SlideError, TrainingError, as_sentence
 from kernelkit.labels import ImageLabel, Labels
 from kernelkit.labels.labels import some
 from kernelkit.maps.polygonise import PIXELS
-from kernelkit.predict.work.keys import refuse_changed, state_of
 from kernelkit.reader import PictureInfo, ReaderPool
 from kernelkit.slide import Slide
+from kernelkit.slide.content import refuse_changed, state_of
 from kernelkit.training.cuts.contents import Contents
 from kernelkit.training.cuts.packs import PackSeries, Record
 from kernelkit.training.cuts.pictures import label_of_picture, read_pictures, write_whole

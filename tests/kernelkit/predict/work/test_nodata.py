@@ -9,12 +9,8 @@ import rasterio
 from kernelkit.errors import SlideError
 from kernelkit.grid import Window
 from kernelkit.mask import BitMask
-from kernelkit.predict.work.nodata import (
-    clear,
-    empty_pixels,
-    empty_pixels_note,
-    undecodable_pixels,
-)
+from kernelkit.predict.work.nodata import clear
+from kernelkit.reader.missing import empty_pixels, empty_pixels_note, undecodable_pixels
 from kernelkit.slide import Slide
 
 
