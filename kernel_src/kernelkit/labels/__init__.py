@@ -2,7 +2,7 @@
 
 `labels` has the interface, and `image_label` the labels of one image. `encoded` are run-length
 encodings in a table, `pixel_files` masks and soft masks, `drawn` polygons. Each gives `planes` on
-the grid of the labels. `shares` resamples them.
+the grid of the labels. `shares` gives them another size.
 
 >>> from kernelkit.recipe.labels import LabelsRecipe
 >>> LabelsRecipe(masks="masks/{image}.png").form

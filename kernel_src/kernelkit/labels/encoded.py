@@ -177,6 +177,11 @@ class _Table:
             rows = submission_rows(self._path)
             header = [name.removeprefix("\ufeff") for name in next(rows, [])]
             wanted = [self._id, self._rle, *([self._class] if self._class else [])]
+            if not header:
+                raise LabelError(
+                    f"{self._path}: it is empty, wanted the columns {' and '.join(wanted)}."
+                    " Download the labels again"
+                )
             if missing := [name for name in wanted if name not in header]:
                 raise LabelError(
                     f"{self._path}: found the columns {', '.join(header)[:200]}, wanted"

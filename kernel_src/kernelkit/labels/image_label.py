@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 from kernelkit.errors import GridError
 from kernelkit.grid import Window
 from kernelkit.labels.planes import Planes, bands_of_rows
-from kernelkit.labels.shares import overlaps, resampled
+from kernelkit.labels.shares import Shares
 from kernelkit.mask import BitMask
 from kernelkit.mask.resizing import resize
 from kernelkit.slide.pixels import area_average, border_indices
 from kernelkit.vocabulary import Fill
 
 __all__ = ["ImageLabel"]
+
+# Areas are added up as int64.
+_AREA_BYTES = 8
 
 
 class ImageLabel(AbstractContextManager):
@@ -53,6 +56,8 @@ class ImageLabel(AbstractContextManager):
         self.notes = planes.notes
         self._planes = planes
         self._submitted_size = submitted_size or (height, width)
+        # how many a pixel of a plane takes while it is read
+        self._bytes = 1 if planes.shape == (height, width) else _AREA_BYTES
 
     def read(self, window: Window, scale: int = 1, fill: Fill = "zero") -> NDArray[np.uint8]:
         """Read a window, which may reach outside the image, `scale` times smaller.
@@ -86,7 +91,7 @@ class ImageLabel(AbstractContextManager):
                 "pixels. Choose a window whose sides are multiples of it"
             )
         out = np.empty((self.classes, window.height // scale, window.width // scale), np.uint8)
-        for band in bands_of_rows(window, self.classes, scale):
+        for band in bands_of_rows(window, self.classes * self._bytes, scale):
             top = (band.row - window.row) // scale
             part = out[:, top : top + band.height // scale]
             if scale == 1:
@@ -107,16 +112,7 @@ class ImageLabel(AbstractContextManager):
         -------
         (K, height, width) uint8: the share of each pixel's area that is labelled, 0 to 255.
         """
-        shape = self._planes.shape
-        rows, columns = (
-            np.linspace(0, side, count + 1) for side, count in zip(shape, size, strict=True)
-        )
-        total = np.zeros((self.classes, *size), np.float32)
-        across = overlaps(columns, 0, shape[1])
-        for band in bands_of_rows(Window(0, 0, *shape), self.classes * _FLOAT_BYTES):
-            down = overlaps(rows, band.row, band.height)
-            total += resampled(self._planes.read(band), down, across)
-        return np.rint(total).astype(np.uint8)
+        return self._shares(Shares(self._planes.shape, size, self.classes))
 
     def masks(self) -> list[BitMask]:
         """One mask per class, of the size that is submitted: the truth for an evaluation.
@@ -153,17 +149,9 @@ class ImageLabel(AbstractContextManager):
         shape = self._planes.shape
         if shape == (self.height, self.width):
             return self._planes.read(window)
-        rows = np.arange(window.row, window.bottom + 1) * (shape[0] / self.height)
-        columns = np.arange(window.col, window.right + 1) * (shape[1] / self.width)
-        top, left = int(rows[0]), int(columns[0])
-        bottom, right = min(shape[0], int(np.ceil(rows[-1]))), int(np.ceil(columns[-1]))
-        right = min(shape[1], right)
-        patch = self._planes.read(Window(top, left, bottom - top, right - left))
-        down = overlaps(rows, top, bottom - top)
-        return np.rint(resampled(patch, down, overlaps(columns, left, right - left))).astype(
-            np.uint8
-        )
+        return self._shares(Shares(shape, (self.height, self.width), self.classes, window))
 
-
-# a plane is resampled as float32
-_FLOAT_BYTES = 4
+    def _shares(self, shares: Shares) -> NDArray[np.uint8]:
+        for band in bands_of_rows(shares.source, self.classes):
+            shares.add(self._planes.read(band), band)
+        return shares.result()

@@ -1,0 +1,327 @@
+"""Labels of any form are the same pixels, by window, at a scale and at another size."""
+
+import itertools
+import pickle
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from kernelkit.errors import GridError
+from kernelkit.grid import Window
+from kernelkit.labels.image_label import ImageLabel
+from kernelkit.labels.planes import EncodedPlanes
+from kernelkit.mask import BitMask
+from kernelkit.slide import Slide
+from tests.made.labelled import Labelled, column_rle, truth
+
+CLASSES = ("Fish", "Flower", "Gravel")
+ROWS: dict[str, Any] = {"classes": CLASSES, "rows": "{image}_{class}"}
+FORMS: dict[str, Callable[[Labelled], dict[str, Any]]] = {
+    "rle": Labelled.write_rle,
+    "bands": Labelled.write_bands,
+    "values": Labelled.write_values,
+    "chosen values": lambda made: made.write_values([7, 200, 3]),
+    "a file per class": Labelled.write_files,
+    "geojson": Labelled.write_geojson,
+}
+FILLS = {"zero": {"mode": "constant"}, "reflect": {"mode": "reflect"}, "edge": {"mode": "edge"}}
+
+
+def of_array(masks: NDArray[Any], submitted_size: tuple[int, int] | None = None) -> ImageLabel:
+    """The labels of an image, from arrays of their own size."""
+    planes = EncodedPlanes([BitMask.from_array(mask) for mask in masks])
+    return ImageLabel(planes, *masks.shape[1:], submitted_size)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_pixels(form: str, tmp_path: Path) -> None:
+    """Three classes are read as they were written, whatever the form."""
+    made = Labelled(tmp_path, {"a": truth(3, 40, 71), "b": truth(3, 33, 20, seed=1)}, **ROWS)
+    keys = FORMS[form](made)
+    for image, masks in made.truths.items():
+        label = made.label(image, **keys)
+        assert not label.is_soft
+        found = label.read(Window(0, 0, *masks.shape[1:]))
+        assert np.array_equal(found, masks * np.uint8(255))
+        assert [mask.to_array().tolist() for mask in label.masks()] == masks.astype(int).tolist()
+
+
+@pytest.mark.parametrize("form", ["rle", "bands", "values", "geojson"])
+def test_one_class_needs_no_name(form: str, tmp_path: Path) -> None:
+    """Without classes, all that is labelled is the class."""
+    made = Labelled(tmp_path, {"a": truth(1, 40, 71)})
+    label = made.label("a", **FORMS[form](made))
+    assert np.array_equal(label.read(Window(0, 0, 40, 71)), made.truths["a"] * np.uint8(255))
+
+
+def test_soft_labels_keep_their_shares(tmp_path: Path) -> None:
+    """A soft label is read as it is, and is on in a mask from more than a half on."""
+    made = Labelled(tmp_path, {"a": truth(3, 40, 72)}, **ROWS)
+    label = made.label("a", **made.write_soft())
+    assert label.is_soft
+    assert np.array_equal(label.read(Window(0, 0, 40, 72)), made.truths["a"] * np.uint8(200))
+    assert np.array_equal(label.masks()[1].to_array(), made.truths["a"][1])
+    means = made.truths["a"].reshape(3, 10, 4, 18, 4).mean(axis=(2, 4)) * 200
+    assert np.array_equal(label.read(Window(0, 0, 40, 72), scale=4), np.rint(means))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    corner=st.tuples(st.integers(-50, 60), st.integers(-50, 60)),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    scale=st.integers(1, 7),
+    fill=st.sampled_from(sorted(FILLS)),
+)
+def test_windows_are_those_of_numpy(
+    corner: tuple[int, int], size: tuple[int, int], scale: int, fill: Any
+) -> None:
+    """Any window, inside or outside, is what numpy's pad and a mean over squares give."""
+    masks = truth(2, 31, 47, seed=3)
+    around = 150
+    padded = np.pad(masks, ((0, 0), (around, around), (around, around)), **FILLS[fill])
+    height, width = size[0] * scale, size[1] * scale
+    row, col = corner[0] + around, corner[1] + around
+    cut = padded[:, row : row + height, col : col + width] * 255.0
+    wanted = cut.reshape(2, size[0], scale, size[1], scale).mean(axis=(2, 4))
+    found = of_array(masks).read(Window(*corner, height, width), scale, fill)
+    assert np.abs(found - wanted).max() <= 0.5
+
+
+@pytest.fixture(scope="module")
+def as_slide(tmp_path_factory: pytest.TempPathFactory) -> tuple[NDArray[Any], Path]:
+    """A mask, and a slide of the same pixels."""
+    masks = truth(1, 37, 29, seed=5)
+    path = tmp_path_factory.mktemp("labels") / "mask.tif"
+    tifffile.imwrite(path, masks[0] * np.uint8(255))
+    return masks, path
+
+
+@settings(max_examples=30, deadline=None)
+@given(scale=st.integers(1, 5), row=st.integers(-6, 20), fill=st.sampled_from(sorted(FILLS)))
+def test_labels_lie_on_their_pixels(
+    as_slide: tuple[NDArray[Any], Path], scale: int, row: int, fill: Any
+) -> None:
+    """Labels are cut and shrunk to the byte as a slide of the same pixels is."""
+    masks, path = as_slide
+    window = Window(row, -3, 6 * scale, 5 * scale)
+    with Slide(path) as slide:
+        wanted = slide.read(window, scale, fill)
+    assert np.array_equal(of_array(masks).read(window, scale, fill), wanted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    size=st.tuples(st.integers(1, 14), st.integers(1, 14)),
+    seed=st.integers(0, 99),
+)
+def test_another_size_keeps_the_area(
+    shape: tuple[int, int], size: tuple[int, int], seed: int
+) -> None:
+    """Each new pixel has its labelled share, as on a grid that both sizes divide."""
+    masks = np.random.default_rng(seed).random((2, *shape)) < 0.5
+    fine = np.kron(masks, np.ones((1, *size)))
+    wanted = fine.reshape(2, size[0], shape[0], size[1], shape[1]).mean(axis=(2, 4)) * 255
+    assert np.abs(of_array(masks).resized(size) - wanted).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("form", ["rle", "bands"])
+def test_labels_of_the_submitted_size_lie_over_a_larger_image(form: str, tmp_path: Path) -> None:
+    """Labels of a quarter of the image's size, as in clouds, cover 4 x 4 pixels each."""
+    small = truth(3, 35, 52, seed=2)
+    made = Labelled(tmp_path, {"a": small}, **ROWS, size=[35, 52])
+    keys = FORMS[form](made)
+    tifffile.imwrite(tmp_path / "train/a.tiff", np.zeros((140, 208), np.uint8))
+    label = made.label("a", **keys)
+    large = np.kron(small, np.ones((1, 4, 4), bool))
+    assert np.array_equal(label.read(Window(0, 0, 140, 208)), large * np.uint8(255))
+    assert np.array_equal(label.read(Window(8, 4, 40, 80), 4), small[:, 2:12, 1:21] * np.uint8(255))
+    assert np.array_equal(label.resized((35, 52)), small * np.uint8(255))
+    assert np.array_equal(label.masks()[2].to_array(), small[2])
+
+
+def test_labels_of_the_image_size_become_the_submitted_size(tmp_path: Path) -> None:
+    """With size "image", encodings are of the image, and the truth of an evaluation is smaller."""
+    large = np.kron(truth(3, 35, 52, seed=2), np.ones((1, 4, 4), bool))
+    made = Labelled(tmp_path, {"a": large}, **ROWS, size=[35, 52])
+    label = made.label("a", **made.write_rle(), size="image")
+    assert np.array_equal(label.read(Window(0, 0, 140, 208)), large * np.uint8(255))
+    wanted = cv2.resize(large[0].astype(np.uint8), (52, 35), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(label.masks()[0].to_array(), wanted)
+
+
+def test_encodings_agree_with_pycocotools(tmp_path: Path) -> None:
+    """What a row encodes is what pycocotools decodes of the same runs."""
+    made = Labelled(tmp_path, {"a": truth(1, 61, 45)})
+    counts = coco_mask.encode(np.asfortranarray(made.truths["a"][0].astype(np.uint8)))
+    label = made.label("a", **made.write_rle())
+    assert np.array_equal(label.read(Window(0, 0, 61, 45))[0], coco_mask.decode(counts) * 255)
+
+
+def test_a_parquet_table_is_read_as_a_csv_is(tmp_path: Path) -> None:
+    """The kind of the table does not matter, and nothing stands for an empty mask."""
+    made = Labelled(tmp_path, {"a": truth(1, 20, 30), "b": np.zeros((1, 9, 9), bool)})
+    table = pd.DataFrame(made.rows(), columns=["id", "predicted"]).replace({"": None})
+    table.to_parquet(tmp_path / "train.parquet")
+    labels = made.open(rle="train.parquet")
+    assert labels.ids == ("a", "b")
+    assert made.label("a", rle="train.parquet").masks()[0].area == made.truths["a"].sum()
+    assert made.label("b", rle="train.parquet").masks()[0].area == 0
+
+
+def test_a_column_may_name_the_class(tmp_path: Path) -> None:
+    """A table with image, class and encoding has a row per class that an image has."""
+    made = Labelled(tmp_path, {"a": truth(3, 20, 30)}, **ROWS)
+    lines = [f"x,a,{CLASSES[n]},{column_rle(made.truths['a'][n])}" for n in (2, 0)]
+    (tmp_path / "t.csv").write_text("\n".join(["other,ImageId,kind,code", *lines, ""]))
+    keys = {"rle": "t.csv", "id_column": "ImageId", "rle_column": "code", "class_column": "kind"}
+    labels = made.open(**keys)
+    found = labels.of("a", Slide(labels.scenes["a"].paths)).read(Window(0, 0, 20, 30))
+    assert np.array_equal(found[[0, 2]], made.truths["a"][[0, 2]] * np.uint8(255))
+    assert not found[1].any()
+    assert labels.notes == [
+        f"{tmp_path / 't.csv'}: 1 image (a) without a row of the class Flower, taken as empty"
+    ]
+
+
+def test_objects_of_rows_are_one_mask(tmp_path: Path) -> None:
+    """If each row is an object, the objects of an image are its mask."""
+    made = Labelled(tmp_path, {"a": truth(1, 30, 30)}, rle={"instances": "rows"})
+    count, numbers = cv2.connectedComponents(made.truths["a"][0].astype(np.uint8))
+    keys = made.write_rle([("a", column_rle(numbers == n)) for n in range(1, count)])
+    assert count > 2
+    assert np.array_equal(made.label("a", **keys).masks()[0].to_array(), made.truths["a"][0])
+
+
+def test_what_lacks_its_other_half_is_said(tmp_path: Path) -> None:
+    """An image without labels is left out, and labels without an image are named."""
+    made = Labelled(tmp_path, {name: truth(1, 20, 30) for name in "abc"})
+    keys = made.write_rle([row for row in made.rows() if row[0] != "b"] + [("z", "1 2")])
+    labels = made.open(**keys)
+    assert labels.ids == ("a", "c")
+    assert labels.notes == [
+        f"{tmp_path / 'train.csv'}: rows of 1 image (z) not among the images",
+        f"{tmp_path / 'train.csv'}: 1 image (b) without a row, left out",
+    ]
+    made.write_values()
+    (tmp_path / "values/b.png").rename(tmp_path / "values/y.png")
+    labels = made.open(masks="values/{image}.png")
+    assert labels.ids == ("a", "c")
+    assert [note.split(": ", 1)[1] for note in labels.notes] == [
+        "1 image (b) without a file, left out",
+        "1 file (y.png) not of an image",
+    ]
+
+
+def test_a_missing_file_of_a_class_is_an_empty_class(tmp_path: Path) -> None:
+    """With a file per class, what has no file is empty, and a note says so."""
+    made = Labelled(tmp_path, {"a": truth(3, 20, 30), "b": truth(3, 20, 30)}, **ROWS)
+    keys = made.write_files()
+    (tmp_path / "files/Flower/b.png").unlink()
+    labels = made.open(**keys)
+    label = labels.of("b", Slide(labels.scenes["b"].paths))
+    assert [mask.area > 0 for mask in label.masks()] == [True, False, True]
+    assert labels.notes[0].endswith(
+        "1 image (b) without a file of the class Flower, taken as empty"
+    )
+
+
+def test_a_mask_saved_in_colours_is_read_if_its_bands_are_equal(tmp_path: Path) -> None:
+    """Many tools save a mask as red, green and blue."""
+    made = Labelled(tmp_path, {"a": truth(1, 20, 30)})
+    mask = made.truths["a"][0] * np.uint8(255)
+    cv2.imwrite(str(tmp_path / "a.png"), np.stack([mask] * 3, axis=-1))
+    label = made.label("a", masks="{image}.png")
+    assert np.array_equal(label.read(Window(0, 0, 20, 30))[0], mask)
+
+
+def test_a_jpeg_is_labelled_where_it_is_bright(tmp_path: Path) -> None:
+    """JPEG keeps no exact values, so its pixels are told apart at the half."""
+    mask = np.zeros((64, 64), np.uint8)
+    mask[16:48, 16:48] = 255
+    made = Labelled(tmp_path, {"a": mask[np.newaxis] > 0})
+    cv2.imwrite(str(tmp_path / "a.jpg"), mask, [cv2.IMWRITE_JPEG_QUALITY, 30])
+    label = made.label("a", masks="{image}.jpg")
+    assert np.array_equal(label.read(Window(0, 0, 64, 64))[0], mask)
+
+
+def test_classes_that_never_occur_are_named(tmp_path: Path) -> None:
+    """A class without a pixel in all images is said once."""
+    made = Labelled(tmp_path, {"a": truth(3, 20, 30)}, **ROWS)
+    labels = made.open(**made.write_rle())
+    assert labels.occurrence({"a": (0.1, 0.0, 0.2), "b": (0.0, 0.0, 0.1)}) == [
+        f"{tmp_path / 'train.csv'}: the class Flower never occurs in the 2 images"
+    ]
+    assert labels.occurrence({"a": (0.1, 0.2, 0.2)}) == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_fingerprint_tells_whose_labels_changed(form: str, tmp_path: Path) -> None:
+    """Only the image whose labels changed has another fingerprint."""
+    made = Labelled(tmp_path / "one", {"a": truth(3, 20, 30), "b": truth(3, 20, 30)}, **ROWS)
+    keys = FORMS[form](made)
+    before = made.open(**keys)
+    other = Labelled(tmp_path / "two", made.truths | {"b": truth(3, 20, 30, seed=9)}, **ROWS)
+    FORMS[form](other)
+    after = other.open(**keys)
+    assert before.fingerprint("a") == after.fingerprint("a")
+    assert before.fingerprint("b") != after.fingerprint("b")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_labels_can_be_sent_to_another_process(form: str, tmp_path: Path) -> None:
+    """Labels pickle, and give the same pixels afterwards."""
+    made = Labelled(tmp_path, {"a": truth(3, 20, 30)}, **ROWS)
+    labels = pickle.loads(pickle.dumps(made.open(**FORMS[form](made))))
+    label = labels.of("a", Slide(labels.scenes["a"].paths))
+    assert np.array_equal(label.read(Window(0, 0, 20, 30)), made.truths["a"] * np.uint8(255))
+
+
+def test_a_large_label_takes_the_memory_of_a_band() -> None:
+    """A mask of 12 000 x 12 000 pixels is shrunk without an array of its size."""
+    planes = EncodedPlanes([BitMask.zeros(12_000, 12_000)])
+    label = ImageLabel(planes, 12_000, 12_000)
+    tracemalloc.start()
+    label.read(Window(0, 0, 12_000, 12_000), scale=8)
+    label.resized((300, 300))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 120e6, "the array of bytes alone has 144 MB"
+
+
+def test_a_scale_that_does_not_divide_is_refused() -> None:
+    """As a slide refuses it, so do its labels."""
+    with pytest.raises(GridError, match="scale 3 does not divide a window of 10 x 9"):
+        of_array(truth(1, 20, 20)).read(Window(0, 0, 10, 9), 3)
+
+
+def test_closed_labels_are_opened_again(tmp_path: Path) -> None:
+    """After a `with` block the files are closed, and the next read opens them."""
+    made = Labelled(tmp_path, {"a": truth(3, 20, 30)}, **ROWS)
+    for form in ("bands", "a file per class"):
+        with made.label("a", **FORMS[form](made)) as label:
+            before = label.read(Window(0, 0, 20, 30))
+        assert np.array_equal(label.read(Window(0, 0, 20, 30)), before)
+
+
+def test_combinations_of_columns_are_read_from_one_table(tmp_path: Path) -> None:
+    """An id column and an encoding column of any name are found among others."""
+    made = Labelled(tmp_path, {"a": truth(1, 20, 30)})
+    code = column_rle(made.truths["a"][0])
+    for order in itertools.permutations(["organ", "name", "code"]):
+        fields = {"organ": "kidney", "name": "a", "code": code}
+        rows = [",".join(order), ",".join(fields[column] for column in order)]
+        (tmp_path / "t.csv").write_text("\n".join(rows))
+        label = made.label("a", rle="t.csv", id_column="name", rle_column="code")
+        assert label.masks()[0].area == made.truths["a"].sum()
