@@ -17,8 +17,8 @@ __all__ = ["SUFFIXES", "checkpoints_of", "folds_of", "matching_runs"]
 SUFFIXES = (*PICKLES, ".safetensors", *PROGRAMS)
 
 _FOLD = re.compile(r"(?:fold_?)?(\d+)")
-# A part of a checkpoint that was unpacked, not a checkpoint.
-_PART = "data.pkl"
+# No checkpoints: a part of one that was unpacked, and what an unfinished training goes on from.
+_OTHERS = ("data.pkl", "resume.ckpt")
 
 
 def matching_runs(folder: Path, patterns: Sequence[str]) -> list[Path]:
@@ -81,4 +81,4 @@ def checkpoints_of(fold: Path) -> list[Path]:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return path.name.endswith(SUFFIXES) and path.name != _PART
+    return path.name.endswith(SUFFIXES) and path.name not in _OTHERS

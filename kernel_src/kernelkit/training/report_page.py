@@ -14,7 +14,7 @@ import pandas as pd
 from kernelkit.training.fold_folder import FoldFolder
 from kernelkit.training.run_summary import SCORES, FoldSummary, fold_summary
 
-__all__ = ["curves", "report_page", "summary_table"]
+__all__ = ["curves", "report_body", "report_page", "summary_table"]
 
 # Pictures of one fold. More would only make the file large.
 _MOST_PICTURES = 12
@@ -43,21 +43,35 @@ def report_page(run_folder: Path, folds: Sequence[FoldFolder]) -> str:
         Its folds. Numbers that a fold lacks leave out its curves.
     """
     title = html.escape(run_folder.name)
+    settings = html.escape((run_folder / "cfg.yaml").read_text(encoding="utf-8"))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style></head>\n<body>\n{report_body(run_folder, folds)}\n"
+        f"<h2>Settings</h2>\n<pre>{settings}</pre>\n</body></html>\n"
+    )
+
+
+def report_body(
+    run_folder: Path, folds: Sequence[FoldFolder], most_pictures: int = _MOST_PICTURES
+) -> str:
+    """The scores, curves and pictures of a run, as a part of a page.
+
+    Parameters
+    ----------
+    run_folder, folds
+        As of `report_page`.
+    most_pictures
+        How many pictures there are of each fold.
+    """
     summaries = [fold_summary(fold.path) for fold in folds]
     parts = [
-        f"<h1>{title}</h1>",
+        f"<h1>{html.escape(run_folder.name)}</h1>",
         f"<p>{html.escape(_in_words(summaries))}</p>",
         summary_table(summaries).to_html(index=False, border=0, na_rep="-", escape=True),
         _curves_in_html(folds),
-        *(_pictures(fold) for fold in folds),
-        "<h2>Settings</h2>",
-        f"<pre>{html.escape((run_folder / 'cfg.yaml').read_text(encoding='utf-8'))}</pre>",
+        *(_pictures(fold, most_pictures) for fold in folds),
     ]
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(filter(None, parts)) + "\n</body>"
-        "</html>\n"
-    )
+    return "\n".join(filter(None, parts))
 
 
 def summary_table(summaries: Sequence[FoldSummary]) -> pd.DataFrame:
@@ -140,12 +154,12 @@ def _curves_in_html(folds: Sequence[FoldFolder]) -> str:
     return f"<h2>Curves</h2>\n<figure>{_image(picture, '.png', 'curves')}</figure>"
 
 
-def _pictures(fold: FoldFolder) -> str:
+def _pictures(fold: FoldFolder, most: int) -> str:
     shown = fold.shown()
     if not shown:
         return ""
     figures = []
-    for path in shown[:_MOST_PICTURES]:
+    for path in shown[:most]:
         content = path.read_bytes()
         image = (
             _image(content, path.suffix, path.stem)
@@ -154,8 +168,8 @@ def _pictures(fold: FoldFolder) -> str:
         )
         caption = html.escape(path.stem)
         figures.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
-    if len(shown) > _MOST_PICTURES:
-        figures.append(f"<p>{len(shown) - _MOST_PICTURES} more in the folder of the fold</p>")
+    if len(shown) > most:
+        figures.append(f"<p>{len(shown) - most} more in the folder of the fold</p>")
     heading = f"<h2>Validation of {html.escape(fold.path.name)}</h2>"
     return "\n".join([heading, *figures])
 
