@@ -195,6 +195,8 @@ def _weight_problems(run: RunRecipe) -> Iterator[str]:
         )
     if run.init is not None and run.init.encoder and run.model.encoder_weights:
         yield "found init.encoder and model.encoder_weights, wanted one of them"
+    if run.init is not None and run.init.encoder and run.model.kind == "timm":
+        yield f"found init.encoder with the classifier {run.model.model_name}. Write init.model"
     if run.optimiser.encoder_lr != 1 and run.model.kind == "timm":
         yield "found optimiser.encoder_lr with a classifier, which has no encoder. Leave it out"
 

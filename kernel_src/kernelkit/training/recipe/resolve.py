@@ -108,7 +108,7 @@ def _tiles(name: str, tiles: Tiles, ensemble: EnsembleRecipe) -> Tiles:
             f"found that {name} looks at the scale {' and '.join(f'{s:g}' for s in scales)} of the"
             " images, wanted one whole number. Name its runs in the recipe's pyramid"
         )
-    return tiles.model_copy(update={"scale": int(scales[0])})
+    return Tiles.model_validate(tiles.model_dump(exclude_unset=True) | {"scale": int(scales[0])})
 
 
 def _size(
