@@ -26,6 +26,8 @@ __all__ = [
     "Prefer",
     "RLEForm",
     "Resample",
+    "Score",
+    "Sharing",
     "StoredAt",
     "StoredWhat",
     "Upsample",
@@ -75,6 +77,12 @@ Instances = Literal["rows", "field"]
 Connectivity = Literal[4, 8]
 # Whether a component of exactly the minimum area stays (">=") or goes (">").
 Keep = Literal[">", ">="]
+
+# What a search makes large: the mean of the images' Dice or IoU, the salt competition's mean
+# precision of images, or the Dice of all images' pixels together.
+Score = Literal["dice", "iou", "precision", "set"]
+# For what a threshold and a minimum size are chosen: all at once, each class, or each group.
+Sharing = Literal["common", "class", "group"]
 
 
 def choices(words: Any) -> str:

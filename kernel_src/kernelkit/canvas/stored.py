@@ -13,7 +13,7 @@ from kernelkit.errors import MaskError, kind_of
 from kernelkit.jit import in_threads
 from kernelkit.mask import BitMask
 
-__all__ = ["Planes", "enlarge_and_threshold"]
+__all__ = ["Planes", "enlarge_and_threshold", "in_units"]
 
 # How many probabilities are held at once, in float32.
 _AT_ONCE = 1 << 22
@@ -80,7 +80,7 @@ def enlarge_and_threshold(
     for first in range(0, rows, step):
         stop = min(first + step, rows)
         top = max(first - halo, 0)
-        units = _in_units(values[:, top : min(stop + halo, rows)])
+        units = in_units(values[:, top : min(stop + halo, rows)])
 
         def finish(rows: tuple[int, int], top: int = top, units: NDArray = units) -> None:
             for labels in decision.groups(classes):
@@ -91,7 +91,7 @@ def enlarge_and_threshold(
     return masks
 
 
-def _in_units(values: NDArray) -> NDArray[np.float32]:
+def in_units(values: NDArray) -> NDArray[np.float32]:
     """Some rows of probabilities in whole units, as a canvas keeps them."""
     if not isinstance(values, np.ndarray) or values.dtype not in (np.uint8, np.float32):
         found = values.dtype if isinstance(values, np.ndarray) else kind_of(values)

@@ -17,7 +17,16 @@ from kernelkit.errors import EvaluationError
 from kernelkit.jit import compiled, count_ones
 from kernelkit.mask import BitMask
 
-__all__ = ["IOU_TWENTIETHS", "Confusion", "Counts", "dice", "dice_of", "mean_precision"]
+__all__ = [
+    "IOU_TWENTIETHS",
+    "Confusion",
+    "Counts",
+    "dice",
+    "dice_of",
+    "iou_of",
+    "mean_precision",
+    "mean_precision_of",
+]
 
 # The competitions' thresholds of IoU, .5, .55, ..., .95, in twentieths: whole numbers tie exactly.
 IOU_TWENTIETHS = range(10, 20)
@@ -107,7 +116,8 @@ class Counts:
     @property
     def iou(self) -> float:
         """TP / (TP + FP + FN), the Jaccard index. Of objects it is the competitions' precision."""
-        return self._share(self.true_positives + self.false_positives + self.false_negatives)
+        both = self.true_positives
+        return float(iou_of(both, both + self.false_positives, both + self.false_negatives))
 
     @property
     def precision(self) -> float:
@@ -211,17 +221,30 @@ def dice_of(both: Any, found: Any, truth: Any) -> Any:
     return np.where(total == 0, 1.0, np.multiply(2.0, both) / np.maximum(total, 1))
 
 
-def mean_precision(counts: Counts) -> float:
-    """The score of the TGS salt competition for one image, of which a mask is one object.
+def iou_of(both: Any, found: Any, truth: Any) -> Any:
+    """Intersection over union of areas, numbers or arrays, 1 if all are 0."""
+    either = np.subtract(np.add(found, truth), both)
+    return np.where(either == 0, 1.0, np.true_divide(both, np.maximum(either, 1)))
 
-    It is the share of the IoU thresholds .5, .55, ..., .95 that the IoU is above. If only one of
-    both masks is empty, it is 0, and if both are, it is 1.
+
+def mean_precision_of(both: Any, found: Any, truth: Any) -> Any:
+    """The score of the TGS salt competition, of areas in whole pixels, numbers or arrays.
+
+    A mask is one object. The score is the share of the IoU thresholds .5, .55, ..., .95 that its
+    IoU is above. If only one of both masks is empty, it is 0, and if both are, it is 1.
     """
-    hit = counts.true_positives
-    either = hit + counts.false_positives + counts.false_negatives
-    if not either:
-        return 1.0
-    return sum(20 * hit > threshold * either for threshold in IOU_TWENTIETHS) / len(IOU_TWENTIETHS)
+    both = np.asarray(both, np.int64)
+    either = np.subtract(np.add(found, truth), both).astype(np.int64)
+    twentieths = -(-20 * both // np.maximum(either, 1))  # rounded up: those below are passed
+    passed = np.clip(twentieths - IOU_TWENTIETHS.start, 0, len(IOU_TWENTIETHS))
+    return np.where(either == 0, 1.0, passed / len(IOU_TWENTIETHS))
+
+
+def mean_precision(counts: Counts) -> float:
+    """The score of the TGS salt competition for one image, see `mean_precision_of`."""
+    both = counts.true_positives
+    found, truth = both + counts.false_positives, both + counts.false_negatives
+    return float(mean_precision_of(both, found, truth))
 
 
 def _refuse_common(masks: Sequence[BitMask], name: str) -> None:

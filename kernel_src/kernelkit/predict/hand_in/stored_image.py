@@ -58,6 +58,10 @@ class StoredImage:
         Height and width of the submitted masks.
     notes
         As given.
+    scale
+        How many times larger the submitted masks are than the planes of probabilities. 1 of masks.
+    missing
+        The pixels that hold no data, at the image's size. None if there are none.
 
     Raises
     ------
@@ -86,10 +90,11 @@ class StoredImage:
         usual = None if recipe.tiles.whole else recipe.tiles.scale
         self._parts = [(layers, grid_of(layers, shape, usual)) for layers in parts]
         self._merged: dict[tuple[Any, ...], Planes] = {}
-        self._missing = next((p.missing for p in parts if p.missing is not None), None)
+        self.missing = next((p.missing for p in parts if p.missing is not None), None)
         self._gates = [part.gate for part in parts if part.gate is not None]
+        self.scale = 1
         if masks is None:
-            self._grid, self._scale = self._grid_of_planes(is_whole=recipe.tiles.whole)
+            self._grid, self.scale = self._grid_of_planes(is_whole=recipe.tiles.whole)
 
     def masks(self, way: Way) -> list[BitMask]:
         """The submitted masks in one way, one per submitted class.
@@ -105,7 +110,7 @@ class StoredImage:
             decided = [resize(self._masks[label], self.size) for label in self._labels]
             seen = Seen(image=lambda: self._pixels)
         else:
-            every = enlarge_and_threshold(self._planes(way), self.size, self._scale, way.thresholds)
+            every = enlarge_and_threshold(self.planes(way), self.size, self.scale, way.thresholds)
             decided = [self._without_missing(every[label]) for label in self._labels]
             seen = Seen(lambda label: self.probabilities(way, label), lambda: self._pixels)
         return [
@@ -120,16 +125,41 @@ class StoredImage:
 
     def probabilities(self, way: Way, label: int) -> NDArray[Any]:
         """The probabilities (height, width) of a class at the masks' size, uint8 or float32."""
-        planes = self._planes(way)
+        planes = self.planes(way)
         plane: NDArray[Any] = planes[:, 0 : planes.shape[1]][label]
-        if self._scale == 1:
+        if self.scale == 1:
             return plane
         unit = 255 if plane.dtype == np.uint8 else 1
         enlarged = np.empty(self.size, np.uint8)
         values = np.ascontiguousarray(plane, np.float32)
         gain = np.float32(255 / unit)
-        enlarge(values, 0, 0, self._scale, gain, *self.size, enlarged)
+        enlarge(values, 0, 0, self.scale, gain, *self.size, enlarged)
         return enlarged
+
+    def planes(self, way: Way) -> Planes:
+        """The merged probabilities of all classes. Those of missing pixels are among them.
+
+        Raises
+        ------
+        SubmissionError
+            Only masks are stored, or the gate's answer is needed and not stored.
+        """
+        if self._masks is not None:
+            raise SubmissionError(
+                "found stored masks, wanted probabilities. Write 'store: {what: probabilities}' in "
+                "the recipe, and predict again"
+            )
+        gate = None
+        # tiles are found empty one by one, when they are predicted
+        if self._is_whole and way.is_gated and way.ensemble.gate is not None:
+            gate = self._gate()
+        key = way.ensemble.name, way.runs, gate is not None
+        if key not in self._merged:
+            planes: Planes = MergedPlanes(way.ensemble, self._parts, self._grid, way.runs, gate)
+            if prod(planes.shape) <= _KEPT:
+                planes = planes[:, 0 : planes.shape[1]]
+            self._merged[key] = planes
+        return self._merged[key]
 
     def _grid_of_planes(self, is_whole: bool) -> tuple[Grid, int]:
         """The grid that layers are merged on, and how many times larger the masks are.
@@ -143,19 +173,6 @@ class StoredImage:
             return first, round(first.steps[0])
         steps = self._shape[0] / self.size[0], self._shape[1] / self.size[1]
         return Grid(self.size, steps), 1
-
-    def _planes(self, way: Way) -> Planes:
-        gate = None
-        # tiles are found empty one by one, when they are predicted
-        if self._is_whole and way.is_gated and way.ensemble.gate is not None:
-            gate = self._gate()
-        key = way.ensemble.name, way.runs, gate is not None
-        if key not in self._merged:
-            planes: Planes = MergedPlanes(way.ensemble, self._parts, self._grid, way.runs, gate)
-            if prod(planes.shape) <= _KEPT:
-                planes = planes[:, 0 : planes.shape[1]]
-            self._merged[key] = planes
-        return self._merged[key]
 
     def _gate(self) -> NDArray[np.float32]:
         """The gate's answer."""
@@ -182,9 +199,9 @@ class StoredImage:
         return masks
 
     def _without_missing(self, mask: BitMask) -> BitMask:
-        if self._missing is None:
+        if self.missing is None:
             return mask
-        return mask & ~resize(self._missing, mask.shape)
+        return mask & ~resize(self.missing, mask.shape)
 
     @cached_property
     def _pixels(self) -> NDArray[Any]:
