@@ -28,7 +28,7 @@ class Seen:
         self._rule = rule
         self._equal = True
         self._bands = 0
-        self._blank = self._pixels = 0
+        self._zero = self._background = self._pixels = 0
 
     def add(self, pixels: np.ndarray) -> None:
         """Look at pixels (C, h, w), or at as many as take no time from the readers."""
@@ -37,14 +37,10 @@ class Seen:
         self._bands = len(pixels)
         self._equal = self._equal and all(np.array_equal(pixels[0], band) for band in pixels[1:])
         self._pixels += pixels[0].size
-        self._blank += int(self._is_blank(pixels).sum())
-
-    def _is_blank(self, pixels: np.ndarray) -> np.ndarray:
-        if self._rule is not None:
-            return ~foreground_mask(pixels, self._rule)
-        if len(pixels) == _COLOURS and pixels.dtype == np.uint8 and not self._equal:
-            return ~foreground_mask(pixels, _GLASS)
-        return (pixels == 0).all(axis=0)
+        self._zero += int((pixels == 0).all(axis=0).sum())
+        rule = self._rule or _GLASS
+        if self._rule is not None or (len(pixels) == _COLOURS and pixels.dtype == np.uint8):
+            self._background += int((~foreground_mask(pixels, rule)).sum())
 
     @property
     def are_equal(self) -> bool | None:
@@ -54,7 +50,11 @@ class Seen:
     @property
     def blank(self) -> float | None:
         """The share of blank pixels. None if none was seen."""
-        return self._blank / self._pixels if self._pixels else None
+        if not self._pixels:
+            return None
+        # grey in three bands has no saturation anywhere
+        is_grey = self._rule is None and self._equal
+        return (self._zero if is_grey else max(self._zero, self._background)) / self._pixels
 
 
 def rule_in_words(rule: ForegroundRule | None) -> str:
