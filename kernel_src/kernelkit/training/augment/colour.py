@@ -1,12 +1,12 @@
 """Augmentations of colour and detail, of many crops at once, each with its own strength.
 
-Each function takes pixels (n, C, H, W) float32 on any device, the step of the recipe, and uniform
-random numbers (n, d) in host memory. Strengths are worked out there, so that no device waits and
+Each function takes pixels (n, C, H, W) float32 on any device, what the recipe says of the step, and
+uniform random numbers (n, d) in host memory. Strengths are worked out there, so that no device waits and
 all devices get the same. Those of the first half want values from 0 to 1, and give such.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,21 +16,23 @@ from kernelkit.training.augment.clahe import equalised
 
 __all__ = ["AUGMENTATIONS"]
 
+type Values = Mapping[str, Any]
+
 # Optical density of haematoxylin, eosin and the residue in red, green and blue, by Ruifrok and
 # Johnston (2001), as scikit-image has it.
 _STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 
 
-def two_gamma(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
+def two_gamma(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
     """Bend values below the middle by one gamma, and those above by another."""
-    least, greatest = step.gamma
+    least, greatest = values["gamma"]
     gammas = _beside(least * (greatest / least) ** numbers, pixels)
     low = 0.5 * (2 * pixels).clamp(0, 1) ** gammas[:, :1]
     high = 1 - 0.5 * (2 - 2 * pixels).clamp(0, 1) ** gammas[:, 1:]
     return torch.where(pixels < 0.5, low, high)
 
 
-def stain(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
+def stain(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
     """Change how much haematoxylin and eosin there is, in optical density.
 
     A density is `-log((255 x + 1) / 256)`, so that black has one. It is parted into three stains.
@@ -40,9 +42,9 @@ def stain(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
     stains /= stains.norm(dim=1, keepdim=True)
     around = (2 * numbers - 1).double()
     gains = torch.ones(len(numbers), 3, dtype=torch.float64)
-    gains[:, :2] += step.gain * around[:, :2]
+    gains[:, :2] += values["gain"] * around[:, :2]
     shifts = torch.zeros(len(numbers), 3, dtype=torch.float64)
-    shifts[:, :2] = step.shift * around[:, 2:]
+    shifts[:, :2] = values["shift"] * around[:, 2:]
     mixed = torch.linalg.inv(stains) @ (gains[:, :, None] * stains)
     mixed = mixed.mT.float().to(pixels.device)
     added = _beside((shifts @ stains).float(), pixels)
@@ -51,7 +53,7 @@ def stain(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
     return ((256 * (-density).exp() - 1) / 255).clamp_(0, 1)
 
 
-def hsv(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
+def hsv(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
     """Turn the hue, and scale saturation and value."""
     from torchvision.transforms.v2 import functional as v2
 
@@ -59,58 +61,58 @@ def hsv(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
     changed = [
         v2.adjust_brightness(
             v2.adjust_saturation(
-                v2.adjust_hue(crop, step.hue * hue), 1 + step.saturation * saturation
+                v2.adjust_hue(crop, values["hue"] * hue), 1 + values["saturation"] * saturation
             ),
-            1 + step.value * value,
+            1 + values["value"] * value,
         )
         for crop, (hue, saturation, value) in zip(pixels, around, strict=True)
     ]
     return torch.stack(changed)
 
 
-def clahe(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
+def clahe(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
     """Equalise the histogram of the luma in parts of the picture. Differences of colours stay."""
     weights = pixels.new_tensor([0.299, 0.587, 0.114])[:, None, None]
     luma = (pixels * weights).sum(1)
-    limits = 1 + (step.clip - 1) * numbers[:, 0]
-    wanted = equalised((255 * luma).round().clamp(0, 255).long(), limits, step.grid)
+    limits = 1 + (values["clip"] - 1) * numbers[:, 0]
+    wanted = equalised((255 * luma).round().clamp(0, 255).long(), limits, values["grid"])
     return (pixels + (wanted / 255 - luma)[:, None]).clamp_(0, 1)
 
 
-def brightness_contrast(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
+def brightness_contrast(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
     """Scale values around the mean of their crop, and shift them."""
     around = 2 * numbers - 1
-    gain = _beside(1 + step.contrast * around[:, :1], pixels)
-    shift = _beside(step.brightness * around[:, 1:], pixels)
+    gain = _beside(1 + values["contrast"] * around[:, :1], pixels)
+    shift = _beside(values["brightness"] * around[:, 1:], pixels)
     mean = pixels.mean((1, 2, 3), keepdim=True)
     return ((pixels - mean) * gain + mean + shift).clamp_(0, 1)
 
 
-def channel_shuffle(pixels: Tensor, _step: Any, numbers: Tensor) -> Tensor:
+def channel_shuffle(pixels: Tensor, _values: Values, numbers: Tensor) -> Tensor:
     """Put the bands into another order."""
     order = numbers[:, : pixels.shape[1]].argsort(dim=1).to(pixels.device)
     return pixels[torch.arange(len(pixels), device=pixels.device)[:, None], order]
 
 
-def recolour(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
+def recolour(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
     """Scale and shift bands, partly alike and partly not."""
     bands = pixels.shape[1]
     # in the middle of its interval, since 0 would be infinitely far from the mean
     normal = torch.special.ndtri(numbers.double() + 2.0**-25).float()
     alike, apart = normal[:, :2], normal[:, 2 : 2 + 2 * bands]
-    gain = step.gain * alike[:, :1] + step.band_gain * apart[:, :bands]
-    shift = step.shift * alike[:, 1:] + step.band_shift * apart[:, bands:]
+    gain = values["gain"] * alike[:, :1] + values["band_gain"] * apart[:, :bands]
+    shift = values["shift"] * alike[:, 1:] + values["band_shift"] * apart[:, bands:]
     return pixels * _beside(gain.exp(), pixels) + _beside(shift, pixels)
 
 
-def cutout(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
+def cutout(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
     """Set rectangles to 0, the mean."""
     count, (height, width) = len(pixels), pixels.shape[-2:]
-    holes = 1 + (numbers[:, 0] * step.holes).floor()
+    holes = 1 + (numbers[:, 0] * values["holes"]).floor()
     places = numbers[:, 1:].reshape(count, -1, 4)
     used = torch.arange(places.shape[1])[None] < holes[:, None]
-    rows = _inside(places[..., 0], places[..., 1], step.size, height) & used[..., None]
-    columns = _inside(places[..., 2], places[..., 3], step.size, width)
+    rows = _inside(places[..., 0], places[..., 1], values["size"], height) & used[..., None]
+    columns = _inside(places[..., 2], places[..., 3], values["size"], width)
     is_cut = rows.float().to(pixels.device).mT @ columns.float().to(pixels.device) > 0
     return pixels.masked_fill(is_cut[:, None], 0.0)
 
@@ -123,11 +125,11 @@ def _inside(middle: Tensor, share: Tensor, most: float, length: int) -> Tensor:
     return (at >= starts[..., None]) & (at < (starts + sides)[..., None])
 
 
-def blur(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
+def blur(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
     """Blur by a Gaussian. Its kernel is odd."""
     from torchvision.transforms.v2 import functional as v2
 
-    least, greatest = step.kernel
+    least, greatest = values["kernel"]
     sizes = least + 2 * (numbers[:, 0] * ((greatest - least) // 2 + 1)).long()
     blurred = pixels.clone()
     for size in sizes.unique().tolist():
@@ -136,7 +138,7 @@ def blur(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
     return blurred
 
 
-def noise(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
+def noise(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
     """Add Gaussian noise.
 
     It is made of the number of each value by a hash, because generators of two devices differ.
@@ -146,7 +148,7 @@ def noise(pixels: Tensor, step: Any, numbers: Tensor) -> Tensor:
     hashed = _hashed(torch.arange(count, device=pixels.device) + (seeds << 32 >> 8))
     radius = (-2 * (((hashed >> 16) + 0.5) / 65536).log()).sqrt()
     normal = radius * (math.tau / 65536 * (hashed & 65535)).cos()
-    std = _beside(step.std * numbers[:, :1], pixels)
+    std = _beside(values["std"] * numbers[:, :1], pixels)
     return pixels + std * normal.reshape(pixels.shape)
 
 
@@ -164,7 +166,7 @@ def _beside(numbers: Tensor, pixels: Tensor) -> Tensor:
     return numbers.float().to(pixels.device)[:, :, None, None]
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, Any, Tensor], Tensor]] = {
+AUGMENTATIONS: dict[str, Callable[[Tensor, Values, Tensor], Tensor]] = {
     each.__name__: each
     for each in (
         two_gamma,

@@ -86,4 +86,4 @@ def _apply(leaf: Leaf, values: Tensor, draws: Tensor) -> None:
     if len(chosen):
         at = chosen.to(values.device)
         change = AUGMENTATIONS[leaf.name]
-        values[at] = change(values[at], leaf.step, leaf.numbers(draws[chosen]))
+        values[at] = change(values[at], leaf.values, leaf.numbers(draws[chosen]))

@@ -6,15 +6,18 @@ of its steps need values from 0 to 1, which only integers have. The second works
 values, whatever the source was. Within a stage the recipe's order holds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from kernelkit.errors import TrainingError
-from kernelkit.recipe import NetworkInput
+
+if TYPE_CHECKING:
+    from kernelkit.recipe import NetworkInput
+    from kernelkit.training.recipe.augment import AugmentStep
 
 __all__ = ["CROP_DRAWS", "Leaf", "Plan", "plan_of"]
 
@@ -38,12 +41,12 @@ class _Kind(NamedTuple):
     """
 
     stage: Stage
-    draws: Callable[[Any, int, int], int]
+    draws: Callable[[Mapping[str, Any], int, int], int]
     needs: Literal["", "unit", "rgb", "bytes"] = ""
 
 
-def _always(number: int) -> Callable[[Any, int, int], int]:
-    return lambda _step, _source, _network: number
+def _always(number: int) -> Callable[[Mapping[str, Any], int, int], int]:
+    return lambda _values, _source, _network: number
 
 
 _KINDS = {
@@ -57,9 +60,9 @@ _KINDS = {
     "hsv": _Kind("source", _always(3), "rgb"),
     "clahe": _Kind("source", _always(1), "bytes"),
     "brightness_contrast": _Kind("source", _always(2), "unit"),
-    "channel_shuffle": _Kind("source", lambda _step, source, _network: source),
-    "recolour": _Kind("normalised", lambda _step, _source, network: 2 * (1 + network)),
-    "cutout": _Kind("normalised", lambda step, _source, _network: 1 + 4 * step.holes),
+    "channel_shuffle": _Kind("source", lambda _values, source, _network: source),
+    "recolour": _Kind("normalised", lambda _values, _source, network: 2 * (1 + network)),
+    "cutout": _Kind("normalised", lambda values, _source, _network: 1 + 4 * values["holes"]),
     "blur": _Kind("normalised", _always(1)),
     "noise": _Kind("normalised", _always(2)),
 }
@@ -71,8 +74,8 @@ class Leaf:
 
     Attributes
     ----------
-    name, step
-        The step, and its section of the recipe.
+    name, values
+        The step, and what its section of the recipe says.
     group
         Which random number decides whether it is done. The steps of one `one_of` share it.
     least, below
@@ -82,7 +85,7 @@ class Leaf:
     """
 
     name: str
-    step: Any
+    values: Mapping[str, Any]
     group: int
     least: float
     below: float
@@ -128,7 +131,7 @@ class Plan:
         """Those of a stage."""
         return tuple(leaf for leaf in self.leaves if leaf.stage == stage)
 
-    def check(self, bands: int, dtype: np.dtype, wanted: NetworkInput) -> None:
+    def check(self, bands: int, dtype: np.dtype, wanted: "NetworkInput") -> None:
         """Refuse steps that the images cannot have.
 
         Raises
@@ -151,7 +154,7 @@ class Plan:
                 )
 
 
-def plan_of(augment: Sequence[Any], source_bands: int, network_bands: int) -> Plan:
+def plan_of(augment: "Sequence[AugmentStep]", source_bands: int, network_bands: int) -> Plan:
     """Plan a recipe's `augment`.
 
     Parameters
@@ -166,13 +169,14 @@ def plan_of(augment: Sequence[Any], source_bands: int, network_bands: int) -> Pl
     leaves = []
     for number, choices in enumerate(groups):
         for name, step, least, below in choices:
-            stop = start + _KINDS[name].draws(step, source_bands, network_bands)
-            leaves.append(Leaf(name, step, CROP_DRAWS + number, least, below, start, stop))
+            values = step.model_dump()
+            stop = start + _KINDS[name].draws(values, source_bands, network_bands)
+            leaves.append(Leaf(name, values, CROP_DRAWS + number, least, below, start, stop))
             start = stop
     return Plan(tuple(leaves), start)
 
 
-def _choices(given: Any) -> list[tuple[str, Any, float, float]]:
+def _choices(given: "AugmentStep") -> list[tuple[str, Any, float, float]]:
     """The step, or the steps that it chooses from, each with its part of the interval to 1."""
     if given.name != "one_of":
         return [(given.name, given.step, 0.0, given.step.p)]

@@ -1,9 +1,9 @@
 """Crops: from the table of windows to batches, the same with any number of workers.
 
-`data` has the class that the loop calls. Its `sources` have the windows, its `sampler` orders them,
-and its `loader` hands each batch to a worker as a `task`. `geometry` says where a crop's pixels come
-from. `pseudo` cuts the images of pseudo-labels, and `sheet` draws crops. Both are imported late,
-because the workers need no torch.
+`data` has the class that the loop calls. Its `sources` have the windows. Its `sampler` orders them,
+and its `loader` hands each batch to a worker as a `task`. `geometry` says where the pixels of a
+crop come from. `pseudo` cuts the images of pseudo-labels, and `sheet` draws crops. Both are
+imported late, because the workers need no torch.
 """
 
 from typing import TYPE_CHECKING, Any

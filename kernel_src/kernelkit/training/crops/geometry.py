@@ -101,12 +101,12 @@ def place(crop: Window, moves: Sequence[Leaf], draws: NDArray[np.float32]) -> Pl
 def _resampling(leaf: Leaf, numbers: Sequence[float]) -> tuple[NDArray, NDArray]:
     """The linear part of a step, and its shift as shares of the crop's sides."""
     if leaf.name == "crop_resize":
-        side = leaf.step.least + (1 - leaf.step.least) * numbers[0]
+        side = leaf.values["least"] + (1 - leaf.values["least"]) * numbers[0]
         return np.eye(2) * side, (1 - side) * (np.array(numbers[1:]) - 0.5)
     right, down, scale, turn = (2 * number - 1 for number in numbers)
-    angle, zoom = math.radians(leaf.step.rotate * turn), 1 + leaf.step.scale * scale
+    angle, zoom = math.radians(leaf.values["rotate"] * turn), 1 + leaf.values["scale"] * scale
     cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
-    return np.array([[cos, -sin], [sin, cos]]), leaf.step.shift * np.array([right, down])
+    return np.array([[cos, -sin], [sin, cos]]), leaf.values["shift"] * np.array([right, down])
 
 
 def _orientation(leaf: Leaf, numbers: Sequence[float], is_square: bool) -> int:
@@ -115,8 +115,8 @@ def _orientation(leaf: Leaf, numbers: Sequence[float], is_square: bool) -> int:
         return int(numbers[0] * 8) if is_square else 2 * int(numbers[0] * 4)
     if leaf.name == "rotate90":
         return int(numbers[0] * 4) if is_square else 2 * int(numbers[0] * 2)
-    is_mirrored = leaf.step.horizontal and numbers[0] < 0.5
-    is_upside_down = leaf.step.vertical and numbers[1] < 0.5
+    is_mirrored = leaf.values["horizontal"] and numbers[0] < 0.5
+    is_upside_down = leaf.values["vertical"] and numbers[1] < 0.5
     return _combined(4 if is_mirrored else 0, 6 if is_upside_down else 0)
 
 

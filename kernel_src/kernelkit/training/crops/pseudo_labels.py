@@ -1,12 +1,15 @@
 """`PseudoLabels`: what networks found in an image, as labels of its crops."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernelkit.grid import Window
-from kernelkit.training.cuts import CutImage
+
+if TYPE_CHECKING:
+    from kernelkit.training.cuts import CutImage
 
 __all__ = ["PseudoLabels"]
 
@@ -27,7 +30,7 @@ class PseudoLabels:
         A pixel counts if each class is so sure to be there, or not to be. None counts all.
     """
 
-    image: CutImage
+    image: "CutImage"
     soft: bool
     least: float | None
 

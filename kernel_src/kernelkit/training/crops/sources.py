@@ -5,7 +5,6 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from kernelkit.errors import TrainingError
@@ -14,6 +13,8 @@ from kernelkit.training.crops.pseudo_labels import PseudoLabels
 from kernelkit.training.crops.sampler import Pool
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from kernelkit.training.cuts import CutImage, Cuts
     from kernelkit.training.recipe import Source
 
@@ -135,7 +136,7 @@ class TrainingWindows:
                 self.pools.append(Pool(numbers[chosen], max(1, round(count * wanted))))
 
 
-def _windows(source: "Source", cuts: "Cuts", rows: pd.DataFrame) -> list[TrainingWindow]:
+def _windows(source: "Source", cuts: "Cuts", rows: "pd.DataFrame") -> list[TrainingWindow]:
     """The windows of some rows of the table."""
     labels = {}
     if source.pseudo is not None:
