@@ -19,9 +19,9 @@ from kernelkit.labels import Labels, open_labels
 from kernelkit.labels.planes import Planes
 from kernelkit.predict.store.file import database_paths
 from kernelkit.predict.store.store import Layers, Store
-from kernelkit.predict.work.keys import content_of
 from kernelkit.recipe.labels import LabelsRecipe
 from kernelkit.slide import Slide
+from kernelkit.slide.content import content_of
 from kernelkit.training.cuts import Cuts, make_cuts
 
 if TYPE_CHECKING:
