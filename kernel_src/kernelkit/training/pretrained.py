@@ -43,8 +43,10 @@ def pretrained_state(run: RunRecipe) -> dict[str, Tensor]:
 def _state(run: RunRecipe) -> dict[str, Tensor]:
     description = run.description
     if run.model.kind == "timm":
-        arguments: dict[str, Any] = {k: v for k, v in description.items() if k != "arch"}
-        return timm.create_model(**arguments, pretrained=True).state_dict()
+        # without a network only those that this machine has already
+        arguments: dict[str, Any] = {**description, "pretrained": True}
+        arguments.pop("arch")
+        return timm.create_model(**arguments).state_dict()
     encoder = smp.encoders.get_encoder(
         run.model.encoder_name or "resnet34",
         in_channels=description["in_channels"],

@@ -1,7 +1,6 @@
 """Where a fold is trained: on which device, in which arithmetic, with how many others."""
 
 import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -44,9 +43,9 @@ class Share:
 
 def free_port() -> int:
     """A port that nobody listens at now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    from torch.distributed.elastic.utils.distributed import get_free_port
+
+    return int(get_free_port())
 
 
 @dataclass(frozen=True)
