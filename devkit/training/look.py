@@ -1,7 +1,7 @@
 """`make look`: what the images of a competition are, and how long Kaggle takes to read them.
 
 It needs no models. With a recipe, it looks at the images that the recipe predicts, or at those of
---images, and reads them as the recipe cuts them. Without one, it looks at all image files.
+--images. It reads them as the recipe cuts them. Without a recipe, it looks at all image files.
 """
 
 import argparse

@@ -69,8 +69,7 @@ class ImageLabel(AbstractContextManager):
         scale
             Each pixel is the mean of a square of `scale` x `scale` pixels, as `Slide.read` has it.
         fill
-            What stands outside the image, as for `Slide.read`: nothing is labelled there, or the
-            labels are reflected, or the edge is repeated.
+            What stands outside the image, as for `Slide.read`. With "zero" nothing is labelled there.
 
         Returns
         -------
