@@ -74,15 +74,17 @@ class SquareLoader:
     steps: int = 4
     batch: int = 4
     seed: int = 0
+    rank: int = 0
+    ranks: int = 1
 
     def __len__(self) -> int:
-        return self.steps
+        return self.steps // self.ranks
 
     def close(self) -> None:
         pass
 
     def batches(self, epoch: int) -> Any:
-        for step in range(self.steps):
+        for step in range(self.rank, self.steps, self.ranks):
             numbers = (self.seed, epoch, step)
             made = [
                 Squares.made(32, 32, int(np.random.default_rng([*numbers, n]).integers(1 << 31)))
@@ -105,6 +107,12 @@ def network(seed: int = 0) -> nn.Module:
             nn.Dropout2d(0.1),
             nn.Conv2d(8, 1, 1),
         )
+
+
+def plain_network() -> nn.Module:
+    """The same without what depends on the other crops of a batch, or on chance."""
+    first, _, rest, _, last = network()  # type: ignore[misc]
+    return nn.Sequential(first, rest, last)
 
 
 def normalised(pixels: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def in_processes[Result](
             bar.update(counters[0].value - bar.n)
         except BaseException as error:
             for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
+                process.kill()  # Lightning would wait for the end of the batch
             if isinstance(error, BrokenProcessPool):
                 raise TrainingError(
                     "a training process died, as processes do if the memory runs out. Train with a "

@@ -306,7 +306,7 @@ def _decided(answer: Tensor, batch: Sequence[_Piece], look: Look) -> list[NDArra
     if look.threshold is not None:
         probabilities = probabilities[:, list(look.labels)]
     answers = Answers(probabilities)
-    if look.blend == "crop":
+    if look.blend == "crop" or not look.core:
         limits = None if look.threshold is None else (look.threshold,)
         return answers.bits([piece.tile for piece in batch], 1, limits).result()
     return answers.bytes().result()
