@@ -111,8 +111,10 @@ def find_scenes(folder: Path, competition: Competition) -> tuple[dict[str, Scene
 def _by_pattern(folder: Path, competition: Competition) -> tuple[dict[str, Scene], dict[str, str]]:
     pattern = FilePattern(competition.images, competition.bands)
     found: dict[str, dict[tuple[str, str], list[Path]]] = {}
-    for path in sorted(folder.glob(pattern.glob)):
-        places = pattern.match(path.relative_to(folder).as_posix())
+    start = len((folder / "x").as_posix()) - 1  # of a name below the folder
+    # texts are ordered and cut far faster than paths
+    for path in sorted(folder.glob(pattern.glob), key=lambda path: path.as_posix().split("/")):
+        places = pattern.match(path.as_posix()[start:])
         if places is not None and path.is_file():
             group = places.get("group", "")
             image = image_id(places["image"], group, competition)

@@ -18,6 +18,7 @@ stays 0, as what a gate found empty.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache, partial
 from itertools import groupby
 
 import numpy as np
@@ -165,10 +166,19 @@ def _in_blocks(
     count, classes, height, width = layers.shape
     flat = layers.reshape(count, classes, height * width)
     merged = np.empty(flat.shape[1:], np.float32)
+    weights = _Weights(recipe)
     for start in range(0, height * width, _BLOCK):
         block = np.ascontiguousarray(flat[..., start : start + _BLOCK])
-        merged[:, start : start + _BLOCK] = _Merge(recipe, block).of(chosen, level)
+        merged[:, start : start + _BLOCK] = _Merge(recipe, block, weights).of(chosen, level)
     return merged.reshape(classes, height, width)
+
+
+class _Weights:
+    """What runs and members weigh. Each is looked up once, and not for each block of pixels."""
+
+    def __init__(self, recipe: EnsembleRecipe) -> None:
+        self.of = cache(partial(weight_of, recipe))
+        self.flat = cache(partial(flat_weight, recipe))
 
 
 @dataclass(frozen=True)
@@ -177,14 +187,14 @@ class _Merge:
 
     recipe: EnsembleRecipe
     layers: NDArray[np.uint8]
+    weights: _Weights
 
     def of(self, chosen: Sequence[_Layer], level: Level) -> NDArray[np.float32]:
         """The probabilities (K, n) of some of the layers."""
         recipe, merge = self.recipe, self.recipe.merge
         if merge.members is not None:
             weights = [
-                recipe.pyramid[x.scale].weight * flat_weight(recipe, x.run, x.member)
-                for x in chosen
+                recipe.pyramid[x.scale].weight * self.weights.flat(x.run, x.member) for x in chosen
             ]
             answer = self._of_layers(chosen, merge.members, weights)
         else:
@@ -200,12 +210,12 @@ class _Merge:
     def _at_scale(self, chosen: Sequence[_Layer], level: Level) -> StoredAnswer:
         recipe, merge = self.recipe, self.recipe.merge
         by_run = {run: list(group) for run, group in groupby(chosen, key=lambda x: x.run)}
-        weights = [weight_of(recipe, run) for run in by_run]
+        weights = [self.weights.of(run) for run in by_run]
         if level == "model":
             return self._of_layers(chosen, merge.models, weights)
         models = []
         for members in by_run.values():
-            own = [weight_of(recipe, layer.member) for layer in members]
+            own = [self.weights.of(layer.member) for layer in members]
             models.append(self._of_layers(members, merge.folds, own))
         return merge_answers(models, merge.models, weights, recipe.activation)
 

@@ -172,6 +172,17 @@ class BitMask:
         checks.refuse_outside(self.shape, start, 0, stop - start, self.width)
         return self._of(self.words[start:stop], self.width)
 
+    def split(self, count: int) -> list[Self]:
+        """The mask as `count` bands of equal height, from the top. They are views, as of `rows`."""
+        height, rest = divmod(self.height, checks.whole("a count of bands", count, least=1))
+        if rest or not height:
+            raise MaskError(
+                f"a mask of {self.height} rows was to be split into {count} bands of equal height."
+                " Give a count that divides its height"
+            )
+        tops = range(0, self.height, height)
+        return [self._of(self.words[top : top + height], self.width) for top in tops]
+
     def copy(self) -> Self:
         """A mask with the same pixels and memory of its own."""
         return self._of(self.words.copy(), self.width)

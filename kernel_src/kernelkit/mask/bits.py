@@ -166,14 +166,30 @@ def cut(words: Words, column: int, width: int) -> Words:
 
 def count(words: Words) -> int:
     """The number of set bits."""
-    blocks = range(0, len(words), _ROWS_AT_ONCE)
-    return sum(int(np.bitwise_count(words[r : r + _ROWS_AT_ONCE]).sum()) for r in blocks)
+    return int(_count(words))
 
 
 def count_common(words: Words, others: Words) -> int:
     """The number of bits that are set in both."""
-    blocks = range(0, len(words), _ROWS_AT_ONCE)
-    return sum(count(words[r : r + _ROWS_AT_ONCE] & others[r : r + _ROWS_AT_ONCE]) for r in blocks)
+    return int(_count_common(words, others))
+
+
+@compiled
+def _count(words):  # type: ignore[no-untyped-def]
+    total = 0
+    for r in range(words.shape[0]):
+        for k in range(words.shape[1]):
+            total += count_ones(words[r, k])
+    return total
+
+
+@compiled
+def _count_common(words, others):  # type: ignore[no-untyped-def]
+    total = 0
+    for r in range(words.shape[0]):
+        for k in range(words.shape[1]):
+            total += count_ones(words[r, k] & others[r, k])
+    return total
 
 
 def coverage(words: Words, width: int, scale: int) -> NDArray[np.float32]:

@@ -69,7 +69,9 @@ def size_of_words(words: Words, width: int) -> tuple[int, int]:
             f"a mask was given {kind} words of shape {np.shape(words)}."
             " It needs an array of uint64 words (height, ceil(width / 64))"
         )
-    height, width = size((len(words), width))
+    height = len(words)
+    if type(width) is not int or not 0 < width * height <= _MOST_PIXELS:
+        height, width = size((height, width))
     if words.shape[1] != words_per_row(width):
         raise MaskError(
             f"a mask of width {width} was given {words.shape[1]} words per row."

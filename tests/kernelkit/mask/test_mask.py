@@ -96,6 +96,26 @@ def test_a_band_of_rows_is_a_view() -> None:
     assert np.argwhere(mask.to_array()).tolist() == [[5, column] for column in range(65, 70)]
 
 
+def test_bands_of_equal_height_are_views() -> None:
+    """They are the array's, from the top. What is written to one is written to the mask."""
+    pixels = np.random.default_rng(0).random((12, 70)) < 0.5
+    mask = BitMask.from_array(pixels)
+    bands = mask.split(3)
+    assert all(
+        np.array_equal(band.to_array(), part)
+        for band, part in zip(bands, np.split(pixels, 3), strict=True)
+    )
+    bands[1].words[:] = 0
+    assert mask.rows(4, 8).area == 0
+
+
+@pytest.mark.parametrize("count", [0, 5, 13, 2.0])
+def test_a_mask_is_split_evenly_or_not_at_all(count: int) -> None:
+    """A count that does not divide the height is refused."""
+    with pytest.raises(MaskError, match="bands"):
+        BitMask.zeros(12, 70).split(count)
+
+
 @given(binary_images(), st.integers(0, 2**32 - 1))
 def test_set_operations_are_numpys(image: np.ndarray, seed: int) -> None:
     """Or, and, exclusive or, not, area, Dice and IoU are those of the unpacked arrays."""

@@ -109,7 +109,7 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
         """What this run stored of an image. None if it only merges stores."""
         if not image.stored:
             return None
-        stored = self._store.entry_named(image.stored).load()
+        stored = self._store.entry_named(image.stored).recall()
         if stored is None:
             raise SubmissionError(
                 f"{self._store.folder / image.stored}: the stored masks are gone or damaged. "

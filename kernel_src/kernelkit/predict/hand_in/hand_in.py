@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 # Images of more pixels are finished one after the other, by threads of their own.
 _LARGE = 1 << 24
+# Masks of fewer pixels are written sooner than a thread takes them.
+_SMALL = 1 << 16
 
 
 def submission_paths(recipe: Recipe, path: Path) -> list[Path]:
@@ -62,7 +64,9 @@ def hand_in(
     images = [image for image in report.images if not image.is_fallback]
     # steps of the user's own may not be made for threads
     workers = 1 if recipe.steps else os.cpu_count() or 1
-    for _ in _in_order(handed.take, images, workers):
+    has_steps = any(way.steps for ways in masks.ways.values() for way in ways.values())
+    least = 0 if has_steps else _SMALL
+    for _ in _in_order(handed.take, images, workers, least):
         pass
     handed.write(path)
 
@@ -158,13 +162,17 @@ def _give_up(image: ImageReport, error: Exception) -> None:
 
 
 def _in_order(
-    do: Callable[[ImageReport], None], images: Iterable[ImageReport], workers: int
+    do: Callable[[ImageReport], None], images: Iterable[ImageReport], workers: int, least: int
 ) -> Iterator[None]:
-    """Do something with each image, small ones in threads. Few are begun ahead."""
+    """Do something with each image, in threads if it is not large. Few are begun ahead.
+
+    Images of fewer than `least` pixels are not worth a thread.
+    """
     waiting: deque[Future[None]] = deque()
     with ThreadPoolExecutor(workers) as threads:
         for image in images:
-            if image.height * image.width > _LARGE or workers == 1:
+            pixels = image.height * image.width
+            if pixels > _LARGE or pixels < least or workers == 1:
                 while waiting:
                     yield waiting.popleft().result()
                 do(image)

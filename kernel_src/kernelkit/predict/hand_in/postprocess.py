@@ -20,6 +20,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -221,7 +222,7 @@ def _find(step: PostprocessStep, label: int, known: Steps) -> _Step:
             f"postprocess: {step.step} gets {', '.join(sorted(given))} from the run. "
             "Leave it out of the recipe"
         )
-    signature = inspect.signature(function)
+    signature = _signature(function)
     try:
         signature.bind(None, **arguments, **dict.fromkeys(beside))
     except TypeError as error:
@@ -230,6 +231,11 @@ def _find(step: PostprocessStep, label: int, known: Steps) -> _Step:
             f"postprocess: {step.step}: {error}. It takes {', '.join(takes) or 'no argument'}"
         ) from None
     return _Step(function, arguments, label)
+
+
+@cache  # to read one takes longer than most steps
+def _signature(function: Callable[..., BitMask]) -> inspect.Signature:
+    return inspect.signature(function)
 
 
 def _for_class(step: str, name: str, value: Any, label: int) -> Any:

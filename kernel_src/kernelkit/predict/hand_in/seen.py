@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ Asked = Literal["probabilities", "image", "label"]
 _NAMES: tuple[Asked, ...] = ("probabilities", "image", "label")
 
 
+@cache  # it is asked for each mask
 def asked_of(function: Callable[..., Any]) -> frozenset[Asked]:
     """What a step asks for: those of its parameters that a run gives, not the recipe."""
     parameters = list(inspect.signature(function).parameters)[1:]

@@ -28,7 +28,7 @@ __all__ = ["StoredImage"]
 
 # So far apart are the answers of one gate on different devices, at most.
 _SAME_GATE = 0.05
-# Probabilities of so many pixels and classes are merged once for all submissions.
+# Probabilities of so many pixels and classes are merged, and decided, once for all submissions.
 _KEPT = 1 << 24
 
 
@@ -90,6 +90,7 @@ class StoredImage:
         usual = None if recipe.tiles.whole else recipe.tiles.scale
         self._parts = [(layers, grid_of(layers, shape, usual)) for layers in parts]
         self._merged: dict[tuple[Any, ...], Planes] = {}
+        self._thresholded: dict[tuple[Any, ...], list[BitMask]] = {}
         self.missing = next((p.missing for p in parts if p.missing is not None), None)
         self._gates = [part.gate for part in parts if part.gate is not None]
         self.scale = 1
@@ -110,8 +111,7 @@ class StoredImage:
             decided = [resize(self._masks[label], self.size) for label in self._labels]
             seen = Seen(image=lambda: self._pixels)
         else:
-            every = enlarge_and_threshold(self.planes(way), self.size, self.scale, way.thresholds)
-            decided = [self._without_missing(every[label]) for label in self._labels]
+            decided = self._decided(way)
             seen = Seen(lambda label: self.probabilities(way, label), lambda: self._pixels)
         return [
             apply_steps(mask, way.steps, label, seen, self._known)
@@ -149,12 +149,9 @@ class StoredImage:
                 "found stored masks, wanted probabilities. Write 'store: {what: probabilities}' in "
                 "the recipe, and predict again"
             )
-        gate = None
-        # tiles are found empty one by one, when they are predicted
-        if self._is_whole and way.is_gated and way.ensemble.gate is not None:
-            gate = self._gate()
-        key = way.ensemble.name, way.runs, gate is not None
+        key = self._merge_of(way)
         if key not in self._merged:
+            gate = self._gate() if key[-1] else None
             planes: Planes = MergedPlanes(way.ensemble, self._parts, self._grid, way.runs, gate)
             if prod(planes.shape) <= _KEPT:
                 planes = planes[:, 0 : planes.shape[1]]
@@ -173,6 +170,27 @@ class StoredImage:
             return first, round(first.steps[0])
         steps = self._shape[0] / self.size[0], self._shape[1] / self.size[1]
         return Grid(self.size, steps), 1
+
+    def _decided(self, way: Way) -> list[BitMask]:
+        """The masks of the submitted classes before any step. Ways may share a threshold."""
+        key = self._merge_of(way), way.thresholds
+        if key in self._thresholded:
+            decided = self._thresholded[key]
+        else:
+            planes = self.planes(way)
+            every = enlarge_and_threshold(planes, self.size, self.scale, way.thresholds)
+            decided = [self._without_missing(every[label]) for label in self._labels]
+            if prod(planes.shape) > _KEPT:
+                return decided
+            self._thresholded[key] = decided
+        # a step of the user's own may write to its mask
+        return [mask.copy() for mask in decided]
+
+    def _merge_of(self, way: Way) -> tuple[str, tuple[str, ...] | None, bool]:
+        """What of a way decides on its probabilities: ensemble, runs, and whether it is gated."""
+        # tiles are found empty one by one, when they are predicted
+        gated = self._is_whole and way.is_gated and way.ensemble.gate is not None
+        return way.ensemble.name, way.runs, gated
 
     def _gate(self) -> NDArray[np.float32]:
         """The gate's answer."""

@@ -58,12 +58,15 @@ def _differences(planes):  # type: ignore[no-untyped-def]
 @compiled
 def _sums(differences):  # type: ignore[no-untyped-def]
     """Undo `_differences`."""
-    out = differences.copy()
-    for plane in out:
-        for y in range(1, plane.shape[0]):
-            for x in range(plane.shape[1]):
-                plane[y, x] += plane[y - 1, x]
+    out = np.empty(differences.shape, np.uint8)
+    down = np.empty(differences.shape[2], np.uint8)  # the sums of each column so far
+    for plane, target in zip(differences, out):  # noqa: B905 - numba knows no strict
+        down[:] = 0
         for y in range(plane.shape[0]):
-            for x in range(1, plane.shape[1]):
-                plane[y, x] += plane[y, x - 1]
+            for x in range(plane.shape[1]):
+                down[x] += plane[y, x]
+            along = np.uint8(0)
+            for x in range(plane.shape[1]):
+                along += down[x]
+                target[y, x] = along
     return out

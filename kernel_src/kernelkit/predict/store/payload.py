@@ -25,8 +25,8 @@ __all__ = ["Layers", "Stored", "decode", "encode"]
 
 # What is larger is a file of its own, which is mapped into memory and not read at once.
 _MOST_BYTES_IN_DATABASE = 32 * 2**20
-# Masks are small, so speed counts.
-_LEVEL = 1
+# Masks are small, so speed counts. To compress less than a page takes longer than to write it.
+_LEVEL, _UNPACKED, _FEW_BYTES = 1, 0, 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,9 +178,7 @@ def _masks(label: _Label, row: Row, path: Path) -> Stored:
     classes, height, width = label.shape
     size = classes * height, width
     stacked = BitMask.load(path, size) if label.suffix else _mask(row.payload, size)
-    tops = range(0, stacked.height, height)
-    masks = [stacked.rows(top, top + height) for top in tops]
-    return Stored(label.report, masks, content=row.content)
+    return Stored(label.report, stacked.split(classes), content=row.content)
 
 
 def _layers(label: _Label, row: Row, path: Path) -> Stored:
@@ -205,7 +203,8 @@ def _layers(label: _Label, row: Row, path: Path) -> Stored:
 
 
 def _packed(array: NDArray) -> bytes:
-    return zlib.compress(np.ascontiguousarray(array).data, _LEVEL)
+    level = _UNPACKED if array.nbytes < _FEW_BYTES else _LEVEL
+    return zlib.compress(np.ascontiguousarray(array).data, level)
 
 
 def _mask(packed: bytes | None, size: tuple[int, int]) -> BitMask:

@@ -30,6 +30,7 @@ from kernelkit.predict.store.file import (
     open_database,
 )
 from kernelkit.predict.store.payload import Layers, Stored, decode, encode
+from kernelkit.predict.store.recent import RecentMasks
 
 __all__ = ["Entry", "Layers", "Store", "Stored"]
 
@@ -81,6 +82,10 @@ class Entry:
         """What was saved, or None if nothing was or it is damaged. The store notes what is."""
         return self.store._load(self.name)
 
+    def recall(self) -> Stored | None:
+        """What `load` gives, from memory if this process saved it lately and it is small."""
+        return self.store._recall(self.name) or self.load()
+
     def save(self, stored: Stored, values_file: Path | None = None) -> None:
         """Write masks or layers and their report. They are safe after the next `Store.flush`.
 
@@ -98,7 +103,7 @@ class Entry:
             The store cannot be written to.
         """
         place = Row(self.name, self.image, self.content, b"", None, None)
-        self.store._save(encode(stored, place, self.path, values_file))
+        self.store._save(encode(stored, place, self.path, values_file), stored)
 
     def remove(self) -> None:
         """Take the entry out of the store, if it is there."""
@@ -129,6 +134,7 @@ class Store:
         self.folder = Path(folder)
         self.notes: list[str] = []
         self._read_only = read_only
+        self._recent = RecentMasks()
         self._begin()
 
     def _begin(self) -> None:
@@ -225,9 +231,10 @@ class Store:
                 database.close()
             self._begin()
 
-    def _save(self, row: Row) -> None:
+    def _save(self, row: Row, stored: Stored) -> None:
         with self._locked():
             self._pending[row.name] = row
+            self._recent.put(row.name, stored, row.content)
             self._pending_bytes += len(row.payload or b"")
             is_late = time.monotonic() > self._committed + _SECONDS
             if is_late or self._pending_bytes > _BYTES:
@@ -235,8 +242,13 @@ class Store:
                     self.flush()
                 except OutputError:
                     del self._pending[row.name]  # or a full disk would fill the memory too
+                    self._recent.forget(row.name)
                     self._pending_bytes -= len(row.payload or b"")
                     raise
+
+    def _recall(self, name: str) -> Stored | None:
+        with self._locked():
+            return self._recent.get(name)
 
     def _load(self, name: str) -> Stored | None:
         with self._locked():
@@ -253,6 +265,7 @@ class Store:
     def _remove(self, name: str) -> None:
         with self._locked():
             self._pending.pop(name, None)
+            self._recent.forget(name)
         for database in self._newest_first():
             self._asked(database, lambda d: d.delete(name))
 
