@@ -76,7 +76,8 @@ def test_crops_that_get_no_step_keep_their_bits(name: str, tmp_path: Path) -> No
     assert 3 < chosen.sum() < 13
     is_same = torch.tensor([torch.equal(*pair) for pair in zip(found, plain, strict=True)])
     assert is_same[~chosen].all()
-    assert is_same[chosen].sum() <= 1, "shuffled bands may come back in their order"
+    by_chance = chosen.sum() // 2 if name == "channel_shuffle" else 0  # the old order is an order
+    assert is_same[chosen].sum() <= by_chance
 
 
 def test_integers_come_back_from_their_unit_range_exactly(tmp_path: Path) -> None:
