@@ -145,8 +145,8 @@ def _window_problems(run: RunRecipe) -> Iterator[str]:
             )
         if run.crop and window.size is not None and run.crop.size > window.size:
             yield (
-                f"found a crop of {run.crop.size} px and the windows {name} of {window.size} px,"
-                " wanted a crop no larger than its window"
+                f"found a crop of {run.crop.size} px and the windows {name} of {window.size} px."
+                " Lower crop.size, or enlarge the windows"
             )
     if run.crop and run.size and "fill" not in run.tiles.model_fields_set:
         height, width = run.window_size or run.size

@@ -19,7 +19,8 @@ class FoldsRecipe(Section):
     Attributes
     ----------
     lists
-        The ids of the images that validate, a list per fold. Images of no list always train.
+        The ids of the images that validate, or patterns of them, a list per fold. Images of no list
+        always train.
     count
         Into how many folds the images are divided.
     by
@@ -32,8 +33,8 @@ class FoldsRecipe(Section):
     seed
         Where the division begins, with `count`.
     table
-        A table with the columns `image` and `fold`, below the competition's folder or beside this
-        file.
+        A table with the columns `image` and `fold`, below the competition's folder. In the fold -1
+        an image always trains.
     """
 
     lists: tuple[Images, ...] | None = None

@@ -70,7 +70,7 @@ class CrossEntropy(Term):
 
 
 class Overlap(Term):
-    """One minus Dice or Jaccard, of probabilities.
+    """One minus the index of probabilities and labels.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Overlap(Term):
 
 
 class Tversky(Overlap):
-    """One minus Tversky's index, of probabilities.
+    """One minus Tversky's index of probabilities and labels.
 
     Attributes
     ----------

@@ -70,8 +70,8 @@ class TrainingRecipe(Section):
         Raises
         ------
         RecipeError
-            There is no such recipe, it is not YAML, a key or value of it is wrong, or two of them
-            contradict each other.
+            There is no such recipe, or it is not YAML. A key or value of it is wrong, or two of
+            them contradict each other.
         """
         if not isinstance(name_or_path, str | Path):
             raise RecipeError(
