@@ -240,6 +240,14 @@ def test_encodings_of_another_size_are_refused(tmp_path: Path) -> None:
         made.open(rle="train.csv", size="image")
 
 
+def test_encodings_of_the_image_size_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    """If encodings leave the submitted size, they may be of the images, as those of clouds are."""
+    made = Labelled(tmp_path, {"a": truth(1, 20, 30)}, size=[10, 15])
+    said = refused(made, rows("a,590 9"), RLE)
+    assert "on 10 x 15 pixels: run-length encoding, character 0: the run" in said
+    assert said.endswith("If they are of the image's own size, write size: image")
+
+
 def test_labels_without_any_pixel_are_refused(tmp_path: Path) -> None:
     """If no image has any class, the labels are not those of these images."""
     made = Labelled(tmp_path, {"a": truth(1, 20, 30)})

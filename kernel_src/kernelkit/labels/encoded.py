@@ -55,9 +55,13 @@ class EncodedLabels(Labels):
     def _planes(self, image_id: str, slide: Slide) -> EncodedPlanes:
         shape = (slide.height, slide.width) if self._size in (None, "image") else self._size
         assert isinstance(shape, tuple)
-        return EncodedPlanes(self._masks(image_id, shape))
+        image = slide.height, slide.width
+        remedy = (
+            "" if shape == image else ". If they are of the image's own size, write size: image"
+        )
+        return EncodedPlanes(self._masks(image_id, shape, remedy))
 
-    def _masks(self, image: str, shape: tuple[int, int]) -> list[BitMask]:
+    def _masks(self, image: str, shape: tuple[int, int], remedy: str) -> list[BitMask]:
         rle, number = self.competition.rle, len(self.classes)
         shares = self.competition.shares_fields
         masks = [BitMask.zeros(*shape) for _ in self.classes]
@@ -68,7 +72,7 @@ class EncodedLabels(Labels):
                 name = self.classes[place]
                 raise LabelError(
                     f"{self.source}: the labels of {image}{name and f', class {name}'}, on"
-                    f" {shape[0]} x {shape[1]} pixels: {error}"
+                    f" {shape[0]} x {shape[1]} pixels: {error}{remedy}"
                 ) from error
             found = masks_of(parts, rle, number if shares else 1, shape)
             if shares:

@@ -204,6 +204,10 @@ class Folds:
 
     @classmethod
     def _checked(cls, folds: Mapping[str, int], groups: Mapping[str, str], source: str) -> Self:
+        if set(folds.values()) <= {ALWAYS}:
+            raise TrainingError(
+                f"{source}: found no image that validates, wanted at least one fold"
+            )
         try:
             return cls(folds, {image: groups.get(image, "") for image in folds})
         except TrainingError as error:
