@@ -1,6 +1,7 @@
 """Networks of runs: what they begin with, and what stays as it is."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from kernelkit.errors import CheckpointError, TrainingError
 from kernelkit.training.networks import build_network, freeze_parts
 from kernelkit.training.recipe import RunRecipe
 from tests.made.networks import FPN, checkpoint, network
+from tests.made.own import PACKAGE, session_with, write_own
 from tests.made.training_run import MODEL, load_training
 
 TILES = {"core": 64}
@@ -143,20 +145,44 @@ def test_an_encoder_begins_with_a_file_of_timms_weights(tmp_path: Path, form: st
     assert notes == [f"small: the encoder begins with the weights of {path}"]
 
 
-def test_a_network_without_an_encoder_is_refused_one(tmp_path: Path) -> None:
-    """A classifier has no encoder apart from itself."""
-    training = load_training(
-        tmp_path,
-        {"gate": {"runs": ["small"]}, "runs": ["other"]},
-        "whole",
-        task="classify",
-        loss={"ce": 1},
-        model={"arch": "timm", "model_name": "test_resnet"},
-        init={"encoder": "x.pth"},
-    )
-    (tmp_path / "x.pth").touch()
-    with pytest.raises((TrainingError, CheckpointError)):
-        build_network(training.runs["small"])
+@pytest.fixture(name="own")
+def fixture_own(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """A network of code of the user's own, as a recipe names it."""
+    with session_with(write_own(tmp_path / "own")):
+        yield {"network": f"{PACKAGE}.model:Net", "width": 6}
+
+
+def test_a_network_of_your_own_code_is_built_and_frozen(tmp_path: Path, own: Any) -> None:
+    """Its channels follow from the recipe, and its parts have their own names."""
+    first = build_network(run_of(tmp_path, model=own))[0]
+    torch.save(first.state_dict(), tmp_path / "own.pth")
+    keys = {"model": own, "init": str(tmp_path / "own.pth"), "freeze": {"body": 0.5}}
+    run = run_of(tmp_path, seed=8, **keys)
+    built, _ = build_network(run)
+    assert is_same(first.state_dict(), built.state_dict())
+    freeze_parts(built, run, 0)
+    assert built(PIXELS).shape == (2, 1, 64, 64)
+    step(built)
+    assert is_same(first.body.state_dict(), built.body.state_dict())
+    assert not is_same(first.head.state_dict(), built.head.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        ({"init": {"encoder": "x.pth"}}, r"found init\.encoder, but .*:Net has no encoder"),
+        ({"freeze": {"bdy": 0.5}, "init": "x.pth"}, "freeze of bdy.* Its parts are body, head"),
+    ],
+    ids=["an encoder", "a part to freeze"],
+)
+def test_what_a_network_of_your_own_code_lacks_is_named(
+    tmp_path: Path, own: Any, keys: dict[str, Any], wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the network itself can say which parts it has."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(build_network(run_of(tmp_path, model=own))[0].state_dict(), "x.pth")
+    with pytest.raises(TrainingError, match=wanted):
+        build_network(run_of(tmp_path, model=own, **keys))
 
 
 @pytest.fixture(name="cache")
