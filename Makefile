@@ -99,7 +99,7 @@ notebook: $(NOTEBOOKS)  ## JupyterLab with kernelkit, in the folder of the noteb
 	@PYTHONPATH="$(CURDIR)/kernel_src" .venv-notebook/bin/jupyter lab --notebook-dir notebooks
 
 # ---- Kaggle
-KAGGLE = @$(PYTHON) -m devkit.kaggle
+KAGGLE = @$(PYTHON) -m devkit.kaggle $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)")
 WHERE = $(if $(COMPETITION),-c "$(COMPETITION)")
 SUBMIT = $(WHERE) $(if $(MESSAGE),-m "$(MESSAGE)") $(if $(AGAIN),--again)
 
@@ -115,7 +115,7 @@ push: $(READY)  ## upload the datasets if they changed, push the notebook (NOTEB
 status: $(READY)  ## how the notebook is doing on Kaggle
 	$(KAGGLE) status
 
-logs: $(READY)  ## follow its log to the end, check it, fetch its submission
+logs: $(READY)  ## follow its log to the end, check it, fetch its submission, or run folders with NOTEBOOK=train
 	$(KAGGLE) logs
 
 submit: $(READY)  ## push, run, submit, wait for the score (COMPETITION= MESSAGE= FILE= AGAIN=1)

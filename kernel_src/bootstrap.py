@@ -38,6 +38,8 @@ from mounted import (
 __all__ = ["Dataset", "start"]
 
 _NEVER_REPLACED = ("torch", "numpy")
+# below the inputs, where Kaggle mounts datasets and the outputs of notebooks
+_DEPTHS = ("", "datasets/*/", "notebooks/*/")
 # how the wheel of the user's own code begins
 _OWN = "kernelkit_own-"
 
@@ -139,7 +141,7 @@ def _mounted_as(folder: Path) -> Path:
     inputs = next((parent for parent in folder.parents if parent.name == "input"), None)
     if folder.exists() or inputs is None:
         return folder
-    found = (match for depth in ("", "datasets/*/") for match in inputs.glob(depth + folder.name))
+    found = (match for depth in _DEPTHS for match in inputs.glob(depth + folder.name))
     return next(found, folder)
 
 

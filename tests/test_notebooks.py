@@ -7,7 +7,9 @@ from papermill import inspect_notebook
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 FIRST_CELL = NOTEBOOKS[0].parent.parent / "kernel_src" / "first_cell.py"
-INFERENCE = next(path for path in NOTEBOOKS if path.stem == "inference")
+INFERENCE, TRAIN = (
+    next(path for path in NOTEBOOKS if path.stem == name) for name in ("inference", "train")
+)
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -39,12 +41,23 @@ def test_the_cells_define_no_functions_of_their_own(notebook: nbformat.NotebookN
             assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in nodes)
 
 
-def test_each_parameter_has_a_type_and_a_sentence() -> None:
-    """`papermill --help-notebook` explains every parameter."""
-    parameters = inspect_notebook(str(INFERENCE))
-    assert {"competition", "models", "recipe", "workers", "tile", "overlap", "limit", "output"} <= (
-        set(parameters)
-    )
+@pytest.mark.parametrize("path", [INFERENCE, TRAIN], ids=lambda path: path.stem)
+def test_each_parameter_has_a_type_and_a_sentence(path: Path) -> None:
+    """`papermill --help-notebook` explains every parameter. It reads one line of code at a time."""
+    parameters = inspect_notebook(str(path))
+    cells = nbformat.read(path, as_version=4).cells
+    [cell] = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+    assert set(parameters) == {line.split(":")[0] for line in cell.source.splitlines()}
     for parameter in parameters.values():
-        assert parameter["inferred_type_name"] in ("str", "int", "bool")
+        assert parameter["inferred_type_name"] in ("str", "int", "float", "bool")
         assert len(parameter["help"].split()) >= 4
+
+
+def test_both_notebooks_start_kernelkit_by_the_same_cells() -> None:
+    """What is verified before the first import does not depend on the notebook."""
+    first, second = (
+        {cell.id: cell.source for cell in nbformat.read(path, as_version=4).cells}
+        for path in (INFERENCE, TRAIN)
+    )
+    assert first["first-cell"] == second["first-cell"] == FIRST_CELL.read_text().strip()
+    assert first["environment"] == second["environment"]

@@ -9,10 +9,11 @@ from typing import TextIO, cast
 
 from devkit.commands import command
 from devkit.errors import KaggleError, SettingsError
+from devkit.kaggle.datasets.competition import download_competition
 from devkit.kaggle.doctor import examine
 from devkit.kaggle.notebook.kernel import run_state
 from devkit.kaggle.notebook.kernel_folder import prepare_folder
-from devkit.kaggle.notebook.run import check_log, follow_run
+from devkit.kaggle.notebook.run import check_log, fetch_runs, follow_run
 from devkit.kaggle.push import newest_version, push, push_and_submit
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.secrets import ScrubbedStream, known_secrets
@@ -47,6 +48,7 @@ def _run(options: argparse.Namespace) -> int:
     settings = load_settings(options.settings)
     if getattr(options, "competition", None):
         settings = settings.model_copy(update={"competition": options.competition})
+    settings = settings.for_notebook(options.notebook)
     action: _Action = options.action
     action(settings, options)
     return 0
@@ -61,6 +63,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="the settings file (default: kaggle.toml)",
     )
+    parser.add_argument(
+        "--notebook",
+        default="inference",
+        metavar="NAME",
+        help="inference or train (default: inference)",
+    )
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
     def add(name: str, action: _Action, text: str) -> argparse.ArgumentParser:
@@ -72,7 +80,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("prepare", _prepare, "write the notebook's folder, to push it by hand")
     add("push", _push, "upload the datasets if they changed, then push the notebook")
     add("status", _status, "show the state of the notebook's newest version")
-    add("logs", _logs, "follow the notebook's log to its end, then fetch and check its submission")
+    add("logs", _logs, "follow the notebook's log to its end, then fetch and check what it wrote")
     submit = add("submit", _submit, "push, wait for the run, submit its output, wait for the score")
     submit.add_argument(
         "-f", "--file", type=Path, metavar="CSV", help="submit this file, and push nothing"
@@ -86,8 +94,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         sub.add_argument(
             "--again", action="store_true", help="submit once more what was submitted before"
         )
+    data = add("download-data", _download_data, "fetch the competition's files, and unpack them")
+    data.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="where to (default: data/COMPETITION)"
+    )
     listing = add("submissions", _submissions, "show Kaggle's list of submissions and the ledger")
-    for sub in (submit, queue, listing):
+    for sub in (submit, queue, listing, data):
         sub.add_argument(
             "-c",
             "--competition",
@@ -132,11 +144,21 @@ def _status(settings: Settings, _: argparse.Namespace) -> None:
 def _logs(settings: Settings, _: argparse.Namespace) -> None:
     client = Client(settings)
     version = newest_version(client)
-    check_log(follow_run(client, version), version)
-    fetch_checked(client, version)
+    log = follow_run(client, version)
+    if settings.is_training:
+        client.say(f"{fetch_runs(client, version)}: the run folders are fetched")
+        check_log(log, version)
+    else:
+        check_log(log, version)
+        fetch_checked(client, version)
 
 
 def _submit(settings: Settings, options: argparse.Namespace) -> None:
+    if settings.is_training and not options.file:
+        raise SettingsError(
+            "found the notebook train, which writes no submission. Push it, and submit the other "
+            "one, with its output among its kernels"
+        )
     client = Client(settings)
     if options.file:
         submit_files(client, [options.file], options.message, again=options.again)
@@ -146,6 +168,13 @@ def _submit(settings: Settings, options: argparse.Namespace) -> None:
 
 def _queue(settings: Settings, options: argparse.Namespace) -> None:
     submit_files(Client(settings), options.files, options.message, again=options.again)
+
+
+def _download_data(settings: Settings, options: argparse.Namespace) -> None:
+    client = Client(settings)
+    folder = options.output or SETTINGS_FILE.parent / "data" / settings.competition
+    count = download_competition(client, folder.absolute())
+    client.say(f"{folder}: {count} files of {settings.competition}")
 
 
 def _submissions(settings: Settings, _: argparse.Namespace) -> None:

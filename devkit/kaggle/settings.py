@@ -82,6 +82,8 @@ def _check_parameter(value: Any) -> Any:
 
 
 _INF = float("inf")
+# What the section of a notebook says in place of the keys above it.
+_OF_NOTEBOOK = ("kernel", "title", "accelerator", "datasets", "models", "kernels", "parameters")
 UserName = Annotated[
     str, _form(f"|{_SLUG}", "a user name as in its address on kaggle.com, in small letters")
 ]
@@ -94,6 +96,22 @@ ModelReference = Annotated[
 Parameter = Annotated[str | int | float | bool, BeforeValidator(_check_parameter)]
 Pause = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False)]
 Limit = Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False)]
+
+
+class TrainSettings(BaseModel):
+    """The keys of the section `train`: the training notebook, where it differs from the other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kernel: KernelSlug = "kernelkit-train"
+    title: str = ""  # empty: its slug in words
+    recipe: str = ""  # a training recipe of kernelkit. Empty: that of the same name
+    accelerator: str = "NvidiaTeslaT4"  # two T4. Empty: no GPU
+    hours: Annotated[float, Field(gt=0, le=12, allow_inf_nan=False)] = 9.0  # of a session
+    datasets: tuple[Reference, ...] = ()  # such as one of pretrained weights
+    models: tuple[ModelReference, ...] = ()
+    kernels: tuple[Reference, ...] = ()  # such as its own last output, to go on from
+    parameters: dict[str, Parameter] = {}  # of the notebook, over those baked in
 
 
 class Settings(BaseModel):
@@ -124,6 +142,7 @@ class Settings(BaseModel):
     models: tuple[ModelReference, ...] = ()  # owner/model/framework/variation/version
     kernels: tuple[Reference, ...] = ()  # utility scripts, owner/slug
     parameters: dict[str, Parameter] = {}  # of the notebook, over those baked in
+    train: TrainSettings = TrainSettings()
 
     # where things lie at home
     notebook: Path = Path("notebooks/inference.ipynb")
@@ -146,10 +165,17 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _title_names_the_kernel(self) -> Self:
-        if self.title and slugify(self.title) != self.kernel:
+        for section in (self, self.train):
+            slug = slugify(section.title)
+            if section.title and slug != section.kernel:
+                raise ValueError(
+                    f"the title {section.title!r} becomes the slug {slug!r} on Kaggle, but kernel "
+                    f"is {section.kernel!r}. Change one of them"
+                )
+        if self.kernel == self.train.kernel:
             raise ValueError(
-                f"the title {self.title!r} becomes the slug {slugify(self.title)!r} on Kaggle, "
-                f"but kernel is {self.kernel!r}. Change one of them"
+                f"found the kernel {self.kernel!r} twice, for inference and in train. Give each "
+                "notebook a slug of its own"
             )
         if self.pinning is None and not self.docker_image and self.profile not in _PINNING:
             raise ValueError(
@@ -168,9 +194,56 @@ class Settings(BaseModel):
         return self.pinning or _PINNING.get(self.profile, "original")
 
     @property
+    def is_training(self) -> bool:
+        """Whether these are the settings of the training notebook."""
+        return self.kernel == self.train.kernel
+
+    @property
+    def session_hours(self) -> float:
+        """How long a run of the notebook may last."""
+        return self.train.hours if self.is_training else self.loaded_recipe.hours
+
+    def for_notebook(self, name: str) -> Self:
+        """Return the settings of one of the notebooks: `inference` or `train`.
+
+        Raises
+        ------
+        SettingsError
+            There is no such notebook, or no such training recipe.
+        """
+        if name == "inference":
+            return self
+        if name != "train":
+            raise SettingsError(
+                f"found the notebook {name!r:.60}, wanted inference or train. Correct NOTEBOOK"
+            )
+        section = self.train
+        _check_training_recipe(section.recipe or self.recipe)
+        return self.model_copy(
+            update={
+                **{name: getattr(section, name) for name in _OF_NOTEBOOK},
+                "weights": "",
+                "notebook": self.notebook.with_name("train.ipynb"),
+                "kernel_folder": self.kernel_folder.with_name(f"{self.kernel_folder.name}-train"),
+            }
+        )
+
+    @property
     def loaded_recipe(self) -> Recipe:
         """The recipe. It is one of kernelkit's own, since only those travel to Kaggle."""
         return Recipe.load(self.recipe)
+
+
+def _check_training_recipe(name: str) -> None:
+    # it imports what trains, and other commands need not wait for that
+    from kernelkit.training.recipe import TrainingRecipe
+
+    if name not in TrainingRecipe.names():
+        raise SettingsError(
+            f"there is no training recipe {name!r} in kernel_src/kernelkit/training/recipe/, and "
+            f"only those travel to Kaggle. Set recipe in the section train of kaggle.toml to one "
+            f"of {', '.join(TrainingRecipe.names())}"
+        )
 
 
 def load_settings(
@@ -283,7 +356,8 @@ def _first_problem(error: ValidationError) -> str:
     problem = problems[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(Settings.model_fields)
+        section = TrainSettings if problem["loc"][0] == "train" and "." in key else Settings
+        known = ", ".join(section.model_fields)
         return f"the key {key} does not exist. The keys are {known}"
     message = problem["msg"].removeprefix("Value error, ")
     if not key:

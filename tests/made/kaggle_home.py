@@ -93,7 +93,11 @@ class Home:
 
     def write_settings(self) -> Path:
         path = self.folder / "kaggle.toml"
-        lines = [f"{key} = {json.dumps(value)}\n" for key, value in self.settings.items()]
+        lines = []
+        for key, value in sorted(self.settings.items(), key=lambda item: item[0] == "train"):
+            section = value.items() if isinstance(value, dict) else [(key, value)]
+            lines += [f"[{key}]\n"] if isinstance(value, dict) else []
+            lines += [f"{name} = {_toml(one)}\n" for name, one in section]
         path.write_text("".join(lines))
         return path
 
@@ -128,6 +132,12 @@ class Home:
     def pushed_text(self) -> str:
         """The notebook as it was pushed last."""
         return str(self.server.bodies["SaveKernel"][-1]["text"])
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_toml(one)}' for key, one in value.items())}}}"
+    return json.dumps(value)
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -4,6 +4,7 @@ The client reaches it as `http_proxy`, with whole addresses. A request for anoth
 `localhost` is refused and noted in `strangers`.
 """
 
+import hashlib
 import json
 import re
 import threading
@@ -32,6 +33,8 @@ class KaggleServer:
         What was sent with them, by name.
     uploaded : list of str
         The uploads that arrived: the file's name, and the range of bytes if it was resumed.
+    downloaded : list of str
+        The files that were sent: their names, and the range of bytes if they were resumed.
     strangers : list of str
         The requests for other hosts.
     """
@@ -41,6 +44,7 @@ class KaggleServer:
         self.calls: list[str] = []
         self.bodies: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.uploaded: list[str] = []
+        self.downloaded: list[str] = []
         self.strangers: list[str] = []
         self._misbehaviours: dict[str, list[Misbehaviour]] = defaultdict(list)
         self._stopping = threading.Event()
@@ -113,6 +117,14 @@ class KaggleServer:
             raise _Cut(after)
 
         self._misbehaviours["PUT"] += [cut] * times
+
+    def cut_download(self, after: int, times: int = 1) -> None:
+        """Send `after` more bytes of a file, then hang up."""
+
+        def cut(_: Callable[[], Any]) -> Any:
+            raise _Cut(after)
+
+        self._misbehaviours["GET"] += [cut] * times
 
     def perform(self, call: str, work: Callable[[], Any]) -> Any:
         with self._lock:
@@ -220,14 +232,34 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self, path: str, _: bytes) -> None:
         service = self.kaggle.service
         if path.startswith("/files/"):
-            content = self.kaggle.perform("GET", lambda: service.file(path.removeprefix("/files/")))
-            self._send(200, content, {"Content-Type": "application/octet-stream"})
+            self._send_file(path.removeprefix("/files/"))
             return
         ref = path.removeprefix("/api/v1/kernels/logs/stream/")
         events = self.kaggle.perform("stream", lambda: service.log_events(ref))
         lines = [f"data: {json.dumps(event)}\n\n" for event in events]
         feed = "".join([*lines, "data: END_OF_LOG\n\n"]).encode()
         self._send(200, feed, {"Content-Type": "text/event-stream"})
+
+    def _send_file(self, name: str) -> None:
+        """Send a file, or what the client lacks of it. It is told which file that is."""
+        content = self.kaggle.service.file(name)
+        asked = self.headers.get("Range", "")
+        start = int(asked[6:].partition("-")[0]) if asked else 0
+        self.kaggle.downloaded.append(f"{name} {asked}".strip())
+        sent = content[start:]
+        try:
+            sent = self.kaggle.perform("GET", lambda: sent)
+            after = len(sent)
+        except _Cut as cut:
+            after = cut.after
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("Content-Length", str(len(sent)))
+        self.end_headers()
+        self.wfile.write(sent[:after])
+        self.close_connection = after < len(sent)
 
     def _send_json(self, content: Any, status: int = 200) -> None:
         self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})

@@ -71,6 +71,7 @@ class KaggleService:
         self.allowed_today = 5
         self.gpu_hours_used = 1
         self.zips_downloads = False
+        self.data = b""  # the competition's files, as an archive
         # the fate of what comes next
         self.next_version = ["stale", "BLOBS_RECEIVED", "READY"]
         self.next_run = ["QUEUED", "RUNNING", "COMPLETE"]
@@ -223,6 +224,11 @@ class KaggleService:
             raise Refusal(404, "Not found")
         return "http://localhost/files/sample/sample_submission.csv"
 
+    def download_data_files(self, body: dict[str, Any]) -> str:
+        if body["competitionName"] != COMPETITION:
+            raise Refusal(404, "Not found")
+        return f"http://localhost/files/data/{COMPETITION}.zip"
+
     def get_submission_limits(self, _: dict[str, Any]) -> dict[str, Any]:
         made = len(self.submissions)
         return {"numToday": made, "numTotal": made, "numAllowedNow": self.allowed_today}
@@ -267,6 +273,8 @@ class KaggleService:
 
     def file(self, path: str) -> bytes:
         kind, *rest = path.split("/")
+        if kind == "data":
+            return self.data
         if kind == "sample":
             content, name = SAMPLE, rest[0]
         else:

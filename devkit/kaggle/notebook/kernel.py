@@ -133,8 +133,7 @@ def push_kernel(client: Client, folder: KernelFolder) -> Pushed:
         client.say(f"{pushed.ref}: version {pushed.number} is this one already ({pushed.state})")
         return pushed
     doing = f"push the kernel {folder.ref}"
-    hours = client.settings.loaded_recipe.hours
-    limit = str(int(hours * 3600))
+    limit = str(int(client.settings.session_hours * 3600))
     answer = client.do(
         doing, lambda api: PushAnswer.of(api.kernels_push(str(folder.path), timeout=limit))
     )

@@ -1,4 +1,4 @@
-"""The kernel's folder: the inference notebook with its parameters baked in, and its metadata.
+"""The kernel's folder: a notebook with its parameters baked in, and its metadata.
 
 `kaggle kernels push -p FOLDER` pushes it as it is, and so does `make push`. The notebook is the one
 that the dry-run runs, cell by cell. It has one more cell after its parameters, which papermill
@@ -27,7 +27,6 @@ from devkit.kaggle.settings import Settings
 from mounted import MANIFEST, WEIGHTS_MANIFEST
 
 __all__ = [
-    "CODE_FILE",
     "METADATA_FILE",
     "KernelFolder",
     "injected_parameters",
@@ -35,7 +34,6 @@ __all__ = [
     "prepare_folder",
 ]
 
-CODE_FILE = "inference.ipynb"
 METADATA_FILE = "kernel-metadata.json"
 _INJECTED = "injected-parameters"
 # how papermill begins its cell
@@ -118,7 +116,7 @@ def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
     folder = settings.kernel_folder
     with writing(folder, "kernel_folder"):
         folder.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, folder / CODE_FILE)
+        nbformat.write(notebook, folder / settings.notebook.name)
         text = json.dumps(metadata, indent=1)
         (folder / METADATA_FILE).write_text(f"{text}\n", encoding="utf-8")
     sources = (source for key in metadata if key.endswith("_sources") for source in metadata[key])
@@ -219,8 +217,12 @@ def _parameters(settings: Settings, owner: str, fingerprint: str, known: list[st
         "recipe": settings.recipe,
         "output": "/kaggle/working",
     }
-    if settings.weights:
+    if settings.is_training:
+        baked |= {"recipe": settings.train.recipe or settings.recipe, "hours": settings.train.hours}
+    elif settings.weights:
         baked["models"] = f"/kaggle/input/datasets/{owner}/{settings.weights}"
+    elif trained := [ref for ref in settings.kernels if ref.endswith(f"/{settings.train.kernel}")]:
+        baked["models"] = f"/kaggle/input/notebooks/{trained[0]}"
     if "fingerprint" in known:  # a user's own notebook may have no such parameter
         baked["fingerprint"] = fingerprint
     parameters = baked | settings.parameters
@@ -257,7 +259,7 @@ def _metadata(settings: Settings, owner: str) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "id": f"{owner}/{settings.kernel}",
         "title": settings.kernel_title,
-        "code_file": CODE_FILE,
+        "code_file": settings.notebook.name,
         "language": "python",
         "kernel_type": "notebook",
         "is_private": True,

@@ -20,8 +20,9 @@ from devkit.kaggle.service.answers import OutputPage, event_text
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.waiting import wait_for
 from kernelkit.files import replace_atomically
+from mounted import is_inside
 
-__all__ = ["check_log", "fetch_submissions", "follow_run"]
+__all__ = ["check_log", "fetch_runs", "fetch_submissions", "follow_run"]
 
 # what the last cell of the notebook prints
 _END_MARKER = "kernelkit: end of the run"
@@ -205,6 +206,47 @@ def fetch_submissions(client: Client, version: KernelVersion) -> list[Path]:
         log = "".join(output.log)
         (folder / "kernel.log").write_text(log, encoding="utf-8", errors="backslashreplace")
     return [folder / name for name in names]
+
+
+def fetch_runs(client: Client, version: KernelVersion) -> Path:
+    """Fetch the run folders that the training notebook wrote.
+
+    A file that is there already is not fetched again, so an interrupted call goes on.
+
+    Parameters
+    ----------
+    client
+        The client, signed in.
+    version
+        Whose run it is.
+
+    Returns
+    -------
+    The models folder, below the settings' output folder.
+
+    Raises
+    ------
+    KaggleError
+        The run left no run folder, names a file outside of its output, or Kaggle did not send one.
+    OutputError
+        The output folder cannot be written.
+    """
+    files = _output(client, version).files
+    runs = {name.split("/")[0] for name in files if name.endswith("/cfg.yaml")}
+    wanted = [name for name in files if name.split("/")[0] in runs]
+    if outside := [name for name in files if not is_inside(name)]:
+        raise KaggleError(
+            f"{version.name} left a file outside of its folder, {outside[0]!r:.80}. Nothing was "
+            "fetched. Look at its output on kaggle.com"
+        )
+    if not wanted:
+        raise KaggleError(f"{version.name} left no run folder. See its log above")
+    folder = client.settings.output_folder / f"train-{version.label}"
+    with writing(folder, "output_folder"):
+        for name in wanted:
+            if not (folder / name).is_file():
+                _download(client, files[name], folder / name)
+    return folder
 
 
 def _last_lines(log: str) -> str:

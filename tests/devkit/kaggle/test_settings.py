@@ -52,6 +52,7 @@ OVERRIDES = {
     "ledger": "l.jsonl",
     "state": "~/s",
     "own": "my-code",
+    "train": "{kernel = 'my-training', hours = 5}",
     **dict.fromkeys(
         ("poll_seconds", "answer_seconds", "patience_seconds", "upload_seconds", "ready_seconds"),
         "0.5",
@@ -97,6 +98,10 @@ def test_an_override_that_is_no_toml_is_named(path: Path) -> None:
         ("owner =", "it is not valid TOML"),
         ('onwer = "alice"', "the key onwer does not exist. The keys are owner, kernel"),
         ('owner = "Al Ice"', "owner: found 'Al Ice', wanted a user name as in its address"),
+        ("[train]\nhuors = 5", "the key train.huors does not exist. The keys are kernel, title"),
+        ("[train]\nhours = 13", "train.hours: found 13, wanted 12 or less"),
+        ('[train]\nkernel = "kernelkit-inference"', "found the kernel 'kernelkit-inference' twice"),
+        ('[train]\ntitle = "Mine"', "becomes the slug 'mine' on Kaggle, but kernel is 'kernelk"),
         ('kernel = "abc"', "kernel: found 'abc', wanted 5 to 50 small letters and digits"),
         ("poll_seconds = 0", "poll_seconds: found 0, wanted more than 0"),
         ("poll_seconds = inf", "poll_seconds: found inf, wanted a finite number"),
@@ -163,3 +168,35 @@ def test_a_folder_instead_of_the_file_is_refused(path: Path) -> None:
 def test_the_pinning_follows_the_profile(path: Path, profile: str, pinning: str) -> None:
     """The newest image is that of py313. That of py312 has to be pinned."""
     assert load_settings(path, {"KERNELKIT_PROFILE": profile}).image_pinning == pinning
+
+
+def test_the_training_notebook_has_names_and_sources_of_its_own(path: Path) -> None:
+    """It needs no weights, and shares the dataset of the code."""
+    path.write_text('accelerator = ""\n[train]\nhours = 5\ndatasets = ["a/b"]\n')
+    settings = load_settings(path, {})
+    training = settings.for_notebook("train")
+    assert (training.kernel, training.session_hours) == ("kernelkit-train", 5)
+    assert (training.weights, training.accelerator) == ("", "NvidiaTeslaT4")
+    assert training.datasets == ("a/b",)
+    assert training.notebook == settings.notebook.with_name("train.ipynb")
+    assert training.kernel_folder != settings.kernel_folder
+    assert training.dataset == settings.dataset
+    assert settings.for_notebook("inference") == settings
+    assert settings.session_hours == Recipe.load("hubmap").hours
+
+
+@pytest.mark.parametrize(
+    ("content", "notebook", "found"),
+    [
+        ("", "other", "found the notebook 'other', wanted inference or train. Correct NOTEBOOK"),
+        ('recipe = "nuclei"', "train", "there is no training recipe 'nuclei' .* Set recipe in"),
+        ('[train]\nrecipe = "none"', "train", "no training recipe 'none' .* clouds, hubmap"),
+    ],
+)
+def test_a_notebook_that_is_not_there_is_refused(
+    path: Path, content: str, notebook: str, found: str
+) -> None:
+    """So is a training recipe that would not travel to Kaggle."""
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=found):
+        load_settings(path, {}).for_notebook(notebook)
