@@ -222,7 +222,8 @@ class PixelPlanes(Planes):
             )
         if slide.bands != self._bands and not (self._bands == 1 and slide.bands in (3, 4)):
             raise LabelError(
-                f"{path}: found {slide.bands} band(s), wanted {self._bands}, one per class"
+                f"{path}: found {slide.bands} band(s), wanted {self._bands}, one per class. Save"
+                " the labels without others, such as alpha"
             )
 
 

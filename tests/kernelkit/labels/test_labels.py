@@ -15,6 +15,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from kernelkit.errors import GridError
@@ -244,6 +245,44 @@ def test_a_mask_saved_in_colours_is_read_if_its_bands_are_equal(tmp_path: Path) 
     cv2.imwrite(str(tmp_path / "a.png"), np.stack([mask] * 3, axis=-1))
     label = made.label("a", masks="{image}.png")
     assert np.array_equal(label.read(Window(0, 0, 20, 30))[0], mask)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16", "I"])
+def test_a_mask_may_be_any_kind_of_png(mode: str, tmp_path: Path) -> None:
+    """One bit, 16 bits, a palette or an alpha band: what is not 0 is labelled."""
+    made = Labelled(tmp_path, {"a": truth(1, 20, 30)})
+    grey = Image.fromarray(made.truths["a"][0] * np.uint8(255))
+    if mode == "I;16":
+        picture = Image.fromarray(made.truths["a"][0] * np.uint16(65535))
+    elif mode == "P":
+        picture = Image.fromarray(made.truths["a"][0] * np.uint8(1), "P")
+        picture.putpalette([9, 9, 9, 200, 0, 0])
+    else:
+        picture = grey.convert(mode)
+    picture.save(tmp_path / "a.png")
+    label = made.label("a", masks="{image}.png")
+    assert np.array_equal(label.read(Window(0, 0, 20, 30)), made.truths["a"] * np.uint8(255))
+
+
+def test_a_palette_holds_classes(tmp_path: Path) -> None:
+    """A PNG with a palette, as many tools write it, is read by its indices."""
+    made = Labelled(tmp_path, {"a": truth(3, 20, 30)}, **ROWS)
+    values = sum(mask * np.uint8(n) for n, mask in enumerate(made.truths["a"], 1))
+    picture = Image.fromarray(values, "P")
+    picture.putpalette(list(range(100, 112)))
+    picture.save(tmp_path / "a.png")
+    label = made.label("a", masks="{image}.png")
+    assert np.array_equal(label.read(Window(0, 0, 20, 30)), made.truths["a"] * np.uint8(255))
+
+
+def test_pages_of_a_tiff_are_classes(tmp_path: Path) -> None:
+    """A TIFF with a page per class is read as one with a band per class."""
+    made = Labelled(tmp_path, {"a": truth(3, 20, 30)}, **ROWS)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for mask in made.truths["a"]:
+            file.write(mask * np.uint8(255), photometric="minisblack", contiguous=False)
+    label = made.label("a", masks="{image}.tif")
+    assert np.array_equal(label.read(Window(0, 0, 20, 30)), made.truths["a"] * np.uint8(255))
 
 
 def test_a_jpeg_is_labelled_where_it_is_bright(tmp_path: Path) -> None:
