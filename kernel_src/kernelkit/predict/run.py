@@ -32,7 +32,7 @@ from kernelkit.predict.work.tasks import Run, tasks_of
 from kernelkit.predict.work.work import work
 from kernelkit.recipe import Recipe
 
-__all__ = ["Prediction", "load_models", "predict"]
+__all__ = ["Prediction", "check_writable", "load_models", "predict"]
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def predict(
         No image at all could be predicted. With `strict`, any image has only its fallback row.
     """
     output = Path(output)
-    _check_writable(output)
+    check_writable(output)
     recipe, trained = with_trained(recipe, models)
     weights = {name: sha for model in models.values() for name, sha in model.weights.items()}
     report = Report(recipe.name, recipe.fingerprint, _device(models), weights, notes=trained)
@@ -175,8 +175,14 @@ def predict(
     return done
 
 
-def _check_writable(output: Path) -> None:
-    """Find out now, not after hours, that nothing can be written."""
+def check_writable(output: Path) -> None:
+    """Find out now, not after hours, that nothing can be written. The folder is made.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written to.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output):

@@ -1,7 +1,7 @@
 """From stored probabilities to levels: above how many of the thresholds each pixel is.
 
-The comparison is that of a run, in the whole units of `kernelkit.canvas`. So at the scale of the
-submitted mask, a level is above a threshold just if the submitted pixel is on.
+The comparison is that of a run, in the whole units of `kernelkit.canvas`. So at the submitted size,
+a level is above a threshold if the submitted pixel is on, and only then.
 """
 
 from collections.abc import Sequence

@@ -174,7 +174,7 @@ def _nested(place: _Place, value: Any) -> Any:
 
 
 def _added(text: str, node: yaml.Node, key: str | int, value: Any) -> str:
-    """The text with a new key of a section, at its end, or a new item of a list, at its front."""
+    """The text with a new last key of a section, or a new first item of a list."""
     item = _flow(value) if key == _NEW else f"{key}: {_flow(value)}"
     is_empty = not node.value
     if not isinstance(node, yaml.CollectionNode):  # a key without a value

@@ -72,8 +72,8 @@ def choose(
     Parameters
     ----------
     sharing
-        "common" chooses one pair for all classes, "class" one per class, and "group" one per group
-        of images, such as an organ.
+        "common" chooses one pair for all classes, "class" one per class. "group" chooses one per
+        group of images, such as an organ.
     score
         What is made large.
     groups

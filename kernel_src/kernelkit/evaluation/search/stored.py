@@ -14,9 +14,10 @@ from kernelkit.evaluation.search.table import Areas, SweepTable, sweep_image
 from kernelkit.mask import BitMask
 from kernelkit.predict.hand_in.stored_image import StoredImage
 from kernelkit.predict.hand_in.variants import Way
+from kernelkit.recipe import Recipe
 from kernelkit.vocabulary import Connectivity, Keep
 
-__all__ = ["Current", "Pair", "sweep_stored"]
+__all__ = ["Current", "Pair", "sweep_stored", "usual_shrink"]
 
 # Images of more pixels are swept one after the other, since each takes much memory.
 _LARGE = 1 << 24
@@ -180,3 +181,15 @@ def _refuse_other_truth(
                 f"{stored.size[0]} x {stored.size[1]}, as they are submitted. Correct the labels' "
                 "size"
             )
+
+
+def usual_shrink(recipe: Recipe, ensemble: str) -> int:
+    """How many stored pixels became one when networks saw them, on a side.
+
+    Of tiles that are enlarged before they are stored, it is the scale of the tiles: what lies
+    between is interpolated. The search loses little by it, and takes as many times less.
+    """
+    [chosen] = [each for each in recipe.ensembles if each.name == ensemble]
+    if recipe.tiles.whole or recipe.plan_for(chosen).at == "network":
+        return 1
+    return recipe.tiles.scale

@@ -1,0 +1,247 @@
+"""Out-of-fold predictions: each image by the members whose fold held it out, into a store.
+
+It is the work half of a run, with the recipe's tiles, views and blending. Images that the same
+folds held out are predicted together. Their members are found in a folder of links, which holds
+those folds alone.
+"""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kernelkit.checkpoints.run_folders import folds_of, matching_runs
+from kernelkit.competition import CompetitionFolder
+from kernelkit.competition.scenes import Scene
+from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.device import device_name
+from kernelkit.errors import EvaluationError
+from kernelkit.evaluation.held_out import HeldOut
+from kernelkit.predict.deadline import Deadline
+from kernelkit.predict.findings import refuse_errors
+from kernelkit.predict.hand_in.finished_masks import FinishedMasks
+from kernelkit.predict.preflight.preflight import preflight
+from kernelkit.predict.preflight.trained import with_trained
+from kernelkit.predict.report import Report
+from kernelkit.predict.run import check_writable, load_models
+from kernelkit.predict.store.store import Store
+from kernelkit.predict.work.survey import checked_ensemble
+from kernelkit.predict.work.tasks import Run, tasks_of
+from kernelkit.predict.work.work import work
+from kernelkit.recipe import Recipe, StoreRecipe
+from kernelkit.slide import Slide
+
+__all__ = ["OutOfFold", "predict_out_of_fold"]
+
+# At home there is no session that ends.
+_HOURS = 10_000.0
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """What was predicted out of fold.
+
+    Attributes
+    ----------
+    recipe
+        As it was predicted by, with what the run folders say.
+    report
+        What happened to each image.
+    masks
+        The submitted masks, and what is stored of each image.
+    scenes
+        The files of each image that was predicted.
+    folds
+        The fold that held it out, of its first run.
+    notes
+        What went otherwise, a sentence each.
+    """
+
+    recipe: Recipe
+    report: Report
+    masks: FinishedMasks
+    scenes: Mapping[str, Scene]
+    folds: Mapping[str, int]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Images of one ensemble that the same folds held out."""
+
+    ensemble: str
+    folds: Mapping[str, int]
+    images: tuple[str, ...]
+
+
+def predict_out_of_fold(
+    recipe: Recipe,
+    models: Path,
+    competition: CompetitionFolder,
+    held: HeldOut,
+    output: Path,
+    *,
+    device: str = "auto",
+    workers: int = 0,
+) -> OutOfFold:
+    """Predict each image by the members whose fold held it out.
+
+    What is in the store already is not predicted again.
+
+    Parameters
+    ----------
+    recipe
+        How images are predicted. Probabilities of each member are stored, whatever it says.
+    models
+        The models folder.
+    competition
+        The training images: their files, and the rows that masks of them would have.
+    held
+        Which fold of each run held which image out.
+    output
+        A folder for the store and the report.
+    workers
+        Reader processes.
+
+    Raises
+    ------
+    EvaluationError
+        An image is in no fold of a run, leaks, or no image was held out. Or none could be
+        predicted.
+    CheckpointError, RecipeError, OutputError
+        As of a run.
+    """
+    check_writable(output)
+    recipe = _storing_members(recipe)
+    groups, notes = _groups(recipe, competition, held)
+    store = Store(output / "masks")
+    report = Report(recipe.name, recipe.fingerprint, "")
+    trained = {ensemble.name: ensemble for ensemble in recipe.ensembles}
+    for group in groups:
+        part = _part(competition, group.images)
+        own = recipe.model_copy(
+            update={"ensembles": tuple(e for e in recipe.ensembles if e.name == group.ensemble)}
+        )
+        with _linked(models, group.folds) as folder:
+            loaded = load_models(own, folder, device)
+            for image in group.images:
+                held.refuse_leaks(image, _members(loaded))
+            own, said = with_trained(own, loaded)
+            _predict(part, own, loaded, store, report, workers)
+        report.device = ", ".join(dict.fromkeys(device_name(m.device) for m in loaded.values()))
+        trained[group.ensemble] = own.ensembles[0]
+        recipe = recipe.model_copy(update={"tiles": own.tiles})
+        notes += said
+    recipe = recipe.model_copy(update={"ensembles": tuple(trained.values())})
+    order = {image: number for number, image in enumerate(competition.scenes)}
+    report.images.sort(key=lambda image: order[image.image])
+    notes += [f"{image.image}: {image.note}" for image in report.fallbacks]
+    report.notes += notes
+    report.save(output / "out_of_fold.json")
+    if len(report.fallbacks) == len(report.images):
+        raise EvaluationError(
+            f"{output}: not one image could be predicted. The first one's reason: "
+            f"{report.fallbacks[0].notes[-1]}"
+        )
+    scenes = {i.image: competition.scenes[i.image] for i in report.images if not i.is_fallback}
+    folds = {image: next(iter(g.folds.values())) for g in groups for image in g.images}
+    paths = {image: scene.paths for image, scene in scenes.items()}
+    masks = FinishedMasks(report, paths, recipe, store)
+    return OutOfFold(recipe, report, masks, scenes, folds, tuple(dict.fromkeys(notes)))
+
+
+def _storing_members(recipe: Recipe) -> Recipe:
+    """The recipe with a store of each member's probabilities, of which all else is made."""
+    store = StoreRecipe(what="probabilities", level="member", at=recipe.store.at)
+    return recipe.model_copy(update={"store": store})
+
+
+def _groups(
+    recipe: Recipe, competition: CompetitionFolder, held: HeldOut
+) -> tuple[list[_Group], list[str]]:
+    """Images that the same folds of the same ensemble held out, and notes on those left out."""
+    found: dict[tuple[str, tuple[tuple[str, int], ...]], list[str]] = defaultdict(list)
+    always = []
+    for image, scene in competition.scenes.items():
+        with Slide(scene.paths, nodata=recipe.competition.nodata) as slide:
+            ensemble = checked_ensemble(recipe, slide.bands, str(slide.dtype))
+        gate = () if ensemble.gate is None else ensemble.gate.runs
+        folds = held.folds_of(image, held.runs([*ensemble.runs, *gate]))
+        if folds:
+            found[ensemble.name, tuple(sorted(folds.items()))].append(image)
+        else:
+            always.append(image)
+    if not found:
+        raise EvaluationError(
+            f"{competition.folder}: none of the {len(always)} images is held out by a fold, so no "
+            "prediction is honest. Train with folds"
+        )
+    notes = []
+    if always:
+        some = ", ".join(always[:_SHOWN]) + (", ..." if len(always) > _SHOWN else "")
+        notes.append(f"{len(always)} image(s) train in all folds, so they are left out ({some})")
+    groups = [_Group(name, dict(folds), tuple(images)) for (name, folds), images in found.items()]
+    return groups, notes
+
+
+def _part(competition: CompetitionFolder, images: Sequence[str]) -> CompetitionFolder:
+    """The folder with some of its images alone."""
+    return replace(
+        competition,
+        rows=tuple(row for row in competition.rows if row.image in images),
+        scenes={image: competition.scenes[image] for image in images},
+        problems={},
+        unlisted=(),
+    )
+
+
+@contextmanager
+def _linked(models: Path, folds: Mapping[str, int]) -> Iterator[Path]:
+    """A models folder with one fold of each run, as links."""
+    runs = {run.name: run for run in matching_runs(models, list(folds))}
+    with tempfile.TemporaryDirectory(prefix="folds-") as name:
+        folder = Path(name)
+        for run, number in folds.items():
+            source = runs[run].absolute()
+            own = folds_of(source)
+            fold = next((each for each in own if _number(each) == number), None)
+            if fold is None:
+                raise EvaluationError(
+                    f"{source}: found {len(own)} fold(s), wanted fold {number}, which held images "
+                    "out. Train it"
+                )
+            (folder / run).mkdir()
+            for child in source.iterdir():
+                if child == fold or child not in own:
+                    (folder / run / child.name).symlink_to(child)
+        yield folder
+
+
+def _number(fold: Path) -> int:
+    digits = fold.name.removeprefix("fold").removeprefix("_")
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _members(models: Mapping[str, MegaModel]) -> list[str]:
+    return [member.name for model in models.values() for member in model.members]
+
+
+def _predict(
+    competition: CompetitionFolder,
+    recipe: Recipe,
+    models: Mapping[str, MegaModel],
+    store: Store,
+    report: Report,
+    workers: int,
+) -> None:
+    """Put the images of one group into the store."""
+    checked = preflight(competition, recipe, models, store.folder.parent)
+    report.notes += [*map(str, checked.findings), *checked.survey.notes]
+    refuse_errors(checked.findings, recipe)
+    tasks = tasks_of(competition, recipe, checked.survey, None)
+    with closing(Run(recipe, models, store, Deadline(_HOURS), tasks, workers)) as run:
+        report.images += list(work(tasks, run))
+    report.notes += run.notes
