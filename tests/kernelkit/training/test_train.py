@@ -1,0 +1,154 @@
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from kernelkit.checkpoints import load_members
+from kernelkit.competition import CompetitionFolder
+from kernelkit.errors import TrainingError
+from kernelkit.evaluation.metrics import Counts
+from kernelkit.mask import BitMask
+from kernelkit.predict import load_models, predict
+from kernelkit.recipe import Recipe
+from kernelkit.training.recipe import TrainingRecipe
+from kernelkit.training.train import FoldResult, train
+from tests.made.squares import write_squares
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that was done once for all tests below."""
+
+    folder: Path
+    competition: Path
+    results: list[FoldResult]
+
+    def again(self, *changes: str, output: str = "models", folds: tuple[int, ...] = ()) -> list:
+        said: list[str] = []
+        recipe = TrainingRecipe.load(self.folder / "train.yaml", changes)
+        results = train(
+            recipe,
+            self.competition,
+            self.folder / output,
+            cuts=self.folder / "cuts",
+            folds=folds,
+            progress=False,
+            say=said.append,
+        )
+        return [*said, *results]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("squares")
+    competition = write_squares(folder)
+    results = Trained(folder, competition, []).again()
+    return Trained(folder, competition, results)
+
+
+def test_its_folds_are_the_members_of_an_ensemble(trained: Trained) -> None:
+    """Inference finds two networks with the scores that the training reports."""
+    members = load_members(trained.folder / "models")
+    assert [member.name for member in members] == ["squares/fold_0", "squares/fold_1"]
+    for member, result in zip(members, trained.results, strict=True):
+        assert result.score is not None
+        assert member.score == pytest.approx(result.score, abs=5e-5)
+        assert member.path.name == result.checkpoint
+        assert member.trained_with.scale == 2
+
+
+def test_a_run_folder_predicts_what_its_recipe_leaves_out(trained: Trained, tmp_path: Path) -> None:
+    """Mean and std were found in the training windows, and the recipe has none."""
+    recipe = Recipe.load(trained.folder / "squares.yaml")
+    folder = CompetitionFolder.read(trained.competition, recipe.competition)
+    models = load_models(recipe, trained.folder / "models")
+    done = predict(folder, recipe, models, tmp_path / "out")
+    [mask] = done.masks["unknown"]
+    truth = BitMask.from_array(_bright(trained.competition / "test" / "unknown.tif"))
+    assert mask.dice(truth) > 0.7
+    config = yaml.safe_load((trained.folder / "models" / "squares" / "cfg.yaml").read_text())
+    assert models["squares"].recipe.input.mean == tuple(config["DATA"]["mean"])
+
+
+def _bright(path: Path) -> np.ndarray:
+    import rasterio
+
+    with rasterio.open(path) as file:
+        return np.asarray(file.read().mean(0) > 110)
+
+
+def test_the_score_is_that_of_a_prediction(trained: Trained, tmp_path: Path) -> None:
+    """The validation images are predicted as the notebook would, and Dice is nearly the same.
+
+    The prediction is enlarged to the size of the labels, and the training was at half of it.
+    """
+    run = tmp_path / "models" / "squares"
+    shutil.copytree(trained.folder / "models" / "squares", run)
+    shutil.rmtree(run / "fold_1")
+    recipe = Recipe.load(trained.folder / "squares.yaml")
+    competition = tmp_path / "competition"
+    (competition / "test").mkdir(parents=True)
+    for name in ("t0", "t1"):
+        shutil.copy(trained.competition / "train" / f"{name}.tif", competition / "test")
+    sample = pd.DataFrame({"id": ["t0", "t1"], "rle": ["", ""]})
+    sample.to_csv(competition / "sample_submission.csv", index=False)
+    folder = CompetitionFolder.read(competition, recipe.competition)
+    done = predict(folder, recipe, load_models(recipe, tmp_path / "models"), tmp_path / "out")
+    labels = pd.read_csv(trained.competition / "train.csv", index_col="id")["rle"]
+    counts = Counts()
+    for name in ("t0", "t1"):
+        [mask] = done.masks[name]
+        counts += Counts.of(mask, BitMask.from_rle(labels[name], mask.shape))
+    assert counts.dice == pytest.approx(trained.results[0].score, abs=0.03)
+
+
+def test_finished_folds_are_not_trained_again(trained: Trained) -> None:
+    """The same command gives the same results, and no file changes."""
+    files = {p: p.stat().st_mtime_ns for p in trained.folder.glob("models/*/fold_*/models/*")}
+    again = [one for one in trained.again() if isinstance(one, FoldResult)]
+    assert [one.is_old for one in again] == [True, True]
+    assert [one.score for one in again] == [one.score for one in trained.results]
+    assert {p: p.stat().st_mtime_ns for p in files} == files
+
+
+def test_one_fold_of_another_recipe_is_refused(trained: Trained) -> None:
+    """The other fold would be left beside it, trained otherwise."""
+    with pytest.raises(TrainingError, match=r"epochs was 2 and is 3. Train all of its folds again"):
+        trained.again("epochs=3", folds=(0,))
+
+
+def test_unknown_runs_and_folds_are_named(trained: Trained) -> None:
+    """The sentence says which there are."""
+    with pytest.raises(TrainingError, match="found fold 7, wanted one of 0 to 1"):
+        trained.again(folds=(7,))
+    recipe = TrainingRecipe.load(trained.folder / "train.yaml")
+    with pytest.raises(TrainingError, match="found the run rounds.* The runs are squares"):
+        train(recipe, trained.competition, trained.folder, cuts=trained.folder, runs=["rounds"])
+
+
+def test_a_run_folder_has_numbers_pictures_and_a_report(trained: Trained) -> None:
+    """Each fold has its curve, strips of its validation images and a sheet of crops."""
+    run = trained.folder / "models" / "squares"
+    assert (run / "report.html").is_file()
+    assert len(pd.read_csv(run / "metrics.csv")) == 4
+    shown = {path.name for path in (run / "fold_0" / "pictures").iterdir()}
+    assert shown == {
+        "crops.png",
+        *(f"{kind}_{i}.png" for kind in ("val", "ema") for i in ("t0", "t1")),
+    }
+    assert json.loads((run / "fold_1" / "fold.json").read_text())["result"]["fold"] == 1
+    assert not list(trained.folder.rglob("resume.ckpt"))
+
+
+def test_folds_of_a_changed_recipe_are_trained_anew(trained: Trained) -> None:
+    """What changed is said, nothing of before is left, and too low a score is an error."""
+    with pytest.raises(TrainingError, match=r"no dice was above the floor 0.99 \(the highest of"):
+        trained.again("epochs=1", "validate.floor=0.99", "keep=[best]")
+    run = trained.folder / "models" / "squares"
+    assert not list(run.glob("fold_*/models/*"))
+    assert len(pd.read_csv(run / "metrics.csv")) == 2
