@@ -6,10 +6,11 @@ and all devices get the same. Those of the first half want values from 0 to 1, a
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kernelkit.training.augment.clahe import equalised
@@ -27,9 +28,9 @@ def two_gamma(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
     """Bend values below the middle by one gamma, and those above by another."""
     least, greatest = values["gamma"]
     gammas = _beside(least * (greatest / least) ** numbers, pixels)
-    low = 0.5 * (2 * pixels).clamp(0, 1) ** gammas[:, :1]
-    high = 1 - 0.5 * (2 - 2 * pixels).clamp(0, 1) ** gammas[:, 1:]
-    return torch.where(pixels < 0.5, low, high)
+    low = (2 * pixels).clamp_(0, 1).pow_(gammas[:, :1])
+    high = (2 - 2 * pixels).clamp_(0, 1).pow_(gammas[:, 1:])
+    return low.sub_(high).add_(1).mul_(0.5)  # the other one is 1
 
 
 def stain(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
@@ -126,16 +127,31 @@ def _inside(middle: Tensor, share: Tensor, most: float, length: int) -> Tensor:
 
 
 def blur(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:
-    """Blur by a Gaussian. Its kernel is odd."""
-    from torchvision.transforms.v2 import functional as v2
+    """Blur by a Gaussian of an odd kernel. Its deviation is the one that OpenCV gives to its size.
 
+    Shifted pictures are added up, row by row and then column by column. On a processor that takes a
+    third of the time of torchvision's convolution.
+    """
     least, greatest = values["kernel"]
-    sizes = least + 2 * (numbers[:, 0] * ((greatest - least) // 2 + 1)).long()
+    halves = least // 2 + (numbers[:, 0] * ((greatest - least) // 2 + 1)).long()
     blurred = pixels.clone()
-    for size in sizes.unique().tolist():
-        chosen = (sizes == size).nonzero()[:, 0].to(pixels.device)
-        blurred[chosen] = v2.gaussian_blur(pixels[chosen], [size, size])
+    for half in halves.unique().tolist():
+        chosen = (halves == half).nonzero()[:, 0].to(pixels.device)
+        deviation = 0.3 * (half - 1) + 0.8
+        weights = torch.exp(torch.arange(-half, half + 1) ** 2 / (-2 * deviation**2))
+        kernel = (weights / weights.sum()).tolist()
+        padded = F.pad(pixels[chosen], [half] * 4, mode="reflect")
+        blurred[chosen] = _summed(_summed(padded, kernel, 2), kernel, 3)
     return blurred
+
+
+def _summed(pixels: Tensor, kernel: Sequence[float], axis: int) -> Tensor:
+    """The sum of pixels times a kernel along an axis, which loses what the kernel hangs over."""
+    length = pixels.shape[axis] - len(kernel) + 1
+    total = pixels.narrow(axis, 0, length) * kernel[0]
+    for shift, weight in enumerate(kernel[1:], 1):
+        total.add_(pixels.narrow(axis, shift, length), alpha=weight)
+    return total
 
 
 def noise(pixels: Tensor, values: Values, numbers: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def radar() -> Tensor:
         ("unosat", "fpn_se_resnext50", radar()),
         ("salt", "seg-unet", noise(bands=1)),
         ("hubmap", "Unet_timm-regnety_016", noise()),
-        ("clouds", "unet_b2_320x480", noise()),
+        ("clouds", "fpn_effb2_320x480", noise()),
     ],
 )
 def test_networks_train_on_what_they_are_asked_about(name: str, run: str, pixels: Tensor) -> None:
