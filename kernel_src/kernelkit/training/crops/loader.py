@@ -2,7 +2,7 @@
 
 import collections
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,12 +17,13 @@ from kernelkit.training.augment.plan import Plan
 from kernelkit.training.crops.batch import CropBatch, Layout
 from kernelkit.training.crops.sampler import Sampler
 from kernelkit.training.crops.sources import TrainingWindow
-from kernelkit.training.crops.task import BatchTask
+from kernelkit.training.crops.task import CropTask
 
 __all__ = ["CropLoader"]
 
-# So many batches are under way for each worker.
-_BATCHES_EACH = 2
+# So many batches are made ahead, and each is so many tasks for each worker. One worker
+# alone would take long to make the first batch of an epoch.
+_BATCHES_AHEAD, _TASKS_EACH = 3, 2
 # How long workers may take to finish a batch that nobody wants any more, in seconds.
 _GRACE = 10.0
 
@@ -107,7 +108,7 @@ class CropLoader(AbstractContextManager):
         try:
             for step in range(first, len(self)):
                 under_way.append(self._begin(order, epoch, step, arena))
-                if len(under_way) > _BATCHES_EACH * self._pool.workers:
+                if len(under_way) > _BATCHES_AHEAD * min(1, self._pool.workers):
                     batch = self._finish(under_way[0])
                     under_way.popleft()
                     yield batch
@@ -144,26 +145,33 @@ class CropLoader(AbstractContextManager):
             np.empty((1, self._layout.nbytes), np.uint8)
         )
         slot = arena.take() if arena else 0
-        task = BatchTask(
-            memory,
-            slot,
-            self._layout,
-            tuple(windows),
-            start,
-            self._plan,
-            self._random,
-            self._seed,
-            epoch,
-        )
+        together = -(-len(windows) // (_TASKS_EACH * max(1, self._pool.workers)))
+        futures = [
+            self._pool.submit(
+                CropTask(
+                    memory,
+                    slot,
+                    self._layout,
+                    tuple(windows[place : place + together]),
+                    place,
+                    start + place,
+                    self._plan,
+                    self._random,
+                    self._seed,
+                    epoch,
+                )
+            )
+            for place in range(0, len(windows), together)
+        ]
         weights = np.array([window.weight for window in windows], np.float32)
-        return _Job(self._pool.submit(task), memory, slot, weights)
+        return _Job(futures, memory, slot, weights)
 
     def _finish(self, job: "_Job") -> CropBatch:
         """Wait for a batch, and give it to the caller."""
         import torch
 
         try:
-            draws, is_whole = job.future.result()
+            made = [future.result() for future in job.futures]
         except BrokenProcessPool:
             raise ReaderDiedError(
                 "a process that cuts crops died, perhaps since memory ran out. Train with fewer "
@@ -173,9 +181,9 @@ class CropLoader(AbstractContextManager):
         return CropBatch(
             pixels,
             labels,
-            None if is_whole else held,
+            None if all(is_whole for _, is_whole in made) else held,
             torch.from_numpy(job.weights),
-            torch.from_numpy(draws),
+            torch.from_numpy(np.concatenate([draws for draws, _ in made])),
         )
 
 
@@ -185,15 +193,15 @@ class _Job:
 
     Attributes
     ----------
-    future
-        Gives its random numbers, and whether all of its pixels hold data.
+    futures
+        Give the random numbers of its crops, and whether all of their pixels hold data.
     memory, slot
         Where it lies.
     weights
         Those of its crops.
     """
 
-    future: "Future[tuple[NDArray[np.float32], bool]]"
+    futures: "list[Future[tuple[NDArray[np.float32], bool]]]"
     memory: SharedArena | LocalArray
     slot: int
     weights: NDArray[np.float32]
@@ -206,10 +214,8 @@ class _Job:
 
     def give_up(self) -> None:
         """Wait until nobody writes to the memory, and give it back."""
-        try:
-            if not self.future.cancel():
-                self.future.exception(_GRACE)
-        except TimeoutError:  # a worker that hangs keeps its memory
+        running = [future for future in self.futures if not future.cancel()]
+        if wait(running, _GRACE).not_done:  # a worker that hangs keeps its memory
             return
         if isinstance(self.memory, SharedArena):
             self.memory.give_back(self.slot)

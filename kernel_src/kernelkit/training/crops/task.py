@@ -1,4 +1,4 @@
-"""`BatchTask`: what a worker does. It reads the crops of a batch and moves their pixels."""
+"""`CropTask`: what a worker does. It reads crops of a batch and moves their pixels."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from kernelkit.training.crops.draws import crop_generator
 from kernelkit.training.crops.geometry import Placement, crop_window, oriented, place, warped
 from kernelkit.training.crops.sources import TrainingWindow
 
-__all__ = ["BatchTask"]
+__all__ = ["CropTask"]
 
 # A worker process's cache of decoded blocks, in bytes. Cuts need none.
 _CACHE_BYTES = 1 << 20
@@ -21,21 +21,21 @@ _CACHE_BYTES = 1 << 20
 _LEAST_HELD = 254
 
 
-class BatchTask(NamedTuple):
-    """All that a worker must know to make a batch.
+class CropTask(NamedTuple):
+    """All that a worker must know to make some crops of a batch.
 
     Attributes
     ----------
     memory
-        Where it goes.
+        Where the batch goes.
     slot
         Which batch of that memory it is.
     layout
         How its arrays lie there.
     windows
-        What its crops are cut from.
-    first
-        The number of its first crop in the epoch.
+        What the crops are cut from.
+    place, number
+        The number of the first of them in the batch, and in the epoch.
     plan
         How they are augmented.
     random
@@ -48,7 +48,8 @@ class BatchTask(NamedTuple):
     slot: int
     layout: Layout
     windows: tuple[TrainingWindow, ...]
-    first: int
+    place: int
+    number: int
     plan: Plan
     random: float
     seed: int
@@ -61,21 +62,22 @@ class BatchTask(NamedTuple):
 
     @property
     def together(self) -> bytes | None:
-        """Any worker may make any batch."""
+        """Any worker may make any crop."""
         return None
 
     def run(self, _slides: Any) -> tuple[NDArray[np.float32], bool]:
-        """Make the batch. Return its random numbers, and whether all of its pixels hold data."""
+        """Make the crops. Return their numbers, and whether all of their pixels hold data."""
         pixels, labels, held = self.layout.arrays(self.memory.array[self.slot])
         draws = np.empty((len(self.windows), self.plan.draws), np.float32)
         is_whole = True
         size = self.layout.height, self.layout.width
         for index, source in enumerate(self.windows):
-            generator = crop_generator(self.seed, self.epoch, self.first + index)
+            generator = crop_generator(self.seed, self.epoch, self.number + index)
             numbers = draws[index] = generator.random(self.plan.draws, np.float32)
             crop = crop_window(source.window, size, numbers[:CROP_DRAWS].tolist(), self.random)
             placement = place(crop, self.plan.moves, numbers)
-            is_whole &= _make(source, placement, pixels[index], labels[index], held[index])
+            at = self.place + index
+            is_whole &= _make(source, placement, pixels[at], labels[at], held[at])
         return draws, is_whole
 
 

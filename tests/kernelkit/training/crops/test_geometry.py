@@ -18,7 +18,7 @@ from kernelkit.training.crops.batch import Layout
 from kernelkit.training.crops.draws import crop_generator
 from kernelkit.training.crops.geometry import crop_window, place
 from kernelkit.training.crops.sources import TrainingWindow
-from kernelkit.training.crops.task import BatchTask
+from kernelkit.training.crops.task import CropTask
 from kernelkit.training.cuts import CutImage
 from kernelkit.training.recipe.augment import AugmentStep
 from tests.made.crops import cut_image
@@ -42,7 +42,7 @@ def crop_of(
     layout = Layout(1, image.bands, image.classes, window.height, window.width, image.dtype)
     memory = LocalArray(np.empty((1, layout.nbytes), np.uint8))
     source = TrainingWindow(image, None, window, 1.0)
-    BatchTask(memory, 0, layout, (source,), 0, made, 0.0, 3, epoch).run(None)
+    CropTask(memory, 0, layout, (source,), 0, 0, made, 0.0, 3, epoch).run(None)
     pixels, labels, held = layout.arrays(memory.array[0])
     return pixels[0], labels[0], held[0]
 
