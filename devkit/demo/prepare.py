@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -12,11 +11,11 @@ from pydantic import TypeAdapter
 
 from devkit.demo.competition import HIDDEN_TEST, write_competition, write_labels
 from devkit.demo.large import SLIDES, write_large_competition
-from devkit.demo.runs import RUNS, Run
-from devkit.demo.shapes import SHAPES, write_shape
+from devkit.demo.shapes import write_shape
 from devkit.demo.sources import REQUIREMENTS, read_he_texture, read_pictures
 from devkit.demo.stage import Stage, fingerprint
 from devkit.errors import DemoError
+from devkit.tools import REPOSITORY
 
 __all__ = [
     "Demo",
@@ -28,10 +27,11 @@ __all__ = [
     "prepare",
     "prepare_large",
     "prepare_shape",
-    "shape_keys",
 ]
 
 _HERE = Path(__file__).parent
+# All that trains. It lies in the other world, and decides on the weights.
+_TRAINING = REPOSITORY / "kernel_src" / "kernelkit" / "training"
 
 
 class MemberScore(TypedDict):
@@ -48,7 +48,7 @@ class MemberScore(TypedDict):
 
 
 class Scores(TypedDict):
-    """Dice of every member, and of every ensemble by its images' prefix."""
+    """Dice of every member, and of every ensemble by its name."""
 
     members: list[MemberScore]
     ensembles: dict[str, float]
@@ -135,15 +135,13 @@ class Large:
     competition: Path
 
 
-def prepare(out: str | Path, runs: Sequence[Run] = RUNS) -> Demo:
+def prepare(out: str | Path) -> Demo:
     """Make the demo in a folder, or find it there. The second time takes no time.
 
     Parameters
     ----------
     out
         The folder.
-    runs
-        What is trained.
 
     Raises
     ------
@@ -152,7 +150,7 @@ def prepare(out: str | Path, runs: Sequence[Run] = RUNS) -> Demo:
     """
     out = Path(out)
     data = Stage(out, "data", data_key())
-    models = Stage(out, "models", models_key(runs))
+    models = Stage(out, "models", models_key("nuclei"))
     with _lock(out):
         if not data.is_done():
             print("demo: cutting the pictures into a competition", flush=True)
@@ -166,7 +164,7 @@ def prepare(out: str | Path, runs: Sequence[Run] = RUNS) -> Demo:
                 flush=True,
             )
             with models.draft() as draft:
-                _write_models(runs, Demo(out), Demo(draft))
+                _write_models(Demo(out), Demo(draft))
     return Demo(out)
 
 
@@ -187,37 +185,31 @@ def prepare_shape(out: str | Path, name: str, downloads: str | Path | None = Non
     ToolError
         If the pictures are not in `downloads` yet and cannot be downloaded.
     """
-    out, shape = Path(out), SHAPES[name]
+    out = Path(out)
     downloads = Path(downloads) if downloads else out.parent / "demo" / "downloads"
-    data_is, models_are = shape_keys(name)
-    data, models = Stage(out, "data", data_is), Stage(out, "models", models_are)
+    data = Stage(out, "data", data_key(name))
+    models = Stage(out, "models", models_key(name))
     with _lock(out):
         if not data.is_done():
             print(f"demo: making a small competition of the shape of {name}", flush=True)
             with data.draft() as draft:
                 demo = Demo(draft)
-                write_shape(shape, downloads, demo.competition, demo.solution)
+                write_shape(name, downloads, demo.competition, demo.solution)
                 write_shape(
-                    shape, downloads, demo.hidden_competition, demo.hidden_solution, is_hidden=True
+                    name, downloads, demo.hidden_competition, demo.hidden_solution, is_hidden=True
                 )
         if not models.is_done():
             print(
                 "demo: training its networks once, which takes about 2 minutes on 2 cores",
                 flush=True,
             )
-            from devkit.demo.train import train
+            from devkit.demo.train import train_networks
 
             with models.draft() as draft:
-                train(shape.runs, data.out / "competition", Demo(draft).models)
+                train_networks(
+                    name, Demo(out).competition, Demo(draft).models, cuts=_cuts_folder(out)
+                )
     return Demo(out)
-
-
-def shape_keys(name: str) -> tuple[str, str]:
-    """Hashes of all that the files and the models of a competition of another shape depend on."""
-    sources = (f"{name}.py", "cuts.py", "ids.py", "sources.py")
-    data = fingerprint([*(_HERE / source for source in sources), REQUIREMENTS])
-    training = ("crops.py", "labels.py", "processes.py", "tasks.py", "train.py")
-    return data, fingerprint([_HERE / source for source in training], data, SHAPES[name].runs)
 
 
 def prepare_large(out: str | Path, downloads: str | Path | None = None) -> Large:
@@ -246,16 +238,16 @@ def prepare_large(out: str | Path, downloads: str | Path | None = None) -> Large
     return Large(out / "competition")
 
 
-def data_key() -> str:
-    """A hash of all that the competition's files depend on."""
-    sources = ("competition.py", "layouts.py", "sources.py")
-    return fingerprint([*(_HERE / name for name in sources), REQUIREMENTS])
+def data_key(name: str = "nuclei") -> str:
+    """A hash of all that the files of a competition depend on."""
+    own = ("competition", "layouts") if name == "nuclei" else (name, "cuts", "ids")
+    return fingerprint([*(_HERE / f"{module}.py" for module in (*own, "sources")), REQUIREMENTS])
 
 
-def models_key(runs: Sequence[Run] = RUNS) -> str:
-    """A hash of all that the trained models and their scores depend on."""
-    sources = ("crops.py", "processes.py", "score.py", "tasks.py", "train.py")
-    return fingerprint([_HERE / name for name in sources], data_key(), runs)
+def models_key(name: str = "nuclei") -> str:
+    """A hash of all that the trained models of a competition and their scores depend on."""
+    own = [_HERE / source for source in ("score.py", "train.py", f"training/{name}.yaml")]
+    return fingerprint([*own, *sorted(_TRAINING.rglob("*.py"))], data_key(name))
 
 
 def large_key() -> str:
@@ -271,19 +263,25 @@ def _write_data(downloads: Path, demo: Demo) -> None:
     write_labels(pictures, demo.hidden_solution, HIDDEN_TEST)
 
 
-def _write_models(runs: Sequence[Run], data: Demo, demo: Demo) -> None:
+def _write_models(data: Demo, demo: Demo) -> None:
     # torch takes seconds to import, and only this step of minutes needs it
     from devkit.demo.score import held_out_scores
-    from devkit.demo.train import export_pretrained, train
+    from devkit.demo.train import export_pretrained, train_networks, training_recipe
 
-    train(runs, data.competition, demo.models)
+    train_networks("nuclei", data.competition, demo.models, cuts=_cuts_folder(data.out))
     export_pretrained(demo.models, demo.pretrained)
-    for run in runs:
-        if run.images == "he_":
+    training = training_recipe("nuclei")
+    for run in training.runs.values():
+        if run.ensemble == "h-and-e":
             first = f"{run.name}_fold_0"
             shutil.copytree(demo.pretrained / first, demo.large_models / first)
-    scores = held_out_scores(runs, data.competition, data.solution, demo.models)
+    scores = held_out_scores(training, data.competition, data.solution, demo.models)
     (demo.out / "report.json").write_text(json.dumps(scores, indent=1))
+
+
+def _cuts_folder(out: Path) -> Path:
+    """Where the training images lie at the scale of the training."""
+    return out / "cuts"
 
 
 def _lock(out: Path) -> FileLock:

@@ -2,32 +2,44 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-import yaml
+import torch.nn.functional as F
 
-from devkit.demo.crops import LabelledImage, read_labelled
-from devkit.demo.runs import Run
-from devkit.demo.tasks import answers, dice
 from kernelkit.checkpoints import Member, load_members
+from kernelkit.evaluation.metrics import Counts
+from kernelkit.mask import BitMask
+from kernelkit.recipe import NetworkInput
+from kernelkit.slide import Slide
+from kernelkit.training.recipe import TrainingRecipe
 
 __all__ = ["held_out_scores"]
 
 
+@dataclass(frozen=True)
+class _Image:
+    """A labelled test image: (C, H, W) in its own dtype, and its mask."""
+
+    pixels: np.ndarray
+    mask: BitMask
+
+
 def held_out_scores(
-    runs: Sequence[Run], competition: Path, solution: Path, models: Path
+    training: TrainingRecipe, competition: Path, solution: Path, models: Path
 ) -> dict[str, Any]:
     """Dice on held-out images, of each fold's best checkpoint and of the ensembles.
 
-    An ensemble is all runs that share images. Its mask is the mean of the members' probabilities
-    at threshold 0.5.
+    An ensemble's mask is the mean of its members' probabilities at threshold 0.5.
 
     Parameters
     ----------
-    runs
+    training
         What was trained.
     competition, solution
         The folder of the competition, and the CSV file with the labels of its test images.
@@ -36,30 +48,52 @@ def held_out_scores(
 
     Returns
     -------
-    Two keys: `members`, a list of rows, and `ensembles`, the Dice by the images' prefix.
+    Two keys: `members`, a list of rows, and `ensembles`, the Dice by the ensembles' names.
     """
     rows: list[dict[str, Any]] = []
     ensembles: dict[str, float] = {}
-    for prefix in dict.fromkeys(run.images for run in runs):
-        images = read_labelled(competition / "test", solution, prefix)
-        members = load_members(models, [run.name for run in runs if run.images == prefix])
-        predicted = [_predict(member, images, models) for member in members]
-        for member, masks in zip(members, predicted, strict=True):
-            rows.append(_row(member, _dice_of(masks, images)))
+    for name in dict.fromkeys(run.ensemble for run in training.runs.values()):
+        runs = [run for run in training.runs.values() if run.ensemble == name]
+        images = _read(competition / "test", solution, runs[0].only)
+        members = load_members(models, [run.name for run in runs])
+        predicted = [[_answer(member, one, runs[0].input) for one in images] for member in members]
+        for member, found in zip(members, predicted, strict=True):
+            rows.append(_row(member, _dice(found, images)))
         means = [np.mean(of_image, axis=0) for of_image in zip(*predicted, strict=True)]
-        ensembles[prefix.rstrip("_")] = _dice_of(means, images)
+        ensembles[str(name)] = _dice(means, images)
     return {"members": rows, "ensembles": ensembles}
 
 
-def _predict(member: Member, images: Sequence[LabelledImage], models: Path) -> list[np.ndarray]:
-    """A member's probabilities for every image. Its run's cfg.yaml says how to normalise."""
-    data = yaml.safe_load((models / member.run / "cfg.yaml").read_text())["DATA"]
-    tensors = [image.tensors(data["divide"], data["mean"], data["std"]) for image in images]
-    return [answers("sigmoid", member.module, pixels) for pixels, _ in tensors]
+def _read(folder: Path, solution: Path, only: Sequence[str]) -> list[_Image]:
+    """The images of a folder whose ids match a pattern, with their masks."""
+    rows = pd.read_csv(solution, keep_default_na=False)
+    images = []
+    for name, encoding in zip(rows["id"], rows["encoding"], strict=True):
+        if any(fnmatchcase(name, pattern) for pattern in only):
+            with Slide(folder / f"{name}.tiff") as slide:
+                pixels = slide.read(slide.bounds)
+                mask = BitMask.from_rle(encoding, (slide.height, slide.width))
+            images.append(_Image(pixels, mask))
+    return images
 
 
-def _dice_of(predicted: Sequence[np.ndarray], images: Sequence[LabelledImage]) -> float:
-    return round(dice([p > 0.5 for p in predicted], [image.masks for image in images]), 4)
+def _answer(member: Member, image: _Image, given: NetworkInput) -> np.ndarray:
+    """A member's probabilities for an image, which it sees at once. Edges are mirrored up to 32."""
+    pixels = torch.from_numpy(image.pixels.astype(np.float32)) / given.divide
+    mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in (given.mean, given.std))
+    height, width = pixels.shape[1:]
+    seen = F.pad((pixels - mean)[None] / std, (0, -width % 32, 0, -height % 32), mode="reflect")
+    with torch.inference_mode():
+        return np.asarray(member.module(seen)[0, 0, :height, :width].float().sigmoid())
+
+
+def _dice(found: Sequence[np.ndarray], images: Sequence[_Image]) -> float:
+    """Dice over the pixels of all images together."""
+    counts = [
+        Counts.of(BitMask.from_array(one > 0.5), image.mask)
+        for one, image in zip(found, images, strict=True)
+    ]
+    return round(sum(counts, Counts()).dice, 4)
 
 
 def _row(member: Member, heldout_dice: float) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from devkit.demo.cuts import Part, encoded, windows, write_rows
 from kernelkit.maps import polygons, write_polygons
 from kernelkit.mask import BitMask
 
-__all__ = ["BANDS", "Scene", "in_decibels", "scenes_of", "write_unosat"]
+__all__ = ["BANDS", "Scene", "scenes_of", "write_unosat"]
 
 BANDS = ("vh", "vv")
 SIZE = (576, 768)
@@ -89,13 +89,6 @@ def scenes_of(folder: Path) -> list[Scene]:
         _, date, band = path.stem.split("_")
         found.setdefault((path.relative_to(folder).parts[0], date), {})[band] = path
     return [Scene(city, date, files) for (city, date), files in found.items()]
-
-
-def in_decibels(vh: np.ndarray, vv: np.ndarray) -> np.ndarray:
-    """What the networks learn from: VH, VV and their mean in decibels. No data is 0 dB."""
-    powers = np.stack([vh, vv, (vh + vv) / 2])
-    decibels: np.ndarray = 10 * np.log10(np.where(powers < 1e-8, 1, powers))
-    return decibels.astype(np.float32)
 
 
 def _write_cities(

@@ -25,8 +25,9 @@ def count_for_ever(advance: Callable[[], None]) -> str:
 
 def main() -> int:
     """Count for ever in a process of its own: a command to be interrupted."""
-    from devkit.commands import command
     from devkit.demo.processes import in_processes
+
+    from devkit.commands import command
     from tests.made import counting_task  # the processes do not know this file as __main__
 
     @command("count")

@@ -1,8 +1,7 @@
 import itertools
 import json
 import os
-import shutil
-from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -21,38 +20,24 @@ from devkit.demo.competition import (
     write_competition,
     write_labels,
 )
-from devkit.demo.crops import Crops, band_statistics, read_labelled
 from devkit.demo.layouts import LOSSLESS
 from devkit.demo.prepare import Demo, models_key
-from devkit.demo.runs import RUNS, Run
 from devkit.demo.score import held_out_scores
 from devkit.demo.sources import Picture, download, read_pictures
 from devkit.demo.stage import Stage
-from devkit.demo.tasks import dice
-from devkit.demo.train import export_pretrained, train_fold, write_config
+from devkit.demo.train import export_pretrained, train_networks, training_recipe
 from devkit.errors import ToolError
 from devkit.tools import REPOSITORY
 from kernelkit.checkpoints import load_members
-from kernelkit.errors import CheckpointError
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 
 PREPARED = Stage(REPOSITORY / "build" / "demo", "models", models_key())
 DOWNLOADS = PREPARED.out / "downloads"
 
-TINY_RUN = Run(
-    name="he_tiny",
-    images="he_",
-    model={"arch": "Unet", "encoder_name": "tu-resnet10t", "in_channels": 3, "classes": 1}
-    | {"encoder_depth": 3, "decoder_channels": (8, 8, 8)},
-    validation=(("he_train_1",), ("he_train_3",)),
-    seed=5,
-    tile=64,
-    batch=2,
-    epochs=1,
-    steps=2,
-    worth_saving=-1.0,
-)
+# Two steps of a run that has two folds.
+RUN = "he_linknet_regnety002"
+TINY = ("epochs=1", "steps=2", "batch=2", "windows.grid.size=64", "validate.floor=0")
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +124,10 @@ def test_the_hidden_test_differs_from_the_public_one() -> None:
 
 def test_folds_validate_on_images_that_exist_and_train_on_others() -> None:
     """Each fold holds out training images of its own kind, and leaves most of them to train on."""
-    for run in RUNS:
-        own = {cut.id for cut in TRAIN if cut.id.startswith(run.images)}
-        held = [set(fold) for fold in run.validation]
+    for run in training_recipe("nuclei").runs.values():
+        own = {cut.id for cut in TRAIN if fnmatchcase(cut.id, run.only[0])}
+        held = [set(fold) for fold in run.folds.lists or ()]
+        assert len(held) == 2
         assert all(fold < own for fold in held)
         assert all(len(own - fold) > len(fold) for fold in held)
         assert not set.intersection(*held)
@@ -250,41 +236,22 @@ def test_wheels_that_are_there_need_no_network(
     assert [wheel.parent for wheel in download(tmp_path)] == [tmp_path, tmp_path]
 
 
-def test_crops_keep_pixels_and_masks_together() -> None:
-    """A crop's mask is turned as its pixels are. Images smaller than a crop are filled up."""
-    mask = (torch.arange(40 * 70).reshape(1, 40, 70) % 7 == 0).float()
-    crops = Crops([(100 * mask, mask)], side=48, generator=torch.Generator().manual_seed(0))
-    pixels, masks = crops.batch(16)
-    assert pixels.shape == masks.shape == (16, 1, 48, 48)
-    for one, its_mask in zip(pixels, masks, strict=True):
-        assert one[its_mask > 0.5].min() > one[its_mask < 0.5].max()
-
-
 @pytest.fixture(scope="module")
 def trained(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """Two steps of training in each of two folds."""
     trained = Demo(tmp_path_factory.mktemp("trained"))
-    write_config(TINY_RUN, demo.competition, trained.models)
-    for fold in (0, 1):
-        train_fold(TINY_RUN, fold, demo.competition, trained.models, lambda: None)
+    cuts = tmp_path_factory.mktemp("cuts")
+    train_networks(
+        "nuclei", demo.competition, trained.models, cuts=cuts, runs=[RUN], overrides=TINY
+    )
     export_pretrained(trained.models, trained.pretrained)
     return trained
-
-
-def test_training_writes_the_folder_form(trained: Demo) -> None:
-    """A run is a cfg.yaml and folds of checkpoints with the five keys, safe to load."""
-    run = trained.models / "he_tiny"
-    assert sorted(path.name for path in run.iterdir()) == ["cfg.yaml", "fold_0", "fold_1"]
-    for path in run.glob("fold_*/models/*"):
-        assert path.match("e1_t1_cmax_*_0.*.pth")
-        state = torch.load(path, weights_only=True)
-        assert set(state) == {"epoch", "loss", "model_state", "opt_state", "model_name"}
 
 
 def test_both_forms_hold_the_same_networks(trained: Demo) -> None:
     """Run folders and the library's own form load as the same weights, in both libraries."""
     members = load_members(trained.models)
-    assert [member.name for member in members] == ["he_tiny/fold_0", "he_tiny/fold_1"]
+    assert [member.name for member in members] == [f"{RUN}/fold_0", f"{RUN}/fold_1"]
     saved = load_members(trained.pretrained)
     assert [m.weights_sha256 for m in saved] == [m.weights_sha256 for m in members]
     pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -296,10 +263,12 @@ def test_both_forms_hold_the_same_networks(trained: Demo) -> None:
 
 def test_every_member_and_the_ensemble_have_a_score(demo: Demo, trained: Demo) -> None:
     """Each fold has a row with its Dice on held-out images, and so has their mean."""
-    scores = held_out_scores([TINY_RUN], demo.competition, demo.solution, trained.models)
+    training = training_recipe("nuclei")
+    only = training.model_copy(update={"runs": {RUN: training.runs[RUN]}})
+    scores = held_out_scores(only, demo.competition, demo.solution, trained.models)
     assert [row["fold"] for row in scores["members"]] == ["fold_0", "fold_1"]
     assert all(0 <= row["heldout_dice"] <= 1 for row in scores["members"])
-    assert set(scores["ensembles"]) == {"he"}
+    assert set(scores["ensembles"]) == {"h-and-e"}
 
 
 @pytest.mark.skipif(not PREPARED.is_done(), reason="the demo's models are made by make dry-run")
@@ -309,42 +278,22 @@ def test_the_prepared_models_are_worth_an_ensemble() -> None:
     members = [row["heldout_dice"] for row in scores["members"] if row["run"].startswith("he_")]
     assert len({row["architecture"] for row in scores["members"]}) >= 2
     assert len(members) == 4
-    assert scores["ensembles"]["he"] > max(0.70, sum(members) / len(members))
+    assert scores["ensembles"]["h-and-e"] > max(0.70, sum(members) / len(members))
 
 
-def test_training_is_repeatable(demo: Demo, trained: Demo, tmp_path: Path) -> None:
-    """The same seed gives the same weights, and every step is reported."""
-    steps = []
-    train_fold(TINY_RUN, 1, demo.competition, tmp_path, lambda: steps.append(1))
-    assert len(steps) == TINY_RUN.steps
-    shutil.copy(trained.models / "he_tiny" / "cfg.yaml", tmp_path / "he_tiny")
-    [again], [_, first] = load_members(tmp_path), load_members(trained.models)
-    assert again.weights_sha256 == first.weights_sha256
-
-
-def test_a_fold_that_never_learns_is_an_error(demo: Demo, tmp_path: Path) -> None:
-    """A run whose Dice stays below what is worth saving says so, and leaves no empty fold."""
-    hopeless = replace(TINY_RUN, worth_saving=0.99, steps=1)
-    with pytest.raises(CheckpointError, match=r"no epoch's Dice was above 0\.99"):
-        train_fold(hopeless, 0, demo.competition, tmp_path, lambda: None)
-
-
-def test_the_recipe_normalises_as_the_training_did(demo: Demo) -> None:
-    """The recipe `nuclei` divides, shifts and scales pixels by the training images' statistics."""
+def test_the_recipe_normalises_by_the_training_images(demo: Demo) -> None:
+    """The recipe `nuclei` shifts and scales pixels by the training images' statistics."""
     recipe = Recipe.load("nuclei")
-    for run in RUNS:
-        images = read_labelled(
-            demo.competition / "train", demo.competition / "train.csv", run.images
-        )
-        [ensemble] = [e for e in recipe.ensembles if f"{run.images}*" in e.runs]
-        mean, std = band_statistics(images, run.divide)
-        assert ensemble.input.divide == run.divide
-        np.testing.assert_allclose(ensemble.input.mean, mean, atol=2e-4)
-        np.testing.assert_allclose(ensemble.input.std, std, atol=2e-4)
+    for run in training_recipe("nuclei").runs.values():
+        [ensemble] = [e for e in recipe.ensembles if e.name == run.ensemble]
+        assert ensemble.input == run.input
+        paths = sorted((demo.competition / "train").glob(f"{run.only[0]}.tiff"))
+        pixels = np.concatenate([_bands(path) for path in paths], 1) / run.input.divide
+        np.testing.assert_allclose(run.input.mean, pixels.mean(1), atol=2e-4)
+        np.testing.assert_allclose(run.input.std, pixels.std(1), atol=2e-4)
 
 
-def test_dice_is_over_the_pixels_of_all_images_together() -> None:
-    """Two images are one long image, and nothing against nothing is a perfect match."""
-    full, empty = np.ones((2, 2), bool), np.zeros((2, 2), bool)
-    assert dice([full, full], [full, empty]) == pytest.approx(8 / 12)
-    assert dice([empty], [empty]) == 1
+def _bands(path: Path) -> np.ndarray:
+    """The pixels of each band, (C, N)."""
+    with Slide(path) as slide:
+        return slide.read(slide.bounds).reshape(slide.bands, -1)

@@ -6,34 +6,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from devkit.demo import clouds, salt
 from devkit.demo.cuts import TEST_ROW, TRAIN_ROWS, Part, parts_of_he, windows
-from devkit.demo.ids import CLOUDS_IDS, SALT_IDS
-from devkit.demo.labels import read_training
+from devkit.demo.ids import clouds_id, salt_id
 from devkit.demo.prepare import Demo
-from devkit.demo.runs import CLOUDS_RUNS, SALT_RUNS, Run, Task
 from devkit.demo.shapes import SHAPES, write_shape
 from devkit.demo.sources import read_he_kinds, read_pictures
-from devkit.demo.tasks import answers, loss, score
+from devkit.demo.train import training_recipe
 from devkit.dryrun.__main__ import _SHAPES
 from devkit.tools import REPOSITORY
 from kernelkit.competition import CompetitionFolder
+from kernelkit.grid import Window
 from kernelkit.recipe import Recipe
+from kernelkit.training.cuts import make_cuts
 
 DOWNLOADS = REPOSITORY / "build" / "demo" / "downloads"
+CLOUDS_IDS = tuple(clouds_id("0b", number) for number in range(1, 10))
+SALT_IDS = tuple(salt_id("a", number) for number in range(1, 551))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Demo]:
     made = {name: Demo(tmp_path_factory.mktemp(name)) for name in SHAPES}
     for name, demo in made.items():
-        write_shape(SHAPES[name], DOWNLOADS, demo.competition, demo.solution)
-        write_shape(
-            SHAPES[name], DOWNLOADS, demo.hidden_competition, demo.hidden_solution, is_hidden=True
-        )
+        write_shape(name, DOWNLOADS, demo.competition, demo.solution)
+        write_shape(name, DOWNLOADS, demo.hidden_competition, demo.hidden_solution, is_hidden=True)
     return made
 
 
@@ -136,61 +135,20 @@ def test_salt_is_in_kaggles_layout(made: dict[str, Demo]) -> None:
     assert 0.1 < empty < 0.4
 
 
-@pytest.mark.parametrize("run", [*CLOUDS_RUNS, *SALT_RUNS], ids=lambda run: run.name)
-def test_a_run_reads_what_its_network_will_see(run: Run, made: dict[str, Demo]) -> None:
+@pytest.mark.parametrize("name", ["clouds", "salt"])
+def test_a_run_sees_what_its_network_will_see(
+    name: str, made: dict[str, Demo], tmp_path: Path
+) -> None:
     """Pictures at the run's own size, padded as the recipe pads, with the masks of its classes."""
-    images = read_training(run, made[run.data].competition)
-    assert {name for fold in run.validation for name in fold} <= {*CLOUDS_IDS, *SALT_IDS}
-    size = run.size or (128, 128)
-    assert {image.pixels.shape for image in images} == {(3, *size)}
-    assert {image.masks.shape for image in images} == {(4 if run.size else 1, *size)}
-    has_salt = [image.masks.any() for image in images]
-    assert all(has_salt) == (run.task != "empty")
-    if run.data == "salt":
-        before, after = Recipe.load("salt").tiles.pads
-        assert (before, after) == salt.PADS
-        inner = images[0].pixels[:, before:-after, before:-after]
-        assert np.array_equal(
-            images[0].pixels, np.pad(inner, ((0, 0), salt.PADS, salt.PADS), "reflect")
-        )
-
-
-class _Constant(torch.nn.Module):
-    """A network that answers the same everywhere."""
-
-    def __init__(self, *logits: float, is_map: bool = True) -> None:
-        super().__init__()
-        self.logits = torch.tensor(logits)
-        self.is_map = is_map
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        if not self.is_map:
-            return self.logits.expand(len(pixels), -1)
-        return self.logits[:, None, None].expand(len(pixels), -1, *pixels.shape[2:])
-
-
-def test_each_task_has_its_answers_and_its_score() -> None:
-    """Dice over pixels of all classes, or the share of pictures whose emptiness is told."""
-    pixels, full, empty = torch.zeros(3, 40, 40), torch.ones(1, 40, 40), torch.zeros(1, 40, 40)
-    assert answers("sigmoid", _Constant(0.0, 9.0), pixels).shape == (2, 40, 40)
-    assert answers("softmax", _Constant(0.0, 9.0), pixels).shape == (1, 40, 40)
-    assert answers("empty", _Constant(0.0, 9.0, is_map=False), pixels).shape == (1,)
-    both = torch.cat([full, empty])
-    assert score("sigmoid", _Constant(9.0, -9.0), [(pixels, both)]) == 1
-    assert score("softmax", _Constant(0.0, 9.0), [(pixels, full), (pixels, full)]) == 1
-    says_filled = _Constant(0.0, 9.0, is_map=False)
-    assert score("empty", says_filled, [(pixels, full), (pixels, empty)]) == 0.5
-
-
-@pytest.mark.parametrize("task", ["sigmoid", "softmax", "empty"])
-def test_a_right_answer_costs_less_than_a_wrong_one(task: Task) -> None:
-    """The loss of each task falls from wrong to right."""
-    masks = torch.ones(2, 1, 8, 8)
-    right, wrong = (torch.tensor([-5.0, 5.0]) * sign for sign in (1, -1))
-    if task == "sigmoid":
-        right, wrong = right[1:], wrong[1:]
-    logits = [
-        one.expand(2, -1) if task == "empty" else one[:, None, None].expand(2, -1, 8, 8)
-        for one in (right, wrong)
-    ]
-    assert loss(task, logits[0], masks) < 0.1 < loss(task, logits[1], masks)
+    for run in training_recipe(name).runs.values():
+        cuts = make_cuts(run, made[name].competition, tmp_path)
+        height, width = run.size or (128, 128)
+        pixels, labels, _ = next(iter(cuts.images.values())).read(Window(0, 0, height, width))
+        assert pixels.shape == (3, height, width)
+        assert labels.shape == (4 if run.size else 1, height, width)
+        assert set(cuts.images) == set(CLOUDS_IDS if name == "clouds" else SALT_IDS)
+        if name == "salt":
+            before, after = run.tiles.pads
+            assert (before, after) == salt.PADS
+            inner = pixels[:, before:-after, before:-after]
+            assert np.array_equal(pixels, np.pad(inner, ((0, 0), salt.PADS, salt.PADS), "reflect"))

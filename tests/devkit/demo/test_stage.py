@@ -1,69 +1,17 @@
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
-from devkit.demo.prepare import models_key
-from devkit.demo.processes import in_processes
-from devkit.demo.runs import RUNS
+from devkit.demo.prepare import data_key, models_key
+from devkit.demo.shapes import SHAPES
 from devkit.demo.stage import Stage, fingerprint
-from devkit.sandbox.footprint import process_tree
-from devkit.tools import REPOSITORY
-from kernelkit.errors import CheckpointError
-from tests.made import counting_task
 
 
-def test_tasks_run_in_processes_under_one_progress_bar(capfd: pytest.CaptureFixture[str]) -> None:
-    """Each task's line comes from another process, and the bar counts all steps."""
-    in_processes(counting_task.count_to, [(2,), (5,), (3,)], steps=10)
-    shown = capfd.readouterr()
-    lines = [line for line in shown.out.splitlines() if "counted to" in line]
-    assert sorted(line.split(" in ")[0] for line in lines) == [f"counted to {n}" for n in (2, 3, 5)]
-    assert not any(line.endswith(f" in {os.getpid()}") for line in lines)
-    assert "10/10" in shown.err
-
-
-def test_a_failed_task_ends_the_others_with_its_own_error() -> None:
-    """What a task raises in its process is raised here."""
-    with pytest.raises(CheckpointError, match="cannot count to -1"):
-        in_processes(counting_task.count_to, [(-1,)], steps=1)
-
-
-@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["process", "terminal"])
-def test_interrupted_tasks_end_with_the_command(send: Callable[[int, int], None]) -> None:
-    """Ctrl-C ends the command and all its tasks at once, in one line and with exit code 130."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.made.counting_task"],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # as a terminal does: one signal for the whole group
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "counting\n"
-    tree = process_tree(process.pid)
-    send(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=30)
-    assert process.returncode == 130, error
-    assert error.splitlines()[-1] == "count was interrupted"
-    assert "Traceback" not in error
-    assert len(tree) >= 2
-    _, alive = psutil.wait_procs(tree, timeout=5)
-    assert not alive
-
-
-def test_a_changed_run_changes_the_key() -> None:
-    """The models are trained again if a value of any run changes, and only then."""
-    changed = (*RUNS[:-1], replace(RUNS[-1], learning_rate=1e-3))
-    assert models_key() == models_key(RUNS)
-    assert models_key(changed) != models_key(RUNS)
+def test_each_competition_has_keys_of_its_own() -> None:
+    """The models of a competition are trained again if what they depend on changes."""
+    names = ("nuclei", *SHAPES)
+    keys = [key(name) for key in (data_key, models_key) for name in names]
+    assert len(set(keys)) == 2 * len(names)
 
 
 def test_a_changed_source_changes_the_key(tmp_path: Path) -> None:

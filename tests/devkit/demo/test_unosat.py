@@ -8,16 +8,12 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
-import torch
 
-from devkit.demo.crops import LabelledImage, band_statistics
 from devkit.demo.cuts import parts_of_he
-from devkit.demo.labels import read_training
-from devkit.demo.runs import UNOSAT_RUNS, Task
-from devkit.demo.shapes import SHAPES, write_shape
+from devkit.demo.shapes import write_shape
 from devkit.demo.sources import read_he_kinds, read_pictures
-from devkit.demo.tasks import loss, score
-from devkit.demo.unosat import SIZE, in_decibels, scenes_of
+from devkit.demo.train import training_recipe
+from devkit.demo.unosat import SIZE, scenes_of
 from devkit.dryrun.maps import check_maps
 from devkit.dryrun.scenario import Scenario
 from devkit.errors import DryRunError
@@ -25,7 +21,7 @@ from devkit.tools import REPOSITORY
 from kernelkit.maps import polygons, write_geotiff, write_polygons
 from kernelkit.mask import BitMask
 from kernelkit.predict.report import ImageReport, Report
-from kernelkit.recipe import Recipe
+from kernelkit.training.cuts import make_cuts
 
 DOWNLOADS = REPOSITORY / "build" / "demo" / "downloads"
 
@@ -33,7 +29,7 @@ DOWNLOADS = REPOSITORY / "build" / "demo" / "downloads"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unosat")
-    write_shape(SHAPES["unosat"], DOWNLOADS, folder / "competition", folder / "solution.csv")
+    write_shape("unosat", DOWNLOADS, folder / "competition", folder / "solution.csv")
     return folder
 
 
@@ -67,32 +63,18 @@ def test_cities_of_the_test_are_not_those_of_the_training(made: Path) -> None:
     assert not trained & {scene.city for scene in scenes_of(made / "competition" / "test")}
 
 
-def test_training_labels_are_drawn_as_polygons(made: Path) -> None:
-    """The Shapefile of a city gives back what is bright in its scenes, and VH comes in decibels."""
-    images = read_training(UNOSAT_RUNS[0], made / "competition")
-    assert set(UNOSAT_RUNS[0].validation[0]) <= {image.id for image in images}
+def test_training_sees_settlements_and_no_zeros(made: Path, tmp_path: Path) -> None:
+    """The Shapefile of a city gives back what is bright in its scenes. Zeros hold no data."""
+    [run] = training_recipe("unosat").runs.values()
+    cuts = make_cuts(run, made / "competition", tmp_path)
+    assert {name for fold in run.folds.lists or () for name in fold} <= set(cuts.images)
     assert geopandas.read_file(made / "competition" / "train" / "a01.shp").crs.to_epsg() == 32638
-    for image in images:
-        vh, settled = image.pixels[0], image.masks[0]
-        held = vh != 0
-        assert image.held is not None
-        assert np.array_equal(image.held, held)
-        assert vh[held & settled].mean() > vh[held & ~settled].mean() + 6
-
-
-def test_no_data_is_0_decibels() -> None:
-    """The third band is the mean of powers, not of decibels."""
-    found = in_decibels(np.array([[0.0, 0.1]]), np.array([[0.0, 1.0]]))
-    assert found[:, 0, 0].tolist() == [0, 0, 0]
-    np.testing.assert_allclose(found[:, 0, 1], [-10, 0, 10 * np.log10(0.55)], rtol=1e-5)
-
-
-def test_the_recipe_is_that_of_the_runs() -> None:
-    """Bands, mean and std of the recipe are those that the network is trained with."""
-    wanted = Recipe.load("unosat").ensembles[0].input
-    run = UNOSAT_RUNS[0]
-    assert (wanted.mean, wanted.std) == (run.mean, run.std)
-    assert wanted.bands == (1, 2, run.bands[2])
+    for image in cuts.images.values():
+        pixels, labels, held = image.read(image.bounds)
+        assert held is not None
+        assert np.array_equal(held, pixels[0] != 0)
+        settled = labels[0] > 127
+        assert pixels[0][held & settled].mean() > 4 * pixels[0][held & ~settled].mean()
 
 
 @pytest.fixture
@@ -141,41 +123,3 @@ def test_maps_that_differ_are_an_error(scenario: Scenario) -> None:
         shutil.copy(path, path.with_stem("b02"))
     with pytest.raises(DryRunError, match=r"b02.* show different masks|does not lie"):
         check_maps(scenario)
-
-
-@pytest.mark.parametrize("task", ["softmax", "sigmoid"])
-def test_no_data_is_neither_learnt_nor_judged(task: Task) -> None:
-    """Whatever labels say in a zone of zeros changes no loss, no score and no statistics."""
-    rng = np.random.default_rng(0)
-    held = np.ones((64, 64), bool)
-    held[:, :20] = False
-    masks = rng.random((1, 64, 64)) < 0.3
-    pixels = rng.normal(size=(3, 64, 64)).astype(np.float32)
-    other, noise = masks.copy(), pixels.copy()
-    other[:, ~held] ^= True
-    noise[:, ~held] = 1e6
-    logits = torch.from_numpy(rng.normal(size=(1, 1 + (task == "softmax"), 64, 64))).float()
-    network = _Says(logits)
-    losses, scores, statistics = [], [], []
-    for image in (LabelledImage("a", pixels, masks, held), LabelledImage("b", noise, other, held)):
-        tensors = image.tensors(1.0, [0.0] * 3, [1.0] * 3)
-        losses.append(loss(task, logits, tensors[1][None]).item())
-        scores.append(score(task, network, [tensors]))
-        statistics.append(band_statistics([image], 1.0))
-    assert losses[0] == losses[1]
-    assert scores[0] == scores[1]
-    assert 0 < scores[0] < 1
-    assert statistics[0] == statistics[1]
-    everywhere = LabelledImage("c", pixels, other).tensors(1.0, [0.0] * 3, [1.0] * 3)
-    assert loss(task, logits, everywhere[1][None]).item() != losses[0]
-
-
-class _Says(torch.nn.Module):
-    """A network that gives one answer, whatever it sees."""
-
-    def __init__(self, logits: torch.Tensor) -> None:
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, _: torch.Tensor) -> torch.Tensor:
-        return self.logits

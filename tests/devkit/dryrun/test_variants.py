@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,8 @@ import pytest
 from PIL import Image
 
 from devkit.demo.prepare import Demo
-from devkit.demo.shapes import SHAPES, write_shape
-from devkit.demo.train import train_fold, write_config
+from devkit.demo.shapes import write_shape
+from devkit.demo.train import train_networks
 from devkit.dryrun.maps import check_maps
 from devkit.dryrun.notebook import run_notebook
 from devkit.dryrun.results import draw_overlay, read_checked
@@ -156,11 +155,9 @@ def test_radar_goes_the_whole_way(runtime: Runtime, tmp_path: Path) -> None:
 def _rehearsed(name: str, runtime: Runtime, tmp_path: Path) -> Scenario:
     """A run of the notebook on a small competition, whose networks have learned next to nothing."""
     demo = Demo(tmp_path / name)
-    write_shape(SHAPES[name], DOWNLOADS, demo.competition, demo.solution)
-    for run in SHAPES[name].runs:
-        short = replace(run, epochs=3, steps=1, batch=2, worth_saving=-1.0)
-        write_config(short, demo.competition, demo.models)
-        train_fold(short, 0, demo.competition, demo.models, lambda: None)
+    write_shape(name, DOWNLOADS, demo.competition, demo.solution)
+    short = ("epochs=3", "steps=1", "batch=2", "validate.floor=0")
+    train_networks(name, demo.competition, demo.models, cuts=tmp_path / "cuts", overrides=short)
     scenario = Scenario(
         recipe=name,
         competition=demo.competition,
