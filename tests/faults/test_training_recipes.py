@@ -303,6 +303,12 @@ CHANGES: list[tuple[str, str, str, str]] = [
         "found keep best without validate",
     ),
     ("nothing kept", "hubmap", "keep=[]", "found that no checkpoint is kept, wanted best or last"),
+    (
+        "a snapshot twice",
+        "salt",
+        "keep=[last]",
+        "found keep last with snapshots, and a recipe that",
+    ),
     ("twice the last", "hubmap", "keep=[last, last]", "keep: found last twice, wanted each once"),
     (
         "patience with snapshots",

@@ -49,6 +49,7 @@ def resolved(name: str, settings: RunSettings, recipe: Recipe) -> RunRecipe:
         "windows": windows,
         "sources": _sources(settings, windows),
         "validate": _validate(settings),
+        "keep": _keep(settings, ensemble),
     }
     return RunRecipe.model_validate(content)
 
@@ -212,6 +213,22 @@ def _validate(settings: RunSettings) -> Any:
     if validate is None or settings.task == "segment" or "metric" in validate.model_fields_set:
         return validate
     return validate.model_copy(update={"metric": "accuracy"})
+
+
+def _keep(settings: RunSettings, ensemble: EnsembleRecipe) -> tuple[str, ...]:
+    """Which checkpoints are saved beside the snapshots, which the last and the best may equal."""
+    if not settings.schedule.snapshots:
+        return settings.keep
+    if "keep" not in settings.model_fields_set:
+        return ()
+    gate = ensemble.gate if settings.task == "classify" else None
+    taken = (gate.checkpoints if gate else None) or ensemble.checkpoints
+    if settings.keep and taken == "all":
+        raise ValueError(
+            f"found keep {' and '.join(settings.keep)} with snapshots, and a recipe that takes all"
+            " checkpoints. The weights of a snapshot would count twice. Leave out keep"
+        )
+    return settings.keep
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -114,7 +114,8 @@ class RunKeys(Section):
     validate
         How weights are judged. None judges none.
     keep
-        Which checkpoints are saved: "best", "last" or both.
+        Which checkpoints are saved: "best", "last" or both. With snapshots it is none beside them,
+        if it is left out.
     patience
         After how many validations without a better score the training stops. None never stops it.
     seed

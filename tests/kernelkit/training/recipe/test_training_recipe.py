@@ -106,6 +106,7 @@ def test_salt_trains_a_gate_with_snapshots_and_a_segmenter_of_what_it_keeps() ->
     """A snapshot is taken at the end of each period of ten epochs."""
     gate, segmenter = TrainingRecipe.load("salt").runs.values()
     assert (gate.task, gate.outputs, gate.snapshot_epochs) == ("classify", 2, (10, 20, 30, 40))
+    assert gate.keep == segmenter.keep == ()
     assert gate.validate_ is not None
     assert gate.validate_.metric == "accuracy"
     assert segmenter.sources["whole"].target is True
