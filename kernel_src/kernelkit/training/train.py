@@ -284,20 +284,20 @@ def _jobs(
     made = make_cuts(run, competition, cuts, workers, progress=progress)
     for note in made.notes:
         say(f"{run.name}: {note}")
-    run = with_found_statistics(run, made)
     folds = made.folds
     numbers = sorted(set(wanted)) or range(folds.count)
-    asked = {
-        "recipe": run.plain(),
-        "images and labels": file_sha256(made.folder / "cuts.json"),
-        "folds": file_sha256(made.folder / "folds.csv"),
-    }
     steps = {}
     for fold in numbers:
         data = CropData(run, made, folds, fold)
         steps[fold] = data.steps_per_epoch
         for note in data.notes:
             say(f"{run.name}/fold_{fold}: {note}")
+    run = with_found_statistics(run, made)
+    asked = {
+        "recipe": run.plain(),
+        "images and labels": file_sha256(made.folder / "cuts.json"),
+        "folds": file_sha256(made.folder / "folds.csv"),
+    }
     _forget_changed(output / run.name, asked, numbers, say)
     folder = begin_run(run, output, folds)
     return [

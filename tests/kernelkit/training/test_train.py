@@ -27,28 +27,28 @@ class Trained:
     folder: Path
     competition: Path
     results: list[FoldResult]
+    said: list[str]
 
-    def again(self, *changes: str, output: str = "models", folds: tuple[int, ...] = ()) -> list:
-        said: list[str] = []
+    def again(self, *changes: str, folds: tuple[int, ...] = ()) -> list[FoldResult]:
+        self.said.clear()
         recipe = TrainingRecipe.load(self.folder / "train.yaml", changes)
-        results = train(
+        return train(
             recipe,
             self.competition,
-            self.folder / output,
+            self.folder / "models",
             cuts=self.folder / "cuts",
             folds=folds,
             progress=False,
-            say=said.append,
+            say=self.said.append,
         )
-        return [*said, *results]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("squares")
     competition = write_squares(folder)
-    results = Trained(folder, competition, []).again()
-    return Trained(folder, competition, results)
+    results = Trained(folder, competition, [], []).again()
+    return Trained(folder, competition, results, [])
 
 
 def test_its_folds_are_the_members_of_an_ensemble(trained: Trained) -> None:
@@ -110,7 +110,7 @@ def test_the_score_is_that_of_a_prediction(trained: Trained, tmp_path: Path) -> 
 def test_finished_folds_are_not_trained_again(trained: Trained) -> None:
     """The same command gives the same results, and no file changes."""
     files = {p: p.stat().st_mtime_ns for p in trained.folder.glob("models/*/fold_*/models/*")}
-    again = [one for one in trained.again() if isinstance(one, FoldResult)]
+    again = trained.again()
     assert [one.is_old for one in again] == [True, True]
     assert [one.score for one in again] == [one.score for one in trained.results]
     assert {p: p.stat().st_mtime_ns for p in files} == files
@@ -149,6 +149,10 @@ def test_folds_of_a_changed_recipe_are_trained_anew(trained: Trained) -> None:
     """What changed is said, nothing of before is left, and too low a score is an error."""
     with pytest.raises(TrainingError, match=r"no dice was above the floor 0.99 \(the highest of"):
         trained.again("epochs=1", "validate.floor=0.99", "keep=[best]")
+    assert trained.said == [
+        "squares: trained anew, because this changed: epochs was 2 and is 1, validate.floor was "
+        "0.3 and is 0.99, keep was ['best', 'last'] and is ['best']"
+    ]
     run = trained.folder / "models" / "squares"
     assert not list(run.glob("fold_*/models/*"))
     assert len(pd.read_csv(run / "metrics.csv")) == 2

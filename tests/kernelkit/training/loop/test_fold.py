@@ -1,4 +1,3 @@
-import math
 import resource
 from pathlib import Path
 
@@ -7,7 +6,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from kernelkit.errors import OutputError, TrainingError
+from kernelkit.errors import OutputError
 from kernelkit.training.loop.fold import Fold, fit
 from kernelkit.training.loop.rounds import Progress
 from tests.made.small_fold import (
@@ -164,23 +163,6 @@ def test_nothing_of_lightnings_is_shown_or_left(
     shown = capfd.readouterr()
     assert (shown.out, shown.err) == ("", "")
     assert [path.name for path in tmp_path.iterdir()] == ["fold_0"]
-
-
-def test_a_loss_that_is_no_number_stops_with_a_sentence(tmp_path: Path) -> None:
-    """It says epoch, step, learning rate and what to do, and the best checkpoint stays."""
-    losses = []
-
-    def lose_late(answer: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        losses.append(1)
-        return lose(answer, targets) * (math.nan if len(losses) == 11 else 1)
-
-    with pytest.raises(
-        TrainingError, match=r"loss became nan in epoch 3, step 3, at a learning"
-    ) as e:
-        trained(small_fold(tmp_path / "fold_0", parts=parts(lose=lose_late)))
-    assert "Lower optimiser.lr" in str(e.value)
-    [good] = names(tmp_path / "fold_0")
-    assert good.startswith("e2_t4_cmax_")
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:

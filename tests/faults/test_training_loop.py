@@ -1,0 +1,169 @@
+"""Faults of trainings: what is asked for or goes wrong, and the sentence that says so."""
+
+import math
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kernelkit.errors import KernelKitError
+from kernelkit.training.loop.fold import Fold, fit
+from kernelkit.training.loop.module import Parts
+from kernelkit.training.recipe import TrainingRecipe
+from kernelkit.training.train import train
+from tests.made.small_fold import Notes, SquareLoader, lose, parts, small_fold
+from tests.made.squares import write_squares
+
+# A fault before the first step: its name, changes of the recipe, more arguments, the sentence.
+type Row = tuple[str, list[str], dict[str, Any], str]
+
+BEFORE: list[Row] = [
+    (
+        "a run that does not exist",
+        [],
+        {"runs": ["circles"]},
+        "found the run circles, which does not exist. The runs are squares",
+    ),
+    (
+        "a fold that does not exist",
+        [],
+        {"folds": [2]},
+        "found fold 2, wanted one of 0 to 1",
+    ),
+    (
+        "a logger that is not installed",
+        ["loggers=[tensorboard, mlflow]"],
+        {},
+        "mlflow is asked for, but it is not installed. Install the package mlflow, or leave it",
+    ),
+    (
+        "an empty fold",
+        ["folds.lists=null", "folds.table=gaps.csv"],
+        {},
+        "the fold 1 of 3 has no image. Count folds from 0",
+    ),
+    (
+        "no training image left",
+        ["folds={lists: [[t0, t1, t2, t3]]}"],
+        {},
+        "none trains. Give some another fold",
+    ),
+    (
+        "only blank windows",
+        ["blank=[{mean_above: 1}]"],
+        {},
+        "All were blank, or there are none of this kind",
+    ),
+    (
+        "a GPU that is not there",
+        [],
+        {"devices": "cuda:7"},
+        "cuda:7: this machine has no GPU",
+    ),
+    (
+        "a device that does not exist",
+        [],
+        {"devices": "cpu,abacus"},
+        'there is no device "abacus". Choose auto, cpu, or a GPU',
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("squares")
+    competition = write_squares(folder)
+    (competition / "gaps.csv").write_text("image,fold\nt0,0\nt1,2\nt2,2\nt3,-1\n")
+    return folder
+
+
+@pytest.mark.parametrize("row", BEFORE, ids=lambda row: row[0])
+def test_what_cannot_be_trained_is_said_before_the_first_step(
+    squares: Path, tmp_path: Path, row: Row
+) -> None:
+    """One sentence says what was found, what was wanted and what to do. No run is begun."""
+    _, changes, more, sentence = row
+    with pytest.raises(KernelKitError) as error:
+        train(
+            TrainingRecipe.load(squares / "train.yaml", changes),
+            squares / "competition",
+            tmp_path / "models",
+            cuts=squares / "cuts",
+            progress=False,
+            say=lambda _: None,
+            **more,
+        )
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.rglob("fold_*"))
+
+
+def late(change: Callable[[torch.Tensor], torch.Tensor]) -> Parts:
+    """Parts whose loss changes in the last step of the second epoch."""
+    losses = []
+
+    def lose_late(answer: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        losses.append(1)
+        loss = lose(answer, targets)
+        return change(loss) if len(losses) == 8 else loss
+
+    return parts(lose=lose_late)
+
+
+def no_room(loss: torch.Tensor) -> torch.Tensor:
+    """Let no file grow any more, as on a full disk."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, most))
+    return loss
+
+
+# A fault in the middle: its name, what is changed of a small fold, the sentence.
+AMID: list[tuple[str, Callable[[], dict[str, Any]], str]] = [
+    (
+        "a loss that is no number",
+        lambda: {"parts": late(lambda loss: loss * math.nan)},
+        "the loss became nan in epoch 2, step 4, at a learning rate of 0.0",
+    ),
+    (
+        "an infinite loss",
+        lambda: {"parts": late(lambda loss: loss * math.inf)},
+        "the loss became inf in epoch 2, step 4",
+    ),
+    (
+        "a full disk at the checkpoint",
+        lambda: {"parts": late(no_room)},
+        "it cannot be written (File too large). What was written before stays: e1_t3_cmax_",
+    ),
+    (
+        "a fold without windows",
+        lambda: {"loader": SquareLoader(steps=0)},
+        "squares/fold_0: there is no window to train on",
+    ),
+    (
+        "a fold without validation images",
+        lambda: {"pictures": {}},
+        "squares/fold_0: no image validates it",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "sentence"), AMID, ids=[row[0] for row in AMID])
+def test_what_goes_wrong_in_a_fold_is_said(
+    tmp_path: Path, name: str, changes: Callable[[], dict[str, Any]], sentence: str
+) -> None:
+    """It ends with one sentence. What was written before is whole."""
+    fold: Fold = small_fold(tmp_path / "fold_0", epochs=3, **changes())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(KernelKitError) as error:
+            fit(fold, [torch.device("cpu")], lambda _: None, lambda _: Notes())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sentence in str(error.value), name
+    assert not str(error.value).endswith(".")
+    for path in fold.files.models.iterdir():
+        assert path.suffix == ".pth", "no half file is left"
+        assert torch.load(path, weights_only=True)["epoch"] == 1
