@@ -110,7 +110,7 @@ class Folds:
         Parameters
         ----------
         images
-            Those that it must list. None takes what it lists.
+            Those that it must list, of which some validate. None takes what it lists.
         left_out
             Images that it may list, but that cannot be used.
         groups
@@ -139,6 +139,7 @@ class Folds:
                     f" {missing[0]}. Add them. The fold {ALWAYS} trains always"
                 )
             found = {image: found[image] for image in images}
+            _refuse_no_validation(found, str(path))
         return cls._checked(found, belongs or {}, str(path))
 
     @classmethod
@@ -178,6 +179,7 @@ class Folds:
             return cls.read(path, scenes, left_out, groups)
         if recipe.lists is not None:
             found = _by_lists(recipe.lists, scenes, left_out)
+            _refuse_no_validation(found, "the recipe's lists")
             return cls._checked(found, groups, "the recipe's lists")
         if recipe.by not in (None, *_OF_PATTERN):
             groups = _groups_of_table(recipe, folder, competition, scenes)
@@ -204,10 +206,6 @@ class Folds:
 
     @classmethod
     def _checked(cls, folds: Mapping[str, int], groups: Mapping[str, str], source: str) -> Self:
-        if set(folds.values()) <= {ALWAYS}:
-            raise TrainingError(
-                f"{source}: found no image that validates, wanted at least one fold"
-            )
         try:
             return cls(folds, {image: groups.get(image, "") for image in folds})
         except TrainingError as error:
@@ -260,6 +258,11 @@ def _fold(text: str, path: Path, line: int) -> int:
             f" {ALWAYS} for an image that always trains"
         )
     return number
+
+
+def _refuse_no_validation(folds: Mapping[str, int], source: str) -> None:
+    if set(folds.values()) <= {ALWAYS}:
+        raise TrainingError(f"{source}: found no image that validates, wanted at least one fold")
 
 
 def _refuse_others(

@@ -44,6 +44,28 @@ class TrainingWindow(NamedTuple):
     window: Window
     weight: float
 
+    def read_labels(self, window: Window) -> NDArray[np.uint8]:
+        """The labels of any window of the image, (K, height, width)."""
+        return (self.labels or self.image).read_labels(window)
+
+    def read_held(self, window: Window) -> NDArray[np.bool_] | None:
+        """Which pixels of any window the loss counts, (height, width). None if it counts all.
+
+        It counts none without data, none whose pseudo-label is unsure, and none of the zeros that
+        stand outside of the image.
+        """
+        found = [self.image.read_held(window)]
+        if self.labels is not None:
+            found.append(self.labels.read_held(window))
+        inside = window.intersection(self.image.bounds)
+        if self.image.fill == "zero" and inside != window:
+            beside = np.zeros((window.height, window.width), np.bool_)
+            if inside.area:
+                beside[inside.relative_to(window).slices] = True
+            found.append(beside)
+        held = [each for each in found if each is not None]
+        return np.logical_and.reduce(held) if held else None
+
 
 class TrainingWindows:
     """The windows of all sources of a fold.
@@ -152,8 +174,10 @@ def _windows(source: "Source", cuts: "Cuts", rows: "pd.DataFrame") -> list[Train
 
 
 def _holds_any(window: TrainingWindow) -> bool:
-    """Whether a window has a pixel that counts."""
-    held = None if window.labels is None else window.labels.read_held(window.window)
+    """Whether a window of pseudo-labels has a pixel that counts."""
+    if window.labels is None or window.labels.least is None:
+        return True
+    held = window.read_held(window.window)
     return held is None or bool(held.any())
 
 

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.grid import Window
 from kernelkit.reader.shared import LocalArray, SharedArena
 from kernelkit.training.augment.plan import CROP_DRAWS, Plan
 from kernelkit.training.crops.batch import Layout
@@ -91,8 +90,8 @@ def _make(
     """Read a crop into its arrays. Return whether all of its pixels hold data."""
     window, matrix = placement.window, placement.matrix
     read_pixels = source.image.read_pixels(window)
-    read_labels = (source.labels or source.image).read_labels(window)
-    read_held = _held(source, window)
+    read_labels = source.read_labels(window)
+    read_held = source.read_held(window)
     if matrix is None:
         pixels[...] = oriented(read_pixels, placement.orientation)
         labels[...] = oriented(read_labels, placement.orientation)
@@ -111,18 +110,3 @@ def _make(
     warped(read_pixels, matrix, nearest, nearest=True)
     np.copyto(pixels, nearest, where=~held)
     return False
-
-
-def _held(source: TrainingWindow, window: Window) -> NDArray[np.bool_] | None:
-    """Which pixels of a window the loss counts, or None if it counts all of them."""
-    found = [source.image.read_held(window)]
-    if source.labels is not None:
-        found.append(source.labels.read_held(window))
-    inside = window.intersection(source.image.bounds)
-    if source.image.fill == "zero" and inside != window:
-        beside = np.zeros((window.height, window.width), np.bool_)
-        if inside.area:
-            beside[inside.relative_to(window).slices] = True
-        found.append(beside)
-    held = [each for each in found if each is not None]
-    return np.logical_and.reduce(held) if held else None

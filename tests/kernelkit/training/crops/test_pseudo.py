@@ -1,0 +1,125 @@
+"""Pseudo-labels: what networks found in other images, as a source of crops like all others."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kernelkit.grid import Window
+from kernelkit.training.crops import CropData
+from kernelkit.training.crops.sources import TrainingWindow
+from tests.made.pseudo import (
+    SIDE,
+    crops_of,
+    cut,
+    probabilities,
+    pseudo_run,
+    write_competition,
+    write_store,
+)
+
+
+@pytest.fixture(params=["store", "pictures"])
+def found(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where pseudo-labels of the test images lie."""
+    write_competition(tmp_path)
+    folder = tmp_path / "found"
+    if request.param == "store":
+        write_store(tmp_path, folder)
+    else:
+        folder.mkdir()
+        for path in (tmp_path / "test").glob("*.png"):
+            layers = [probabilities(path.stem, layer) for layer in (0, 2)]
+            mean = np.rint(np.mean(layers, 0)).astype(np.uint8)
+            cv2.imwrite(str(folder / path.name), mean)
+    return folder
+
+
+def windows_of(crops: CropData) -> list[TrainingWindow]:
+    with crops.train_loader(0) as loader:
+        return list(loader._windows)
+
+
+def test_soft_labels_are_the_mean_of_the_stored_layers(found: Path, tmp_path: Path) -> None:
+    """Each test image trains with its own pixels, what was found in it, and the source's weight."""
+    run = pseudo_run(tmp_path, found, soft=True, loss_weight=0.5, weight=2)
+    crops = crops_of(run, tmp_path)
+    pseudo = [each for each in windows_of(crops) if each.labels is not None]
+    assert {each.image.id for each in pseudo} == {"t4", "t5"}
+    assert {each.weight for each in pseudo} == {0.5}
+    whole = Window(0, 0, SIDE, SIDE)
+    for each in pseudo:
+        assert each.labels is not None
+        layers = [probabilities(each.image.id, layer) for layer in (0, 2)]
+        np.testing.assert_array_equal(
+            each.labels.read_labels(whole)[0], np.rint(np.mean(layers, 0)).astype(np.uint8)
+        )
+        file = cv2.imread(str(tmp_path / f"test/{each.image.id}.png"))
+        np.testing.assert_array_equal(
+            each.image.read_pixels(whole), file[..., ::-1].transpose(2, 0, 1)
+        )
+    assert crops.steps_per_epoch == sum(
+        each.labels is None for each in windows_of(crops)
+    ) + 2 * len(pseudo)
+
+
+def test_hard_labels_are_decided_at_one_half(found: Path, tmp_path: Path) -> None:
+    """Without `soft` a pixel is labelled or not."""
+    _, pseudo = cut(pseudo_run(tmp_path, found), tmp_path)
+    crops = crops_of(pseudo_run(tmp_path, found), tmp_path)
+    for each in windows_of(crops):
+        if each.labels is not None:
+            soft = pseudo["found"].images[each.image.id].read_labels(each.window)
+            np.testing.assert_array_equal(each.labels.read_labels(each.window), 255 * (soft > 127))
+
+
+def test_pixels_that_are_not_sure_are_not_held(found: Path, tmp_path: Path) -> None:
+    """With `least: 0.9` only what is above .9 or below .1 counts, in batches too."""
+    crops = crops_of(pseudo_run(tmp_path, found, soft=True, least=0.9), tmp_path)
+    with crops.train_loader(0) as loader:
+        batches = list(loader)
+    unsure = [batch for batch in batches if batch.labels.unique().numel() > 2]
+    assert unsure
+    for batch in unsure:
+        assert batch.held is not None
+        shares = batch.labels[0, 0].numpy() / 255
+        inside = batch.pixels[0].numpy().any(0)  # no test image has a black pixel
+        sure = np.maximum(shares, 1 - shares) >= 0.9
+        np.testing.assert_array_equal(batch.held[0].numpy(), sure & inside)
+
+
+def test_windows_without_a_sure_pixel_are_left_out(tmp_path: Path) -> None:
+    """Nothing could be learnt there."""
+    write_competition(tmp_path)
+    (tmp_path / "found").mkdir()
+    for path in (tmp_path / "test").glob("*.png"):
+        doubt = np.full((SIDE, SIDE), 128, np.uint8)
+        doubt[:10, :10] = 255
+        cv2.imwrite(str(tmp_path / "found" / path.name), doubt)
+    crops = crops_of(pseudo_run(tmp_path, tmp_path / "found", least=0.9), tmp_path)
+    pseudo = [each.window for each in windows_of(crops) if each.labels is not None]
+    assert [window[:2] for window in pseudo] == [(0, 0), (0, 0)]
+
+
+def test_stored_images_of_other_content_are_left_out(tmp_path: Path) -> None:
+    """A test image that changed since it was predicted has no pseudo-labels."""
+    write_competition(tmp_path)
+    write_store(tmp_path, tmp_path / "found")
+    path = tmp_path / "test" / "t4.png"
+    cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    run = pseudo_run(tmp_path, tmp_path / "found")
+    _, pseudo = cut(run, tmp_path)
+    assert set(pseudo["found"].images) == {"t5"}
+    assert any("1 image (t4) without probabilities" in note for note in pseudo["found"].notes)
+
+
+def test_cuts_of_pseudo_labels_lie_beside_those_of_the_run(found: Path, tmp_path: Path) -> None:
+    """A second call makes nothing anew, and the cuts of the run stay as they are."""
+    run = pseudo_run(tmp_path, found)
+    made, pseudo = cut(run, tmp_path)
+    again, pseudo_again = cut(run, tmp_path)
+    assert made.folder == again.folder != pseudo["found"].folder == pseudo_again["found"].folder
+    assert set(made.images) == {"a0", "a1", "a2", "a3"}
+    assert again.windows.equals(made.windows)
+    assert set(pseudo["found"].windows["fold"]) == {-1}
