@@ -77,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     for line in _lines(found):
         print(printable(line))
     print(printable(f"{options.output}: {len(found.folds.images)} images of the run {name}"))
+    if training.runs[name].folds.table is None:
+        print(f"to train with it, write folds: {{table: {printable(options.output.name)}}}")
     return 0
 
 

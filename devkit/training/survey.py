@@ -94,7 +94,7 @@ class Survey:
     problems
         Why others cannot, by their ids.
     workers
-        How many processes read.
+        How many processes read. 0 is this one.
     how
         How images were read, in words.
     blank_rule
@@ -123,7 +123,7 @@ class Survey:
         if self.speed is None:
             return None
         here = sum(image.megapixels / (image.speed or self.speed) for image in images)
-        return here * self.workers / cores
+        return here * max(1, self.workers) / cores
 
 
 def survey(scenes: Mapping[str, Scene], recipe: Recipe | None, workers: int) -> Survey:

@@ -77,6 +77,21 @@ def test_the_projection_is_that_of_four_cores(
     assert found["total"]["kaggle_seconds"] == pytest.approx(total)
 
 
+def test_of_a_large_image_some_rows_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time for a slide does not grow with it, and the whole slide is projected."""
+    (tmp_path / "test").mkdir()
+    with tifffile.TiffWriter(tmp_path / "test/a.tiff") as file:
+        rows = np.full((512, 12_000), 7, np.uint8)
+        tiles = (rows for _ in range(24))
+        file.write(tiles, shape=(24 * 512, 12_000), dtype=np.uint8, rowsperstrip=512)
+    found = looked(tmp_path, capsys)["images"][0]
+    assert 40e6 < found["pixels_read"] < 90e6
+    seconds = 24 * 512 * 12_000 / 1e6 / found["mpx_per_second"] / 4
+    assert found["kaggle_seconds"] == pytest.approx(seconds)
+
+
 def test_unreadable_images_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They cost no other image, and the table says why each cannot be read."""
     assert main(["--competition", str(folder), "--recipe", str(folder / "recipe.yaml")]) == 0

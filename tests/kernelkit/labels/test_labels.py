@@ -8,21 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
+import rasterio.features
+import shapely
 import tifffile
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from kernelkit.competition.scenes import find_scenes
 from kernelkit.errors import GridError
 from kernelkit.grid import Window
+from kernelkit.labels import open_labels
 from kernelkit.labels.image_label import ImageLabel
 from kernelkit.labels.planes import EncodedPlanes
 from kernelkit.mask import BitMask
+from kernelkit.recipe import Competition, LabelsRecipe
 from kernelkit.slide import Slide
 from tests.made.labelled import Labelled, column_rle, truth
 
@@ -64,6 +72,45 @@ def test_one_class_needs_no_name(form: str, tmp_path: Path) -> None:
     made = Labelled(tmp_path, {"a": truth(1, 40, 71)})
     label = made.label("a", **FORMS[form](made))
     assert np.array_equal(label.read(Window(0, 0, 40, 71)), made.truths["a"] * np.uint8(255))
+
+
+def test_a_class_that_an_image_lacks_is_empty(tmp_path: Path) -> None:
+    """Polygons of other classes alone leave a class empty, without an error."""
+    made = Labelled(tmp_path, {"a": truth(3, 40, 71) & [[[True]], [[False]], [[True]]]}, **ROWS)
+    label = made.label("a", **made.write_geojson())
+    assert [mask.area > 0 for mask in label.masks()] == [True, False, True]
+
+
+@pytest.mark.parametrize("all_touched", [True, False])
+def test_a_shapefile_of_a_city_is_drawn_on_each_of_its_scenes(
+    all_touched: bool, tmp_path: Path
+) -> None:
+    """Polygons on the map are rasterised as rasterio does it, on the grid of each scene."""
+    random = np.random.default_rng(0)
+    shapes = [shapely.Point(*random.uniform(0, 900, 2)).buffer(45) for _ in range(20)]
+    (tmp_path / "train").mkdir()
+    frame = geopandas.GeoDataFrame(geometry=shapes, crs="EPSG:32638")
+    frame.to_file(tmp_path / "train/mosul.shp")
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "crs": "EPSG:32638"}
+    places = {"one": (Affine(10, 0, 0, 0, -10, 900), 90), "two": (Affine(5, 0, 50, 0, -5, 800), 99)}
+    for name, (transform, side) in places.items():
+        path = tmp_path / f"train/mosul_{name}.tif"
+        size = {"height": side, "width": side, "transform": transform}
+        with rasterio.open(path, "w", **profile, **size) as file:
+            file.write(np.ones((1, side, side), np.uint8))
+    competition = Competition(slug="made", images="train/{group}_{image}.tif")
+    scenes, _ = find_scenes(tmp_path, competition)
+    recipe = LabelsRecipe(polygons="train/{group}.shp", all_touched=all_touched)
+    labels = open_labels(recipe, tmp_path, competition, scenes)
+    assert labels.ids == ("one", "two")
+    for name, (transform, side) in places.items():
+        wanted = rasterio.features.rasterize(
+            shapes, (side, side), transform=transform, all_touched=all_touched
+        )
+        label = labels.of(name, Slide(scenes[name].paths))
+        assert np.array_equal(label.read(Window(0, 0, side, side))[0], wanted * np.uint8(255))
+        assert np.array_equal(label.masks()[0].to_array(), wanted)
+        assert wanted.any()
 
 
 def test_soft_labels_keep_their_shares(tmp_path: Path) -> None:
