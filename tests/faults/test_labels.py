@@ -1,5 +1,6 @@
 """Faults of labels and folds: what is put in, and the sentence that refuses it."""
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kernelkit.competition import Scene
@@ -400,3 +403,50 @@ def test_a_table_of_groups_must_know_each_image(tmp_path: Path) -> None:
         divided(FOUR, keys, tmp_path)
     with pytest.raises(TrainingError, match="found the columns image, patient, wanted age"):
         divided(FOUR, keys | {"by": "age"}, tmp_path)
+
+
+FIELDS = st.sampled_from(["a", "z", "1 2", "5 3 6 2", "", "nan", "-1", "1 999", "½", '"', "1e3 1"])
+TEXTS = st.one_of(
+    st.binary(max_size=60),
+    st.lists(st.tuples(FIELDS, FIELDS), max_size=5).map(
+        lambda rows: "\n".join(["id,predicted", *map(",".join, rows)]).encode()
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=TEXTS)
+def test_any_table_is_labels_or_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    """Whatever lies in the table, only an error of labels comes of it."""
+    folder = tmp_path_factory.getbasetemp() / "any-table"
+    if not folder.exists():
+        Labelled(folder, {"a": truth(1, 20, 30)})
+    made = Labelled.__new__(Labelled)
+    made.folder, made.competition = folder, Competition(slug="made", images="train/{image}.tiff")
+    (folder / "train.csv").write_bytes(content)
+    with contextlib.suppress(LabelError):
+        assert made.label("a", **RLE).read(WHOLE).shape == (1, 20, 30)
+
+
+LINES = st.lists(st.tuples(st.sampled_from("abcdx"), st.integers(-3, 3)), max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    content=st.one_of(
+        st.binary(max_size=60),
+        LINES.map(lambda rows: "\n".join(["image,fold", *(f"{i},{f}" for i, f in rows)]).encode()),
+    )
+)
+def test_any_table_is_folds_or_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    """Whatever lies in the table, folds of it are whole, or an error of training says why not."""
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "folds.csv").write_bytes(content)
+    with contextlib.suppress(TrainingError):
+        folds = divided(FOUR, {"table": "folds.csv"}, folder)
+        assert set(folds.images) == set(FOUR)
+        assert all(folds.validation(n) and folds.training(n) for n in range(folds.count))
