@@ -65,7 +65,12 @@ class EncodedPlanes(Planes):
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """See `Planes`."""
-        return np.stack([mask.crop(*window).to_array() for mask in self._masks]) * np.uint8(255)
+        out = np.zeros((self.classes, window.height, window.width), np.uint8)
+        for plane, mask in zip(out, self._masks, strict=True):
+            part = mask.crop(*window)
+            if part.words.any():
+                np.multiply(part.to_array(), np.uint8(255), out=plane)
+        return out
 
     def masks(self) -> list[BitMask]:
         """See `Planes`."""

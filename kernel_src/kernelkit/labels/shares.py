@@ -77,6 +77,8 @@ def _add(planes, corner, sizes, total):  # type: ignore[no-untyped-def]
     line = np.empty(total.shape[2], np.int64)
     for k in range(planes.shape[0]):
         for r in range(planes.shape[1]):
+            if not planes[k, r].any():
+                continue
             top = (corner[0] + r) * new_height
             bottom = top + new_height
             for j in range(total.shape[2]):
