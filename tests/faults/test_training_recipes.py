@@ -428,14 +428,14 @@ PAIRS: list[tuple[str, dict[str, Any], Any, dict[str, Any], str]] = [
         {},
         TILES,
         {"windows": {"grid": {"around": "grid", "size": 100}}},
-        "is trained on 100 x 100 px, wanted multiples of 32, such as 96 x 96. Correct the windows'",
+        "is trained on 100 x 100 px, wanted multiples of 32, such as 96 x 96. Correct the size of",
     ),
     (
         "a picture off the stride",
         {"pyramid": [{"size": [100, 96]}]},
         {"whole": True, "pad": [14, 13]},
         {},
-        "is trained on 127 x 123 px, wanted multiples of 32, such as 96 x 96. Correct size",
+        "is trained on 127 x 123 px, wanted multiples of 32, such as 96 x 96. Correct size or the",
     ),
     (
         "a scale that is no whole number",

@@ -9,6 +9,7 @@ import cv2
 import geopandas
 import numpy as np
 import pandas as pd
+import pytest
 import rasterio
 import rasterio.features
 import shapely
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from rasterio.transform import from_origin
 
 from kernelkit.checkpoints import Member, load_members
+from kernelkit.errors import TrainingError
 from kernelkit.mask import rle_encode
 from kernelkit.training.cuts import make_cuts
 from kernelkit.training.recipe import RunRecipe, TrainingRecipe
 from kernelkit.training.run_folder import FoldFolder, begin_run
 from kernelkit.training.train import train_fold
+from kernelkit.yamlfile import parse_yaml
 
 SMALL = ["batch=2", "steps=2", "epochs=1", "validate.floor=0", "ema=0.5", "loggers=[]"]
 TINY = ["model.encoder_name=tu-test_resnet", "model.encoder_weights=null"]
@@ -97,10 +100,10 @@ def write_unosat(folder: Path) -> None:
         table.to_file(folder / "train" / f"{city}.shp")
 
 
-def with_tiles(folder: Path, name: str, **tiles: int) -> str:
+def with_tiles(folder: Path, name: str, **tiles: Any) -> str:
     """Write the recipe that predicts with smaller tiles, and say how to take it."""
     own = resources.files("kernelkit").joinpath(f"recipe/{name}.yaml").read_bytes()
-    content = yaml.safe_load(own)
+    content = parse_yaml(own, name, TrainingError, "1.2")
     content["tiles"] |= tiles
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -169,6 +172,16 @@ def test_salt_trains_in_small(tmp_path: Path) -> None:
     members = load_members(models, ["seg-*"], checkpoints="all")
     assert [member.classes for member in members] == [2, 2]
     assert {member.trained_with.pad for member in members} == {(14, 13)}
+
+
+def test_pictures_that_a_network_cannot_take_are_named(tmp_path: Path) -> None:
+    """If their size is known only once they are read, it is said before the first step."""
+    write_salt(tmp_path / "salt")
+    own = with_tiles(tmp_path, "salt", pad=[0, 0])
+    changes = [*SMALL[:3], "runs.seg-unet.model.arch=FPN", own, "schedule.restarts=1"]
+    recipe = TrainingRecipe.load("salt", changes)
+    with pytest.raises(TrainingError, match="FPN, resnet34 is trained on 101 x 101 px, wanted mul"):
+        next(trained(recipe, tmp_path / "salt", tmp_path / "models", ["seg-unet"]))
 
 
 def test_unosat_trains_in_small(tmp_path: Path) -> None:

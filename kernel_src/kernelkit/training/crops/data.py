@@ -68,6 +68,8 @@ class CropData:
         self.plan = plan_of(run.augment, image.bands, len(run.input.bands))
         self.plan.check(image.bands, image.dtype, run.input)
         height, width = self._size()
+        if problem := run.problem_of(height, width):
+            raise TrainingError(f"{run.name}: {problem}")
         self._layout = Layout(run.batch, image.bands, image.classes, height, width, image.dtype)
 
     @property

@@ -169,14 +169,8 @@ def _shape_problems(run: RunRecipe) -> Iterator[str]:
     if run.crop is None and len(sizes) > 1:
         shown = ", ".join("the picture's" if size is None else f"{size} px" for size in sizes)
         yield f"found windows of several sizes ({shown}) without crop, wanted crop: {{size: ...}}"
-    shape, stride = run.crop_size, run.model.stride
-    if shape is not None and any(side % stride for side in shape):
-        key = "crop.size" if run.crop else "size" if run.size else "the windows' size"
-        below = " x ".join(str(max(stride, side // stride * stride)) for side in shape)
-        yield (
-            f"found that {run.model} is trained on {shape[0]} x {shape[1]} px, wanted multiples of"
-            f" {stride}, such as {below}. Correct {key}"
-        )
+    if run.crop_size is not None and (problem := run.problem_of(*run.crop_size)):
+        yield problem
 
 
 def _weight_problems(run: RunRecipe) -> Iterator[str]:

@@ -165,7 +165,7 @@ class NetworkRecipe(Section):
     @property
     def stride(self) -> int:
         """What height and width of the input have to be a multiple of."""
-        if self.kind in ("network", "timm"):
+        if self.kind in ("network", "timm", "unet"):  # these take any, or say it themselves
             return 1
         if self.kind in _DILATED:
             stride = (self.model_extra or {}).get("encoder_output_stride")

@@ -102,6 +102,19 @@ class RunRecipe(RunKeys):
         pads = sum(self.tiles.pads)
         return self.size[0] + pads, self.size[1] + pads
 
+    def problem_of(self, height: int, width: int) -> str:
+        """Return what keeps the network from being trained on this size. Empty if nothing does."""
+        stride = self.model.stride
+        if not height % stride and not width % stride:
+            return ""
+        near = [max(stride, side // stride * stride) for side in (height, width)]
+        key = "crop.size" if self.crop else "size" if self.size else "the size of the windows"
+        pads = " or the recipe's pads" if self.tiles.whole and not self.crop else ""
+        return (
+            f"found that {self.model} is trained on {height} x {width} px, wanted multiples of"
+            f" {stride}, such as {near[0]} x {near[1]}. Correct {key}{pads}"
+        )
+
     @property
     def snapshot_epochs(self) -> tuple[int, ...]:
         """The epochs after which a snapshot is saved, counted from 1."""

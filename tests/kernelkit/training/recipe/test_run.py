@@ -146,12 +146,15 @@ def test_known_keys_are_those_of_the_library() -> None:
     ids=lambda keys: str(keys["arch"]),
 )
 def test_a_network_takes_multiples_of_its_stride(keys: dict[str, Any]) -> None:
-    """What the recipe allows is answered in the size of the input."""
+    """What the recipe allows is answered in the size of the input, and nothing else is taken."""
     recipe = NetworkRecipe(encoder_name="resnet18", **keys)
     network = build(recipe.description(3, 2), "test")
     size = (4 * recipe.stride + 64, 6 * recipe.stride + 64)
     with torch.inference_mode():
         assert network(torch.zeros(2, 3, *size)).shape == (2, 2, *size)
+        if recipe.stride > 1:
+            with pytest.raises(RuntimeError, match="Wrong input shape"):
+                network(torch.zeros(2, 3, size[0] + 1, size[1]))
     parts = {name for name, _ in network.named_children()}
     assert recipe.parts is not None
     assert set(recipe.parts) <= parts
