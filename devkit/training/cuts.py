@@ -1,0 +1,127 @@
+"""`make cuts`: shrink the training images once, lay windows over them, and show what each gives.
+
+What is there already is taken as it is. After Ctrl-C or a crash the same command goes on after the
+last whole image. With `--files` the windows are written as PNG or GeoTIFF files too.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from devkit.commands import command
+from devkit.training.columns import aligned
+from kernelkit.console import printable, progress
+from kernelkit.errors import RecipeError
+
+if TYPE_CHECKING:
+    from kernelkit.training.cuts import Cuts
+    from kernelkit.training.recipe import RunRecipe
+
+__all__ = ["main"]
+
+
+@command("cuts", go_on="The same command goes on after the last whole image")
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line. The exit code is 0 only if all cuts are made.
+
+    Raises
+    ------
+    RecipeError
+        There is no such recipe or run.
+    LabelError, TrainingError, OutputError
+        As of `kernelkit.training.cuts.make_cuts`.
+    """
+    options = _parse(arguments)
+    from kernelkit.training.cuts import make_cuts
+    from kernelkit.training.recipe import TrainingRecipe
+
+    training = TrainingRecipe.load(options.recipe, options.set)
+    names = options.run or list(training.runs)
+    if unknown := [name for name in names if name not in training.runs]:
+        raise RecipeError(
+            f"{options.recipe}: there is no run {unknown[0]:.60}. Name one of "
+            f"{', '.join(training.runs)}"
+        )
+    shown: dict[Path, list[str]] = {}
+    for name in names:
+        run = training.runs[name]
+        cuts = make_cuts(
+            run, options.competition, options.cuts, options.workers, progress=sys.stdout.isatty()
+        )
+        runs = shown.setdefault(cuts.folder, [])
+        runs.append(name)
+        if len(runs) > 1:
+            continue  # a run before it sees the same
+        for line in _lines(cuts):
+            print(printable(line), flush=True)
+        if options.files:
+            _write_files(cuts, run, options)
+    for folder, runs in shown.items():
+        print(printable(f"{folder}: the cuts of {', '.join(runs)}"))
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m devkit.training.cuts", description=__doc__)
+    parser.add_argument("recipe", help="a training recipe: a name or a YAML file")
+    parser.add_argument("--competition", type=Path, required=True, help="the competition's folder")
+    parser.add_argument(
+        "--cuts", type=Path, default=Path("build/cuts"), help="where cuts lie (%(default)s)"
+    )
+    parser.add_argument("--run", action="append", default=[], help="one of the runs, all if none")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="such as windows.grid.step=512"
+    )
+    parser.add_argument("--workers", type=_number, default=0, help="processes that decode")
+    parser.add_argument("--files", choices=("png", "geotiff"), help="write windows as files too")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/cut_files"), help="where files go (%(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text!r:.40}, wanted a number from 0 on")
+    return int(text)
+
+
+def _lines(cuts: "Cuts") -> Iterator[str]:
+    """What each source gives, as lines for people."""
+    reasons = [reason for reason in dict.fromkeys(cuts.windows["skip"]) if reason]
+    names = [f"{name or 'target'} %" for name in cuts.classes]
+    columns = [column for column in cuts.windows if column.startswith("share_")]
+    rows = [("windows", "all", "kept", *(f"skipped: {reason}" for reason in reasons), *names)]
+    for source, windows in cuts.windows.groupby("source", sort=False):
+        kept = windows[windows["skip"] == ""]
+        shares = kept[columns or ["target_share"]].mean()
+        skipped = [str((windows["skip"] == reason).sum()) for reason in reasons]
+        percents = ["-" if share != share else f"{100 * share:.2f}" for share in shares]
+        rows.append((str(source), str(len(windows)), str(len(kept)), *skipped, *percents))
+    yield from aligned(rows)
+    yield f"{len(cuts.images)} images in {cuts.folds.count} folds"
+    yield from cuts.notes
+    yield from (f"{image} is left out: {reason}" for image, reason in cuts.left_out.items())
+
+
+def _write_files(cuts: "Cuts", run: "RunRecipe", options: argparse.Namespace) -> None:
+    from devkit.training.cut_files import write_cut_files
+
+    nodata = run.competition.nodata
+    bar = progress(
+        description="files",
+        unit="window",
+        total=len(cuts.kept),
+        disable=not sys.stdout.isatty(),
+    )
+    with bar:
+        table = write_cut_files(
+            cuts, options.out, options.files, options.workers, nodata, bar.update
+        )
+    print(printable(f"{options.out}: {len(table)} windows as {options.files} files"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
