@@ -1,4 +1,4 @@
-"""The inference notebook, run by papermill in a twin of the image and rendered for people.
+"""A notebook, run by papermill in a twin of the image and rendered for people.
 
 papermill itself runs in the development environment. The notebook runs in the twin's Python, which
 has none of the vendored packages. It gets them, and kernelkit, from the dataset alone.
@@ -6,8 +6,9 @@ has none of the vendored packages. It gets them, and kernelkit, from the dataset
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import nbformat
 import psutil
@@ -20,11 +21,11 @@ from devkit.tools import REPOSITORY
 from kernelkit.files import open_atomically
 from kernelkit.recipe import Recipe
 
-__all__ = ["render", "run_notebook", "was_killed"]
+__all__ = ["execute", "render", "run_notebook", "sandbox_of", "was_killed"]
 
 # The exit codes of a command that was killed, and of papermill if its kernel is gone.
 _KILLED = (137, 138)
-_NOTEBOOK = REPOSITORY / "notebooks/inference.ipynb"
+_NOTEBOOKS = REPOSITORY / "notebooks"
 _INPUTS = "/kaggle/input"
 _MODELS = f"{_INPUTS}/datasets/kernelkit/nuclei-models"
 _CODE = f"{_INPUTS}/datasets/kernelkit/kernelkit"
@@ -54,43 +55,89 @@ def run_notebook(
     """
     slug = Recipe.load(scenario.recipe).competition.slug
     competition = f"{_INPUTS}/competitions/{slug}"
-    sandbox = Sandbox(
-        scenario.working.parent / "sandbox",
-        [
-            Mount(scenario.competition, competition),
-            Mount(scenario.models, _MODELS),
-            Mount(runtime.dataset.folder, _CODE),
-            Mount(scenario.working, _WORKING, writable=True),
-            Mount(scenario.working.parent / "scratch", _SCRATCH, writable=True),
-            # its files are those of the installer's cache, so nothing may change them
-            Mount(runtime.twin.folder, str(runtime.twin.folder)),
-        ],
-    )
+    inputs = {competition: scenario.competition, _MODELS: scenario.models}
+    sandbox = sandbox_of(inputs, scenario.working, runtime)
     parameters: dict[str, str | int | bool] = {
         "competition": sandbox.path(competition),
         "models": sandbox.path(_MODELS),
         "recipe": scenario.recipe,
         "workers": workers,
+    }
+    if scenario.is_rerun:
+        parameters |= {"limit": 1, "strict": True}
+    network = "without a network" if sandbox.is_isolated else "WITH the network"
+    print(f"the notebook runs as on Kaggle, {network}. Its inputs are in {sandbox.root}/input")
+    variables = {"KAGGLE_IS_COMPETITION_RERUN": "1"} if scenario.is_rerun else {}
+    return execute(
+        "inference", sandbox, runtime, parameters, variables, budget_bytes, on_sample=on_sample
+    )
+
+
+def sandbox_of(inputs: Mapping[str, Path], working: Path, runtime: Runtime) -> Sandbox:
+    """The place that a notebook runs in, with what it finds below `/kaggle`.
+
+    Parameters
+    ----------
+    inputs
+        The folders of this machine, by where the notebook finds them.
+    working
+        What stands for `/kaggle/working`. The sandbox lies beside it.
+    runtime
+        What the notebook runs in.
+    """
+    return Sandbox(
+        working.parent / "sandbox",
+        [
+            *(Mount(folder, place) for place, folder in inputs.items()),
+            Mount(runtime.dataset.folder, _CODE),
+            Mount(working, _WORKING, writable=True),
+            Mount(working.parent / "scratch", _SCRATCH, writable=True),
+            # its files are those of the installer's cache, so nothing may change them
+            Mount(runtime.twin.folder, str(runtime.twin.folder)),
+        ],
+    )
+
+
+def execute(
+    name: str,
+    sandbox: Sandbox,
+    runtime: Runtime,
+    parameters: Mapping[str, str | int | float | bool],
+    variables: Mapping[str, str] = MappingProxyType({}),
+    budget_bytes: int | None = None,
+    on_sample: Callable[[list[psutil.Process]], None] | None = None,
+) -> SandboxResult:
+    """Run a notebook to its end, without a network. It is left in `/kaggle/working`.
+
+    Parameters
+    ----------
+    name
+        Such as `inference`.
+    sandbox, runtime
+        Where, and in what.
+    parameters
+        Those of the notebook, beside the ones that all notebooks have.
+    variables
+        What the session has in its environment, beside what each session has.
+    budget_bytes, on_sample
+        As for `Sandbox.run`.
+    """
+    chosen = {
         "output": sandbox.path(_WORKING),
         "allow_cpu": True,
         "inputs": sandbox.path(_INPUTS),
         "fingerprint": runtime.dataset.fingerprint,
+        **parameters,
     }
-    if scenario.is_rerun:
-        parameters |= {"limit": 1, "strict": True}
     jupyter = sandbox.home.resolve() / "jupyter"
     command = _papermill(
-        f"{sandbox.path(_WORKING)}/inference.ipynb",
+        _NOTEBOOKS / f"{name}.ipynb",
+        f"{sandbox.path(_WORKING)}/{name}.ipynb",
         runtime.twin.write_kernelspec(jupyter),
-        parameters,
+        chosen,
     )
-    network = "without a network" if sandbox.is_isolated else "WITH the network"
-    print(f"the notebook runs as on Kaggle, {network}. Its inputs are in {sandbox.root}/input")
-    environment = _environment(scenario) | {
-        "JUPYTER_PATH": str(jupyter),
-        "KERNELKIT_WORK": sandbox.path(_SCRATCH),
-    }
-    return sandbox.run(command, environment, budget_bytes, on_sample)
+    places = {"JUPYTER_PATH": str(jupyter), "KERNELKIT_WORK": sandbox.path(_SCRATCH)}
+    return sandbox.run(command, {**_environment(), **variables, **places}, budget_bytes, on_sample)
 
 
 def was_killed(exit_code: int, executed: Path) -> bool:
@@ -120,9 +167,11 @@ def render(scenario: Scenario) -> Path:
     return page
 
 
-def _papermill(executed: str, kernel: str, parameters: dict[str, str | int | bool]) -> list[str]:
-    """The command that runs the notebook in a Jupyter kernel and writes it as `executed`."""
-    command = [sys.executable, "-m", "papermill", str(_NOTEBOOK), executed, "--kernel", kernel]
+def _papermill(
+    notebook: Path, executed: str, kernel: str, parameters: Mapping[str, str | int | float | bool]
+) -> list[str]:
+    """The command that runs a notebook in a Jupyter kernel and writes it as `executed`."""
+    command = [sys.executable, "-m", "papermill", str(notebook), executed, "--kernel", kernel]
     command += ["--no-progress-bar", "--no-log-output", "--stdout-file", "-"]
     for name, value in parameters.items():
         option = "-r" if isinstance(value, str) else "-p"  # a fingerprint may look like a number
@@ -130,11 +179,12 @@ def _papermill(executed: str, kernel: str, parameters: dict[str, str | int | boo
     return command
 
 
-def _environment(scenario: Scenario) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """Only what a Kaggle session has: no variable of the user's gets in."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    kaggle = {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
-    if scenario.is_rerun:
-        kaggle["KAGGLE_IS_COMPETITION_RERUN"] = "1"
-    # the second has torch take a CPU's memory in huge pages, which is a fifth faster there
-    return kept | kaggle | {"PYTHONUNBUFFERED": "1", "THP_MEM_ALLOC_ENABLE": "1"}
+    # the last one has torch take a CPU's memory in huge pages, which is a fifth faster there
+    return kept | {
+        "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+        "PYTHONUNBUFFERED": "1",
+        "THP_MEM_ALLOC_ENABLE": "1",
+    }

@@ -134,6 +134,9 @@ class FoldScribe:
 
 
 def _tensorboard(folder: FoldFolder, first_epoch: int) -> Logger:
+    # Lightning imports it by itself. Only what is imported here is looked for in the image.
+    import tensorboard  # noqa: F401
+
     return _TensorBoard(
         folder.path,
         name="",

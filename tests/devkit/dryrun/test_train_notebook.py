@@ -1,0 +1,89 @@
+"""The training notebook as on Kaggle: in a twin of the image, without a network."""
+
+from pathlib import Path
+
+import cv2
+import nbformat
+import numpy as np
+import pytest
+import yaml
+
+from devkit.dryrun.notebook import execute, sandbox_of
+from devkit.dryrun.runtime import Runtime, make_runtime
+from kernelkit.mask import BitMask
+from kernelkit.predict.run import load_models
+from kernelkit.recipe import Recipe
+from kernelkit.training.fold_folder import FoldFolder
+from tests.made.training_run import load_training
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("twin")]
+
+COMPETITION = "/kaggle/input/competitions/a-competition"
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    return make_runtime("kaggle-py312", tmp_path_factory.mktemp("kernel") / "dataset")
+
+
+def write_competition(folder: Path) -> None:
+    """Two pictures of noise with a bright square, and the squares as labels."""
+    (folder / "train").mkdir(parents=True)
+    lines = ["id,rle"]
+    for number, name in enumerate("ab"):
+        pixels = np.random.default_rng(number).integers(0, 100, (96, 96, 3), np.uint8)
+        mask = np.zeros((96, 96), bool)
+        mask[20:60, 30:70] = True
+        pixels[mask] += 100
+        cv2.imwrite(str(folder / f"train/{name}.png"), pixels)
+        lines.append(f"{name},{BitMask.from_array(mask).to_rle()}")
+    (folder / "train.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_the_notebook_trains_a_run_that_inference_reads(runtime: Runtime, tmp_path: Path) -> None:
+    """The image has what training imports. The output holds the run, its report and the cells."""
+    write_competition(tmp_path / "competition")
+    labels = {"rle": "train.csv", "id_column": "id", "rle_column": "rle"}
+    training = load_training(
+        tmp_path / "recipes",
+        {"runs": ["small"]},
+        {"core": 64},
+        labels=labels,
+        crop={"size": 32},
+        input={"mean": "auto"},
+        ema=0.9,
+        steps=2,
+        batch=2,
+        validate={"floor": 0},
+        keep=["best", "last"],
+    )
+    working = tmp_path / "run/working"
+    sandbox = sandbox_of({COMPETITION: tmp_path / "competition"}, working, runtime)
+    result = execute(
+        "train",
+        sandbox,
+        runtime,
+        {
+            "competition": sandbox.path(COMPETITION),
+            "recipe": str(tmp_path / "recipes/small.yaml"),
+            "cuts": sandbox.path("/kaggle/tmp/cuts"),
+            "overrides": "epochs=1 'summary=in small'",
+            "folds": "1",
+            "workers": 0,
+        },
+    )
+    page = (working / "train.ipynb").read_text()
+    assert result.exit_code == 0, page[-3000:]
+    cells = nbformat.reads(page, as_version=4).cells
+    shown = {cell.id: str(cell.get("outputs")) for cell in cells}
+    assert "all folds are trained" in shown["end"]
+    assert "kernelkit: end of the run, training recipe small" in shown["end"]
+    assert "data:image/png;base64" in shown["reports"]
+    fold = FoldFolder(working / "small", 1)
+    assert list(fold.metrics()["epoch"]) == [1]
+    assert (working / "small/report.html").is_file()
+    assert not (working / "small/fold_0").exists()
+    said = yaml.safe_load((working / "small/cfg.yaml").read_text())
+    assert said["DATA"]["mean"] == pytest.approx([0.25] * 3, abs=0.05)
+    [model] = load_models(Recipe.load(training.predicts), working, "cpu").values()
+    assert model.recipe.input.mean == tuple(said["DATA"]["mean"])
