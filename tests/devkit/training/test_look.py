@@ -115,6 +115,31 @@ def test_a_damaged_block_is_noted(folder: Path, capsys: pytest.CaptureFixture[st
     assert "of its tiles hold damaged blocks" in found["images"][1]["notes"][0]
 
 
+def test_a_picture_that_ends_too_early_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its header is sound, so only reading its pixels shows that it is cut."""
+    (tmp_path / "test/images").mkdir(parents=True)
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"test/images/{name}.png"), picture(1, 101, 101, seed=4)[0])
+    path = tmp_path / "test/images/b.png"
+    path.write_bytes(path.read_bytes()[:-3000])
+    found = looked(tmp_path, capsys, "--recipe", "salt")
+    assert [image["image"] for image in found["images"]] == ["a"]
+    assert set(found["unreadable"]) == {"b"}
+
+
+def test_the_rule_of_the_recipe_says_what_is_blank(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is no foreground is blank, and the table names the rule."""
+    rule = "foreground: {rule: grey, above: 10, below: 250}\n"
+    (folder / "recipe.yaml").write_text(RECIPE + rule)
+    found = looked(folder, capsys, "--recipe", str(folder / "recipe.yaml"))
+    assert found["images"][0]["blank"] == pytest.approx(0.5, abs=0.03)
+    assert found["total"]["blank_rule"] == "outside of the recipe's foreground (grey)"
+
+
 def test_without_a_recipe_all_image_files_are_looked_at(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

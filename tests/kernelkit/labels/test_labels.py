@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from kernelkit.competition.fields import write_parts
 from kernelkit.competition.scenes import find_scenes
 from kernelkit.errors import GridError
 from kernelkit.grid import Window
@@ -252,6 +253,58 @@ def test_objects_of_rows_are_one_mask(tmp_path: Path) -> None:
     assert np.array_equal(made.label("a", **keys).masks()[0].to_array(), made.truths["a"][0])
 
 
+def test_one_field_may_hold_all_classes(tmp_path: Path) -> None:
+    """COCO's counts of several classes, as a submission has them, are read back per class."""
+    rle = {"form": "coco", "instances": "field"}
+    made = Labelled(tmp_path, {"a": truth(3, 30, 40)}, classes=CLASSES, rle=rle)
+    parts = [
+        part
+        for number, mask in enumerate(made.truths["a"])
+        for part in write_parts(BitMask.from_array(mask), made.competition.rle, number)
+    ]
+    keys = made.write_rle([("a", " ".join(parts))])
+    found = made.label("a", **keys).read(Window(0, 0, 30, 40))
+    assert np.array_equal(found, made.truths["a"] * np.uint8(255))
+
+
+def test_rows_may_name_whole_files(tmp_path: Path) -> None:
+    """An id such as `a.tiff` is that of the image a."""
+    made = Labelled(tmp_path, {"a": truth(1, 30, 40)})
+    keys = made.write_rle([("a.tiff", column_rle(made.truths["a"][0]))])
+    assert made.open(**keys).ids == ("a",)
+
+
+def test_files_beside_the_images_and_classes_are_said(tmp_path: Path) -> None:
+    """A file of another class, of no image, or in another folder costs nothing but a note."""
+    made = Labelled(tmp_path, {"a": truth(3, 20, 30)}, **ROWS)
+    made.write_files()
+    made.write_geojson()
+    other = tmp_path / "files/Dust"
+    other.mkdir()
+    for path in (other / "a.png", tmp_path / "files/Fish/z.png", tmp_path / "drawn/z.json"):
+        path.write_bytes((tmp_path / "files/Fish/a.png").read_bytes())
+    notes = made.open(masks="files/{class}/{image}.png").notes
+    assert [note.split(": ", 1)[1] for note in notes] == [
+        "1 file (z.png) not of an image",
+        "1 file (a.png) not of a class",
+    ]
+    notes = made.open(polygons="drawn/{image}.json").notes
+    assert [note.split(": ", 1)[1] for note in notes] == ["1 file (z.json) not of an image"]
+
+
+def test_polygons_of_each_class_may_lie_in_files_of_their_own(tmp_path: Path) -> None:
+    """Without names, and a missing file is an empty class."""
+    made = Labelled(tmp_path, {"a": truth(3, 20, 30)}, **ROWS)
+    for number, name in enumerate(CLASSES[:2]):
+        (tmp_path / name).mkdir()
+        alone = Labelled(tmp_path / f"alone_{name}", {"a": made.truths["a"][number : number + 1]})
+        alone.write_geojson()
+        (alone.folder / "drawn/a.json").rename(tmp_path / name / "a.json")
+    label = made.label("a", polygons="{class}/{image}.json")
+    wanted = made.truths["a"] * np.array([1, 1, 0], bool)[:, np.newaxis, np.newaxis]
+    assert np.array_equal(label.read(Window(0, 0, 20, 30)), wanted * np.uint8(255))
+
+
 def test_what_lacks_its_other_half_is_said(tmp_path: Path) -> None:
     """An image without labels is left out, and labels without an image are named."""
     made = Labelled(tmp_path, {name: truth(1, 20, 30) for name in "abc"})
@@ -294,7 +347,7 @@ def test_a_mask_saved_in_colours_is_read_if_its_bands_are_equal(tmp_path: Path) 
     assert np.array_equal(label.read(Window(0, 0, 20, 30))[0], mask)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16", "I"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
 def test_a_mask_may_be_any_kind_of_png(mode: str, tmp_path: Path) -> None:
     """One bit, 16 bits, a palette or an alpha band: what is not 0 is labelled."""
     made = Labelled(tmp_path, {"a": truth(1, 20, 30)})
@@ -302,7 +355,7 @@ def test_a_mask_may_be_any_kind_of_png(mode: str, tmp_path: Path) -> None:
     if mode == "I;16":
         picture = Image.fromarray(made.truths["a"][0] * np.uint16(65535))
     elif mode == "P":
-        picture = Image.fromarray(made.truths["a"][0] * np.uint8(1), "P")
+        picture = Image.fromarray(made.truths["a"][0] * np.uint8(1)).convert("P")
         picture.putpalette([9, 9, 9, 200, 0, 0])
     else:
         picture = grey.convert(mode)
@@ -315,7 +368,7 @@ def test_a_palette_holds_classes(tmp_path: Path) -> None:
     """A PNG with a palette, as many tools write it, is read by its indices."""
     made = Labelled(tmp_path, {"a": truth(3, 20, 30)}, **ROWS)
     values = sum(mask * np.uint8(n) for n, mask in enumerate(made.truths["a"], 1))
-    picture = Image.fromarray(values, "P")
+    picture = Image.fromarray(values).convert("P")
     picture.putpalette(list(range(100, 112)))
     picture.save(tmp_path / "a.png")
     label = made.label("a", masks="{image}.png")
