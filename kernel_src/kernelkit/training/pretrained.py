@@ -52,6 +52,7 @@ def _state(run: RunRecipe) -> dict[str, Tensor]:
         in_channels=description["in_channels"],
         depth=run.model.encoder_depth or (3 if run.model.kind == "pspnet" else 5),
         weights=run.model.encoder_weights,
+        **run.model.encoder_arguments,
     )
     return dict(encoder.state_dict())
 

@@ -35,8 +35,9 @@ _OF_SMP = frozenset(
         "upsampling",
     )
 )
-# What classifiers of timm take.
+# What classifiers of timm take, and what encoders of timm do.
 _OF_TIMM = frozenset(("drop_block_rate", "drop_path_rate", "drop_rate", "global_pool", "img_size"))
+_OF_TIMM_ENCODERS = _OF_TIMM - {"global_pool"}
 _SMP_FIELDS = frozenset(("encoder_name", "encoder_depth", "encoder_weights", "aux_params"))
 # The architectures of segmentation_models_pytorch, in lower case.
 _ARCHITECTURES = (
@@ -137,9 +138,13 @@ class NetworkRecipe(Section):
     def _keys_exist(self) -> Self:
         if self.network is not None:
             return self
-        of_timm = self.kind == "timm"
-        own = {"model_name", "pretrained"} if of_timm else set(_SMP_FIELDS)
-        known = {"arch", "in_channels", "classes"} | own | (_OF_TIMM if of_timm else _OF_SMP)
+        known = {"arch", "in_channels", "classes"}
+        if self.kind == "timm":
+            known |= {"model_name", "pretrained"} | _OF_TIMM
+        else:
+            known |= _SMP_FIELDS | _OF_SMP
+        if (self.encoder_name or "").startswith(("tu-", "timm-")):
+            known |= _OF_TIMM_ENCODERS
         given = self.model_fields_set | set(self.model_extra or {})
         for key in sorted(given - known):
             if getattr(self, key, None) is None:
@@ -172,12 +177,20 @@ class NetworkRecipe(Section):
             return int(stride) if stride else _DILATED[self.kind]
         return int(2 ** (self.encoder_depth or (3 if self.kind == "pspnet" else 5)))
 
+    @property
+    def encoder_arguments(self) -> dict[str, Any]:
+        """What the encoder of an architecture is made with, beside its name and depth."""
+        given = self.model_extra or {}
+        return {key: given[key] for key in sorted(_OF_TIMM_ENCODERS & set(given))}
+
     def description(self, channels: int, classes: int) -> dict[str, Any]:
         """The content of the section MODEL of a cfg.yaml, with its channels and classes."""
         content: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
         names = ("in_chans", "num_classes") if self.kind == "timm" else ("in_channels", "classes")
         for name in ("in_channels", "classes", "pretrained", "encoder_weights"):
             content.pop(name, None)
+        if self.network is None:  # a run takes back with null what all share
+            content = {key: value for key, value in content.items() if value is not None}
         return {**content, names[0]: self.in_channels or channels, names[1]: classes}
 
     def __str__(self) -> str:

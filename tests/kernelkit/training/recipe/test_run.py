@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from segmentation_models_pytorch import MODEL_ARCHITECTURES_MAPPING
+from timm.layers import DropPath
 
 from kernelkit.checkpoints.networks import build
 from kernelkit.training.recipe import NetworkRecipe, RunRecipe, TrainingRecipe
@@ -170,3 +171,24 @@ def test_a_description_builds_the_network_with_its_channels() -> None:
     masks, labels = network.eval()(torch.zeros(1, 2, 64, 64))
     assert masks.shape == (1, 3, 64, 64)
     assert labels.shape == (1, 1)
+
+
+def test_a_run_takes_back_with_null_what_all_share() -> None:
+    """An argument of another architecture is then in no description."""
+    recipe = NetworkRecipe(arch="FPN", encoder_name="tu-test_resnet", decoder_channels=None)
+    assert recipe.description(3, 1) == {
+        "arch": "FPN",
+        "encoder_name": "tu-test_resnet",
+        "in_channels": 3,
+        "classes": 1,
+    }
+
+
+def test_an_encoder_of_timm_takes_its_own_arguments() -> None:
+    """They are passed on to it, and other encoders have no such key."""
+    keys = {"arch": "Unet", "drop_path_rate": 0.5}
+    recipe = NetworkRecipe(encoder_name="tu-test_resnet", **keys)
+    network = build(recipe.description(3, 1), "test")
+    assert max(m.drop_prob for m in network.modules() if isinstance(m, DropPath)) == 0.5
+    with pytest.raises(ValueError, match="drop_path_rate does not exist with arch Unet"):
+        NetworkRecipe(encoder_name="resnet18", **keys)
