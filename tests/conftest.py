@@ -21,6 +21,14 @@ for number, handler in (
 
 
 @pytest.fixture(scope="session")
+def runtime(tmp_path_factory):
+    """The dataset of kernelkit, built and proved once, and the twin that notebooks run in."""
+    from devkit.dryrun.runtime import make_runtime
+
+    return make_runtime("kaggle-py312", tmp_path_factory.mktemp("kernel") / "dataset")
+
+
+@pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """Two runs, three folds of a U-Net and one of an FPN, and their networks by run."""
     from tests.made.networks import FPN, UNET, write_run  # torch reads what is set above

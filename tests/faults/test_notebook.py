@@ -21,7 +21,7 @@ import pytest
 import kernelkit.predict
 from devkit.demo.layouts import write
 from devkit.dryrun.notebook import run_notebook as run_notebook_offline
-from devkit.dryrun.runtime import Runtime, make_runtime
+from devkit.dryrun.runtime import Runtime
 from devkit.dryrun.scenario import Scenario
 from devkit.sandbox.run import Mount, Sandbox
 from devkit.tools import REPOSITORY
@@ -465,11 +465,6 @@ def test_any_machine_gives_the_same_submission(
 
 
 # ---- the real notebook, in Jupyter, as the hidden rerun would run it
-
-
-@pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
-    return make_runtime("kaggle-py312", tmp_path_factory.mktemp("kernel") / "dataset")
 
 
 # the last image is still at work when the others are spoiled

@@ -201,11 +201,6 @@ class EnsembleRecipe(Section):
         return self
 
     @property
-    def is_argmax(self) -> bool:
-        """Whether a pixel is of its likeliest class, because no threshold is given."""
-        return self.thresholds is None
-
-    @property
     def sizes(self) -> list[tuple[int, int]]:
         """The sizes to which whole pictures are resized, for the pyramid and for the gate."""
         scales = [scale.size for scale in self.pyramid]

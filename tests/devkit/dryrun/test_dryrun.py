@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from filelock import FileLock
 from devkit.dryrun.__main__ import main
 from devkit.dryrun.notebook import render, run_notebook, was_killed
 from devkit.dryrun.results import draw_overlay, read_checked, results_table
-from devkit.dryrun.runtime import Runtime, make_runtime
+from devkit.dryrun.runtime import Runtime
 from devkit.dryrun.scenario import Scenario
 from devkit.sandbox.footprint import process_tree
 from devkit.tools import REPOSITORY
@@ -21,11 +22,6 @@ from kernelkit.predict.report import Report
 from tests.made.competition import RECIPE, write_competition, write_models
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("twin")]
-
-
-@pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
-    return make_runtime("kaggle-py312", tmp_path_factory.mktemp("kernel") / "dataset")
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +109,12 @@ def test_an_ended_dry_run_leaves_nothing_behind(
     code: int,
     line: str,
     inputs: Path,
+    runtime: Runtime,
     tmp_path: Path,
 ) -> None:
     """While the notebook runs, a signal ends everything, in one line and with its exit code."""
+    # an earlier dry-run proved the dataset, so the notebook begins sooner
+    shutil.copytree(runtime.dataset.folder, tmp_path / "build/kernel-kaggle-py312")
     main_code = "import sys; from pathlib import Path; from devkit.dryrun.__main__ import main; "
     main_code += "sys.exit(main(sys.argv[2:], Path(sys.argv[1])))"
     command = [sys.executable, "-c", main_code, str(tmp_path / "build")]

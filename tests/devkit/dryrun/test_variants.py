@@ -14,7 +14,7 @@ from devkit.demo.train import train_networks
 from devkit.dryrun.maps import check_maps
 from devkit.dryrun.notebook import run_notebook
 from devkit.dryrun.results import draw_overlay, read_checked
-from devkit.dryrun.runtime import Runtime, make_runtime
+from devkit.dryrun.runtime import Runtime
 from devkit.dryrun.scenario import Scenario
 from devkit.dryrun.variants import check_variants, submissions_of
 from devkit.errors import DryRunError
@@ -119,11 +119,6 @@ def test_every_submission_is_checked(scenario: Scenario) -> None:
     write_rows(path, ("id", "rle_mask"), ("1 1", "10201 2", ""))
     with pytest.raises(SubmissionError, match=r"nmc\.csv"):
         check_variants(scenario)
-
-
-@pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
-    return make_runtime("kaggle-py312", tmp_path_factory.mktemp("kernel") / "dataset")
 
 
 @pytest.mark.slow

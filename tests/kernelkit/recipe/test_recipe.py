@@ -195,14 +195,14 @@ def test_thresholds_that_are_left_out_follow_the_activation() -> None:
     """Sigmoid means one half, softmax the likeliest class. What is written stays."""
     sigmoid = EnsembleRecipe(name="one")
     softmax = EnsembleRecipe(name="one", activation="softmax")
-    assert (sigmoid.thresholds, sigmoid.is_argmax) == ((0.5,), False)
-    assert (softmax.thresholds, softmax.is_argmax) == (None, True)
+    assert sigmoid.thresholds == (0.5,)
+    assert softmax.thresholds is None
     assert EnsembleRecipe.model_validate(softmax.model_dump()) == softmax
     assert EnsembleRecipe.model_validate({"name": "one", "thresholds": None}) == sigmoid
     written = EnsembleRecipe(name="one", activation="softmax", thresholds=(0.4,))
-    assert (written.thresholds, written.is_argmax) == ((0.4,), False)
+    assert written.thresholds == (0.4,)
     recipe = parse(ensembles=[{"name": "one", "activation": "softmax"}])
-    assert recipe.override(batch=2).ensembles[0].is_argmax
+    assert recipe.override(batch=2).ensembles[0].thresholds is None
 
 
 def test_merging_is_flat_or_by_levels() -> None:

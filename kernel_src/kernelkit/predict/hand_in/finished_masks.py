@@ -64,6 +64,12 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
         first = next(iter(self.ways.values()))
         return self.stored(image_id).masks(first[image.ensemble])
 
+    def with_missing(self, image_id: str) -> tuple[list[BitMask], BitMask | None]:
+        """The masks of an image, and the pixels of it that hold no data, if there are any."""
+        first = next(iter(self.ways.values()))
+        stored = self.stored(image_id)
+        return stored.masks(first[self._images[image_id].ensemble]), stored.missing
+
     def __iter__(self) -> Iterator[str]:
         return (name for name, image in self._images.items() if not image.is_fallback)
 
@@ -103,6 +109,7 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
             paths,
             self._known,
             notes,
+            missing=None if own is None else own.missing,
         )
 
     def _own(self, image: ImageReport) -> Stored | None:

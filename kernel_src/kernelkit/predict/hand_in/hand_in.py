@@ -20,6 +20,7 @@ from kernelkit.predict.hand_in.finished_masks import FinishedMasks
 from kernelkit.predict.hand_in.stored_image import StoredImage
 from kernelkit.predict.hand_in.variants import Way
 from kernelkit.predict.report import ImageReport, Report
+from kernelkit.predict.warned import ImageWarnings
 from kernelkit.recipe import Recipe
 
 __all__ = ["hand_in", "submission_paths"]
@@ -68,6 +69,7 @@ def hand_in(
     least = 0 if has_steps else _SMALL
     for _ in _in_order(handed.take, images, workers, least):
         pass
+    handed.warnings.close()
     handed.write(path)
 
 
@@ -87,13 +89,14 @@ class _HandedIn:
             for name in masks.ways
         }
         self._sizes: dict[str, tuple[int, int]] = {}
+        self.warnings = ImageWarnings(_log)
 
     def take(self, image: ImageReport) -> None:
         """Make the rows of one image. What fails costs no other image its row."""
         try:
             stored = self._masks.stored(image.image)
         except Exception as error:
-            _give_up(image, error)
+            self._give_up(image, error)
             return
         image.notes += stored.notes
         for row in self._rows[image.image]:
@@ -103,14 +106,18 @@ class _HandedIn:
                 area = self._set_rows(image, stored, ways[image.ensemble], name)
             except Exception as error:
                 if place == 0:
-                    _give_up(image, error)
+                    self._give_up(image, error)
                 else:
-                    note = f"fallback row in {name}, because: {as_sentence(error)}"
-                    image.notes.append(note)
-                    _log.warning("%s: %s", image.image, note)
+                    what, reason = f"fallback row in {name}", as_sentence(error)
+                    image.notes.append(f"{what}, because: {reason}")
+                    self.warnings.warn(image.image, what, reason)
             else:
                 if place == 0:
                     image.area = area
+
+    def _give_up(self, image: ImageReport, error: Exception) -> None:
+        image.fall_back(as_sentence(error))
+        self.warnings.warn(image.image, "fallback row", as_sentence(error))
 
     def write(self, path: Path) -> None:
         """Write and check all files, and only then let them take their places."""
@@ -154,11 +161,6 @@ class _HandedIn:
                 submission.unset(row)
             raise
         return sum(mask.area for mask in found.values())
-
-
-def _give_up(image: ImageReport, error: Exception) -> None:
-    image.fall_back(as_sentence(error))
-    _log.warning("%s: fallback row, because: %s", image.image, as_sentence(error))
 
 
 def _in_order(

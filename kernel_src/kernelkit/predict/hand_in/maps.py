@@ -13,7 +13,7 @@ from kernelkit.errors import MaskError, as_sentence
 from kernelkit.maps import polygons, write_geotiff, write_polygons
 from kernelkit.mask import BitMask
 from kernelkit.mask.votes import Ballot
-from kernelkit.reader.missing import empty_pixels
+from kernelkit.predict.hand_in.finished_masks import FinishedMasks
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 from kernelkit.slide.ground import is_same_place
@@ -69,7 +69,7 @@ class _Ground:
 
 
 def write_maps(
-    masks: Mapping[str, Sequence[BitMask]],
+    masks: FinishedMasks,
     competition: CompetitionFolder,
     recipe: Recipe,
     folder: Path,
@@ -157,37 +157,49 @@ def _parties(
 
 def _voted(
     images: Sequence[str],
-    masks: Mapping[str, Sequence[BitMask]],
+    masks: FinishedMasks,
     competition: CompetitionFolder,
     recipe: Recipe,
     notes: list[str],
 ) -> tuple[_Ground, list[BitMask]]:
     """Where the images lie, and the masks on which enough of them agree, one per class.
 
-    An image on another grid than the first one has no vote, which is a note. One image at a time is
+    An image on another grid than most of them has no vote, which is a note. One image at a time is
     in memory.
     """
-    ground: _Ground | None = None
+    grounds = {image: _ground_of(competition, recipe, image) for image in images}
+    first = _first_of_most(grounds)
+    ground = grounds[first]
     ballots: list[Ballot] = []
     for image in images:
-        with Slide(competition.scenes[image].paths, nodata=recipe.competition.nodata) as slide:
-            here = _Ground.of(slide)
-            ground = ground or here
-            if difference := ground.difference(here):
-                notes.append(f"{image}: it has no vote ({difference} as in {images[0]})")
-                continue
-            found = masks[image]
-            if found[0].shape != ground.shape:
-                raise MaskError(
-                    f"{image}: a map needs masks of the image's size {ground.shape}, but found "
-                    f"{found[0].shape}. Leave out the competition's 'size'"
-                )
-            if len(images) == 1:
-                return ground, list(found)
-            missing = empty_pixels(slide)
+        if difference := ground.difference(grounds[image]):
+            notes.append(f"{image}: it has no vote ({difference} as in {first})")
+            continue
+        found, missing = masks.with_missing(image)
+        if found[0].shape != ground.shape:
+            raise MaskError(
+                f"{image}: a map needs masks of the image's size {ground.shape}, but found "
+                f"{found[0].shape}. Leave out the competition's 'size'"
+            )
+        if len(images) == 1:
+            return ground, found
         ballots = ballots or [Ballot(*ground.shape) for _ in found]
         for ballot, mask in zip(ballots, found, strict=True):
             ballot.add(mask, missing)
-    if ground is None or recipe.groups is None:
-        raise MaskError("no image was to vote. Give at least one")
+    if recipe.groups is None:
+        raise MaskError("several images were to make one map. Give one, or write 'groups'")
     return ground, [ballot.result(recipe.groups.needed) for ballot in ballots]
+
+
+def _ground_of(competition: CompetitionFolder, recipe: Recipe, image: str) -> _Ground:
+    with Slide(competition.scenes[image].paths, nodata=recipe.competition.nodata) as slide:
+        return _Ground.of(slide)
+
+
+def _first_of_most(grounds: Mapping[str, _Ground]) -> str:
+    """The first image of those that most share their ground with. Of equally many, the first."""
+    shared = {
+        image: sum(not ground.difference(other) for other in grounds.values())
+        for image, ground in grounds.items()
+    }
+    return max(shared, key=lambda image: shared[image])

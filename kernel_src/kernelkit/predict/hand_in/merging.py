@@ -37,13 +37,12 @@ def _looked_up(task: Task, recipe: Recipe, others: OtherStores) -> ImageReport:
             f"{task.image_id}: no store holds layers of it with the content that its files have. "
             "Attach the output of a run over the same files"
         )
-    with Slide(task.paths) as slide:
-        ensemble = recipe.ensemble_for(slide.bands, str(slide.dtype))
+    first = next(iter(found.values())).report
     notes = [note for stored in found.values() for note in stored.report.notes]
     return replace(
-        next(iter(found.values())).report,
+        first,
         image=task.image_id,
-        ensemble=ensemble.name,
+        ensemble=_ensemble_of(task, first.ensemble, recipe),
         status="kept",
         stored="",  # this run stores nothing
         seconds=time.perf_counter() - start,
@@ -51,3 +50,11 @@ def _looked_up(task: Task, recipe: Recipe, others: OtherStores) -> ImageReport:
         network=0.0,
         notes=[*dict.fromkeys(notes)],
     )
+
+
+def _ensemble_of(task: Task, stored: str, recipe: Recipe) -> str:
+    """The ensemble for an image: the one of the stored run, if the recipe has one of its name."""
+    if stored in (ensemble.name for ensemble in recipe.ensembles):
+        return stored
+    with Slide(task.paths) as slide:
+        return recipe.ensemble_for(slide.bands, str(slide.dtype)).name

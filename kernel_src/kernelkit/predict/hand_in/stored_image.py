@@ -51,6 +51,8 @@ class StoredImage:
         The postprocess steps that there are.
     notes
         What is not as it should be, one sentence each.
+    missing
+        The pixels that hold no data, if masks are stored. Layers have their own.
 
     Attributes
     ----------
@@ -78,6 +80,7 @@ class StoredImage:
         paths: Sequence[Path],
         known: Steps,
         notes: Sequence[str] = (),
+        missing: BitMask | None = None,
     ) -> None:
         self.notes = list(notes)
         self.size = recipe.competition.size or shape
@@ -91,7 +94,8 @@ class StoredImage:
         self._parts = [(layers, grid_of(layers, shape, usual)) for layers in parts]
         self._merged: dict[tuple[Any, ...], Planes] = {}
         self._thresholded: dict[tuple[Any, ...], list[BitMask]] = {}
-        self.missing = next((p.missing for p in parts if p.missing is not None), None)
+        lacking = (missing, *(part.missing for part in parts))
+        self.missing = next((each for each in lacking if each is not None), None)
         self._gates = [part.gate for part in parts if part.gate is not None]
         self.scale = 1
         if masks is None:

@@ -12,6 +12,7 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.layers import rounding_note
 from kernelkit.errors import KernelKitError
+from kernelkit.grid import Window
 from kernelkit.predict.findings import Finding
 from kernelkit.predict.hand_in.own_steps import known_steps
 from kernelkit.predict.hand_in.postprocess import check_steps
@@ -21,12 +22,16 @@ from kernelkit.predict.preflight.trial import full_disk, tried_networks
 from kernelkit.predict.work.regions import missing_regions
 from kernelkit.predict.work.survey import Survey, survey_images
 from kernelkit.recipe import EnsembleRecipe, Recipe
+from kernelkit.slide import Slide
 
 __all__ = ["Preflight", "preflight"]
 
 # bands of a picture whose recipe does not say how many there are
 _COLOURS = 3
 _SHOWN = 5
+_LARGEST_BYTE = 255
+# pixels of an image's sides whose values are looked at
+_LOOKED_AT = 512
 # so many images that cannot be predicted have a finding of their own
 _MOST_REFUSED = 20
 
@@ -76,6 +81,7 @@ def preflight(
         *_files(competition),
         *_images(competition, survey),
         *_dtypes(recipe, survey),
+        *_ranges(competition, recipe, models, survey),
         *missing_regions(competition, recipe, limit),
         *full_disk(output, recipe, models, survey),
     ]
@@ -177,6 +183,46 @@ def _dtypes(recipe: Recipe, survey: Survey) -> Iterator[Finding]:
                 " to one range. Give each kind an ensemble of its own, with its dtype in 'when'"
             )
             yield Finding(ensemble.name, message)
+
+
+def _ranges(
+    competition: CompetitionFolder,
+    recipe: Recipe,
+    models: Mapping[str, MegaModel],
+    survey: Survey,
+) -> Iterator[Finding]:
+    """Which ensembles divide by the largest value of 8 bits what has larger ones.
+
+    The middle of one image is looked at.
+    """
+    for ensemble in recipe.ensembles:
+        name, kinds = ensemble.name, survey.kinds_of(ensemble.name)
+        # what a run folder says of its input is in the model's recipe alone
+        seen = models[name].recipe.input if name in models else ensemble.input
+        is_usual = seen.divide == _LARGEST_BYTE and not seen.decibel and seen.minmax is None
+        dtypes = {kind.dtype for kind in kinds}
+        if not is_usual or len(dtypes) != 1 or dtypes == {"uint8"}:
+            continue
+        image = next(i for i, kind in survey.kinds.items() if kind == kinds[0])
+        highest = _highest_value(competition.scenes[image].paths)
+        if highest is not None and highest > _LARGEST_BYTE:
+            message = (
+                f"found values up to {highest:g} in {image}, which is of {kinds[0].dtype}, and"
+                f" 'divide' is {_LARGEST_BYTE}. Give the value as 'divide' that the training"
+                " divided by"
+            )
+            yield Finding(name, message)
+
+
+def _highest_value(paths: tuple[Path, ...]) -> float | None:
+    """The highest value in the middle of an image. None if it cannot be read."""
+    try:
+        with Slide(paths) as slide:
+            height, width = min(slide.height, _LOOKED_AT), min(slide.width, _LOOKED_AT)
+            row, col = (slide.height - height) // 2, (slide.width - width) // 2
+            return float(slide.read(Window(row, col, height, width)).max())
+    except KernelKitError:  # it costs its own image, which is said when its turn comes
+        return None
 
 
 def _some(names: list[str]) -> str:

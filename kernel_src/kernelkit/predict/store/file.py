@@ -44,8 +44,8 @@ CREATE TABLE entries (
 CREATE INDEX images ON entries (image);
 """
 _COLUMNS = "name, image, content, sha256, label, payload, missing"
-# how long to wait for a process that writes its transaction
-_SECONDS_TO_WAIT = 60
+# how long to wait for a process that writes its transaction, which takes less than a second
+_SECONDS_TO_WAIT = 10
 # large enough that a blob of some 100 kB is not a chain of many pages
 _PAGE_BYTES = 16384
 

@@ -21,7 +21,10 @@ from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store.file import Row
 from kernelkit.predict.store.packing import pack_layers, unpack_layers
 
-__all__ = ["Layers", "Stored", "decode", "encode"]
+__all__ = ["SUFFIXES", "Layers", "Stored", "decode", "encode"]
+
+# of the files beside the database: large masks, and large layers
+SUFFIXES = (".mask", ".npy")
 
 # What is larger is a file of its own, which is mapped into memory and not read at once.
 _MOST_BYTES_IN_DATABASE = 32 * 2**20
@@ -68,12 +71,16 @@ class Stored:
         Probabilities instead of masks.
     content
         The hash of the image's files. It is known once the entry was saved.
+    missing
+        The pixels without data, at the image's size, that are off in the masks. None if there are
+        none. Layers have their own.
     """
 
     report: ImageReport
     masks: list[BitMask] | None = None
     layers: Layers | None = None
     content: str = ""
+    missing: BitMask | None = None
 
 
 @validated
@@ -89,7 +96,7 @@ class _Label:
     names, gate, is_gated
         Those of the layers.
     missing
-        The size of the mask of missing pixels, or None.
+        The size of the mask of pixels without data, or None.
     suffix, sha256
         Those of the file beside the database. Empty if the payload is in the row.
     """
@@ -121,7 +128,7 @@ def encode(stored: Stored, place: Row, path: Path, values_file: Path | None = No
         The file that the layers lie in already. It is moved there.
     """
     masks, layers = stored.masks, stored.layers
-    missing: bytes | None = None
+    lacking = stored.missing if layers is None else layers.missing
     if masks is not None:
         label = _Label("masks", (len(masks), *masks[0].shape), stored.report)
         words = np.concatenate([mask.words for mask in masks])
@@ -134,17 +141,17 @@ def encode(stored: Stored, place: Row, path: Path, values_file: Path | None = No
         if layers.gate is not None:
             label.gate = tuple(np.atleast_1d(layers.gate).tolist())
             label.is_gated = layers.is_gated
-        if layers.missing is not None:
-            label.missing = layers.missing.shape
-            missing = _packed(layers.missing.words)
         if values_file is not None or layers.values.nbytes > _MOST_BYTES_IN_DATABASE:
             label.suffix = ".npy"
             _write_layers(layers.values, values_file, path.with_name(f"{path.name}.npy"))
         payload = None if label.suffix else pack_layers(layers.values)
     else:
         raise ValueError("an entry holds masks or layers")
+    if lacking is not None:
+        label.missing = lacking.shape
     if label.suffix:
         label.sha256 = file_sha256(path.with_name(path.name + label.suffix))
+    missing = None if lacking is None else _packed(lacking.words)
     text = _LABEL.dump_json(label)
     return Row(place.name, place.image, place.content, text, payload, missing)
 
@@ -178,7 +185,8 @@ def _masks(label: _Label, row: Row, path: Path) -> Stored:
     classes, height, width = label.shape
     size = classes * height, width
     stacked = BitMask.load(path, size) if label.suffix else _mask(row.payload, size)
-    return Stored(label.report, stacked.split(classes), content=row.content)
+    missing = None if label.missing is None else _mask(row.missing, label.missing)
+    return Stored(label.report, stacked.split(classes), content=row.content, missing=missing)
 
 
 def _layers(label: _Label, row: Row, path: Path) -> Stored:

@@ -46,8 +46,11 @@ class RecentMasks:
 
 
 def _bytes_of(stored: Stored) -> int:
-    return sum(mask.words.nbytes for mask in stored.masks or ())
+    missing = () if stored.missing is None else (stored.missing,)
+    return sum(mask.words.nbytes for mask in (*(stored.masks or ()), *missing))
 
 
 def _copy(stored: Stored, masks: list[BitMask], content: str) -> Stored:
-    return Stored(stored.report, [mask.copy() for mask in masks], content=content)
+    missing = stored.missing and stored.missing.copy()
+    copies = [mask.copy() for mask in masks]
+    return Stored(stored.report, copies, content=content, missing=missing)

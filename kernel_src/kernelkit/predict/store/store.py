@@ -14,7 +14,7 @@ import re
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from kernelkit.predict.store.file import (
     database_paths,
     open_database,
 )
-from kernelkit.predict.store.payload import Layers, Stored, decode, encode
+from kernelkit.predict.store.payload import SUFFIXES, Layers, Stored, decode, encode
 from kernelkit.predict.store.recent import RecentMasks
 
 __all__ = ["Entry", "Layers", "Store", "Stored"]
@@ -42,6 +42,8 @@ _BYTES = 32 * 2**20
 # nanoseconds in which the time of a folder may stay the same although it changes
 _TICK = 10**8
 _NEVER = -1
+# of the picture of the members' disagreement
+_PICTURE = ".png"
 # how the name of a file begins that is being made, followed by the process that makes it
 _UNFINISHED = ".unfinished-"
 # what was opened before a fork: closing it in the child would disturb the parent
@@ -76,7 +78,7 @@ class Entry:
     @property
     def picture_path(self) -> Path:
         """Where the picture of the members' disagreement lies, if there is one."""
-        return self.store.folder / f"{self.name}.png"
+        return self.store.folder / f"{self.name}{_PICTURE}"
 
     def load(self) -> Stored | None:
         """What was saved, or None if nothing was or it is damaged. The store notes what is."""
@@ -106,7 +108,7 @@ class Entry:
         self.store._save(encode(stored, place, self.path, values_file), stored)
 
     def remove(self) -> None:
-        """Take the entry out of the store, if it is there."""
+        """Take the entry and its files out of the store, if it is there."""
         self.store._remove(self.name)
 
 
@@ -212,8 +214,7 @@ class Store:
             if not self._pending:
                 return
             try:
-                self._own = self._own or self._new_database()
-                self._own.insert(self._pending.values())
+                self._insert(self._pending.values())
             except sqlite3.Error as error:
                 raise OutputError(
                     f"{self.folder}: the store cannot be written to ({error}). Make room, or "
@@ -230,6 +231,17 @@ class Store:
             for database in self._databases.values():
                 database.close()
             self._begin()
+
+    def _insert(self, rows: Iterable[Row]) -> None:
+        self._own = self._own or self._new_database()
+        try:
+            self._own.insert(rows)
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+                raise
+            # somebody holds the file open in a tool. To wait again each time would take hours
+            self._own = self._new_database()
+            self._own.insert(rows)
 
     def _save(self, row: Row, stored: Stored) -> None:
         with self._locked():
@@ -268,6 +280,8 @@ class Store:
             self._recent.forget(name)
         for database in self._newest_first():
             self._asked(database, lambda d: d.delete(name))
+        for suffix in (*SUFFIXES, _PICTURE):
+            (self.folder / f"{name}{suffix}").unlink(missing_ok=True)
 
     def _decoded(self, row: Row, sha256: bytes) -> Stored | None:
         stored = decode(row, sha256, self.folder / row.name)

@@ -1,6 +1,5 @@
 """What is to be done in a run, and what the work on all of its images has in common."""
 
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,12 +33,9 @@ __all__ = [
     "asked_note",
     "at_own_cost",
     "draw_disagreement",
-    "give_up",
     "kept",
     "tasks_of",
 ]
-
-_log = logging.getLogger(__name__)
 
 # times as many tiles as the median image has
 _FAR_LARGER = 4
@@ -197,15 +193,9 @@ def at_own_cost(report: ImageReport) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        give_up(report, as_sentence(error))
+        report.fall_back(as_sentence(error))
     finally:
         report.seconds += time.perf_counter() - start
-
-
-def give_up(report: ImageReport, reason: str) -> None:
-    """Give an image up, and say so now. Its row is the fallback."""
-    report.fall_back(reason)
-    _log.warning("%s: fallback row, because: %s", report.image, reason)
 
 
 def kept(report: ImageReport, ensemble: str) -> ImageReport:

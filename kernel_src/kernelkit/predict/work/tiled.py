@@ -116,7 +116,7 @@ class _ImageWork:
                 layers = stitching.finish(missing)
                 entry.save(Stored(report, layers=layers), values_file=stitching.path)
             else:
-                entry.save(Stored(report, stitching.finish(missing)))
+                entry.save(Stored(report, stitching.finish(missing), missing=missing))
         run.store.flush()  # the next image may take an hour
 
     @contextmanager

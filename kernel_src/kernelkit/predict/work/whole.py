@@ -4,7 +4,6 @@ While the device works on one batch, the next is read, and the one before goes i
 pictures share a batch depends on the pictures alone. What fails costs only its own picture.
 """
 
-import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,14 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from kernelkit.errors import as_sentence
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.work.ahead import one_ahead
-from kernelkit.predict.work.tasks import Run, Task, give_up
+from kernelkit.predict.work.tasks import Run, Task
 from kernelkit.predict.work.whole_batch import AskedBatch, BatchAsker, each_alone
 from kernelkit.predict.work.whole_picture import Picture
 from kernelkit.reader import PictureBatch, PictureReader
 
 __all__ = ["predict_whole"]
-
-_log = logging.getLogger(__name__)
 
 
 def predict_whole(tasks: Iterable[Task], run: Run) -> Iterator[ImageReport]:
@@ -58,7 +55,7 @@ class _Pass:
                 if run.deadline.is_over:
                     break
                 for number, reason in batch.failed:
-                    give_up(self._pictures[number].report, reason)
+                    self._pictures[number].report.fall_back(reason)
                     yield self._pictures[number].end()
                 if batch.numbers:
                     self._describe(batch)
@@ -81,7 +78,7 @@ class _Pass:
             asked = self._asker.ask(pictures, batch)
         except Exception as error:  # whatever it is, it costs no other picture
             if len(pictures) == 1:
-                give_up(pictures[0].report, as_sentence(error))
+                pictures[0].report.fall_back(as_sentence(error))
                 yield pictures[0].end()
             else:
                 for part in each_alone(batch):
@@ -103,9 +100,9 @@ class _Pass:
 
     def _leave_out(self) -> Iterator[ImageReport]:
         """Give up the pictures that the session left no time for."""
-        left = [picture for picture in self._pictures if not picture.is_done]
-        if left:
-            _log.warning("the session's time is over: %d pictures get the fallback row", len(left))
-        for picture in left:
-            picture.report.fall_back("the session's time was over before this picture was begun")
-            yield picture.end()
+        for picture in self._pictures:
+            if not picture.is_done:
+                picture.report.fall_back(
+                    "the session's time was over before this picture was begun"
+                )
+                yield picture.end()

@@ -15,7 +15,7 @@ from kernelkit.mask import BitMask
 from kernelkit.mask.bits import words_per_row
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.work.survey import checked_ensemble
-from kernelkit.predict.work.tasks import Run, at_own_cost, give_up
+from kernelkit.predict.work.tasks import Run, at_own_cost
 from kernelkit.predict.work.whole_picture import Picture
 from kernelkit.reader import PictureBatch, PictureInfo, Preparation
 
@@ -73,7 +73,7 @@ class AskedBatch:
             gates = [None] * len(answers) if self.gate is None else self.gate.each()
         except Exception as error:  # of the device: nothing came down
             for picture in self.pictures:
-                give_up(picture.report, as_sentence(error))
+                picture.report.fall_back(as_sentence(error))
                 yield picture.end()
             return
         self.network += time.perf_counter() - start

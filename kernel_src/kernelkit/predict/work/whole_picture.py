@@ -83,7 +83,7 @@ class Picture:
         missing = self._missing(info)
         if missing is not None:
             clear(masks, resize(missing, masks[0].shape))
-        self._save(Stored(self.report, masks), fingerprint)
+        self._save(Stored(self.report, masks, missing=missing), fingerprint)
 
     def save_layers(
         self,

@@ -4,17 +4,27 @@ What becomes of an image depends on its file, the recipe and the weights alone. 
 only its own image.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 from kernelkit.predict.report import ImageReport
+from kernelkit.predict.warned import ImageWarnings
 from kernelkit.predict.work.tasks import Run, Task
 from kernelkit.predict.work.tiled import predict_tiled
 from kernelkit.predict.work.whole import predict_whole
 
 __all__ = ["work"]
 
+_log = logging.getLogger(__name__)
+
 
 def work(tasks: Sequence[Task], run: Run) -> Iterator[ImageReport]:
     """Put the result of each image into the store, and say what happened to it."""
     lane = predict_whole if run.recipe.tiles.whole else predict_tiled
-    yield from lane(tasks, run)
+    meant = {task.image_id for task in tasks if task.left_out}
+    with closing(ImageWarnings(_log)) as warnings:
+        for report in lane(tasks, run):
+            if report.is_fallback and report.image not in meant:
+                warnings.warn(report.image, "fallback row", report.notes[-1])
+            yield report

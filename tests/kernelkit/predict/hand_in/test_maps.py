@@ -15,6 +15,7 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.errors import OutputError, RecipeError
 from kernelkit.predict import Prediction, load_models, look, predict
 from kernelkit.recipe import Recipe
+from kernelkit.slide import Slide
 from tests.made.competition import NETWORK, write_models
 
 UTM = CRS.from_epsg(32638)
@@ -190,6 +191,38 @@ def test_a_scene_on_another_grid_has_no_vote(tmp_path: Path) -> None:
     done = _run(tmp_path, Recipe.parse(RECIPE))
     (note,) = [note for note in done.report.notes if "no vote" in note]
     assert note.startswith("mosul/9: it has no vote (found the transform (10.0, 0.0, 500005.0")
+
+
+def test_the_grid_of_most_scenes_counts(tmp_path: Path) -> None:
+    """A first scene that lies elsewhere has no vote, and the map is that of the others."""
+    moved = Affine(10, 0, 500_005, 0, -10, 3_700_000)
+    _make_city(tmp_path / "in/test/mosul", 3)
+    for band in ("vh", "vv"):
+        _write(tmp_path / "in/test/mosul/pass0", f"S1_0_{band}.tif", np.full(SIZE, 0.02), moved)
+    done = _run(tmp_path, Recipe.parse(RECIPE))
+    (note,) = [note for note in done.report.notes if "no vote" in note]
+    assert note.startswith("mosul/0: it has no vote")
+    with rasterio.open(tmp_path / "out/maps/mosul.tif") as file:
+        assert file.transform == PLACE
+
+
+def test_a_vote_decodes_no_scene_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no data stands in the store, beside the masks."""
+    _make_city(tmp_path / "in/test/mosul", 3)
+    recipe = Recipe.parse(RECIPE)
+    first = _run(tmp_path, recipe)
+    maps = [(tmp_path / "out/maps" / name).read_bytes() for name in ("mosul.shp", "mosul.tif")]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a scene was decoded")
+
+    monkeypatch.setattr(Slide, "read", refuse)
+    monkeypatch.setattr(Slide, "read_valid", refuse)
+    again = _run(tmp_path, recipe)
+    assert {image.status for image in again.report.images} == {"kept"}
+    assert not again.maps.missing
+    assert len(first.maps.files) == len(again.maps.files) == 2
+    assert maps == [(tmp_path / "out/maps" / n).read_bytes() for n in ("mosul.shp", "mosul.tif")]
 
 
 def test_without_groups_each_image_has_its_map(tmp_path: Path) -> None:

@@ -85,6 +85,19 @@ def test_images_of_several_dtypes_in_one_ensemble_are_named(
     assert not any("divide" in each.message for each in found(folder, models, ensembles=[ensemble]))
 
 
+@pytest.mark.parametrize(("value", "is_said"), [(4095, True), (255, False)])
+def test_values_that_no_byte_holds_are_named(
+    folder: Path, models: dict[str, MegaModel], value: int, is_said: bool
+) -> None:
+    """12 bits divided by 255 are up to 16. What fits into 8 bits may lie in 16."""
+    for path in (folder / "test").iterdir():
+        path.unlink()
+        write(path, np.full((3, 50, 50), value, np.uint16), "tiled")
+    said = [finding for finding in found(folder, models) if "divide" in finding.message]
+    assert [finding.is_error for finding in said] == [False] * is_said
+    assert all("found values up to 4095 in a, which is of uint16" in f.message for f in said)
+
+
 def test_an_image_with_too_few_bands_costs_its_own_row(
     folder: Path, models: dict[str, MegaModel]
 ) -> None:

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as arrays
 from kernelkit.errors import OutputError
 from kernelkit.mask import BitMask
 from kernelkit.predict.report import ImageReport
-from kernelkit.predict.store import payload
+from kernelkit.predict.store import file, payload
 from kernelkit.predict.store.store import Layers, Store, Stored
 from tests.made.stored import Column, databases, names, overwrite
 
@@ -115,6 +115,55 @@ def test_layers_of_any_size_come_back(
     store.entry("a", "content").save(Stored(REPORT, layers=layers))
     store.close()
     assert_equal(store.entry("a", "content").load(), Stored(REPORT, layers=layers))
+
+
+@pytest.mark.usefixtures("size")
+def test_pixels_without_data_are_kept_beside_masks(store: Store) -> None:
+    """They come back at their own size, from this process and from the next one."""
+    missing = BitMask.from_array(np.eye(9, 65, dtype=bool))
+    entry = store.entry("a", "content")
+    entry.save(Stored(REPORT, [MASK], missing=missing))
+    store.close()
+    found = entry.recall(), entry.load()
+    assert all(stored is not None and stored.missing == missing for stored in found)
+
+
+@pytest.mark.usefixtures("size")
+@pytest.mark.parametrize("stored", [MASKS, LAYERS], ids=["masks", "layers"])
+def test_what_is_removed_leaves_no_file(store: Store, stored: Stored) -> None:
+    """Neither its row, nor its large payload, nor its picture is left. Others stay."""
+    entry, other = store.entry("a", "content"), store.entry("b", "content")
+    entry.save(stored)
+    other.save(stored)
+    store.flush()
+    entry.picture_path.touch()
+    entry.remove()
+    assert entry.load() is None
+    assert not list(store.folder.glob("a-*"))
+    assert_equal(other.load(), stored)
+
+
+@pytest.mark.timeout(30)
+def test_a_database_that_somebody_holds_costs_one_wait(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries go into another file from then on. Both files are read once they are free."""
+    monkeypatch.setattr(file, "_SECONDS_TO_WAIT", 0.5)
+    first, *others = (store.entry(name, "content") for name in "abcd")
+    first.save(MASKS)
+    store.flush()
+    [held] = databases(store.folder)
+    with closing(sqlite3.connect(held, isolation_level=None)) as tool:
+        tool.execute("BEGIN EXCLUSIVE")
+        start = time.monotonic()
+        for entry in others:
+            entry.save(MASKS)
+            store.flush()
+        assert time.monotonic() - start < 1
+        assert len(databases(store.folder)) == 2
+    later = Store(store.folder)
+    for entry in (first, *others):
+        assert_equal(later.entry_named(entry.name).load(), MASKS)
 
 
 def test_another_image_content_recipe_or_weight_is_another_entry(store: Store) -> None:

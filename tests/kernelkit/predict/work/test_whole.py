@@ -90,6 +90,22 @@ def test_a_bad_picture_costs_only_its_own_row(salt: Salt, tmp_path: Path, worker
     assert rows == {image: "" if image in bad else rle for image, rle in wanted.items()}
 
 
+def test_many_bad_pictures_are_counted_and_not_all_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Five are named when they are found, and one sentence is about the others."""
+    folder = Salt(tmp_path / "bad")
+    for path in folder.paths[:8]:
+        path.write_text("no image")
+    done = run(folder, tmp_path / "out")
+    assert len(done.report.fallbacks) == 8
+    said = [record.message for record in caplog.records if "fallback row" in record.message]
+    assert [message.partition(":")[0] for message in said[:-1]] == [
+        path.stem for path in folder.paths[:5]
+    ]
+    assert said[-1] == "fallback row for 3 more image(s). The report says why"
+
+
 def test_nan_costs_only_its_own_picture(
     clouds: Clouds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
