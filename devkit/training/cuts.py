@@ -72,7 +72,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--run", action="append", default=[], help="one of the runs, all if none")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="such as windows.grid.step=512"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="such as windows.grid.step=512",
     )
     parser.add_argument("--workers", type=_number, default=0, help="processes that decode")
     parser.add_argument("--files", choices=("png", "geotiff"), help="write windows as files too")

@@ -15,7 +15,7 @@ from devkit.training.seen import Seen, rule_in_words
 from kernelkit.competition import Scene
 from kernelkit.console import progress
 from kernelkit.errors import KernelKitError, as_sentence
-from kernelkit.grid import TileGrid
+from kernelkit.grid import TileGrid, Window
 from kernelkit.reader import PictureReader, Preparation, ReaderPool, TileReader
 from kernelkit.recipe import ForegroundRule, Recipe
 from kernelkit.slide import Slide
@@ -211,8 +211,8 @@ def _read_tiles(
                 inner = tile.inner
                 rows, columns = inner.shrunk(grid.scale).slices
                 seen.add(pixels[:, rows, columns])
-                image.pixels_read += tile.core.area
             image.seconds = time.perf_counter() - started
+            image.pixels_read = _decoded(grid, reader.indices, slide)
         except KernelKitError as error:
             yield image.image, as_sentence(error)
             continue
@@ -270,6 +270,17 @@ def _indices(grid: TileGrid, slide: Slide) -> list[int]:
         return list(range(len(grid)))
     rows = np.linspace(0, grid.rows - 1, wanted).round().astype(int)
     return [int(row) * grid.columns + column for row in rows for column in range(grid.columns)]
+
+
+def _decoded(grid: TileGrid, indices: Sequence[int], slide: Slide) -> int:
+    """How many pixels lie in rows of tiles. What two rows share is decoded once."""
+    rows = {row for i in indices[:: grid.columns] for row in _rows_of(grid[i].read, slide.bounds)}
+    return len(rows) * slide.width
+
+
+def _rows_of(window: Window, bounds: Window) -> range:
+    inside = window.intersection(bounds)
+    return range(inside.row, inside.bottom)
 
 
 def _tiles_in_words(recipe: Recipe | None) -> str:
