@@ -121,9 +121,14 @@ class CropData:
         return sizes[0]
 
     def _refuse_mixed(self) -> None:
-        """Refuse images that do not fit into one batch."""
-        wanted = self._windows[0].image
+        """Refuse images that do not fit into one batch, or that the ensemble is not for."""
+        wanted, when = self._windows[0].image, self._run.when
         for image in {window.image.id: window.image for window in self._windows}.values():
+            if not when.fits(image.bands, str(image.dtype)):
+                raise TrainingError(
+                    f"{image.id}: found {image.bands} bands of {image.dtype}, but the ensemble "
+                    f"{self._run.ensemble} is for {when}. Leave it out with 'only'"
+                )
             if (image.bands, image.dtype) != (wanted.bands, wanted.dtype):
                 raise TrainingError(
                     f"{image.id}: found {image.bands} bands of {image.dtype}, wanted "

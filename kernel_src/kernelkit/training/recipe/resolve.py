@@ -45,6 +45,7 @@ def resolved(name: str, settings: RunSettings, recipe: Recipe) -> RunRecipe:
         "size": _size(name, settings, recipe.tiles, ensemble),
         "activation": "sigmoid" if per_class else "softmax" if is_gate else ensemble.activation,
         "nodata": recipe.nodata,
+        "when": ensemble.when,
         "gate": ensemble.gate if is_gate else None,
         "windows": windows,
         "sources": _sources(settings, windows),

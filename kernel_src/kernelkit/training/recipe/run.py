@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from kernelkit.recipe import Competition, Gate, NetworkInput, Tiles
+from kernelkit.recipe import Competition, Gate, ImageKind, NetworkInput, Tiles
 from kernelkit.recipe.words import Word
 from kernelkit.training.recipe.settings import RunKeys
 from kernelkit.vocabulary import Activation, Nodata
@@ -37,6 +37,8 @@ class RunRecipe(RunKeys):
         How logits become probabilities.
     nodata
         What pixels without data are, as in the recipe.
+    when
+        Which images the ensemble is for.
     gate
         For a classifier, the gate that asks it.
     """
@@ -49,6 +51,7 @@ class RunRecipe(RunKeys):
     auto_statistics: bool = False
     activation: Activation
     nodata: Nodata
+    when: ImageKind = ImageKind()
     gate: Gate | None = Field(None)
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernelkit.errors import TrainingError
 from kernelkit.training.crops import CropData
 from kernelkit.training.crops.sources import TrainingWindow
 from tests.made.crops import cut_image, cuts_of, small_cuts, small_run
@@ -109,3 +110,14 @@ def test_without_crop_whole_windows_are_taken(tmp_path: Path) -> None:
     with CropData(run, cuts, cuts.folds, 0).train_loader(0) as loader:
         [batch] = loader
     np.testing.assert_array_equal(batch.pixels[0].numpy(), images[1].read_pixels(images[1].bounds))
+
+
+def test_images_of_another_kind_than_the_ensembles_are_refused(tmp_path: Path) -> None:
+    """Inference would never ask these networks about them."""
+    cuts = small_cuts(tmp_path)
+    ensembles = [{"name": "grey", "when": {"bands": 3, "dtype": "uint16"}}]
+    run = small_run(tmp_path, {"ensembles": ensembles})
+    with pytest.raises(
+        TrainingError, match=r"image0: found 3 bands of uint8, but the ensemble grey"
+    ):
+        CropData(run, cuts, cuts.folds, 0)
