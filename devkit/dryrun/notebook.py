@@ -21,7 +21,14 @@ from devkit.tools import REPOSITORY
 from kernelkit.files import open_atomically
 from kernelkit.recipe import Recipe
 
-__all__ = ["execute", "render", "run_notebook", "sandbox_of", "was_killed"]
+__all__ = [
+    "execute",
+    "render",
+    "run_notebook",
+    "sandbox_of",
+    "session_variables",
+    "was_killed",
+]
 
 # The exit codes of a command that was killed, and of papermill if its kernel is gone.
 _KILLED = (137, 138)
@@ -136,8 +143,8 @@ def execute(
         runtime.twin.write_kernelspec(jupyter),
         chosen,
     )
-    places = {"JUPYTER_PATH": str(jupyter), "KERNELKIT_WORK": sandbox.path(_SCRATCH)}
-    return sandbox.run(command, {**_environment(), **variables, **places}, budget_bytes, on_sample)
+    session = {**session_variables(sandbox), **variables, "JUPYTER_PATH": str(jupyter)}
+    return sandbox.run(command, session, budget_bytes, on_sample)
 
 
 def was_killed(exit_code: int, executed: Path) -> bool:
@@ -179,12 +186,13 @@ def _papermill(
     return command
 
 
-def _environment() -> dict[str, str]:
-    """Only what a Kaggle session has: no variable of the user's gets in."""
+def session_variables(sandbox: Sandbox) -> dict[str, str]:
+    """Only what a Kaggle session has in its environment: no variable of the user's gets in."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     # the last one has torch take a CPU's memory in huge pages, which is a fifth faster there
     return kept | {
         "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+        "KERNELKIT_WORK": sandbox.path(_SCRATCH),
         "PYTHONUNBUFFERED": "1",
         "THP_MEM_ALLOC_ENABLE": "1",
     }

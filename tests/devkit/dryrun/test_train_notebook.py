@@ -10,6 +10,7 @@ import yaml
 
 from devkit.dryrun.notebook import execute, sandbox_of
 from devkit.dryrun.runtime import Runtime, make_runtime
+from devkit.dryrun.shell import main
 from kernelkit.mask import BitMask
 from kernelkit.predict.run import load_models
 from kernelkit.recipe import Recipe
@@ -22,8 +23,14 @@ COMPETITION = "/kaggle/input/competitions/a-competition"
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
-    return make_runtime("kaggle-py312", tmp_path_factory.mktemp("kernel") / "dataset")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.fixture(scope="module")
+def runtime(build: Path) -> Runtime:
+    """Where `make shell` has it too."""
+    return make_runtime("kaggle-py312", build / "shell/kernel-kaggle-py312")
 
 
 def write_competition(folder: Path) -> None:
@@ -87,3 +94,28 @@ def test_the_notebook_trains_a_run_that_inference_reads(runtime: Runtime, tmp_pa
     assert said["DATA"]["mean"] == pytest.approx([0.25] * 3, abs=0.05)
     [model] = load_models(Recipe.load(training.predicts), working, "cpu").values()
     assert model.recipe.input.mean == tuple(said["DATA"]["mean"])
+
+
+def test_a_shell_in_the_twin_has_the_images_python_and_no_network(
+    runtime: Runtime, build: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """kernelkit comes from the dataset, inputs are read-only, and the exit code is the command's."""
+    (tmp_path / "my-competition").mkdir()
+    checks = """
+import os, sys, kernelkit
+print("python", sys.executable, "kernelkit", kernelkit.__file__, "at", os.getcwd())
+print("inputs", sorted(os.listdir("/kaggle/input/competitions")))
+try:
+    open("/kaggle/input/competitions/my-competition/x", "w")
+except OSError as error:
+    print("writing:", error.strerror)
+sys.exit(7)
+"""
+    arguments = ["--competition", str(tmp_path / "my-competition"), "--", "python", "-c", checks]
+    code = main(arguments, build)
+    printed = capfd.readouterr().out
+    assert code == 7
+    assert f"python {runtime.twin.folder}/bin/python kernelkit /kaggle/tmp/" in printed
+    assert "at /kaggle/working" in printed
+    assert "inputs ['my-competition']" in printed
+    assert "writing: Read-only file system" in printed
