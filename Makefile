@@ -83,8 +83,8 @@ look: $(READY)  ## the images of a competition, before there are models (COMPETI
 folds: $(READY)  ## divide the training images into folds, and write folds.csv (RECIPE= COMPETITION= RUN= SET="folds.count=5")
 	@$(PYTHON) -m devkit.training.folds $(OF_RUNS)
 
-cuts: $(READY)  ## shrink the training images and list their windows (RECIPE= COMPETITION= CUTS= RUN= SET=)
-	@$(PYTHON) -m devkit.training.cuts $(OF_RUNS) --cuts "$(CUTS)" --workers $(WORKERS)
+cuts: $(READY)  ## shrink the training images and list their windows (RECIPE= COMPETITION= CUTS= RUN= SET= FILES=png)
+	@$(PYTHON) -m devkit.training.cuts $(OF_RUNS) --cuts "$(CUTS)" --workers $(WORKERS) $(if $(FILES),--files "$(FILES)")
 
 train: $(READY)  ## train run folders (RECIPE= COMPETITION=folder OUTPUT=models RUN= FOLD="0 1" SET="epochs=3 batch=4" CUTS= OWN=)
 	@$(PYTHON) -m devkit.training $(OF_RUNS) $(foreach fold,$(FOLD),--fold $(fold)) --output "$(OUTPUT)" --cuts "$(CUTS)" --workers $(WORKERS)

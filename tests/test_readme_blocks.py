@@ -159,11 +159,17 @@ DRY_RUN = "tests/devkit/dryrun/test_dryrun.py::test_both_ways_of_reading_give_on
 SHAPES = "tests/devkit/dryrun/test_variants.py::test_a_shape_goes_the_whole_way"
 RADAR = "tests/devkit/dryrun/test_variants.py::test_radar_goes_the_whole_way"
 HOUSE = "tests/test_house.py::test_examples_run"
+TRAINED = "tests/kernelkit/training/test_train.py::test_its_folds_are_the_members_of_an_ensemble"
+RUNS = "tests/devkit/training/test_runs.py::test_a_table_has_a_row_per_run"
+LOOK = "tests/devkit/training/test_look.py::test_each_image_is_measured"
+SUBMIT = "tests/devkit/kaggle/test_submissions.py::test_submit_goes_from_the_datasets_to_a_score"
 
 # how a block begins, and how it is run
 WAYS: list[tuple[str, Way]] = [
     ("make dry-run     # environment", long(DRY_RUN, HOUSE)),
     ("make dry-run RECIPE=clouds", long(SHAPES, RADAR)),
+    ("make train RECIPE=", long(TRAINED, RUNS)),
+    ("make look COMPETITION=", long(LOOK, TRAINED, RUNS, DRY_RUN, SUBMIT)),
     ("make dry-run COMPETITION=", runs(write_own)),
     ("make dry-run OWN=", runs(write_own, write_code)),
     ("make kernel-dataset\n.venv/bin/python -m papermill", runs(write_own)),

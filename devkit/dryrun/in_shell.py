@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         return os.execvp("bash", ["bash", "--norc"])
     os.environ["PS1"] = r"twin \w\$ "
     columns, lines = os.get_terminal_size(sys.stdin.fileno())
-    shell = f"stty columns {columns} rows {lines}; exec bash --norc -i"
+    shell = f"stty columns {columns} rows {lines} && exec bash --norc -i"
     return os.waitstatus_to_exitcode(pty.spawn(["bash", "-c", shell]))
 
 

@@ -91,7 +91,7 @@ def test_the_notebook_trains_a_run_that_inference_reads(runtime: Runtime, tmp_pa
     assert (working / "small/report.html").is_file()
     assert not (working / "small/fold_0").exists()
     said = yaml.safe_load((working / "small/cfg.yaml").read_text())
-    assert said["DATA"]["mean"] == pytest.approx([0.25] * 3, abs=0.05)
+    assert said["DATA"]["mean"] == pytest.approx([0.15] * 3, abs=0.05)  # a grid hangs over
     [model] = load_models(Recipe.load(training.predicts), working, "cpu").values()
     assert model.recipe.input.mean == tuple(said["DATA"]["mean"])
 
