@@ -4,7 +4,7 @@
 
 Pictures are 350 x 525 with four classes, as the clouds competition's are submitted. Slides are
 10 000 x 10 000 bytes, a third of 30 000 x 30 000. The loop is that of public notebooks: numpy
-thresholds, cv2 finds components, and each is copied if it is large enough. It takes hours, so it is
+thresholds, cv2 finds components, and large ones are copied one by one. It takes hours, so it is
 timed on a sample, and its answer is compared with ours before. Peak memory is that of a process of
 its own. On a busy machine, the seconds of a core say more than those of the clock.
 """

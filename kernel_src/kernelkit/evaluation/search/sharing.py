@@ -1,7 +1,7 @@
 """For whom thresholds and sizes are chosen: for all at once, for each class, or for each group."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from kernelkit.errors import EvaluationError
 from kernelkit.evaluation.search.optimum import Optimum, find_optimum
 from kernelkit.evaluation.search.table import SweepTable, score_of
-from kernelkit.vocabulary import Score, Sharing
+from kernelkit.vocabulary import Keep, Score, Sharing
 
 __all__ = ["Chosen", "choose", "fixed_places", "mean_score"]
 
@@ -28,6 +28,8 @@ class Chosen:
         The scores (thresholds, sizes) behind each.
     value
         The score of the whole table: the mean over its classes.
+    keep
+        Whether components of the very minimum size stay, as the space says.
     """
 
     sharing: Sharing
@@ -35,6 +37,7 @@ class Chosen:
     optima: Mapping[str, Optimum]
     surfaces: Mapping[str, NDArray[np.float64]]
     value: float
+    keep: Keep
 
     def places(
         self, table: SweepTable, groups: Mapping[str, str] | None = None
@@ -96,9 +99,9 @@ def choose(
         for name, images in sorted(members.items()):
             surfaces[name] = _mean_surface(table.only(images), score)
     optima = {name: find_optimum(surface, table.space) for name, surface in surfaces.items()}
-    chosen = Chosen(sharing, score, optima, surfaces, 0.0)
+    chosen = Chosen(sharing, score, optima, surfaces, 0.0, table.space.keep)
     value = mean_score(table, chosen.places(table, groups), score)
-    return Chosen(sharing, score, optima, surfaces, value)
+    return replace(chosen, value=value)
 
 
 def fixed_places(

@@ -186,8 +186,8 @@ def _refuse_other_truth(
 def usual_shrink(recipe: Recipe, ensemble: str) -> int:
     """How many stored pixels became one when networks saw them, on a side.
 
-    Of tiles that are enlarged before they are stored, it is the scale of the tiles: what lies
-    between is interpolated. The search loses little by it, and takes as many times less.
+    Tiles that are enlarged before they are stored were smaller by their scale. The search is
+    faster by its square, and loses little.
     """
     [chosen] = [each for each in recipe.ensembles if each.name == ensemble]
     if recipe.tiles.whole or recipe.plan_for(chosen).at == "network":

@@ -65,9 +65,10 @@ class Survival:
     def __str__(self) -> str:
         if self.share is None:
             return f"nothing is gained: {self.before:.4f} before, {self.promised:.4f} after"
+        survives = f"{self.share:.0%}" if self.share > 0 else "nothing"
         return (
             f"{self.before:.4f} before, {self.promised:.4f} chosen on all images, {self.kept:.4f} "
-            f"chosen without each fold: {self.share:.0%} of the gain survives"
+            f"chosen without each fold: {survives} of the gain survives"
         )
 
 

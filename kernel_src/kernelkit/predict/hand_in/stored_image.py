@@ -123,6 +123,11 @@ class StoredImage:
         ]
 
     @property
+    def names(self) -> list[str]:
+        """The names of the stored layers. There are none if masks are stored."""
+        return [name for layers, _ in self._parts for name in layers.names]
+
+    @property
     def has_probabilities(self) -> bool:
         """Whether more is stored than masks."""
         return self._masks is None

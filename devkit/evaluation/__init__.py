@@ -1,0 +1,1 @@
+"""The commands of evaluation. The work itself is done by `kernelkit.evaluation`."""

@@ -1,0 +1,64 @@
+"""`make validate`: predict training images by the folds that held them out, and score them.
+
+It writes scores.csv, with a row per image and class, and report.html. What the store has already is
+not predicted again.
+"""
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from devkit.commands import command
+from devkit.evaluation.predictions import predict, shared_arguments
+from devkit.training.columns import aligned
+from kernelkit.console import printable
+from kernelkit.files import open_atomically
+
+if TYPE_CHECKING:
+    from kernelkit.evaluation.scored import ScoreTable
+
+__all__ = ["main"]
+
+
+@command("validation", go_on="The same command goes on with the images that are not stored yet")
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line. The exit code is 0 only if images were scored.
+
+    Raises
+    ------
+    EvaluationError, RecipeError, TrainingError, LabelError
+        As of `devkit.evaluation.predictions.predict`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m devkit.evaluation validate", description=__doc__
+    )
+    shared_arguments(parser)
+    options = parser.parse_args(arguments)
+    from kernelkit.evaluation.report import write_report
+    from kernelkit.evaluation.scored import score_images
+
+    validated = predict(options)
+    found = validated.found
+    images = list(found.masks)
+    table = score_images(images, validated.classes, found.masks.__getitem__, validated.truth)
+    groups = {image: scene.group for image, scene in found.scenes.items()}
+    with open_atomically(options.output / "scores.csv") as file:
+        table.frame(fold=found.folds, group=groups).to_csv(file, index=False, lineterminator="\n")
+    write_report(found, validated.truth, table, options.output / "report.html")
+    for line in _lines(table):
+        print(printable(line))
+    for note in validated.notes:
+        print(printable(note))
+    print(printable(f"{options.output}: report.html, scores.csv and the store of probabilities"))
+    return 0
+
+
+def _lines(table: "ScoreTable") -> Iterator[str]:
+    """The scores of each class, as lines for people."""
+    head = ("class", "dice per image", "dice over all", "iou per image", "precision at .5 to .95")
+    rows: list[tuple[str, ...]] = [head]
+    scores = [table.per_class(score) for score in ("dice", "set", "iou", "precision")]
+    for name in table.classes:
+        rows.append((name or "target", *(f"{each[name]:.4f}" for each in scores)))
+    yield from aligned(rows)
+    yield f"dice per image {table.interval('dice')} of {len(table.images)} images, out of fold"
