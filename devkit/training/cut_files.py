@@ -74,7 +74,7 @@ def write_cut_files(
     table = cuts.kept.copy()
     numbers = table.groupby(["source", "image"]).cumcount() + 1
     table["file"] = [
-        f"{_folder(cuts.images[row.image], row)}/imgs/{row.image}/{number:07}{_SUFFIXES[form]}"
+        f"{_folder(cuts.images[str(row.image)], row)}/imgs/{row.image}/{number:07}{_SUFFIXES[form]}"
         for row, number in zip(table.itertuples(index=False), numbers, strict=True)
     ]
 

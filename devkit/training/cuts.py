@@ -96,7 +96,7 @@ def _lines(cuts: "Cuts") -> Iterator[str]:
     """What each source gives, as lines for people."""
     reasons = [reason for reason in dict.fromkeys(cuts.windows["skip"]) if reason]
     names = [f"{name or 'target'} %" for name in cuts.classes]
-    columns = [column for column in cuts.windows if column.startswith("share_")]
+    columns = [column for column in map(str, cuts.windows) if column.startswith("share_")]
     rows = [("windows", "all", "kept", *(f"skipped: {reason}" for reason in reasons), *names)]
     for source, windows in cuts.windows.groupby("source", sort=False):
         kept = windows[windows["skip"] == ""]

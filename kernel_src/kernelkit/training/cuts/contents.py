@@ -1,13 +1,14 @@
 """What images hold: the hash of their files. A file that has not changed is hashed once."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from kernelkit.files import open_atomically
 from kernelkit.slide.content import FileState, content_of, state_of
+from kernelkit.training.fold_folder import writing
 
 __all__ = ["Contents"]
 
@@ -47,8 +48,14 @@ class Contents(AbstractContextManager):
         return self._new[state]
 
     def keep(self) -> None:
-        """Write down what was asked for."""
-        with open_atomically(self._path) as file:
+        """Write down what was asked for.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+        with writing(self._path), open_atomically(self._path) as file:
             json.dump(self._known | self._new, file, indent=0, sort_keys=True)
 
     def __exit__(self, *_: object) -> None:
@@ -64,8 +71,3 @@ class Contents(AbstractContextManager):
 
 def _as_text(state: FileState) -> str:
     return " ".join(",".join(map(str, each)) for each in state)
-
-
-def changed(paths: Iterable[Path], state: FileState) -> bool:
-    """Whether files were written to since."""
-    return state_of(paths) != state

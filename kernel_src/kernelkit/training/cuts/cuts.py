@@ -12,6 +12,7 @@ from kernelkit.errors import OutputError, as_sentence
 from kernelkit.files import open_atomically, replace_atomically
 from kernelkit.training.cuts.image import CutImage
 from kernelkit.training.cuts.packs import Record, read_packs
+from kernelkit.training.fold_folder import writing
 from kernelkit.training.folds import Folds
 from kernelkit.vocabulary import Fill
 
@@ -172,16 +173,11 @@ def save(index: CutsIndex, windows: pd.DataFrame, folds: Folds, folder: Path) ->
     OutputError
         They cannot be written.
     """
-    try:
+    with writing(folder):
         with replace_atomically(folder / _WINDOWS) as path:
             windows.to_parquet(path, index=False)
         folds.write(folder / _FOLDS)
         index.write(folder)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: the windows cannot be written there ({error.strerror or error}). Make room "
-            "there, or choose another folder"
-        ) from error
 
 
 def packs_of(out: Path) -> Path:

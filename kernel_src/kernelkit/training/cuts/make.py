@@ -34,6 +34,7 @@ from kernelkit.training.cuts.shrunk import ShrunkImages
 from kernelkit.training.cuts.sight import Sight
 from kernelkit.training.cuts.sources import Polygons
 from kernelkit.training.cuts.table import table_of
+from kernelkit.training.fold_folder import writing
 from kernelkit.training.folds import ALWAYS, Folds
 
 if TYPE_CHECKING:
@@ -141,9 +142,7 @@ def _settings_key(run: "RunRecipe", sight: Sight, other_labels: str) -> str:
 
 
 def _make_folder(out: Path) -> None:
-    try:
+    """Make the folder of cuts, and try to write to it."""
+    with writing(out):
         packs_of(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{out}: the cuts cannot be written there ({error.strerror}). Choose another folder"
-        ) from error
+        (out / ".lock").touch()

@@ -108,8 +108,8 @@ class Polygons:
         for name, source in self._run.windows.items():
             if name not in given:
                 raise TrainingError(
-                    f"windows.{name}: found no window around {source.around} in "
-                    f"{windows['image'].nunique()} images. {_REMEDIES[source.around]}"
+                    f"windows.{name}: found no window around {source.around} in any image. "
+                    f"{_REMEDIES[source.around]}"
                 )
 
 
