@@ -1,7 +1,7 @@
 """`make folds`: divide the training images, write folds.csv, and show what each fold holds.
 
-With stratify, masks are decoded to see how much of each image is labelled. To train with the table
-as it was written, perhaps changed by hand, write `folds: {table: folds.csv}` into the recipe.
+Masks are decoded to see how much of each image is labelled. To train with the table, perhaps
+changed by hand, name it as `table` of the recipe's `folds`.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(printable(line))
     print(printable(f"{options.output}: {len(found.folds.images)} images of the run {name}"))
     if training.runs[name].folds.table is None:
-        print(f"to train with it, write folds: {{table: {printable(options.output.name)}}}")
+        print(printable(f"to train with it, write folds: {{table: {_path(options)}}}"))
     return 0
 
 
@@ -92,6 +92,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="such as folds.count=5"
     )
     return parser.parse_args(arguments)
+
+
+def _path(options: argparse.Namespace) -> Path:
+    """The table as a recipe names it: below the competition's folder, or absolute."""
+    path, folder = options.output.resolve(), options.competition.resolve()
+    return Path(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def divided(run: "RunRecipe", folder: Path) -> Divided:

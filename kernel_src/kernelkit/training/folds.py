@@ -159,7 +159,7 @@ class Folds:
         recipe
             By lists, by a table, or by a count of folds.
         folder
-            The competition's folder, where tables lie. That of folds may lie elsewhere.
+            The competition's folder, where paths begin that are not absolute.
         scenes
             The images that have labels.
         shares
@@ -174,9 +174,7 @@ class Folds:
         """
         groups = {image: scene.group for image, scene in scenes.items()}
         if recipe.table is not None:
-            path = folder / recipe.table
-            path = path if path.is_file() else Path(recipe.table)
-            return cls.read(path, scenes, left_out, groups)
+            return cls.read(folder / recipe.table, scenes, left_out, groups)
         if recipe.lists is not None:
             found = _by_lists(recipe.lists, scenes, left_out)
             _refuse_no_validation(found, "the recipe's lists")

@@ -79,6 +79,8 @@ def test_the_table_it_wrote_can_be_trained_with(
 ) -> None:
     """A recipe that names the table divides images as the table does."""
     assert run(made) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "to train with it, write folds: {table: folds.csv}"
     before = (made.folder / "folds.csv").read_text()
     assert run(made, "--run", "three") == 0
     assert (made.folder / "folds.csv").read_text() == before

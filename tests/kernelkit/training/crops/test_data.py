@@ -117,7 +117,5 @@ def test_images_of_another_kind_than_the_ensembles_are_refused(tmp_path: Path) -
     cuts = small_cuts(tmp_path)
     ensembles = [{"name": "grey", "when": {"bands": 3, "dtype": "uint16"}}]
     run = small_run(tmp_path, {"ensembles": ensembles})
-    with pytest.raises(
-        TrainingError, match="image0: found 3 bands of uint8, but the ens"
-    ):
+    with pytest.raises(TrainingError, match="image0: found 3 bands of uint8, but the ens"):
         CropData(run, cuts, cuts.folds, 0)
