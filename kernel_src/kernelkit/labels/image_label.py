@@ -69,7 +69,7 @@ class ImageLabel(AbstractContextManager):
         scale
             Each pixel is the mean of a square of `scale` x `scale` pixels, as `Slide.read` has it.
         fill
-            What stands outside the image, as for `Slide.read`. With "zero" nothing is labelled there.
+            What stands outside the image, as for `Slide.read`. With "zero" nothing is labelled.
 
         Returns
         -------
