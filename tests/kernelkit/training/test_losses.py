@@ -289,6 +289,20 @@ def test_a_common_weight_multiplies_the_loss(objective: Any) -> None:
     assert halved == pytest.approx(0.5 * made(logits, masks, held).item())
 
 
+@pytest.mark.parametrize(("softmax", "term", "arguments"), TERMS)
+def test_a_network_in_16_bits_has_its_loss_in_32(
+    objective: Any, softmax: bool, term: str, arguments: dict[str, Any]
+) -> None:
+    """Within autocast the loss of the same logits is the same."""
+    logits, masks, held = batch(2, 3 if softmax else 2)
+    loss = objective({term: arguments}, 2, softmax)
+    rounded = logits.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(rounded, masks, held)
+    assert found.dtype == torch.float32
+    assert found.item() == loss(rounded.float(), masks, held).item()
+
+
 def with_masks() -> Tensor:
     """A crop without a label, and two with one."""
     masks = torch.zeros(3, 1, 8, 8)

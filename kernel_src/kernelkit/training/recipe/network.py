@@ -208,6 +208,8 @@ def _known(names: tuple[str, ...] | list[str]) -> str:
 class Init(Section):
     """Where the weights come from before the first step. A bare path is a whole model.
 
+    Paths are absolute, or begin at the working directory.
+
     Attributes
     ----------
     model
