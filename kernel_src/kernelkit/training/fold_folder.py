@@ -133,7 +133,8 @@ class FoldFolder:
         """The pictures of the validation, by their names."""
         if not self.pictures.is_dir():
             return []
-        return sorted(path for path in self.pictures.iterdir() if path.suffix in PICTURES)
+        found = (path for path in self.pictures.iterdir() if path.is_file())
+        return sorted(path for path in found if path.suffix in PICTURES)
 
 
 def folds_in(run_folder: Path) -> list[FoldFolder]:

@@ -118,10 +118,10 @@ def finish_run(folder: Path) -> Path:
         table.insert(0, "fold", fold.fold)
     numbers = [table for table in tables if len(table)]
     metrics = pd.concat(numbers, ignore_index=True) if numbers else pd.DataFrame({"fold": []})
-    report = folder / "report.html"
+    report, page = folder / "report.html", report_page(folder, folds)
     with writing(report):
         with open_atomically(folder / "metrics.csv") as file:
             metrics.to_csv(file, index=False, lineterminator="\n")
         with open_atomically(report) as file:
-            file.write(report_page(folder, folds))
+            file.write(page)
     return report
