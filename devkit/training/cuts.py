@@ -34,7 +34,6 @@ def main(arguments: list[str] | None = None) -> int:
         As of `kernelkit.training.cuts.make_cuts`.
     """
     options = _parse(arguments)
-    from kernelkit.training.cuts import make_cuts
     from kernelkit.training.recipe import TrainingRecipe
 
     training = TrainingRecipe.load(options.recipe, options.set)
@@ -44,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"{options.recipe}: there is no run {unknown[0]:.60}. Name one of "
             f"{', '.join(training.runs)}"
         )
+    from kernelkit.training.cuts import make_cuts
+
     shown: dict[Path, list[str]] = {}
     for name in names:
         run = training.runs[name]
