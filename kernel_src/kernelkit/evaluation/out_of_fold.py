@@ -17,7 +17,7 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.competition.scenes import Scene
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import device_name
-from kernelkit.errors import EvaluationError
+from kernelkit.errors import EvaluationError, RecipeError, SlideError
 from kernelkit.evaluation.held_out import HeldOut
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.findings import refuse_errors
@@ -165,9 +165,14 @@ def _groups(
     """Images that the same folds of the same ensemble held out, and notes on those left out."""
     found: dict[tuple[str, tuple[tuple[str, int], ...]], list[str]] = defaultdict(list)
     always = []
+    notes = []
     for image, scene in competition.scenes.items():
-        with Slide(scene.paths, nodata=recipe.competition.nodata) as slide:
-            ensemble = checked_ensemble(recipe, slide.bands, str(slide.dtype))
+        try:
+            with Slide(scene.paths, nodata=recipe.competition.nodata) as slide:
+                ensemble = checked_ensemble(recipe, slide.bands, str(slide.dtype))
+        except (SlideError, RecipeError) as error:  # it costs this image only
+            notes.append(f"{image}: {error}. It is left out")
+            continue
         gate = () if ensemble.gate is None else ensemble.gate.runs
         folds = held.folds_of(image, held.runs([*ensemble.runs, *gate]))
         if folds:
@@ -176,10 +181,9 @@ def _groups(
             always.append(image)
     if not found:
         raise EvaluationError(
-            f"{competition.folder}: none of the {len(always)} images is held out by a fold, so no "
-            "prediction is honest. Train with folds"
+            f"{competition.folder}: none of the {len(competition.scenes)} images can be read and "
+            "is held out by a fold, so no prediction is honest. Train with folds"
         )
-    notes = []
     if always:
         some = ", ".join(always[:_SHOWN]) + (", ..." if len(always) > _SHOWN else "")
         notes.append(f"{len(always)} image(s) train in all folds, so they are left out ({some})")

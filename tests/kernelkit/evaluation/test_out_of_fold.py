@@ -127,11 +127,21 @@ def test_images_that_always_train_are_left_out(place: Path, tmp_path: Path) -> N
     assert "1 image(s) train in all folds, so they are left out (a)" in found.notes
 
 
+def test_an_image_that_cannot_be_read_costs_itself(place: Path, tmp_path: Path) -> None:
+    """The others are predicted, and a note says why it is not."""
+    shutil.copytree(place / "competition", tmp_path / "competition")
+    shutil.copytree(place / "models", tmp_path / "models")
+    (tmp_path / "competition" / "test" / "a.tiff").write_bytes(b"no image")
+    found = predict_all(tmp_path, FOLDS, tmp_path / "output")
+    assert list(found.scenes) == ["b", "c"]
+    assert any(note.startswith("a: ") and "It is left out" in note for note in found.notes)
+
+
 @pytest.mark.parametrize(
     ("folds", "answer"),
     [
         ({"a": 0, "b": 1}, "c: it is in no fold of the run run, so it is not known"),
-        ({"a": -1, "b": -1, "c": -1}, "none of the 3 images is held out by a fold"),
+        ({"a": -1, "b": -1, "c": -1}, "none of the 3 images can be read and is held out by a fold"),
         ({"a": 0, "b": 1, "c": 2}, r"found 2 fold\(s\), wanted fold 2, which held images out"),
     ],
 )

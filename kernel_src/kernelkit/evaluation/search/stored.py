@@ -140,6 +140,7 @@ def sweep_stored(
         stored, truth = pair.stored(), pair.truth()
         _refuse_other_truth(pair.image, stored, truth, labels)
         planes = stored.planes(way(pair.image))
+        _refuse_other_classes(pair.image, planes.shape[0], labels)
         is_large = prod(planes.shape[1:]) > _LARGE * shrink**2
         with one_large if is_large else nullcontext():
             areas = sweep_image(
@@ -163,6 +164,14 @@ def _sizes(areas: object, labels: Sequence[int]) -> tuple[int, ...]:
     if isinstance(areas, list | tuple):
         return tuple(int(areas[label]) for label in labels)
     return (int(areas),)  # type: ignore[call-overload]
+
+
+def _refuse_other_classes(image: str, classes: int, labels: Sequence[int]) -> None:
+    if max(labels) >= classes:
+        raise EvaluationError(
+            f"{image}: found stored probabilities of {classes} class(es), wanted class number "
+            f"{max(labels)} among them. Evaluate the store of the recipe that predicted"
+        )
 
 
 def _refuse_other_truth(
