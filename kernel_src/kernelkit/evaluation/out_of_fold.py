@@ -181,8 +181,8 @@ def _groups(
             always.append(image)
     if not found:
         raise EvaluationError(
-            f"{competition.folder}: none of the {len(competition.scenes)} images can be read and "
-            "is held out by a fold, so no prediction is honest. Train with folds"
+            f"{competition.folder}: found {len(competition.scenes)} images, wanted some that "
+            "can be read and are held out by a fold. Train with folds"
         )
     if always:
         some = ", ".join(always[:_SHOWN]) + (", ..." if len(always) > _SHOWN else "")

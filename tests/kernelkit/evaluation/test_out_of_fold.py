@@ -141,7 +141,10 @@ def test_an_image_that_cannot_be_read_costs_itself(place: Path, tmp_path: Path) 
     ("folds", "answer"),
     [
         ({"a": 0, "b": 1}, "c: it is in no fold of the run run, so it is not known"),
-        ({"a": -1, "b": -1, "c": -1}, "none of the 3 images can be read and is held out by a fold"),
+        (
+            {"a": -1, "b": -1, "c": -1},
+            "found 3 images, wanted some that can be read and are held out",
+        ),
         ({"a": 0, "b": 1, "c": 2}, r"found 2 fold\(s\), wanted fold 2, which held images out"),
     ],
 )
