@@ -1,5 +1,7 @@
 """What differs: deep merges of sections, and values from the command line.
 
+>>> spelled_out({"loss": {"bce": 2}, "crop": 512})
+{'loss': {'bce': {'weight': 2}}, 'crop': {'size': 512}}
 >>> merged({"model": {"arch": "Unet", "classes": 1}}, {"model": {"arch": "FPN"}})
 {'model': {'arch': 'FPN', 'classes': 1}}
 >>> Override.parse("model.encoder_name=resnet18")
@@ -13,7 +15,26 @@ from typing import Any, Self
 from kernelkit.errors import RecipeError
 from kernelkit.yamlfile import parse_yaml
 
-__all__ = ["Override", "merged"]
+__all__ = ["Override", "merged", "spelled_out"]
+
+
+def spelled_out(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a run with sections instead of bare numbers, so that they can be merged.
+
+    The number of a term of the loss or of a source is its weight, and that of `crop` its size.
+    """
+    result = dict(content)
+    for key in ("loss", "sources"):
+        if isinstance(result.get(key), Mapping):
+            result[key] = {name: _section(part, "weight") for name, part in result[key].items()}
+    if "crop" in result:
+        result["crop"] = _section(result["crop"], "size")
+    return result
+
+
+def _section(value: Any, key: str) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {key: value} if is_number else value
 
 
 def merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,13 +44,11 @@ def merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     """
     result = dict(content)
     for key, value in changes.items():
-        result[key] = _over(result.get(key), value)
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = merged(old, value)
+        result[key] = value
     return result
-
-
-def _over(old: Any, value: Any) -> Any:
-    both = isinstance(old, Mapping) and isinstance(value, Mapping)
-    return merged(old, value) if both else value
 
 
 @dataclass(frozen=True)
@@ -73,24 +92,26 @@ class Override:
         return cls(text, keys, content["value"])
 
     def changed(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `content` with this value.
+        """Return `content`, which is spelled out, with this value.
 
         Raises
         ------
         RecipeError
             A key of it is not a section.
         """
-        return self._changed(content, self.keys)
+        self._refuse_parts(content)
+        change = self.value
+        for key in reversed(self.keys):
+            change = {key: change}
+        return merged(content, spelled_out(change))
 
-    def _changed(self, content: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-        key, *below = keys
-        old = content.get(key)
-        if not below:
-            return {**content, key: _over(old, self.value)}
-        if old is not None and not isinstance(old, Mapping):
-            found = "a list" if isinstance(old, list | tuple) else f"{old!r:.60}"
-            raise RecipeError(
-                f"the change {self.text:.60}: found {found} as {key}, which has no keys. Give"
-                f" {key} as a whole"
-            )
-        return {**content, key: self._changed(old or {}, tuple(below))}
+    def _refuse_parts(self, content: Any) -> None:
+        """Refuse a key below what has no keys."""
+        for above, key in zip(("", *self.keys), self.keys, strict=False):
+            if content is not None and not isinstance(content, Mapping):
+                found = "a list" if isinstance(content, list | tuple) else f"{content!r:.60}"
+                raise RecipeError(
+                    f"the change {self.text:.60}: found {found} as {above}, which has no keys. Give"
+                    f" {above} as a whole"
+                )
+            content = (content or {}).get(key)

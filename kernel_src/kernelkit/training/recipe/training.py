@@ -18,7 +18,7 @@ from kernelkit.recipe.problems import first_problem
 from kernelkit.recipe.section import Section
 from kernelkit.recipe.words import Word
 from kernelkit.training.recipe.contradictions import refuse_contradictions
-from kernelkit.training.recipe.overrides import Override, merged
+from kernelkit.training.recipe.overrides import Override, merged, spelled_out
 from kernelkit.training.recipe.resolve import did_you_mean, resolved
 from kernelkit.training.recipe.run import RunRecipe
 from kernelkit.training.recipe.settings import RunSettings
@@ -125,7 +125,7 @@ class TrainingRecipe(Section):
         runs = {}
         for name, own in _own_parts(content, source).items():
             _check_run_keys(own, f"{source}, run {name}")
-            runs[name] = merged(shared, own)
+            runs[name] = merged(spelled_out(shared), spelled_out(own))
         for change in changes:
             runs = _changed(runs, change, source)
         return cls(

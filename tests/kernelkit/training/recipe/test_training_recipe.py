@@ -65,6 +65,31 @@ def test_a_change_may_be_a_whole_section() -> None:
         assert (schedule.min_lr, schedule.warmup, schedule.warmup_lr) == (1e-6, 0.1, 2e-5)
 
 
+@pytest.mark.parametrize(
+    ("change", "weight", "smooth"),
+    [
+        ("loss.bce=2", 2, 0.1),
+        ("loss.bce.weight=3", 3, 0.1),
+        ("loss.bce={smooth: 0.2}", 0.5, 0.2),
+        ("loss.bce.smooth=0.3", 0.5, 0.3),
+    ],
+)
+def test_a_bare_number_is_merged_as_the_weight(change: str, weight: float, smooth: float) -> None:
+    """Whether a weight was written alone or among others, nothing else changes."""
+    for before in ("loss.bce={weight: 0.5, smooth: 0.1}", "loss.bce=0.5"):
+        (run, *_) = TrainingRecipe.load("hubmap", [before, change]).runs.values()
+        assert run.loss.bce is not None
+        had = "smooth" in before or "smooth" in change
+        assert (run.loss.bce.weight, run.loss.bce.smooth) == (weight, smooth if had else 0)
+
+
+def test_a_crop_of_a_bare_size_keeps_where_it_lies() -> None:
+    """`crop=256` changes the size alone."""
+    (run, *_) = TrainingRecipe.load("hubmap", ["crop=256"]).runs.values()
+    assert run.crop is not None
+    assert (run.crop.size, run.crop.random) == (256, 0.8)
+
+
 def test_a_change_of_the_recipe_that_predicts_comes_first(tmp_path: Path) -> None:
     """All runs are checked against the new one."""
     own = yaml.safe_load(resources.files("kernelkit").joinpath("recipe/hubmap.yaml").read_bytes())
