@@ -4,6 +4,8 @@ Here stands what the parent does: it makes the cuts, begins run folders and star
 fold. Torch is imported late, so that what is wrong with names is said at once.
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kernelkit.errors import TrainingError
-from kernelkit.files import file_sha256
 from kernelkit.training.fold_folder import FoldFolder, folds_in
 from kernelkit.training.loop.processes import Seat, in_processes
 
@@ -147,8 +148,8 @@ def train(
     Raises
     ------
     TrainingError
-        Recipe, images and folders contradict each other, a training cannot go on, or a fold has no
-        checkpoint because no score was above the floor.
+        Recipe, images and folders contradict each other. A training cannot go on. A fold has no
+        checkpoint, because no score was above the floor.
     OutputError
         Something cannot be written.
     """
@@ -295,8 +296,8 @@ def _jobs(
     run = with_found_statistics(run, made)
     asked = {
         "recipe": run.plain(),
-        "images and labels": file_sha256(made.folder / "cuts.json"),
-        "folds": file_sha256(made.folder / "folds.csv"),
+        "images and labels": _hash(made.index.images, made.index.polygons),
+        "folds": _hash(folds.folds),
     }
     _forget_changed(output / run.name, asked, numbers, say)
     folder = begin_run(run, output, folds)
@@ -313,6 +314,10 @@ def _jobs(
         )
         for fold in numbers
     ]
+
+
+def _hash(*values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _forget_changed(

@@ -98,7 +98,7 @@ def fit(
     OutputError
         A checkpoint cannot be written.
     TrainingError
-        The loss is no number, the fold has nothing to learn from or nothing to be judged by, or the
+        The loss is no number. The fold has nothing to learn from, or nothing to be judged by. The
         file to resume from cannot be read.
     """
     share = share or Share()
