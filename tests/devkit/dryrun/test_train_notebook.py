@@ -1,5 +1,6 @@
 """The training notebook as on Kaggle: in a twin of the image, without a network."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,28 +10,16 @@ import pytest
 import yaml
 
 from devkit.dryrun.notebook import execute, sandbox_of
-from devkit.dryrun.runtime import Runtime, make_runtime
+from devkit.dryrun.runtime import Runtime
 from devkit.dryrun.shell import main
 from kernelkit.mask import BitMask
 from kernelkit.predict.run import load_models
-from kernelkit.recipe import Recipe
 from kernelkit.training.fold_folder import FoldFolder
 from tests.made.training_run import load_training
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("twin")]
 
 COMPETITION = "/kaggle/input/competitions/a-competition"
-
-
-@pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("build")
-
-
-@pytest.fixture(scope="module")
-def runtime(build: Path) -> Runtime:
-    """Where `make shell` has it too."""
-    return make_runtime("kaggle-py312", build / "shell/kernel-kaggle-py312")
 
 
 def write_competition(folder: Path) -> None:
@@ -92,15 +81,16 @@ def test_the_notebook_trains_a_run_that_inference_reads(runtime: Runtime, tmp_pa
     assert not (working / "small/fold_0").exists()
     said = yaml.safe_load((working / "small/cfg.yaml").read_text())
     assert said["DATA"]["mean"] == pytest.approx([0.15] * 3, abs=0.05)  # a grid hangs over
-    [model] = load_models(Recipe.load(training.predicts), working, "cpu").values()
+    [model] = load_models(training.recipe, working, "cpu").values()
     assert model.recipe.input.mean == tuple(said["DATA"]["mean"])
 
 
 def test_a_shell_in_the_twin_has_the_images_python_and_no_network(
-    runtime: Runtime, build: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    runtime: Runtime, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """kernelkit comes from the dataset, and inputs are read-only. The exit code is the command's."""
     (tmp_path / "my-competition").mkdir()
+    shutil.copytree(runtime.dataset.folder, tmp_path / "build/shell/kernel-kaggle-py312")
     checks = """
 import os, sys, kernelkit
 print("python", sys.executable, "kernelkit", kernelkit.__file__, "at", os.getcwd())
@@ -112,7 +102,7 @@ except OSError as error:
 sys.exit(7)
 """
     arguments = ["--competition", str(tmp_path / "my-competition"), "--", "python", "-c", checks]
-    code = main(arguments, build)
+    code = main(arguments, tmp_path / "build")
     printed = capfd.readouterr().out
     assert code == 7
     assert f"python {runtime.twin.folder}/bin/python kernelkit /kaggle/tmp/" in printed
