@@ -501,6 +501,9 @@ SETTINGS: list[tuple[str, bytes, str]] = [
     ("the home of nobody", b'state = "~nobody-at-all/x"', "this machine has no such user"),
     ("a profile of 5", b"profile = 5", "profile: found 5, wanted text in quotes"),
     ("an unknown recipe", b'recipe = "../hubmap"', "there is no recipe '../hubmap'"),
+    ("a training that is a list", b"train = [1]", "train: found [1], wanted"),
+    ("a training of 13 hours", b"[train]\nhours = 13", "train.hours: found 13, wanted 12 or less"),
+    ("an unknown key of training", b"[train]\nhuors = 1", "the key train.huors does not exist"),
 ]
 
 
@@ -552,6 +555,7 @@ LEDGERS: list[tuple[str, bytes, str | int]] = [
     ("a line nested deep", DEEP + b"\n", "line 1 is not an entry"),
     ("bytes", bytes(range(256)), "line 1 is not an entry"),
     ("UTF-16", (ENTRY % 1 + b"\n").decode().encode("utf-16"), "line 1 is not an entry"),
+    ("a list of weights", ENTRY.replace(b"}", b',"weights":[1]}') % 1 + b"\n", "line 1 is not"),
     ("an unknown state", ENTRY.replace(b"}", b',"status":"lost"}') % 1 + b"\n", "line 1 is not"),
     ("a time in words", ENTRY.replace(b"}", b',"time":"today"}') % 1 + b"\n", "line 1 is not"),
     ("an unknown key", ENTRY.replace(b"}", b',"more":1}') % 1 + b"\n", "line 1 is not an entry"),
@@ -661,3 +665,23 @@ def test_a_notebook_that_was_edited_on_kaggle_is_read_with_care(
 ) -> None:
     """If its parameters are no plain values, it is not one that was made here."""
     assert injected_parameters(source) == found
+
+
+# the notebook, the command, and what is said
+NOTEBOOKS: list[tuple[str, str, str]] = [
+    ("other", "push", "found the notebook 'other', wanted inference or train. Correct NOTEBOOK"),
+    ("", "push", "found the notebook '', wanted inference or train"),
+    ("../train", "prepare", "found the notebook '../train', wanted inference or train"),
+    ("train", "submit", "found the notebook train, which writes no submission"),
+]
+
+
+@pytest.mark.parametrize(("notebook", "command", "said"), NOTEBOOKS)
+def test_what_no_notebook_can_do_is_refused(
+    home: Home, notebook: str, command: str, said: str
+) -> None:
+    """Nothing was asked of Kaggle then."""
+    result = home.run("--notebook", notebook, command)
+    assert result.code == 1
+    assert said in result.err
+    assert not home.server.calls

@@ -88,7 +88,7 @@ def test_the_notebook_trains_a_run_that_inference_reads(runtime: Runtime, tmp_pa
 def test_a_shell_in_the_twin_has_the_images_python_and_no_network(
     runtime: Runtime, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """kernelkit comes from the dataset, and inputs are read-only. The exit code is the command's."""
+    """kernelkit comes from the dataset, inputs are read-only, and the exit code is true."""
     (tmp_path / "my-competition").mkdir()
     shutil.copytree(runtime.dataset.folder, tmp_path / "build/shell/kernel-kaggle-py312")
     checks = """

@@ -103,18 +103,3 @@ def test_an_output_that_is_not_run_folders_is_refused(
     assert result.code == 1
     assert problem in result.err
     assert not (home.folder / "build/kaggle-output").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "problem"),
-    [
-        (["--notebook", "other", "push"], "found the notebook 'other', wanted inference or train"),
-        (["--notebook", "train", "submit"], "the notebook train, which writes no submission"),
-    ],
-)
-def test_what_no_notebook_can_do_is_refused(home: Home, arguments: list[str], problem: str) -> None:
-    """Nothing was asked of Kaggle then."""
-    result = home.run(*arguments)
-    assert result.code == 1
-    assert problem in result.err
-    assert not home.server.calls
