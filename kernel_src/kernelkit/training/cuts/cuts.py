@@ -107,10 +107,10 @@ class Cuts:
     images
         By their ids.
     windows
-        One row per window: image, row, col, height and width in pixels of the training scale, the
-        fold in which its image validates, and its source. Then the share of the target, the share
-        that holds data, mean and standard deviation of what does. `skip` says why a window is left
-        out. It is empty if the window is kept.
+        One row per window: image, row, col, height and width in pixels of the training scale. Then
+        its fold and its source, `target_share`, `held_share`, mean and std. With several classes
+        there is a `share_` per class. `skip` says why a window is left out. It is empty if the
+        window is kept.
     folds
         Which images validate in which fold.
     index

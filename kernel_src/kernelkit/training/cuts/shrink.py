@@ -1,7 +1,7 @@
 """Slides become arrays at the training scale, block by block, with the reader of the inference.
 
-The tiles of the reader are the blocks of the file. So a slide of two gigapixels takes the memory of
-some tiles, and its pixels are those that networks see later.
+The tiles of the reader are the blocks of the file. So its pixels are those that networks see later.
+A slide of two gigapixels takes the memory of some tiles.
 """
 
 import numpy as np
