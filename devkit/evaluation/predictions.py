@@ -1,7 +1,7 @@
 """What both commands begin with: training images, their truth, and predictions out of fold."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kernelkit.competition.scenes import Scene
     from kernelkit.evaluation.out_of_fold import OutOfFold
     from kernelkit.evaluation.scored import MasksOf
+    from kernelkit.recipe import Recipe
 
 __all__ = ["Validated", "predict", "shared_arguments"]
 
@@ -24,6 +25,8 @@ class Validated:
     ----------
     found
         The predictions.
+    again
+        Predicts by another recipe, into the same store.
     truth
         Gives the true masks of an image.
     classes
@@ -33,6 +36,7 @@ class Validated:
     """
 
     found: "OutOfFold"
+    again: "Callable[[Recipe], OutOfFold]"
     truth: "MasksOf"
     classes: Sequence[str]
     notes: Sequence[str]
@@ -89,17 +93,23 @@ def predict(options: argparse.Namespace) -> Validated:
     competition = CompetitionFolder(
         options.competition, rows_of_images(scenes, first.competition), scenes
     )
-    predicted = predict_out_of_fold(
-        training.recipe,
-        options.models,
-        competition,
-        HeldOut(_folds(options.models)),
-        options.output,
-        device=options.device,
-        workers=options.workers,
-    )
+    held = HeldOut(_folds(options.models))
+
+    def by(recipe: "Recipe") -> "OutOfFold":
+        return predict_out_of_fold(
+            recipe,
+            options.models,
+            competition,
+            held,
+            options.output,
+            device=options.device,
+            workers=options.workers,
+        )
+
+    predicted = by(training.recipe)
     return Validated(
         predicted,
+        by,
         lambda image: sources[image](image),
         training.recipe.competition.classes or ("",),
         tuple(dict.fromkeys([*notes, *predicted.notes])),

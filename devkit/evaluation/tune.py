@@ -137,6 +137,9 @@ def _lines(name: str, tuned: "Tuned") -> Iterator[str]:
             f"weights: {tuned.weighed.before:.4f} before, {tuned.weighed.after:.4f} with "
             f"{weights or 'equal weights'}"
         )
+    if tuned.submitted is not None:
+        before, after = tuned.submitted
+        yield f"masks as they are submitted: {before:.4f} before, {after:.4f} after"
     yield from tuned.notes
 
 

@@ -5,7 +5,7 @@ not predicted again.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from devkit.commands import command
@@ -33,9 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m devkit.evaluation validate", description=__doc__
     )
     shared_arguments(parser)
+    parser.add_argument(
+        "--views", action="store_true", help="also predict without each view, to see what it adds"
+    )
     options = parser.parse_args(arguments)
     from kernelkit.evaluation.report import write_report
     from kernelkit.evaluation.scored import score_images
+    from kernelkit.evaluation.views import leave_one_view_out
 
     validated = predict(options)
     found = validated.found
@@ -44,8 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
     groups = {image: scene.group for image, scene in found.scenes.items()}
     with open_atomically(options.output / "scores.csv") as file:
         table.frame(fold=found.folds, group=groups).to_csv(file, index=False, lineterminator="\n")
-    write_report(found, validated.truth, table, options.output / "report.html")
-    for line in _lines(table):
+    views = {}
+    if options.views:
+        views = leave_one_view_out(found.recipe, validated.again, validated.truth)
+    write_report(found, validated.truth, table, options.output / "report.html", views)
+    for line in (*_lines(table), *_view_lines(views)):
         print(printable(line))
     for note in validated.notes:
         print(printable(note))
@@ -62,3 +69,12 @@ def _lines(table: "ScoreTable") -> Iterator[str]:
         rows.append((name or "target", *(f"{each[name]:.4f}" for each in scores)))
     yield from aligned(rows)
     yield f"dice per image {table.interval('dice')} of {len(table.images)} images, out of fold"
+
+
+def _view_lines(views: "Mapping[str, Mapping[str, ScoreTable]]") -> Iterator[str]:
+    """What is lost without each view, as lines for people."""
+    for ensemble, scores in views.items():
+        for name, table in scores.items():
+            if name != "all":
+                gain = table.gain(scores["all"])
+                yield f"{ensemble} {name}: dice per image {gain} beside all views"

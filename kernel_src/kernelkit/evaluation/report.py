@@ -53,7 +53,13 @@ img { max-width: 100%; vertical-align: top } figure { margin: 1em 0 } figcaption
 """
 
 
-def write_report(found: OutOfFold, truth: MasksOf, table: ScoreTable, path: Path) -> None:
+def write_report(
+    found: OutOfFold,
+    truth: MasksOf,
+    table: ScoreTable,
+    path: Path,
+    views: Mapping[str, Mapping[str, ScoreTable]] | None = None,
+) -> None:
     """Write the report.
 
     Parameters
@@ -64,6 +70,8 @@ def write_report(found: OutOfFold, truth: MasksOf, table: ScoreTable, path: Path
         Gives the true masks of an image.
     table
         The scores of the masks that would be submitted.
+    views
+        By ensemble, the scores of all views and without each, if they were predicted.
 
     Raises
     ------
@@ -72,7 +80,7 @@ def write_report(found: OutOfFold, truth: MasksOf, table: ScoreTable, path: Path
     OSError
         The file cannot be written.
     """
-    body = "\n".join(_parts(found, truth, table))
+    body = "\n".join(_parts(found, truth, table, views or {}))
     title = html.escape(f"{found.recipe.name}, out of fold")
     with open_atomically(path) as file:
         file.write(
@@ -81,7 +89,12 @@ def write_report(found: OutOfFold, truth: MasksOf, table: ScoreTable, path: Path
         )
 
 
-def _parts(found: OutOfFold, truth: MasksOf, table: ScoreTable) -> Iterator[str]:
+def _parts(
+    found: OutOfFold,
+    truth: MasksOf,
+    table: ScoreTable,
+    views: Mapping[str, Mapping[str, ScoreTable]],
+) -> Iterator[str]:
     yield (
         f"<p class=big>Dice per image {table.interval('dice')}</p><p>{len(table.images)} images. "
         "In brackets is where the score lies in 95 of 100 draws of such images.</p>"
@@ -93,6 +106,8 @@ def _parts(found: OutOfFold, truth: MasksOf, table: ScoreTable) -> Iterator[str]
     for name in dict.fromkeys(ensembles[image] for image in table.images):
         images = [image for image in table.images if ensembles[image] == name]
         yield from _of_ensemble(found, truth, name, images)
+        if name in views:
+            yield f"<h2>Views of {html.escape(name)}</h2>" + _html(_compared(views[name], "views"))
     yield "<h2>By size of true object</h2>" + _html(
         score_by_object_size(table.images, found.masks.__getitem__, truth)
     )
@@ -139,7 +154,7 @@ def _of_ensemble(
         scores = leave_one_run_out(
             images, tuned.table.classes, found.masks.stored, way, truth, runs
         )
-        yield f"<h2>Runs of {html.escape(name)}</h2>" + _html(_compared(scores))
+        yield f"<h2>Runs of {html.escape(name)}</h2>" + _html(_compared(scores, "runs"))
 
 
 def _thresholds(tuned: Tuned) -> Iterator[str]:
@@ -153,14 +168,16 @@ def _thresholds(tuned: Tuned) -> Iterator[str]:
     yield "".join(f"<p>{html.escape(note)}.</p>" for note in tuned.notes)
 
 
-def _compared(scores: Mapping[str, ScoreTable]) -> pd.DataFrame:
-    """What each choice of runs scores, and by how much less than all."""
-    rows = []
-    for name, table in scores.items():
-        dice = table.interval("dice")
-        difference = dice.value - scores["all"].interval("dice").value
-        rows.append({"runs": name, "Dice per image": str(dice), "beside all": f"{difference:+.4f}"})
-    return pd.DataFrame(rows)
+def _compared(scores: Mapping[str, ScoreTable], what: str) -> pd.DataFrame:
+    """What each choice scores, and how much more than all of them."""
+    return pd.DataFrame(
+        {
+            what: name,
+            "Dice per image": f"{table.interval('dice').value:.4f}",
+            "beside all": str(table.gain(scores["all"])),
+        }
+        for name, table in scores.items()
+    )
 
 
 def _worst(

@@ -85,6 +85,25 @@ class ScoreTable:
         low, high = np.percentile(values, _INSIDE)
         return Interval(float(np.mean(score_of(areas, score))), float(low), float(high))
 
+    def gain(self, other: "ScoreTable") -> Interval:
+        """By how much the mean Dice of images is higher than that of another table.
+
+        Both are drawn together, since a hard image is hard for both. So the interval is narrower
+        than those of the scores.
+        """
+        both = [
+            pd.Series(
+                [float(np.mean([each.dice for each in row])) for row in table.counts], table.images
+            )
+            for table in (self, other)
+        ]
+        differences = (both[0] - both[1].reindex(both[0].index)).to_numpy()
+        rng = np.random.default_rng(_SEED)
+        count = len(differences)
+        means = [differences[rng.integers(0, count, count)].mean() for _ in range(_DRAWS)]
+        low, high = np.percentile(means, _INSIDE)
+        return Interval(float(differences.mean()), float(low), float(high))
+
     def frame(self, **columns: Mapping[str, object]) -> pd.DataFrame:
         """The table, one row per image and class.
 

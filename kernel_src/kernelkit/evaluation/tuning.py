@@ -10,7 +10,7 @@ import pandas as pd
 from kernelkit.ensemble.layers import runs_of
 from kernelkit.errors import EvaluationError
 from kernelkit.evaluation.out_of_fold import OutOfFold
-from kernelkit.evaluation.scored import MasksOf
+from kernelkit.evaluation.scored import MasksOf, score_images
 from kernelkit.evaluation.search.rewriting import with_values
 from kernelkit.evaluation.search.sharing import Chosen, choose, fixed_places, mean_score
 from kernelkit.evaluation.search.space import Space
@@ -19,6 +19,7 @@ from kernelkit.evaluation.search.survival import Survival, leave_one_fold_out
 from kernelkit.evaluation.search.table import SweepTable
 from kernelkit.evaluation.search.total import total_table
 from kernelkit.evaluation.search.weights import Weighed, weigh_runs
+from kernelkit.mask import BitMask
 from kernelkit.predict.hand_in.variants import Way, ways_of
 from kernelkit.recipe import EnsembleRecipe
 from kernelkit.vocabulary import Score, Sharing
@@ -81,6 +82,9 @@ class Tuned:
         The ensemble with the new values. None if they differ by group, which no recipe can say.
     weighed
         The weights, if they were searched.
+    submitted
+        The scores of the masks that would be submitted before and after, at their full size and
+        with all steps. None if the values differ by group.
     notes
         What the search cannot see, and what it says of itself, a sentence each.
     """
@@ -93,6 +97,7 @@ class Tuned:
     total: pd.DataFrame
     ensemble: EnsembleRecipe | None
     weighed: Weighed | None
+    submitted: tuple[float, float] | None
     notes: tuple[str, ...]
 
 
@@ -148,6 +153,8 @@ def tune(found: OutOfFold, truth: MasksOf, ensemble: str, asked: Asked) -> Tuned
         survival = leave_one_fold_out(
             voting, found.folds, before, asked.sharing, asked.score, groups
         )
+    outputs = pairs[0].stored().planes(way).shape[0]
+    new = _with_chosen(best, chosen, labels, classes, outputs)
     return Tuned(
         table,
         current,
@@ -155,8 +162,9 @@ def tune(found: OutOfFold, truth: MasksOf, ensemble: str, asked: Asked) -> Tuned
         mean_score(voting, before, asked.score),
         survival,
         total_table(table, chosen.places(table, groups), asked.score),
-        _with_chosen(best, chosen, labels, classes, pairs[0].stored().planes(way).shape[0]),
+        new,
         weighed,
+        None if new is None else _submitted(pairs, voting, way, new, asked.score),
         (*current.notes, *_notes(chosen, survival, shrink, weighed)),
     )
 
@@ -226,6 +234,25 @@ def _with_chosen(
     return with_values(ensemble, thresholds, sizes, chosen.keep)
 
 
+def _submitted(
+    pairs: Sequence[Pair], voting: SweepTable, way: Way, new: EnsembleRecipe, score: Score
+) -> tuple[float, float]:
+    """The scores of masks as a run makes them, by the old values and by the new ones."""
+    by_image = {pair.image: pair for pair in pairs}
+    after = replace(way, ensemble=new, thresholds=new.thresholds, steps=new.postprocess)
+    found = []
+    for each in (way, after):
+
+        def masks(image: str, way: Way = each) -> list[BitMask]:
+            return by_image[image].stored().masks(way)
+
+        table = score_images(
+            voting.images, voting.classes, masks, lambda image: by_image[image].truth()
+        )
+        found.append(float(np.mean(list(table.per_class(score).values()))))
+    return found[0], found[1]
+
+
 def _notes(
     chosen: Chosen, survival: Survival | None, shrink: int, weighed: Weighed | None
 ) -> list[str]:
@@ -245,6 +272,7 @@ def _notes(
         )
     if weighed is not None and weighed.after > weighed.before:
         notes.append(
-            "weights were chosen on all images, so what survives of their gain is not known"
+            "weights were chosen on all images, and the scores of folds have them. What survives "
+            "of their gain is not known"
         )
     return notes

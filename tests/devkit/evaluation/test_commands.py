@@ -23,6 +23,7 @@ ensembles:
   - name: one  # the only one
     when: {bands: 3}
     runs: ["run*"]
+    views: [identity, hflip]
     thresholds: 0.5  # as good as any
 batch: 4
 """
@@ -75,7 +76,7 @@ def arguments(place: Path, *more: str) -> list[str]:
 
 def test_validation_writes_scores_and_a_report(place: Path, capsys) -> None:
     """Each image has a row with its fold, and the page has pictures that can be decoded."""
-    assert main(["validate", *arguments(place)]) == 0
+    assert main(["validate", *arguments(place), "--views"]) == 0
     scores = pd.read_csv(place / "output" / "scores.csv")
     assert scores["image"].tolist() == list(IMAGES)
     assert scores["fold"].tolist() == [0, 1, 0]
@@ -89,6 +90,8 @@ def test_validation_writes_scores_and_a_report(place: Path, capsys) -> None:
     assert "of the gain survives" in page or "nothing is gained" in page
     said = capsys.readouterr().out
     assert f"dice per image {scores['dice'].mean():.4f}" in said
+    assert re.search(r"one without hflip: dice per image [-0-9.]+ \(", said)
+    assert "without identity" in page
 
 
 def test_tuning_writes_the_recipe_and_the_total(place: Path, capsys) -> None:
@@ -105,6 +108,8 @@ def test_tuning_writes_the_recipe_and_the_total(place: Path, capsys) -> None:
     assert ensemble.thresholds == (float(threshold),)
     sizes = [step.arguments["min_area"] for step in ensemble.postprocess]
     assert sizes == ([int(size)] if size != "0" else [])
+    after = re.search(r"masks as they are submitted: [\d.]+ before, ([\d.]+) after", said)[1]
+    assert f"score {after}" in said
     total = pd.read_csv(place / "output" / "total.csv")
     assert total["name"].tolist() == [*IMAGES, "AVE"]
     assert total["common threshold"].iloc[0] == float(threshold)

@@ -179,6 +179,14 @@ def test_runs_that_disagree_about_an_image_are_refused() -> None:
         held.runs(["linknet*"])
 
 
+def test_probabilities_are_searched_as_networks_saw_them() -> None:
+    """Tiles enlarged before they are stored are shrunk by their scale, and nothing else is."""
+    hubmap, clouds = Recipe.load("hubmap"), Recipe.load("clouds")
+    assert usual_shrink(hubmap, "glomeruli") == 3
+    assert usual_shrink(hubmap.override(stitching={"upsample": "band"}), "glomeruli") == 1
+    assert usual_shrink(clouds, "clouds") == 1
+
+
 def test_current_values_are_those_of_the_recipe() -> None:
     """Thresholds and sizes are of the submitted classes, and other steps are named."""
     steps = "postprocess: [fill_holes, {remove_small: {min_area: [1, 2]}}]"

@@ -72,6 +72,21 @@ def test_an_interval_is_scipys(table: ScoreTable) -> None:
     assert str(found) == f"{found.value:.4f} ({found.low:.4f} to {found.high:.4f})"
 
 
+def test_a_gain_is_of_pairs(table: ScoreTable) -> None:
+    """Images are drawn with both of their scores, so a gain that all share has no width."""
+    worse = ScoreTable(
+        table.images[::-1],
+        table.classes,
+        tuple(tuple(Counts(1, 1, 1) for _ in row) for row in table.counts),
+    )
+    gain = table.gain(worse)
+    each = table.frame().groupby("image")["dice"].mean()
+    assert gain.value == pytest.approx(each.mean() - 0.5)
+    assert gain.low < gain.value < gain.high
+    same = table.gain(table)
+    assert same.low == same.value == same.high == 0
+
+
 def test_one_image_has_no_width() -> None:
     """All draws are of the same image."""
     one = ScoreTable(("a",), ("",), ((Counts(3, 1, 1),),)).interval("dice")
