@@ -18,6 +18,11 @@ __all__ = ["curves", "report_body", "report_page", "summary_table"]
 
 # Pictures of one fold. More would only make the file large.
 _MOST_PICTURES = 12
+# What a picture of the validation shows.
+_STRIP = (
+    "From left to right: the image, what was found over it, what was found, the labels over it, "
+    "and the labels. A picture of crops shows what the network learned from first."
+)
 # Bytes of one picture that is put into the page.
 _LARGEST_PICTURE = 4 << 20
 _KINDS = {".png": "image/png", ".jpg": "image/jpeg"}
@@ -170,7 +175,7 @@ def _pictures(fold: FoldFolder, most: int) -> str:
         figures.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
     if len(shown) > most:
         figures.append(f"<p>{len(shown) - most} more in the folder of the fold</p>")
-    heading = f"<h2>Validation of {html.escape(fold.path.name)}</h2>"
+    heading = f"<h2>Validation of {html.escape(fold.path.name)}</h2>\n<p>{_STRIP}</p>"
     return "\n".join([heading, *figures])
 
 

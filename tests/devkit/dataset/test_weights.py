@@ -22,6 +22,7 @@ from kernelkit.own import load_own
 from mounted import BootstrapError
 from tests.made.networks import FPN, UNET, checkpoint, network, write_run
 from tests.made.own import PACKAGE, session_with, write_own
+from tests.made.training_run import load_training, write_trained
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +250,43 @@ def test_the_dataset_is_found_under_another_layout(packed, tmp_path, layout):
 def test_a_plain_models_folder_is_left_as_it_is(models, tmp_path):
     """At home the same cell takes the run folders themselves."""
     assert session(tmp_path).models(models) == models
+
+
+@pytest.mark.parametrize("place", ["kernelkit-train", "notebooks/alice/kernelkit-train"])
+def test_the_output_of_the_training_notebook_is_found_where_it_is_mounted(tmp_path, place):
+    """Its run folders are the models, as they are. Kaggle mounts outputs in two layouts."""
+    write_trained(
+        load_training(tmp_path, {}, {"core": 96}).runs["small"], tmp_path / "input" / place
+    )
+    named = tmp_path / "input/notebooks/alice/kernelkit-train"
+    folder = session(tmp_path).models(named)
+    assert folder == tmp_path / "input" / place
+    assert [member.name for member in load_members(folder)] == ["small/fold_0"]
+
+
+def test_a_trained_run_is_packed_with_all_that_inference_needs(tmp_path):
+    """The activation, the fill and the mean of its training arrive, and so do its members."""
+    ensemble = {"input": {"mean": [0.1, 0.2, 0.3], "std": [0.1] * 3}}
+    tiles = {"whole": True, "pad": [3, 5], "fill": "reflect"}
+    run = load_training(tmp_path, ensemble, tiles).runs["small"]
+    folder = write_trained(run, tmp_path / "models", (1, 2))
+    (folder / "fold_0/resume.ckpt").write_bytes(b"what an unfinished training goes on from")
+    packed = pack_weights(tmp_path / "models", tmp_path / "out", cache_folder=tmp_path / "cache")
+    before = load_members(tmp_path / "models")
+    after = load_members(session(tmp_path).models(packed.folder))
+    assert [m.weights_sha256 for m in after] == [m.weights_sha256 for m in before]
+    assert [m.trained_with for m in after] == [m.trained_with for m in before]
+    assert after[0].trained_with.fill == "reflect"
+
+
+def test_a_fold_that_is_not_finished_has_no_checkpoint(tmp_path):
+    """What it goes on from is a file of its own, and no network."""
+    folder = write_trained(load_training(tmp_path, {}, {"core": 96}).runs["small"], tmp_path)
+    for path in folder.glob("fold_0/models/*"):
+        path.unlink()
+    (folder / "fold_0/resume.ckpt").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="there is no checkpoint in it"):
+        load_members(tmp_path, ["small"])
 
 
 def test_runs_that_would_fail_on_kaggle_fail_here(models, tmp_path, capsys):
