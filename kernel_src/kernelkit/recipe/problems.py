@@ -47,7 +47,16 @@ def first_problem(model: type[BaseModel], error: ValidationError) -> str:
     for kinds, wanted in _WANTED.items():
         if problem["type"].startswith(kinds):
             message = f"wanted {wanted}"
-    return f"{place}: {message} (found {_shown(problem['input'])})"
+    return f"{place}: {message} (found {_shown(problem['input'])}){_near(problem)}"
+
+
+def _near(problem: Any) -> str:
+    """The word that was meant, if a choice of words is misspelt."""
+    if problem["type"] != "literal_error":
+        return ""
+    words = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+    close = difflib.get_close_matches(str(problem["input"]), words, n=1)
+    return f". Did you mean {close[0]}?" if close else ""
 
 
 def _shown(value: Any) -> str:

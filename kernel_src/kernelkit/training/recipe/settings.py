@@ -102,13 +102,13 @@ class RunKeys(Section):
     epochs
         How many epochs.
     steps
-        Optimiser steps per epoch. None draws each window once, times its source's weight.
+        Batches per epoch. None draws each window once, times its source's weight.
     batch
         Crops per step and device.
     accumulate
-        How many batches one step adds up.
+        How many batches one step of the optimiser adds up.
     ema
-        The decay per step of the averaged weights. None has none.
+        The decay of the averaged weights, per step of the optimiser. None has none.
     precision
         The arithmetic: "auto", "fp32", "bf16" or "fp16".
     validate
