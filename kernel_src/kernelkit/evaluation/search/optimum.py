@@ -66,8 +66,9 @@ def find_optimum(surface: NDArray[np.float64], space: Space) -> Optimum:
     0.6
     """
     means = smoothed(surface)
-    best = np.argwhere(means >= means.max() - 1e-12)
-    t, s = (int(index) for index in best[len(best) // 2])  # of equal places, one in the middle
+    is_best = means >= means.max() - 1e-12
+    t = _middle(is_best.any(axis=1))  # of equal places, one in the middle
+    s = _middle(is_best[t])
     score = float(surface[t, s])
     low, high = _as_good(surface[:, s], t)
     smallest, largest = _as_good(surface[t], s)
@@ -107,6 +108,11 @@ def _as_good(line: NDArray[np.float64], place: int) -> tuple[int, int]:
     while high < len(line) - 1 and is_good[high + 1]:
         high += 1
     return low, high
+
+
+def _middle(is_best: NDArray[np.bool_]) -> int:
+    places = np.flatnonzero(is_best)
+    return int(places[len(places) // 2])
 
 
 def _is_edge(place: int, count: int) -> bool:
