@@ -6,8 +6,8 @@
 - Its Lovász loss of several classes by sigmoid sorts all of them together. Here each is by itself.
 - It loses the whole batch if a crop holds no data, with one value per crop. Here that crop is 0.
 
-Each function takes its section of the recipe, logits and the wanted probabilities (N, C, H, W), and
-where there is data, (N, H, W) float32. Those of labels take (N, C).
+Each function takes its section of the recipe. Then come logits and wanted probabilities, both
+(N, C, H, W), or (N, C) of labels. The last is where there is data, (N, H, W) float32.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -21,7 +21,7 @@ __all__ = ["Override", "merged", "spelled_out"]
 def spelled_out(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a run with sections instead of bare numbers, so that they can be merged.
 
-    The number of a term of the loss or of a source is its weight, and that of `crop` its size.
+    The number of a source, or of a term of the loss, is its weight. That of `crop` is its size.
     """
     result = dict(content)
     for key in ("loss", "sources"):
