@@ -38,11 +38,18 @@ TRAINING: dict[str, Any] = {
 }
 
 
-def small_run(folder: Path, recipe: Mapping[str, Any] | None = None, **keys: Any) -> RunRecipe:
-    """A run on small RGB images. `recipe` and `keys` change what predicts and what trains."""
+def small_training(
+    folder: Path, recipe: Mapping[str, Any] | None = None, **keys: Any
+) -> TrainingRecipe:
+    """A training on small RGB images. `recipe` and `keys` change what predicts and what trains."""
     (folder / "small.yaml").write_text(yaml.safe_dump(RECIPE | dict(recipe or {})))
     text = yaml.safe_dump({key: v for key, v in (TRAINING | keys).items() if v is not None})
-    return TrainingRecipe.parse(text, folder=folder).runs["small"]
+    return TrainingRecipe.parse(text, folder=folder)
+
+
+def small_run(folder: Path, recipe: Mapping[str, Any] | None = None, **keys: Any) -> RunRecipe:
+    """The one run of such a training."""
+    return small_training(folder, recipe, **keys).runs["small"]
 
 
 def cut_image(

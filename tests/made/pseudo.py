@@ -50,10 +50,15 @@ def write_store(folder: Path, stored: Path, classes: int = 1) -> None:
     store.close()
 
 
+def pseudo_sources(pseudo: Path, **values: Any) -> dict[str, Any]:
+    """A source of pseudo-labels beside the grid."""
+    source = {"pseudo": str(pseudo), "windows": "grid", "files": "test/{image}.png"}
+    return {"grid": 1, "found": source | values}
+
+
 def pseudo_run(folder: Path, pseudo: Path, **values: Any) -> RunRecipe:
-    """A run with a source of pseudo-labels beside its grid."""
-    source = {"pseudo": str(pseudo), "windows": "grid", "files": "test/{image}.png"} | values
-    return small_run(folder, sources={"grid": 1, "found": source}, batch=1)
+    """A run with such sources."""
+    return small_run(folder, sources=pseudo_sources(pseudo, **values), batch=1)
 
 
 def cut(run: RunRecipe, folder: Path) -> tuple[Cuts, dict[str, Cuts]]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kernelkit.errors import TrainingError
@@ -95,6 +96,7 @@ class _Job:
     fold: int
     folder: FoldFolder
     cuts: Path
+    pseudo: Mapping[str, Path]
     folds: "Folds"
     blend: "Blend"
     asked: Mapping[str, Any]
@@ -185,6 +187,7 @@ def train_fold(
     folds: "Folds",
     devices: Sequence[str],
     *,
+    pseudo: Mapping[str, Path] = MappingProxyType({}),
     blend: "Blend" = "crop",
     workers: int = 0,
     share: "Share | None" = None,
@@ -204,6 +207,8 @@ def train_fold(
         Which images validate.
     devices
         The device, or those of all processes that share the fold.
+    pseudo
+        The folders of the cuts of pseudo-labels, by the names of their sources.
     blend
         How tiles become one picture.
     workers
@@ -227,7 +232,15 @@ def train_fold(
 
     began = time.monotonic()
     made, notes = fold_of(
-        run, fold, folder, Cuts.load(cuts), folds, blend=blend, workers=workers, share=share
+        run,
+        fold,
+        folder,
+        Cuts.load(cuts),
+        folds,
+        pseudo={name: Cuts.load(each) for name, each in pseudo.items()},
+        blend=blend,
+        workers=workers,
+        share=share,
     )
 
     def scribe(progress: "Progress") -> FoldScribe:
@@ -276,20 +289,21 @@ def _jobs(
     say: Callable[[str], None],
 ) -> list[_Job]:
     """Make the cuts of a run, begin its folder, and say what each of its folds needs."""
-    from kernelkit.training.crops import CropData
+    from kernelkit.training.crops import CropData, make_pseudo_cuts
     from kernelkit.training.cuts import make_cuts
     from kernelkit.training.run_folder import begin_run
     from kernelkit.training.statistics import with_found_statistics
 
     competition, output, cuts = places
     made = make_cuts(run, competition, cuts, workers, progress=progress)
-    for note in made.notes:
+    pseudo = make_pseudo_cuts(run, competition, cuts, workers, progress=progress)
+    for note in (note for each in (made, *pseudo.values()) for note in each.notes):
         say(f"{run.name}: {note}")
     folds = made.folds
     numbers = sorted(set(wanted)) or range(folds.count)
     steps = {}
     for fold in numbers:
-        data = CropData(run, made, folds, fold)
+        data = CropData(run, made, folds, fold, pseudo)
         steps[fold] = data.steps_per_epoch
         for note in data.notes:
             say(f"{run.name}/fold_{fold}: {note}")
@@ -298,6 +312,7 @@ def _jobs(
         "recipe": run.plain(),
         "images and labels": _hash(made.index.images, made.index.polygons),
         "folds": _hash(folds.folds),
+        "pseudo-labels": _hash({name: each.index.images for name, each in pseudo.items()}),
     }
     _forget_changed(output / run.name, asked, numbers, say)
     folder = begin_run(run, output, folds)
@@ -307,6 +322,7 @@ def _jobs(
             fold,
             FoldFolder(folder, fold),
             made.folder,
+            {name: each.folder for name, each in pseudo.items()},
             folds,
             training.recipe.stitching.blend,
             asked,
@@ -437,6 +453,7 @@ def _run(
         job.cuts,
         job.folds,
         devices if share.world > 1 else [devices[seat.number]],
+        pseudo=job.pseudo,
         blend=job.blend,
         workers=workers,
         share=share,

@@ -1,5 +1,6 @@
 """From a run and its cuts to a fold that can be trained."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +48,7 @@ def fold_of(
     cuts: Cuts,
     folds: Folds,
     *,
+    pseudo: Mapping[str, Cuts] | None = None,
     blend: Blend = "crop",
     workers: int = 0,
     share: Share | None = None,
@@ -61,6 +63,8 @@ def fold_of(
         The fold's folder.
     cuts, folds
         The images, and which of them validate.
+    pseudo
+        The cuts of pseudo-labels, by the names of their sources.
     blend
         How tiles become one picture, as the recipe says.
     workers
@@ -75,7 +79,7 @@ def fold_of(
     """
     share = share or Share()
     seed = _seed_of(run, fold)
-    crops = CropData(run, cuts, folds, fold)
+    crops = CropData(run, cuts, folds, fold, pseudo)
     network, notes = build_network(run, fold)
     made = Fold(
         run=run.name,

@@ -9,12 +9,15 @@ import pytest
 from kernelkit.grid import Window
 from kernelkit.training.crops import CropData
 from kernelkit.training.crops.sources import TrainingWindow
+from kernelkit.training.train import train
+from tests.made.crops import small_training
 from tests.made.pseudo import (
     SIDE,
     crops_of,
     cut,
     probabilities,
     pseudo_run,
+    pseudo_sources,
     write_competition,
     write_store,
 )
@@ -123,3 +126,24 @@ def test_cuts_of_pseudo_labels_lie_beside_those_of_the_run(found: Path, tmp_path
     assert set(made.images) == {"a0", "a1", "a2", "a3"}
     assert again.windows.equals(made.windows)
     assert set(pseudo["found"].windows["fold"]) == {-1}
+
+
+def test_a_fold_trains_on_pseudo_labels(tmp_path: Path) -> None:
+    """The whole way: cuts of both kinds, a process of its own, more steps than without them."""
+    write_competition(tmp_path)
+    write_store(tmp_path, tmp_path / "found")
+    sources = pseudo_sources(tmp_path / "found", soft=True, least=0.6, loss_weight=0.5)
+    model = {"arch": "Unet", "encoder_name": "tu-regnetx_002", "encoder_weights": None}
+    model |= {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}
+    training = small_training(tmp_path, sources=sources, model=model, epochs=1, validate={})
+    places = {"cuts": tmp_path / "cuts", "folds": [0], "devices": "cpu", "progress": False}
+    said: list[str] = []
+    [result] = train(training, tmp_path, tmp_path / "models", say=said.append, **places)
+    assert result.checkpoint
+    assert result.score is not None
+    steps = [
+        CropData(run, made, made.folds, 0, pseudo).steps_per_epoch
+        for run in (training.runs["small"],)
+        for made, pseudo in [cut(run, tmp_path)]
+    ]
+    assert steps == [4], "eight windows of training images and eight of test images, by four"
