@@ -29,8 +29,7 @@ CUTS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     (
         "a source without windows",
         {},
-        {"windows": {"grid": {"around": "grid", "size": 64}, "objects": {"around": "objects"}}}
-        | {"sources": {"objects": 1}},
+        {"windows": {"objects": {"around": "objects", "size": 64}}},
         "sources.objects: found no such windows in the cuts",
     ),
     (
@@ -64,7 +63,7 @@ CUTS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     (
         "windows of two sizes without a crop",
         {"narrow": True},
-        {"crop": None, "windows": {"grid": {"around": "picture"}}},
+        {"crop": None},
         "found windows of 96 x 40 and of 96 x 96 pixels, wanted one size in a batch",
     ),
 ]
@@ -115,11 +114,12 @@ def of_three_classes(folder: Path) -> None:
     write_store(folder, folder / "found", classes=3)
 
 
-def of_two_bands(folder: Path) -> None:
+def in_colours(folder: Path) -> None:
     shutil.rmtree(folder / "found")
     (folder / "found").mkdir()
     for name in ("t4", "t5"):
-        cv2.imwrite(str(folder / "found" / f"{name}.png"), np.zeros((96, 96, 3), np.uint8))
+        colours = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
+        cv2.imwrite(str(folder / "found" / f"{name}.png"), colours)
 
 
 def of_doubts(folder: Path) -> None:
@@ -137,7 +137,7 @@ PSEUDO: list[tuple[str, Callable[[Path], object], str]] = [
         "sources.found.pseudo: found no",
     ),
     ("of three classes", of_three_classes, "found probabilities of 3 classes, wanted 1 as the"),
-    ("of three bands", of_two_bands, "t4.png: found 3 bands"),
+    ("of colours", in_colours, "t4.png: found a picture in colours"),
     ("never sure", of_doubts, "has a probability of 0.9 or more. Lower least"),
     (
         "of images that are not there",
@@ -146,13 +146,13 @@ PSEUDO: list[tuple[str, Callable[[Path], object], str]] = [
     ),
     (
         "of other images",
-        lambda folder: [path.rename(path.with_stem("z" + path.stem)) for path in tests_of(folder)],
+        lambda folder: [path.rename(path.with_stem("z" + path.stem)) for path in images_of(folder)],
         "none of the 2 images has probabilities in the store",
     ),
 ]
 
 
-def tests_of(folder: Path) -> list[Path]:
+def images_of(folder: Path) -> list[Path]:
     return sorted((folder / "test").glob("*.png"))
 
 
