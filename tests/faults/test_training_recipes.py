@@ -435,7 +435,7 @@ PAIRS: list[tuple[str, dict[str, Any], Any, dict[str, Any], str]] = [
         {"pyramid": [{"size": [100, 96]}]},
         {"whole": True, "pad": [14, 13]},
         {},
-        "is trained on 127 x 123 px, wanted multiples of 32, such as 96 x 96. Correct size or the",
+        "is trained on 100 x 96 px, wanted multiples of 32, such as 96 x 96. Correct size",
     ),
     (
         "a scale that is no whole number",

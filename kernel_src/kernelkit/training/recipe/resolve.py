@@ -116,7 +116,7 @@ def _tiles(name: str, tiles: Tiles, ensemble: EnsembleRecipe) -> Tiles:
 def _size(
     name: str, settings: RunSettings, tiles: Tiles, ensemble: EnsembleRecipe
 ) -> tuple[int, ...] | None:
-    """Height and width at which the run sees whole pictures, without their pads."""
+    """Height and width at which the run sees whole pictures, their pads among them."""
     given = settings.size
     if not tiles.whole:
         if given is not None:

@@ -100,10 +100,7 @@ class RunRecipe(RunKeys):
         window = self.windows[name]
         if window.size is not None:
             return window.size, window.size
-        if self.size is None:
-            return None
-        pads = sum(self.tiles.pads)
-        return self.size[0] + pads, self.size[1] + pads
+        return None if self.size is None else (self.size[0], self.size[1])
 
     def problem_of(self, height: int, width: int) -> str:
         """Return what keeps the network from being trained on this size. Empty if nothing does."""
@@ -112,7 +109,8 @@ class RunRecipe(RunKeys):
             return ""
         near = [max(stride, side // stride * stride) for side in (height, width)]
         key = "crop.size" if self.crop else "size" if self.size else "the size of the windows"
-        pads = " or the recipe's pads" if self.tiles.whole and not self.crop else ""
+        is_padded = self.tiles.whole and not self.crop and self.size is None
+        pads = " or the recipe's pads" if is_padded else ""
         return (
             f"found that {self.model} is trained on {height} x {width} px, wanted multiples of"
             f" {stride}, such as {near[0]} x {near[1]}. Correct {key}{pads}"

@@ -51,12 +51,12 @@ def test_a_gate_of_its_own_size_is_trained_at_it(tmp_path: Path) -> None:
 
 
 def test_whole_pictures_are_one_window_each(tmp_path: Path) -> None:
-    """Without windows and sources, each picture with its pads is drawn once."""
+    """Without windows and sources, each picture is drawn once. Its size includes its pads."""
     tiles = {"whole": True, "pad": [14, 18]}
     run = run_of(tmp_path, {"pyramid": [{"size": [96, 64]}]}, tiles)
     assert run.windows["whole"].around == "picture"
     assert run.sources["whole"].windows == "whole"
-    assert run.crop_size == run.window_size == (128, 96)
+    assert run.crop_size == run.window_size == (96, 64)
 
 
 def test_pictures_of_unknown_size_say_none(tmp_path: Path) -> None:
