@@ -1,5 +1,20 @@
-"""The two halves of a run: work puts each image's mask into the store, hand in makes the rows."""
+"""The two halves of a run: work puts each image's mask into the store, hand in makes the rows.
 
-from kernelkit.predict.run import Prediction, load_models, predict
+`run` is imported late, since it needs torch. What only reads a store, or makes other submissions
+of it, begins three seconds sooner.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernelkit.predict.run import Prediction, load_models, predict
 
 __all__ = ["Prediction", "load_models", "predict"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from kernelkit.predict import run
+
+        return getattr(run, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
