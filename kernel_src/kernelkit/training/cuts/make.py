@@ -89,6 +89,7 @@ def make_cuts(
     found = labels(scenes) if labels else open_labels(run.labels, folder, run.competition, scenes)
     scenes = {image: scenes[image] for image in found.ids}
     polygons = Polygons(run, folder, scenes)
+    mine = out / _settings_key(run, sight, found.source if labels else "")
     _make_folder(out)
     bar = progress_bar(description="cuts", unit="step", total=3 * len(scenes), disable=not progress)
     with bar, FileLock(out / ".lock"), Contents(out) as contents, ReaderPool(workers) as readers:
@@ -98,24 +99,19 @@ def make_cuts(
         shrunk.make(readers, workers)
         contents.keep()
         shares = shrunk.shares
-        used = {image: scene for image, scene in scenes.items() if image in shares}
+        used = {image: scenes[image] for image in shares}
         folds = (
             Folds(dict.fromkeys(used, ALWAYS), dict.fromkeys(used, ""))
             if labels
             else Folds.of(run.folds, folder, run.competition, used, shares, shrunk.left_out)
         )
         notes += [*found.notes, *found.occurrence(shares), *polygons.notes, *shrunk.notes]
+        keys = {image: (scene.group, *shrunk.keys[image]) for image, scene in used.items()}
         index = CutsIndex(
-            {image: (scene.group, *shrunk.keys[image]) for image, scene in used.items()},
-            found.classes,
-            sight.fill,
-            polygons.fingerprint,
-            shrunk.left_out,
-            tuple(notes),
+            keys, found.classes, sight.fill, polygons.fingerprint, shrunk.left_out, tuple(notes)
         )
-        mine = out / _settings_key(run, sight, found.source if labels else "")
         before = _loaded(mine)
-        if before is not None and before.index == index and before.folds == folds:
+        if before is not None and (before.index, before.folds) == (index, folds):
             bar.update(bar.total - bar.n)
             return before
         images = images_of(index, records, mine)
