@@ -1,7 +1,7 @@
 """Augmentations of colour and detail, of many crops at once, each with its own strength.
 
-Each function takes pixels (n, C, H, W) float32 on any device, what the recipe says of the step, and
-uniform random numbers (n, d) in host memory. Strengths are worked out there. So no device waits,
+Each function takes pixels (n, C, H, W) float32 on any device, and what the recipe says of the step.
+Uniform random numbers (n, d) lie in host memory, and strengths are worked out there. So no device waits,
 and all devices get the same. Those of the first half want values from 0 to 1, and give such.
 """
 
@@ -19,8 +19,8 @@ __all__ = ["AUGMENTATIONS"]
 
 type Values = Mapping[str, Any]
 
-# Optical density of haematoxylin, eosin and the residue in red, green and blue, by Ruifrok and
-# Johnston (2001), as scikit-image has it.
+# Optical density of haematoxylin, eosin and the residue, in red, green and blue. They are those of
+# Ruifrok and Johnston (2001), as scikit-image has them.
 _STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 
 

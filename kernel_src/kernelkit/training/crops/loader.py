@@ -32,7 +32,7 @@ class CropLoader(AbstractContextManager):
     """The batches of an epoch, over and over. It is iterated once per epoch.
 
     Call `set_epoch` before. Lightning does so by itself. The batches depend on the seed and on the
-    epoch's number, not on the workers or on what was read before.
+    epoch's number alone. Neither the workers matter, nor what was read before.
 
     Parameters
     ----------

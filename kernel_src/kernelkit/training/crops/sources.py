@@ -51,8 +51,8 @@ class TrainingWindow(NamedTuple):
     def read_held(self, window: Window) -> NDArray[np.bool_] | None:
         """Which pixels of any window the loss counts, (height, width). None if it counts all.
 
-        It counts none without data, none whose pseudo-label is unsure, and none of the zeros that
-        stand outside of the image.
+        It counts none without data, and none of the zeros outside of the image. Pseudo-labels that
+        are unsure count for nothing either.
         """
         found = [self.image.read_held(window)]
         if self.labels is not None:
