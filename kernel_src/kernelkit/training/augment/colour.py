@@ -1,8 +1,8 @@
 """Augmentations of colour and detail, of many crops at once, each with its own strength.
 
 Each function takes pixels (n, C, H, W) float32 on any device, and what the recipe says of the step.
-Uniform random numbers (n, d) lie in host memory, and strengths are worked out there. So no device waits,
-and all devices get the same. Those of the first half want values from 0 to 1, and give such.
+Uniform random numbers (n, d) lie in host memory, and strengths are worked out there. So no device
+waits, and all devices get the same. Those of the first half want values from 0 to 1, and give such.
 """
 
 import math

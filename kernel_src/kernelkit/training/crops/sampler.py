@@ -38,8 +38,8 @@ class Pool:
 class Sampler:
     """The order of windows in each epoch. All epochs are of one length.
 
-    Without `steps` an epoch takes every window as often as its weight says. Its last batch is filled
-    up by the beginning of another pass. With `steps` it takes as much of that as it needs.
+    Without `steps` an epoch takes each window as often as its weight says. The beginning of another
+    pass fills its last batch. With `steps` it takes as much of that as it needs.
 
     Attributes
     ----------

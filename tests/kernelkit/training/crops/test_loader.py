@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kernelkit.errors import OutputError, ReaderDiedError
 from kernelkit.training.crops import CropBatch, CropData
+from kernelkit.training.cuts import Cuts
 from tests.made.crops import small_cuts, small_run
 
 STEPS = ["d4", {"affine": {"p": 0.5}}, {"cutout": {"p": 0.5}}, {"hsv": {"p": 0.5}}]
@@ -35,6 +38,11 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> CropData:
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Cuts:
+    return small_cuts(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
 def epochs(crops: CropData) -> list[list[tuple[bytes, ...]]]:
     """Two epochs, made in this process."""
     with crops.train_loader(seed=4) as loader:
@@ -50,6 +58,35 @@ def test_any_number_of_workers_makes_the_same_bytes(
         for epoch, wanted in enumerate(epochs):
             loader.set_epoch(epoch)
             assert [bytes_of(batch) for batch in loader] == wanted
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    epoch=st.integers(0, 1000),
+    batches=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    first=st.integers(0, 3),
+)
+def test_a_crop_depends_on_seed_epoch_and_number_alone(
+    small: Cuts, seed: int, epoch: int, batches: tuple[int, int], first: int
+) -> None:
+    """Whatever the batch is, and wherever an epoch begins, its n-th crop is the same."""
+    folder = small.folder
+    crops: list[dict[int, tuple[bytes, ...]]] = []
+    for size, start in zip(batches, (0, first), strict=True):
+        run = small_run(folder, augment=STEPS, batch=size, steps=4, crop=24)
+        found: dict[int, tuple[bytes, ...]] = {}
+        with CropData(run, small, small.folds, 0).train_loader(seed) as loader:
+            for step, batch in enumerate(loader.batches(epoch, first=start), start):
+                for index in range(size):
+                    arrays = (batch.pixels, batch.labels, batch.draws)
+                    parts = tuple(each[index].numpy().tobytes() for each in arrays)
+                    found[step * size + index] = parts
+        assert len(found) == (4 - start) * size
+        crops.append(found)
+    for number in crops[0].keys() & crops[1].keys():
+        assert crops[0][number] == crops[1][number]
+    assert len({*crops[0].values()}) == len(crops[0]), "no crop comes twice"
 
 
 def test_crops_differ_between_epochs_and_seeds(
