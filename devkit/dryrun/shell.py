@@ -8,13 +8,18 @@ written to `/kaggle/working` lies in `build/shell/working` here.
 import argparse
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from devkit.commands import command
 from devkit.errors import DryRunError
 from devkit.tools import REPOSITORY
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from devkit.dryrun.runtime import Runtime
+
+__all__ = ["main", "open_shell"]
 
 _INSIDE = Path(__file__).with_name("in_shell.py")
 
@@ -29,28 +34,50 @@ def main(arguments: list[str] | None = None, build: Path = REPOSITORY / "build")
         There is no such folder.
     """
     options = _parse(arguments)
-    inputs = {"/kaggle/input/competitions": options.competition, "/kaggle/input": options.models}
-    mounted = {}
-    for place, folder in inputs.items():
-        if folder is not None and not folder.is_dir():
+    for folder in filter(None, (options.competition, options.models)):
+        if not folder.is_dir():
             raise DryRunError(f"{folder}: there is no such folder. Check the path")
-        if folder is not None:
-            mounted[f"{place}/{folder.resolve().name}"] = folder.resolve()
     # torch takes seconds to import
-    from devkit.dryrun.notebook import sandbox_of, session_variables
     from devkit.dryrun.runtime import make_runtime
 
     runtime = make_runtime(options.profile, build / "shell" / f"kernel-{options.profile}")
-    sandbox = sandbox_of(mounted, build / "shell" / "working", runtime)
     print(runtime.twin.describe())
+    places = {"competitions": options.competition, "models": options.models}
+    inputs = {
+        f"/kaggle/input/{place}/{folder.resolve().name}": folder.resolve()
+        for place, folder in places.items()
+        if folder is not None
+    }
+    return open_shell(runtime, inputs, build / "shell/working", options.command)
+
+
+def open_shell(
+    runtime: "Runtime", inputs: Mapping[str, Path], working: Path, wanted: Sequence[str] = ()
+) -> int:
+    """Run a shell in the twin to its end, and return its exit code.
+
+    Parameters
+    ----------
+    runtime
+        The twin, and the dataset that brings kernelkit.
+    inputs
+        Folders of this machine, by where the shell finds them.
+    working
+        What stands for `/kaggle/working`.
+    wanted
+        A command that is run in place of a shell.
+    """
+    from devkit.dryrun.notebook import sandbox_of, session_variables
+
+    sandbox = sandbox_of(inputs, working, runtime)
     variables = session_variables(sandbox) | {
         "KAGGLE_KERNEL_RUN_TYPE": "Interactive",
         "PATH": os.pathsep.join([str(runtime.twin.folder / "bin"), os.environ.get("PATH", "")]),
         "TERM": os.environ.get("TERM", "dumb"),
     }
-    wanted = [str(_INSIDE), sandbox.path("/kaggle/input"), sandbox.path("/kaggle/working")]
-    inside = [str(runtime.twin.python), *wanted, runtime.dataset.fingerprint, *options.command]
-    return sandbox.run(inside, variables).exit_code
+    places = [sandbox.path("/kaggle/input"), sandbox.path("/kaggle/working")]
+    started = [str(runtime.twin.python), str(_INSIDE), *places, runtime.dataset.fingerprint]
+    return sandbox.run([*started, *wanted], variables).exit_code
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

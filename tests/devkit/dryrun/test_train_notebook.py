@@ -1,6 +1,5 @@
 """The training notebook as on Kaggle: in a twin of the image, without a network."""
 
-import shutil
 from pathlib import Path
 
 import cv2
@@ -11,7 +10,7 @@ import yaml
 
 from devkit.dryrun.notebook import execute, sandbox_of
 from devkit.dryrun.runtime import Runtime
-from devkit.dryrun.shell import main
+from devkit.dryrun.shell import main, open_shell
 from kernelkit.mask import BitMask
 from kernelkit.predict.run import load_models
 from kernelkit.training.fold_folder import FoldFolder
@@ -89,23 +88,30 @@ def test_a_shell_in_the_twin_has_the_images_python_and_no_network(
     runtime: Runtime, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """kernelkit comes from the dataset, inputs are read-only, and the exit code is true."""
-    (tmp_path / "my-competition").mkdir()
-    shutil.copytree(runtime.dataset.folder, tmp_path / "build/shell/kernel-kaggle-py312")
+    (tmp_path / "mine").mkdir()
     checks = """
 import os, sys, kernelkit
 print("python", sys.executable, "kernelkit", kernelkit.__file__, "at", os.getcwd())
 print("inputs", sorted(os.listdir("/kaggle/input/competitions")))
 try:
-    open("/kaggle/input/competitions/my-competition/x", "w")
+    open("/kaggle/input/competitions/mine/x", "w")
 except OSError as error:
     print("writing:", error.strerror)
 sys.exit(7)
 """
-    arguments = ["--competition", str(tmp_path / "my-competition"), "--", "python", "-c", checks]
-    code = main(arguments, tmp_path / "build")
+    inputs = {"/kaggle/input/competitions/mine": tmp_path / "mine"}
+    code = open_shell(runtime, inputs, tmp_path / "run/working", ["python", "-c", checks])
     printed = capfd.readouterr().out
     assert code == 7
     assert f"python {runtime.twin.folder}/bin/python kernelkit /kaggle/tmp/" in printed
     assert "at /kaggle/working" in printed
-    assert "inputs ['my-competition']" in printed
+    assert "inputs ['mine']" in printed
     assert "writing: Read-only file system" in printed
+
+
+def test_a_shell_needs_the_folders_that_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is built."""
+    assert main(["--models", str(tmp_path / "nowhere")], tmp_path) == 1
+    assert "nowhere: there is no such folder. Check the path" in capsys.readouterr().err
