@@ -25,7 +25,7 @@ from kernelkit.training.loop.module import Parts
 from kernelkit.training.loop.rounds import Plan
 from kernelkit.training.loop.validation import Look
 
-CROP, BATCH, EPOCHS, DECAY, LR = 128, 8, 3, 0.99, 1e-3
+CROP, BATCH, EPOCHS, DECAY, LR = 128, 8, 2, 0.99, 1e-3
 
 
 @dataclass
@@ -157,7 +157,7 @@ def ours(loader: InMemory, kind: type[FoldFiles] = FoldFiles) -> float:
 def epoch_time(rounds: int, quick: bool) -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    loader = InMemory(6 if quick else 20)
+    loader = InMemory(6 if quick else 40)
     contestants = {
         "plain torch": bare,
         "our loop": ours,

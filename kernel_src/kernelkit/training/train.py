@@ -5,15 +5,17 @@ fold. Torch is imported late, so that what is wrong with names is said at once.
 """
 
 import hashlib
+import importlib.util
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from kernelkit.errors import TrainingError
+from kernelkit.errors import KernelKitError, TrainingError
 from kernelkit.training.fold_folder import FoldFolder, folds_in
 from kernelkit.training.loop.processes import Seat, in_processes
 
@@ -156,24 +158,36 @@ def train(
         Something cannot be written.
     """
     from kernelkit.training.loop.machine import Machine
-    from kernelkit.training.loop.scribe import refuse_missing_loggers
     from kernelkit.training.run_folder import finish_run
 
     chosen = _chosen(training, runs)
     for run in chosen:
-        refuse_missing_loggers(run.loggers)
+        _refuse_missing_loggers(run)
     machine = Machine.of(devices)
     jobs: list[_Job] = []
+    said: set[str] = set()
+
+    def say_once(line: str) -> None:  # runs that share cuts share what was noticed
+        if line not in said:
+            said.add(line)
+            say(line)
+
     for run in chosen:
-        jobs += _jobs(training, run, folds, (competition, output, cuts), workers, progress, say)
+        places = competition, output, cuts
+        jobs += _jobs(training, run, folds, places, workers, progress, say_once)
     done = {job.folder: _finished(job) for job in jobs}
     waiting = [job for job in jobs if done[job.folder] is None]
+    run_folders = dict.fromkeys(job.folder.run_folder for job in jobs)
     try:
         for result in _in_processes(waiting, machine, devices, workers, progress):
             done[FoldFolder(output / result.run, result.fold)] = result
-    finally:
-        for folder in dict.fromkeys(job.folder.run_folder for job in jobs):
-            finish_run(folder)
+    except BaseException:
+        with suppress(KernelKitError):  # what went wrong before is said
+            for folder in run_folders:
+                finish_run(folder)
+        raise
+    for folder in run_folders:
+        finish_run(folder)
     results = [result for result in done.values() if result is not None]
     _refuse_without_checkpoint(results, {run.name: run for run in chosen})
     return results
@@ -227,6 +241,7 @@ def train_fold(
 
     from kernelkit.training.cuts import Cuts
     from kernelkit.training.loop.fold import fit
+    from kernelkit.training.loop.machine import arithmetic
     from kernelkit.training.loop.scribe import FoldScribe
     from kernelkit.training.loop.setup import fold_of, sheet_of
 
@@ -250,6 +265,7 @@ def train_fold(
         return scribe
 
     places = [torch.device(name) for name in devices]
+    notes += filter(None, arithmetic(run.precision, places[0])[1:])
     reached = fit(made, places, advance, scribe, share=share)
     return FoldResult(
         run=run.name,
@@ -279,6 +295,16 @@ def _chosen(training: "TrainingRecipe", names: Sequence[str]) -> list["RunRecipe
     return [run for name, run in training.runs.items() if not names or name in names]
 
 
+def _refuse_missing_loggers(run: "RunRecipe") -> None:
+    """Refuse loggers whose packages are not installed."""
+    for name in run.loggers:
+        if importlib.util.find_spec(name) is None:
+            raise TrainingError(
+                f"{run.name}: loggers: {name} is asked for, but it is not installed. Install the "
+                f"package {name}, or leave it out of 'loggers'"
+            )
+
+
 def _jobs(
     training: "TrainingRecipe",
     run: "RunRecipe",
@@ -298,7 +324,7 @@ def _jobs(
     made = make_cuts(run, competition, cuts, workers, progress=progress)
     pseudo = make_pseudo_cuts(run, competition, cuts, workers, progress=progress)
     for note in (note for each in (made, *pseudo.values()) for note in each.notes):
-        say(f"{run.name}: {note}")
+        say(note)
     folds = made.folds
     numbers = sorted(set(wanted)) or range(folds.count)
     steps = {}
@@ -396,18 +422,30 @@ def _shown(value: Any) -> str:
 
 
 def _finished(job: _Job) -> FoldResult | None:
-    """The result of a fold that is finished, or None. A fold that was not begun is begun."""
+    """The result of a fold that is finished, or None. A fold that was not begun is begun.
+
+    Raises
+    ------
+    TrainingError
+        There are checkpoints, and nothing says how they were trained.
+    """
     from kernelkit.training.loop.files import FoldFiles
 
     files = FoldFiles(job.folder.path)
     record = files.read_record()
-    if record is None:
+    if record is None and any(files.models.glob("*")):
+        raise TrainingError(
+            f"{files.models}: found checkpoints, and no {files.record.name} that says how they "
+            "were trained. Remove the folder, or choose another output"
+        )
+    known = {field.name for field in fields(FoldResult)}
+    found = record and record["result"]
+    if found and (not found["checkpoint"] or (files.models / found["checkpoint"]).is_file()):
+        kept = {name: value for name, value in found.items() if name in known}
+        return FoldResult(**kept | {"is_old": True, "notes": tuple(found["notes"])})
+    if record is None or found:
         files.begin(job.asked)
-        return None
-    if record["result"] is None:
-        return None
-    result = FoldResult(**record["result"])
-    return replace(result, is_old=True, notes=tuple(result.notes))
+    return None
 
 
 def _in_processes(

@@ -147,5 +147,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return sys.intern(str(value))
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        return value.detach().cpu()
     return value

@@ -1,8 +1,8 @@
 """Train one fold, from its first epoch or from the one at which it was killed."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +104,6 @@ def fit(
     share = share or Share()
     device = devices[share.rank] if share.world > 1 else devices[0]
     _refuse_empty(fold)
-    _settle(device)
     share.announce()
     module = FoldModule(
         fold.parts,
@@ -143,7 +142,7 @@ def fit(
 
     rounds = Rounds(fold.plan, fold.files, judged, writing, fold.run, progress)
     word, _ = arithmetic(fold.precision, device)
-    with quiet():
+    with quiet(), _settled(device):
         trainer = Trainer(
             **trainer_options(devices if share.world > 1 else [device], share, fold.is_frozen),
             precision=word,  # type: ignore[arg-type]
@@ -186,15 +185,25 @@ def _refuse_empty(fold: Fold) -> None:
         )
 
 
-def _settle(device: torch.device) -> None:
-    """Make torch give the same for the same, and use no more than its own core."""
+@contextmanager
+def _settled(device: torch.device) -> Iterator[None]:
+    """Let torch give the same for the same, and use no more than its own core."""
     if device.type == "cpu":
         torch.set_num_threads(1)
         cv2.setNumThreads(0)
     else:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     # it would fill all new memory, for programs that read what they never wrote
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
 
 
 def _stored(files: FoldFiles, device: torch.device) -> dict[str, Any] | None:

@@ -17,6 +17,8 @@ __all__ = ["Batch", "FoldModule", "Loader", "Parts", "Schedule"]
 
 # On a GPU, so many losses are looked at together. Each look makes the card wait.
 _LOSSES_AT_ONCE = 16
+# How far the seeds of processes that share a fold lie apart.
+_APART = 1_000_000_007
 
 
 class Batch(Protocol):
@@ -167,7 +169,7 @@ class FoldModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Begin an epoch with the randomness that is its own."""
-        torch.manual_seed(self._seed * 100_003 + self.epoch)
+        torch.manual_seed(self._seed * 100_003 + self.epoch + _APART * self.global_rank)
         self.network.train()
         self.losses, self.crops_seen = [], 0
         self._parts.freeze(self.network, self.epoch)

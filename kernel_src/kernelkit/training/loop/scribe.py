@@ -1,6 +1,5 @@
 """Who writes down a fold's numbers and pictures: tables for the report, and loggers."""
 
-import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
-from kernelkit.errors import OutputError, TrainingError
+from kernelkit.errors import OutputError
 from kernelkit.training.fold_folder import FoldFolder
 from kernelkit.training.loop.drawing import strip, thumbnail
 from kernelkit.training.loop.validation import Look, Picture, Seen
 
-__all__ = ["FoldScribe", "refuse_missing_loggers"]
+__all__ = ["FoldScribe"]
 
 # So many validation images are drawn.
 _SHOWN = 4
@@ -29,22 +28,6 @@ _CURVES = {
     "crops_per_second": "crops per second",
     "validation_seconds": "seconds of validation",
 }
-
-
-def refuse_missing_loggers(loggers: Sequence[str]) -> None:
-    """Refuse loggers whose packages are not installed.
-
-    Raises
-    ------
-    TrainingError
-        One is not.
-    """
-    for name in loggers:
-        if importlib.util.find_spec(name) is None:
-            raise TrainingError(
-                f"loggers: {name} is asked for, but it is not installed. Install the package "
-                f"{name}, or leave it out of 'loggers'"
-            )
 
 
 class _TensorBoard(TensorBoardLogger):

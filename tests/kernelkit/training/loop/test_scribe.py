@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kernelkit.errors import OutputError, TrainingError
+from kernelkit.errors import OutputError
 from kernelkit.grid import Window
 from kernelkit.mask import BitMask
 from kernelkit.training.fold_folder import FoldFolder
 from kernelkit.training.loop.drawing import strip, thumbnail
 from kernelkit.training.loop.fold import fit
 from kernelkit.training.loop.rounds import Progress
-from kernelkit.training.loop.scribe import FoldScribe, refuse_missing_loggers
+from kernelkit.training.loop.scribe import FoldScribe
 from kernelkit.training.loop.validation import Look, Seen
 from tests.made.small_fold import Squares, normalised, small_fold
 
@@ -81,13 +81,6 @@ def test_no_file_of_settings_is_left(tmp_path: Path) -> None:
     """Lightning's logger would write one."""
     folder = train(tmp_path)
     assert {path.name[:18] for path in (folder / "logs").iterdir()} == {"events.out.tfevents"[:18]}
-
-
-def test_a_logger_that_is_not_installed_is_named() -> None:
-    """The sentence says what to do."""
-    refuse_missing_loggers(["tensorboard"])
-    with pytest.raises(TrainingError, match="mlflow is asked for, but it is not installed"):
-        refuse_missing_loggers(["tensorboard", "mlflow"])
 
 
 def test_pictures_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
