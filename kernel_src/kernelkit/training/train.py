@@ -410,7 +410,7 @@ def _differences(before: Any, now: Any, place: str = "") -> list[str]:
         ]
     if before == now or (isinstance(now, tuple) and before == list(now)):
         return []
-    if place in ("images and labels", "folds"):
+    if place in ("images and labels", "folds", "pseudo-labels"):
         return [place]
     place = place.removeprefix("recipe.")
     return [f"{place} was {_shown(before)} and is {_shown(now)}"]
