@@ -172,9 +172,8 @@ def epoch_time(rounds: int, quick: bool) -> None:
     for _ in range(rounds):
         for name, measure in contestants.items():
             seconds[name].append(measure(loader))
-    print(
-        f"\n| an epoch of {len(loader)} batches of {BATCH} | s | core s | ratio |\n|---|---|---|---|"
-    )
+    print(f"\n| an epoch of {len(loader)} batches of {BATCH} | s | core s | ratio |")
+    print("|---|---|---|---|")
     plain = torch.stack(seconds["plain torch"])[:, 1]
     for name, found in seconds.items():
         times = torch.stack(found)
