@@ -5,7 +5,7 @@ It has five sections.
 - KERNELKIT says which version wrote it. Of such a file, inference reads DATA and MODEL alone.
 - MODEL holds the arguments that the network is built with.
 - DATA says how pixels became the network's input, and what its answers mean.
-- TRAIN is the training recipe of the run, with every default written out.
+- TRAIN is the training recipe of the run, with every default. A key that is not there is null.
 - FOLDS says how many images each fold validates on. Which ones stands in folds.csv.
 """
 
@@ -23,7 +23,7 @@ from kernelkit.yamlfile import read_yaml
 if TYPE_CHECKING:
     from kernelkit.training.recipe import RunRecipe
 
-__all__ = ["config_text", "refuse_other_config", "run_config"]
+__all__ = ["config_text", "refuse_other_config", "run_config", "train_section"]
 
 # What another version may write otherwise, though the run is the same.
 _OF_THE_WRITER = ("KERNELKIT",)
@@ -43,9 +43,20 @@ def run_config(run: "RunRecipe", validation: Sequence[int]) -> dict[str, Any]:
         "KERNELKIT": {"version": kernelkit.__version__},
         "MODEL": run.description,
         "DATA": _plain(_data(run)),
-        "TRAIN": dict(run.plain()),
+        "TRAIN": train_section(run),
         "FOLDS": {"count": len(validation), "validation": list(validation), "table": "folds.csv"},
     }
+
+
+def train_section(run: "RunRecipe") -> dict[str, Any]:
+    """The training recipe of a run as plain values, without keys that are null."""
+    return dict(_without_null(run.plain()))
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_null(part) for key, part in value.items() if part is not None}
+    return [_without_null(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _data(run: "RunRecipe") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from kernelkit.predict.deadline import Deadline
 from kernelkit.training.cuts import make_cuts
 from kernelkit.training.fold_folder import folds_in, writing
 from kernelkit.training.recipe import RunRecipe, TrainingRecipe
+from kernelkit.training.run_config import train_section
 from kernelkit.training.run_summary import fold_summary
 from kernelkit.training.train import train
 from kernelkit.yamlfile import read_yaml
@@ -223,7 +224,7 @@ def _is_same(folder: Path, run: RunRecipe) -> bool:
         said = read_yaml(folder / "cfg.yaml", TrainingError).get("TRAIN")
     except TrainingError:
         return False
-    wanted = dict(run.plain())
+    wanted = train_section(run)
     if not isinstance(said, dict):
         return False
     if run.auto_statistics:  # these are found later
