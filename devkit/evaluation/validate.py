@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         table.frame(fold=found.folds, group=groups).to_csv(file, index=False, lineterminator="\n")
     views = {}
     if options.views:
-        views = leave_one_view_out(found.recipe, validated.again, validated.truth)
+        views = leave_one_view_out(found, validated.again, validated.truth)
     write_report(found, validated.truth, table, options.output / "report.html", views)
     for line in (*_lines(table), *_view_lines(views)):
         print(printable(line))

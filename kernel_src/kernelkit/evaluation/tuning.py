@@ -265,6 +265,8 @@ def _notes(
             )
     if survival is None:
         notes.append("all images are of one fold, so it is not known what of the gain survives")
+    elif survival.share is not None and survival.share <= 0:
+        notes.append("the gain does not hold out of fold. The old values are as good")
     if shrink > 1:
         notes.append(
             f"probabilities were searched {shrink} times smaller, as networks saw them. The score "

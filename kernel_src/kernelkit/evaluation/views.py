@@ -11,14 +11,14 @@ __all__ = ["leave_one_view_out"]
 
 
 def leave_one_view_out(
-    recipe: Recipe, predict: Callable[[Recipe], OutOfFold], truth: MasksOf
+    found: OutOfFold, predict: Callable[[Recipe], OutOfFold], truth: MasksOf
 ) -> dict[str, dict[str, ScoreTable]]:
     """The scores of all views, and without each.
 
     Parameters
     ----------
-    recipe
-        As it predicts with all views.
+    found
+        The predictions with all views.
     predict
         Predicts by another recipe, into the same store. So what does not change is kept.
     truth
@@ -26,21 +26,28 @@ def leave_one_view_out(
 
     Returns
     -------
-    By ensemble, "all" and "without VIEW". An ensemble with one view, or with `rotating` ones, is
-    left out.
+    By ensemble, "all" and "without VIEW". An ensemble without images, with one view, or with
+    `rotating` ones is left out.
     """
-    found: dict[str, dict[str, ScoreTable]] = {}
+    recipe = found.recipe
+    classes = recipe.competition.classes or ("",)
+    scores: dict[str, dict[str, ScoreTable]] = {}
     for ensemble in recipe.ensembles:
         others = _without_each(ensemble)
-        for name, changed in ({"all": ensemble} | others if others else {}).items():
+        images = [
+            image.image
+            for image in found.report.images
+            if image.ensemble == ensemble.name and not image.is_fallback
+        ]
+        if not images or not others:
+            continue
+        own = scores[ensemble.name] = {}
+        own["all"] = score_images(images, classes, found.masks.__getitem__, truth)
+        for name, changed in others.items():
             ensembles = tuple(changed if e is ensemble else e for e in recipe.ensembles)
             done = predict(recipe.model_copy(update={"ensembles": ensembles}))
-            images = [i.image for i in done.report.images if i.ensemble == ensemble.name]
-            images = [image for image in images if image in done.scenes]
-            classes = recipe.competition.classes or ("",)
-            scores = score_images(images, classes, done.masks.__getitem__, truth)
-            found.setdefault(ensemble.name, {})[name] = scores
-    return found
+            own[name] = score_images(images, classes, done.masks.__getitem__, truth)
+    return scores
 
 
 def _without_each(ensemble: EnsembleRecipe) -> dict[str, EnsembleRecipe]:
