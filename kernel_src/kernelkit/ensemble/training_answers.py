@@ -24,12 +24,14 @@ def with_trained_activation(
         A run folder says otherwise than the recipe, or than another run folder.
     """
     said = [member for member in members if member.trained_with.activation]
+    where = "the recipe"
     if said and "activation" not in recipe.model_fields_set:
         first = said[0].trained_with
+        where = first.where("activation")
         if first.activation != recipe.activation:
             notes.add(
-                f"{first.where('activation')}: the activation is {first.activation}. The recipe "
-                "says nothing, so this is used"
+                f"{where}: the activation is {first.activation}. The recipe says nothing, so this "
+                "is used"
             )
         recipe = _with_activation(recipe, first.activation)
     for member in said:
@@ -37,8 +39,8 @@ def with_trained_activation(
         if trained.activation != recipe.activation:
             raise RecipeError(
                 f"{recipe.name}: {member.name} was trained with a {trained.activation}, as "
-                f"{trained.where('activation')} says, but the recipe's activation is "
-                f"{recipe.activation}. Correct one of them"
+                f"{trained.where('activation')} says, but {where} says {recipe.activation}. "
+                "Correct one of them"
             )
     return recipe
 

@@ -124,9 +124,10 @@ def _with_statistics(wanted: NetworkInput, members: Sequence[Member]) -> _Filled
     if said is None:
         return wanted, None
     filled = _of_run(said, wanted)
+    divided = "" if _is_of_others_than_pixels(wanted) else f" after a division by {filled.divide:g}"
     return filled, (
-        f"{said.where('mean')}: the mean is {_words(filled.mean)} and the std {_words(filled.std)} "
-        f"after a division by {filled.divide:g}"
+        f"{said.where('mean')}: the mean is {_words(filled.mean)} and the std {_words(filled.std)}"
+        f"{divided}"
     )
 
 
@@ -185,6 +186,8 @@ def _of_run(said: TrainedWith, wanted: NetworkInput) -> NetworkInput:
     """The input that a run folder says. Without a divisor, means far above 1 are of raw values."""
     count = len(wanted.bands)
     mean, std = (_per_band(values, count) for values in (said.mean or (), said.std or ()))
+    if _is_of_others_than_pixels(wanted):  # nothing is divided
+        return _changed(wanted, mean=mean, std=std)
     divide = said.divide or (1.0 if max(*std, *(abs(m) for m in mean)) > 2 else wanted.divide)
     return _changed(wanted, mean=mean, std=std, divide=divide)
 

@@ -66,7 +66,7 @@ def _data(run: "RunRecipe") -> dict[str, Any]:
         "bands": given.bands,
         "decibel": given.decibel,
         "minmax": given.minmax or False,
-        "divide": given.divide,
+        **({} if given.decibel or given.minmax else {"divide": given.divide}),
         "mean": given.mean,
         "std": given.std,
         "fill": tiles.fill,

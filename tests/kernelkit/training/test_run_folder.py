@@ -17,12 +17,12 @@ from kernelkit.ensemble import MegaModel
 from kernelkit.errors import RecipeError, TrainingError
 from kernelkit.predict.preflight.trained import contradictions, with_trained
 from kernelkit.predict.run import load_models
-from kernelkit.recipe import Recipe
+from kernelkit.recipe import EnsembleRecipe, Recipe
 from kernelkit.training.folds import Folds
 from kernelkit.training.recipe import TrainingRecipe
 from kernelkit.training.run_folder import FoldFolder, begin_run, finish_run
 from tests.made.own import PACKAGE, session_with, write_own
-from tests.made.training_run import FOLDS, load_training, write_trained
+from tests.made.training_run import FOLDS, MODEL, load_training, write_trained
 
 RADAR: dict[str, Any] = {
     "activation": "softmax",
@@ -124,6 +124,18 @@ def test_a_recipe_that_contradicts_the_folder_is_refused(
     wanted = Recipe.model_validate(content).ensembles[0]
     with pytest.raises(RecipeError, match=problem):
         MegaModel(tmp_path / "models", recipe=wanted, device="cpu")
+
+
+def test_runs_of_two_activations_are_no_ensemble(tmp_path: Path) -> None:
+    """If the recipe says nothing, the folders must agree. The error names both files."""
+    two = {"model": {**MODEL, "classes": 2}, "competition": {"submitted": [1]}}
+    for seed, activation in enumerate(("softmax", "sigmoid"), 1):
+        training = load_training(tmp_path, {"activation": activation}, {"core": 96}, **two)
+        run = training.runs["small"].model_copy(update={"name": activation})
+        write_trained(run, tmp_path / "models", (seed,))
+    said = r"softmax/fold_0 was .*softmax/cfg.yaml says, but .*sigmoid/cfg.yaml says sigmoid"
+    with pytest.raises(RecipeError, match=said):
+        MegaModel(tmp_path / "models", recipe=EnsembleRecipe(name="one"), device="cpu")
 
 
 def test_another_fill_of_padded_pictures_is_a_contradiction(tmp_path: Path) -> None:
