@@ -29,7 +29,7 @@ YOURS = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--mod
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run shell test test-py313 format types lint lock audit licences kernel-dataset weights-dataset look folds cuts train runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
+.PHONY: help dry-run shell test test-py313 format types lint lock audit licences kernel-dataset weights-dataset look folds cuts train validate tune shift runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -88,6 +88,18 @@ cuts: $(READY)  ## shrink the training images and list their windows (RECIPE= CO
 
 train: $(READY)  ## train run folders (RECIPE= COMPETITION=folder OUTPUT=models RUN= FOLD="0 1" SET="epochs=3 batch=4" CUTS= OWN=)
 	@$(PYTHON) -m devkit.training $(OF_RUNS) $(foreach fold,$(FOLD),--fold $(fold)) --output "$(OUTPUT)" --cuts "$(CUTS)" --workers $(WORKERS)
+
+# ---- evaluation
+OF_FOLDS = "$(RECIPE)" $(DATA) --models "$(or $(MODELS),$(OUTPUT))" $(CHANGES) --workers $(WORKERS)
+
+validate: $(READY)  ## score training images by the folds that held them out, and report (RECIPE= COMPETITION= MODELS= SET=)
+	@$(PYTHON) -m devkit.evaluation validate $(OF_FOLDS)
+
+tune: $(READY)  ## search thresholds, minimum sizes and weights on them (RECIPE= COMPETITION= MODELS= SHARE=class WEIGHTS=1 WRITE=recipe.yaml)
+	@$(PYTHON) -m devkit.evaluation tune $(OF_FOLDS) $(if $(SHARE),--share "$(SHARE)") $(if $(WEIGHTS),--weights) $(if $(WRITE),--write "$(WRITE)")
+
+shift: $(READY)  ## whether test images look like training images (COMPETITION= RECIPE= IMAGES="train/{image}.tiff" MODEL=resnet18)
+	@$(PYTHON) -m devkit.evaluation shift $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") $(if $(MODEL),--model "$(MODEL)")
 
 runs: $(READY)  ## a table of trained runs, with their scores here and on the leaderboard (MODELS=folder)
 	@$(PYTHON) -m devkit.training.runs "$(or $(MODELS),$(OUTPUT))"

@@ -1,11 +1,11 @@
-"""`python -m devkit.evaluation validate` or `tune`, which `make validate` and `make tune` call."""
+"""`python -m devkit.evaluation validate`, `tune` or `shift`, which `make` calls by these names."""
 
 import argparse
 import sys
 
-from devkit.evaluation import tune, validate
+from devkit.evaluation import shift, tune, validate
 
-_COMMANDS = {"validate": validate.main, "tune": tune.main}
+_COMMANDS = {"validate": validate.main, "tune": tune.main, "shift": shift.main}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,9 +21,10 @@ from kernelkit.console import printable
 from kernelkit.errors import CompetitionError
 from kernelkit.recipe import Recipe
 
-__all__ = ["main"]
+__all__ = ["SUFFIXES", "main"]
 
-_SUFFIXES = (
+# The names of image files end so, if no recipe says otherwise.
+SUFFIXES = (
     *(".tif", ".tiff", ".svs", ".png", ".jpg", ".jpeg"),
     *(".jp2", ".webp", ".bmp", ".npy"),
 )
@@ -92,11 +93,11 @@ def _scenes(
     if not folder.is_dir():
         raise CompetitionError(f"{folder}: there is no such folder. Name the competition's folder")
     if recipe is None:
-        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
         names = {p.relative_to(folder).as_posix(): p for p in paths if p.is_file()}
         scenes = {name: Scene(name, (path,)) for name, path in names.items()}
         problems: dict[str, str] = {}
-        wanted = f"a file that ends in {', '.join(_SUFFIXES)}"
+        wanted = f"a file that ends in {', '.join(SUFFIXES)}"
     else:
         competition = recipe.competition
         if images:
