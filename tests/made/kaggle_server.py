@@ -7,6 +7,7 @@ The client reaches it as `http_proxy`, with whole addresses. A request for anoth
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -50,7 +51,7 @@ class KaggleServer:
         self._stopping = threading.Event()
         self._lock = threading.RLock()
         handler = type("Handler", (_Handler,), {"kaggle": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._http = _Server(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
 
     def __enter__(self) -> "KaggleServer":
@@ -135,6 +136,12 @@ class KaggleServer:
             return misbehave(work)
         with self._lock:
             return work()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that hung up is no error
+            super().handle_error(request, client_address)
 
 
 class _Cut(Exception):  # noqa: N818, a way to behave rather than an error
