@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kernelkit
@@ -75,7 +75,7 @@ def test_the_same_values_change_nothing(tmp_path: Path) -> None:
     assert path.read_text() == packaged("clouds")
 
 
-STEP = "{remove_small: {min_area: 12, keep: '>'}}"
+STEP = '{remove_small: {min_area: 12, keep: ">"}}'
 # What stands below `- name: one`, before and after.
 FORMS = {
     "block": (
@@ -162,6 +162,7 @@ def test_values_are_written_in_one_line(tmp_path: Path) -> None:
     assert path.read_text() == HEAD + new
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.floats(0.001, 0.999), min_size=1, max_size=1),
     st.lists(st.integers(0, 10**9), min_size=1, max_size=1),

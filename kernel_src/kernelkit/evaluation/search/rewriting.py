@@ -5,6 +5,7 @@ read as the recipe that was meant, or nothing is written.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ __all__ = ["rewrite", "with_values"]
 _STEP = "remove_small"
 # The place of a new item of a list, before the others.
 _NEW = -1
+# What is a string without quotes, and words that YAML takes for something else.
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_OTHER_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 
 def with_values(
@@ -200,11 +204,15 @@ def _end(node: yaml.Node) -> int:
 
 
 def _flow(value: Any) -> str:
-    """A value as one line of YAML."""
-    text: str = yaml.safe_dump(
-        value, default_flow_style=True, width=math.inf, sort_keys=False, allow_unicode=True
-    )
-    return text.removesuffix("\n").removesuffix("\n...")
+    """A value as one line of YAML. All strings but plain words are quoted."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_flow(key)}: {_flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, str) and (not _WORD.fullmatch(value) or value.lower() in _OTHER_WORDS):
+        text: str = yaml.safe_dump(value, default_style='"', width=math.inf)
+        return text.removesuffix("\n")
+    return str(value)
 
 
 def _by_hand(ensembles: Sequence[EnsembleRecipe]) -> str:
