@@ -270,6 +270,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="smaller slides, fewer crops")
     options = parser.parse_args()
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    torch.set_num_threads(1)  # as a fold is trained on a processor: the workers have the others
     with tempfile.TemporaryDirectory() as name:
         crops_per_second(Path(name), options.rounds, options.quick)
     epoch_time(options.rounds, options.quick)
