@@ -25,7 +25,7 @@ def with_found_statistics(run: "RunRecipe", cuts: "Cuts") -> "RunRecipe":
     """The run with mean and std of its windows, per band, if it says `auto`.
 
     They are of what would be normalised: after the bands, and after `divide` or the decibels.
-    Pixels without data do not count.
+    Pixels without data do not count, and neither does what windows show beside the image.
 
     Raises
     ------
@@ -39,7 +39,8 @@ def with_found_statistics(run: "RunRecipe", cuts: "Cuts") -> "RunRecipe":
     count, total, squares = 0, np.zeros(len(run.input.bands)), np.zeros(len(run.input.bands))
     columns = ["image", "row", "col", "height", "width"]
     for image, *place in table.iloc[chosen][columns].itertuples(index=False):
-        pixels, _, held = cuts.images[image].read(Window(*map(int, place)))
+        cut = cuts.images[image]
+        pixels, _, held = cut.read(Window(*map(int, place)).intersection(cut.bounds))
         values = normalise(torch.from_numpy(pixels)[None], run.input)[0].double().numpy()
         flat = values.reshape(len(values), -1) if held is None else values[:, held]
         count += flat.shape[1]
