@@ -1,28 +1,36 @@
-"""A training in a process of its own, to be killed in the middle: python -m ... FOLDER."""
+"""A training in a process of its own, to be killed in the middle: python -m ... FOLDER OUTPUT."""
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
+from kernelkit.training.cuts import make_cuts
+from kernelkit.training.fold_folder import FoldFolder
+from kernelkit.training.loop.files import FoldFiles
+from kernelkit.training.recipe import TrainingRecipe
+from kernelkit.training.train import train_fold
 
-from kernelkit.training.loop.fold import fit
-from tests.made.small_fold import Notes, lose, parts, small_fold
+CHANGES = ["epochs=3", "steps=4", "validate.floor=0", "input={bands: [1, 2, 3], divide: 255}"]
 
 
-def main(folder: str) -> None:
-    """Train a fold slowly, and say when an epoch is over."""
+def train_squares(folder: Path, output: Path, advance: Callable[[int], None]) -> Path:
+    """Train a fold of the squares in `folder`, from where it was killed. Return its folder."""
+    run = TrainingRecipe.load(folder / "train.yaml", CHANGES).runs["squares"]
+    cuts = make_cuts(run, folder / "competition", folder / "cuts")
+    place = FoldFolder(output, 0)
+    if not place.models.exists():
+        FoldFiles(place.path).begin({})
+    train_fold(run, 0, place, cuts.folder, cuts.folds, ["cpu"], advance=advance)
+    return place.path
 
-    def slowly(answer: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        time.sleep(0.1)
-        return lose(answer, targets)
 
-    def say(epoch: int) -> None:
-        print("epoch", epoch, flush=True)
-
-    fold = small_fold(Path(folder), parts=parts(lose=slowly))
-    fit(fold, [torch.device("cpu")], lambda _: None, lambda _: Notes(say))
+def say(steps: int) -> None:
+    """Say that a batch is done, and give others time to kill."""
+    if steps == 1:
+        print("step", flush=True)
+        time.sleep(0.2)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    train_squares(Path(sys.argv[1]), Path(sys.argv[2]), say)

@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -7,11 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from devkit.tools import REPOSITORY
 from kernelkit.errors import TrainingError
 from kernelkit.files import file_sha256
 from kernelkit.training.loop.fold import fit
 from kernelkit.training.loop.rounds import Progress
+from tests.made.killed_fold import train_squares
 from tests.made.small_fold import Notes, small_fold
+from tests.made.squares import write_squares
 
 CPU = [torch.device("cpu")]
 
@@ -26,27 +28,23 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: file_sha256(path) for path in paths}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_killed_training_ends_with_the_same_files(tmp_path: Path) -> None:
     """After kill -9 in the third epoch all files have the hashes of those of an unbroken run."""
-    killed = tmp_path / "killed" / "fold_0"
-    command = [sys.executable, "-m", "tests.made.killed_fold", str(killed)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    write_squares(tmp_path)
+    command = [sys.executable, "-m", "tests.made.killed_fold", tmp_path, tmp_path / "killed"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line == "epoch 2\n":
-                while not (killed / "resume.ckpt").exists():
-                    pass
-                break
+        for _ in range(2 * 4 + 2):
+            assert process.stdout.readline() == "step\n"
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    notes = Notes()
-    trained(killed, notes)
-    assert 1 not in notes.epochs, "whole epochs are not trained again"
-    assert 4 in notes.epochs
-    trained(tmp_path / "whole" / "fold_0")
-    assert hashes(killed) == hashes(tmp_path / "whole" / "fold_0")
+    done: list[int] = []
+    killed = train_squares(tmp_path, tmp_path / "killed", done.append)
+    assert done[0] == 2 * 4, "whole epochs are not trained again"
+    whole = train_squares(tmp_path, tmp_path / "whole", done.append)
+    assert hashes(killed) == hashes(whole)
+    assert any("_cmax_" in name for name in hashes(whole))
 
 
 class StoppedError(Exception):
