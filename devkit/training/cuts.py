@@ -106,7 +106,7 @@ def _lines(cuts: "Cuts") -> Iterator[str]:
         percents = ["-" if share != share else f"{100 * share:.2f}" for share in shares]
         rows.append((str(source), str(len(windows)), str(len(kept)), *skipped, *percents))
     yield from aligned(rows)
-    yield f"{len(cuts.images)} images in {cuts.folds.count} folds"
+    yield f"{len(cuts.images)} image(s) in {cuts.folds.count} fold(s)"
     yield from cuts.notes
     yield from (f"{image} is left out: {reason}" for image, reason in cuts.left_out.items())
 

@@ -70,7 +70,7 @@ def test_each_source_is_a_row_of_a_table(
     assert grid.split() == ["grid", "18", "0", "18", "-"]
     assert objects.split()[0] == "objects"
     assert objects.split()[1] == objects.split()[2]
-    assert images == "2 images in 1 folds"
+    assert images == "2 image(s) in 1 fold(s)"
     assert folder.endswith(": the cuts of one, two")
 
 
