@@ -79,7 +79,7 @@ class TrainingWindows:
     pseudo
         Those of each source of pseudo-labels.
     training
-        The images of `cuts` that train.
+        The images of `cuts` that train. No other image of them does, with pseudo-labels either.
 
     Attributes
     ----------
@@ -106,11 +106,11 @@ class TrainingWindows:
         self.windows: list[TrainingWindow] = []
         self.pools: list[Pool] = []
         self.notes: list[str] = []
+        validating = cuts.images.keys() - set(training)
         for name, source in sources.items():
-            if source.pseudo is None:
-                self._add(name, source, cuts, frozenset(training))
-            else:
-                self._add(name, source, pseudo[name], frozenset(pseudo[name].images))
+            # what networks found in an image that validates would give its labels away
+            found = cuts if source.pseudo is None else pseudo[name]
+            self._add(name, source, found, frozenset(found.images.keys() - validating))
 
     def _add(self, name: str, source: "Source", cuts: "Cuts", training: frozenset[str]) -> None:
         """Add the windows of a source."""

@@ -128,6 +128,21 @@ def test_cuts_of_pseudo_labels_lie_beside_those_of_the_run(found: Path, tmp_path
     assert set(pseudo["found"].windows["fold"]) == {-1}
 
 
+def test_pseudo_labels_of_an_image_that_validates_are_not_learnt(tmp_path: Path) -> None:
+    """Else the score would be of labels that the network has seen."""
+    write_competition(tmp_path)
+    (tmp_path / "found").mkdir()
+    for path in (tmp_path / "masks").glob("*.png"):
+        (tmp_path / "found" / path.name).write_bytes(path.read_bytes())
+    run = pseudo_run(tmp_path, tmp_path / "found", files="train/{image}.png")
+    made, pseudo = cut(run, tmp_path)
+    assert set(pseudo["found"].images) == set(made.images)
+    for fold in (0, 1):
+        windows = windows_of(CropData(run, made, made.folds, fold, pseudo))
+        trained = {each.image.id for each in windows if each.labels is not None}
+        assert trained == set(made.folds.training(fold))
+
+
 def test_a_fold_trains_on_pseudo_labels(tmp_path: Path) -> None:
     """The whole way: cuts of both kinds, a process of its own, more steps than without them."""
     write_competition(tmp_path)
