@@ -17,7 +17,7 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.competition.scenes import Scene
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import device_name
-from kernelkit.errors import EvaluationError, RecipeError, SlideError
+from kernelkit.errors import CheckpointError, EvaluationError, RecipeError, SlideError
 from kernelkit.evaluation.held_out import HeldOut
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.findings import refuse_errors
@@ -126,7 +126,10 @@ def predict_out_of_fold(
             update={"ensembles": tuple(e for e in recipe.ensembles if e.name == group.ensemble)}
         )
         with _linked(models, group.folds) as folder:
-            loaded = load_models(own, folder, device)
+            try:
+                loaded = load_models(own, folder, device)
+            except CheckpointError as error:  # the links are gone when it is read
+                raise CheckpointError(str(error).replace(str(folder), str(models))) from error
             for image in group.images:
                 held.refuse_leaks(image, _members(loaded))
             own, said = with_trained(own, loaded)
@@ -134,7 +137,7 @@ def predict_out_of_fold(
         report.device = ", ".join(dict.fromkeys(device_name(m.device) for m in loaded.values()))
         trained[group.ensemble] = own.ensembles[0]
         recipe = recipe.model_copy(update={"tiles": own.tiles})
-        notes += said
+        notes += [note.replace(str(folder), str(models)) for note in said]
     recipe = recipe.model_copy(update={"ensembles": tuple(trained.values())})
     order = {image: number for number, image in enumerate(competition.scenes)}
     report.images.sort(key=lambda image: order[image.image])

@@ -1,5 +1,6 @@
 """Each image by the members whose fold held it out, and the search over what they stored."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from kernelkit.competition import CompetitionFolder
-from kernelkit.errors import EvaluationError
+from kernelkit.errors import CheckpointError, EvaluationError
 from kernelkit.evaluation.held_out import HeldOut
 from kernelkit.evaluation.out_of_fold import OutOfFold, predict_out_of_fold
 from kernelkit.evaluation.search.space import Space
@@ -135,6 +136,17 @@ def test_an_image_that_cannot_be_read_costs_itself(place: Path, tmp_path: Path) 
     found = predict_all(tmp_path, FOLDS, tmp_path / "output")
     assert list(found.scenes) == ["b", "c"]
     assert any(note.startswith("a: ") and "It is left out" in note for note in found.notes)
+
+
+def test_a_fold_without_a_checkpoint_is_named_where_it_lies(place: Path, tmp_path: Path) -> None:
+    """The sentence has the path of the models folder, and not that of the links."""
+    shutil.copytree(place / "competition", tmp_path / "competition")
+    shutil.copytree(place / "models", tmp_path / "models")
+    for checkpoint in (tmp_path / "models/run/fold_1").rglob("*.pth"):
+        checkpoint.unlink()
+    fold = re.escape(str(tmp_path / "models/run/fold_1"))
+    with pytest.raises(CheckpointError, match=f"{fold}: there is no checkpoint in it"):
+        predict_all(tmp_path, {"a": 1, "b": 1, "c": 1}, tmp_path / "output")
 
 
 @pytest.mark.parametrize(
