@@ -45,7 +45,6 @@ def write_cut_files(
     out: Path,
     form: Form,
     workers: int = 0,
-    nodata: float | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> pd.DataFrame:
     """Write a file of pixels and a file of masks per window that is kept.
@@ -54,8 +53,6 @@ def write_cut_files(
     ----------
     workers
         How many threads write.
-    nodata
-        The value of pixels without data, for GeoTIFFs.
     advance
         Called after each window.
 
@@ -82,7 +79,7 @@ def write_cut_files(
         image = cuts.images[row.image]
         window = Window(int(row.row), int(row.col), int(row.height), int(row.width))
         for path, pixels in _files(image, cuts.classes, window, out / row.file):
-            _write(path, pixels, form, image, window, nodata)
+            _write(path, pixels, form, image, window)
         advance()
 
     try:
@@ -120,14 +117,7 @@ def _files(
         yield folder / masks / name, plane[np.newaxis]
 
 
-def _write(
-    path: Path,
-    pixels: np.ndarray,
-    form: Form,
-    image: "CutImage",
-    window: Window,
-    nodata: float | None,
-) -> None:
+def _write(path: Path, pixels: np.ndarray, form: Form, image: "CutImage", window: Window) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if form == "png":
         turned = pixels.transpose(1, 2, 0)
@@ -137,6 +127,7 @@ def _write(
             raise OutputError(f"{path}: the file cannot be written. Make room there")
         return
     moved = placed(window, image.transform)
+    has_gaps = image.lacks_data and path.parents[1].name == "imgs"
     with rasterio.open(
         path,
         "w",
@@ -147,7 +138,7 @@ def _write(
         dtype=pixels.dtype,
         crs=image.crs,
         transform=None if image.source_transform == PIXELS else moved,
-        nodata=nodata if path.parents[1].name == "imgs" else None,
+        nodata=0 if has_gaps else None,  # cuts hold 0 where there is no data
         compress="deflate",
     ) as file:
         file.write(pixels)

@@ -17,7 +17,6 @@ from kernelkit.errors import RecipeError
 
 if TYPE_CHECKING:
     from kernelkit.training.cuts import Cuts
-    from kernelkit.training.recipe import RunRecipe
 
 __all__ = ["main"]
 
@@ -58,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         for line in _lines(cuts):
             print(printable(line), flush=True)
         if options.files:
-            _write_files(cuts, run, options)
+            _write_files(cuts, options)
     for folder, runs in shown.items():
         print(printable(f"{folder}: the cuts of {', '.join(runs)}"))
     return 0
@@ -111,10 +110,9 @@ def _lines(cuts: "Cuts") -> Iterator[str]:
     yield from (f"{image} is left out: {reason}" for image, reason in cuts.left_out.items())
 
 
-def _write_files(cuts: "Cuts", run: "RunRecipe", options: argparse.Namespace) -> None:
+def _write_files(cuts: "Cuts", options: argparse.Namespace) -> None:
     from devkit.training.cut_files import write_cut_files
 
-    nodata = run.competition.nodata
     bar = progress(
         description="files",
         unit="window",
@@ -122,9 +120,7 @@ def _write_files(cuts: "Cuts", run: "RunRecipe", options: argparse.Namespace) ->
         disable=not sys.stdout.isatty(),
     )
     with bar:
-        table = write_cut_files(
-            cuts, options.out, options.files, options.workers, nodata, bar.update
-        )
+        table = write_cut_files(cuts, options.out, options.files, options.workers, bar.update)
     print(printable(f"{options.out}: {len(table)} windows as {options.files} files"))
 
 
