@@ -111,6 +111,7 @@ def test_the_encoder_of_a_run_or_of_a_checkpoint_sees_it(
     """A run folder gives its first fold, and a checkpoint itself."""
     run = write_models(tmp_path / "models") / "run"
     assert NetworkFeatures.of_run(run).name == "the encoder of run/fold_0"
+    capsys.readouterr()  # its bar
     checkpoint = run / "fold_1/models/e1_t2_cmax_val_0.9.pth"
     found = measured(shifted, capsys, "--model", str(checkpoint))
     assert found["features"] == "the encoder of run/fold_1"
