@@ -7,8 +7,9 @@ from papermill import inspect_notebook
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 FIRST_CELL = NOTEBOOKS[0].parent.parent / "kernel_src" / "first_cell.py"
-INFERENCE, TRAIN = (
-    next(path for path in NOTEBOOKS if path.stem == name) for name in ("inference", "train")
+INFERENCE, *OTHERS = (
+    next(path for path in NOTEBOOKS if path.stem == name)
+    for name in ("inference", "train", "validate")
 )
 
 
@@ -41,7 +42,7 @@ def test_the_cells_define_no_functions_of_their_own(notebook: nbformat.NotebookN
             assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in nodes)
 
 
-@pytest.mark.parametrize("path", [INFERENCE, TRAIN], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [INFERENCE, *OTHERS], ids=lambda path: path.stem)
 def test_each_parameter_has_a_type_and_a_sentence(path: Path) -> None:
     """`papermill --help-notebook` explains every parameter. It reads one line of code at a time."""
     parameters = inspect_notebook(str(path))
@@ -53,11 +54,12 @@ def test_each_parameter_has_a_type_and_a_sentence(path: Path) -> None:
         assert len(parameter["help"].split()) >= 4
 
 
-def test_both_notebooks_start_kernelkit_by_the_same_cells() -> None:
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
+def test_all_notebooks_start_kernelkit_by_the_same_cells(path: Path) -> None:
     """What is verified before the first import does not depend on the notebook."""
     first, second = (
-        {cell.id: cell.source for cell in nbformat.read(path, as_version=4).cells}
-        for path in (INFERENCE, TRAIN)
+        {cell.id: cell.source for cell in nbformat.read(each, as_version=4).cells}
+        for each in (INFERENCE, path)
     )
     assert first["first-cell"] == second["first-cell"] == FIRST_CELL.read_text().strip()
     assert first["environment"] == second["environment"]

@@ -1,45 +1,15 @@
 """What both commands begin with: training images, their truth, and predictions out of fold."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernelkit.errors import EvaluationError, RecipeError
+from kernelkit.errors import RecipeError
 
 if TYPE_CHECKING:
-    from kernelkit.competition.scenes import Scene
-    from kernelkit.evaluation.out_of_fold import OutOfFold
-    from kernelkit.evaluation.scored import MasksOf
-    from kernelkit.recipe import Recipe
+    from kernelkit.training.validated import Validated
 
-__all__ = ["Validated", "predict", "shared_arguments"]
-
-
-@dataclass(frozen=True)
-class Validated:
-    """Out-of-fold predictions, and the truth beside them.
-
-    Attributes
-    ----------
-    found
-        The predictions.
-    again
-        Predicts by another recipe, into the same store.
-    truth
-        Gives the true masks of an image.
-    classes
-        The names of the classes. A single class without a name is "".
-    notes
-        What went otherwise, a sentence each.
-    """
-
-    found: "OutOfFold"
-    again: "Callable[[Recipe], OutOfFold]"
-    truth: "MasksOf"
-    classes: Sequence[str]
-    notes: Sequence[str]
+__all__ = ["predict", "refuse_missing_file", "shared_arguments"]
 
 
 def shared_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +29,7 @@ def shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def predict(options: argparse.Namespace) -> Validated:
+def predict(options: argparse.Namespace) -> "Validated":
     """Predict each training image by the members whose fold held it out.
 
     Raises
@@ -69,68 +39,17 @@ def predict(options: argparse.Namespace) -> Validated:
     EvaluationError
         An image has no honest prediction.
     """
-    from kernelkit.competition import CompetitionFolder
-    from kernelkit.competition.rows import rows_of_images
-    from kernelkit.evaluation.held_out import HeldOut
-    from kernelkit.evaluation.out_of_fold import predict_out_of_fold
-    from kernelkit.evaluation.scored import truth_reader
-    from kernelkit.labels import open_labels
-    from kernelkit.training.cuts.scenes import training_scenes
     from kernelkit.training.recipe import TrainingRecipe
+    from kernelkit.training.validated import predict_held_out
 
-    training = TrainingRecipe.load(options.recipe, options.set)
-    scenes: dict[str, Scene] = {}
-    sources: dict[str, MasksOf] = {}
-    notes: list[str] = []
-    for run in training.runs.values():
-        found, said = training_scenes(run, options.competition)
-        labels = open_labels(run.labels, options.competition, run.competition, found)
-        notes += [*said, *labels.notes]
-        for image in labels.ids:
-            scenes[image] = found[image]
-            sources.setdefault(image, truth_reader(labels, found))
-    first = next(iter(training.runs.values()))
-    competition = CompetitionFolder(
-        options.competition, rows_of_images(scenes, first.competition), scenes
+    return predict_held_out(
+        TrainingRecipe.load(options.recipe, options.set),
+        options.competition,
+        options.models,
+        options.output,
+        device=options.device,
+        workers=options.workers,
     )
-    held = HeldOut(_folds(options.models))
-
-    def by(recipe: "Recipe") -> "OutOfFold":
-        return predict_out_of_fold(
-            recipe,
-            options.models,
-            competition,
-            held,
-            options.output,
-            device=options.device,
-            workers=options.workers,
-        )
-
-    predicted = by(training.recipe)
-    return Validated(
-        predicted,
-        by,
-        lambda image: sources[image](image),
-        training.recipe.competition.classes or ("",),
-        tuple(dict.fromkeys([*notes, *predicted.notes])),
-    )
-
-
-def _folds(models: Path) -> dict[str, Mapping[str, int]]:
-    """The fold of each image, by the runs of a models folder."""
-    from kernelkit.training.folds import Folds
-
-    if not models.is_dir():
-        raise EvaluationError(
-            f"{models}: there is no such models folder. Name that of a training, or train first"
-        )
-    tables = sorted(models.glob("*/folds.csv"))
-    if not tables:
-        raise EvaluationError(
-            f"{models}: found no run with a folds.csv, which says what each fold held out. Train "
-            "with make train, or write the table: image, fold"
-        )
-    return {path.parent.name: Folds.read(path).folds for path in tables}
 
 
 def refuse_missing_file(path: Path) -> None:

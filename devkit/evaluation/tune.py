@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             "found --write with values per group, which no recipe can say. Leave out --write, or "
             "share by class"
         )
-    from kernelkit.evaluation.search.rewriting import rewrite
+    from kernelkit.evaluation.search.rewriting import as_written, rewrite
     from kernelkit.evaluation.search.total import write_total
     from kernelkit.evaluation.tuning import Asked, tune
 
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
             wanted[name] = tuned.ensemble
         print(printable(f"{options.output / file}: the best threshold of each image"))
     if options.write is not None:
-        rewrite(options.write, _values(options.write, wanted))
+        rewrite(options.write, as_written(options.write, wanted))
         print(printable(f"{options.write}: it has the new values"))
     for note in validated.notes:
         print(printable(note))
@@ -141,21 +141,3 @@ def _lines(name: str, tuned: "Tuned") -> Iterator[str]:
         before, after = tuned.submitted
         yield f"masks as they are submitted: {before:.4f} before, {after:.4f} after"
     yield from tuned.notes
-
-
-def _values(path: Path, wanted: dict) -> dict:
-    """The ensembles of the recipe's file with the new values, and all else as the file has it."""
-    from kernelkit.recipe import Recipe
-
-    own = {ensemble.name: ensemble for ensemble in Recipe.load(path).ensembles}
-    for name in wanted:
-        if name not in own:
-            raise EvaluationError(
-                f"{path}: it has no ensemble {name}, for which values were found. Name the recipe "
-                "that predicted"
-            )
-    names = ("thresholds", "postprocess", "weights")
-    return {
-        name: own[name].model_copy(update={each: getattr(new, each) for each in names})
-        for name, new in wanted.items()
-    }

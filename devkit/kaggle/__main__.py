@@ -13,7 +13,7 @@ from devkit.kaggle.datasets.competition import download_competition
 from devkit.kaggle.doctor import examine
 from devkit.kaggle.notebook.kernel import run_state
 from devkit.kaggle.notebook.kernel_folder import prepare_folder
-from devkit.kaggle.notebook.run import check_log, fetch_runs, follow_run
+from devkit.kaggle.notebook.run import check_log, fetch_runs, fetch_tables, follow_run
 from devkit.kaggle.push import newest_version, push, push_and_submit
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.secrets import ScrubbedStream, known_secrets
@@ -67,7 +67,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--notebook",
         default="inference",
         metavar="NAME",
-        help="inference or train (default: inference)",
+        help="inference, train or validate (default: inference)",
     )
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
@@ -145,8 +145,11 @@ def _logs(settings: Settings, _: argparse.Namespace) -> None:
     client = Client(settings)
     version = newest_version(client)
     log = follow_run(client, version)
-    if settings.is_training:
-        client.say(f"{fetch_runs(client, version)}: the run folders are fetched")
+    if settings.section is not None:
+        is_training = settings.section == settings.train
+        what = "the run folders" if is_training else "the report, the tables and the tuned recipe"
+        fetch = fetch_runs if is_training else fetch_tables
+        client.say(f"{fetch(client, version)}: {what} are fetched")
         check_log(log, version)
     else:
         check_log(log, version)
@@ -154,10 +157,10 @@ def _logs(settings: Settings, _: argparse.Namespace) -> None:
 
 
 def _submit(settings: Settings, options: argparse.Namespace) -> None:
-    if settings.is_training and not options.file:
+    if settings.section is not None and not options.file:
         raise SettingsError(
-            "found the notebook train, which writes no submission. Push it, and submit the other "
-            "one, with its output among its kernels"
+            f"found the notebook {options.notebook}, which writes no submission. Push it, and "
+            "submit that of inference"
         )
     client = Client(settings)
     if options.file:

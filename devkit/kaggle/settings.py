@@ -98,12 +98,12 @@ Pause = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False)]
 Limit = Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False)]
 
 
-class TrainSettings(BaseModel):
-    """The keys of the section `train`: the training notebook, where it differs from the other."""
+class NotebookSettings(BaseModel):
+    """The keys of a section about a further notebook, where it differs from the first."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kernel: KernelSlug = "kernelkit-train"
+    kernel: KernelSlug
     title: str = ""  # empty: its slug in words
     recipe: str = ""  # a training recipe of kernelkit. Empty: that of the same name
     accelerator: str = "NvidiaTeslaT4"  # two T4. Empty: no GPU
@@ -112,6 +112,18 @@ class TrainSettings(BaseModel):
     models: tuple[ModelReference, ...] = ()
     kernels: tuple[Reference, ...] = ()  # such as its own last output, to go on from
     parameters: dict[str, Parameter] = {}  # of the notebook, over those baked in
+
+
+class TrainSettings(NotebookSettings):
+    """The keys of the section `train`: the training notebook."""
+
+    kernel: KernelSlug = "kernelkit-train"
+
+
+class ValidationSettings(NotebookSettings):
+    """The keys of the section `validation`: the notebook that validates what was trained."""
+
+    kernel: KernelSlug = "kernelkit-validate"
 
 
 class Settings(BaseModel):
@@ -143,6 +155,7 @@ class Settings(BaseModel):
     kernels: tuple[Reference, ...] = ()  # utility scripts, owner/slug
     parameters: dict[str, Parameter] = {}  # of the notebook, over those baked in
     train: TrainSettings = TrainSettings()
+    validation: ValidationSettings = ValidationSettings()
 
     # where things lie at home
     notebook: Path = Path("notebooks/inference.ipynb")
@@ -165,18 +178,25 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _title_names_the_kernel(self) -> Self:
-        for section in (self, self.train):
+        for section in (self, self.train, self.validation):
             slug = slugify(section.title)
             if section.title and slug != section.kernel:
                 raise ValueError(
                     f"the title {section.title!r} becomes the slug {slug!r} on Kaggle, but kernel "
                     f"is {section.kernel!r}. Change one of them"
                 )
-        if self.kernel == self.train.kernel:
-            raise ValueError(
-                f"found the kernel {self.kernel!r} twice, for inference and in train. Give each "
-                "notebook a slug of its own"
-            )
+        owners: dict[str, str] = {}
+        for where, slug in (
+            ("for inference", self.kernel),
+            ("in train", self.train.kernel),
+            ("in validation", self.validation.kernel),
+        ):
+            if slug in owners:
+                raise ValueError(
+                    f"found the kernel {slug!r} twice, {owners[slug]} and {where}. Give each "
+                    "notebook a slug of its own"
+                )
+            owners[slug] = where
         if self.pinning is None and not self.docker_image and self.profile not in _PINNING:
             raise ValueError(
                 f"the profile {self.profile!r} needs a pinning. Set pinning to original or latest"
@@ -194,17 +214,18 @@ class Settings(BaseModel):
         return self.pinning or _PINNING.get(self.profile, "original")
 
     @property
-    def is_training(self) -> bool:
-        """Whether these are the settings of the training notebook."""
-        return self.kernel == self.train.kernel
+    def section(self) -> NotebookSettings | None:
+        """The section of the notebook that these settings are of. None for inference."""
+        sections = (self.train, self.validation)
+        return next((each for each in sections if each.kernel == self.kernel), None)
 
     @property
     def session_hours(self) -> float:
         """How long a run of the notebook may last."""
-        return self.train.hours if self.is_training else self.loaded_recipe.hours
+        return self.loaded_recipe.hours if self.section is None else self.section.hours
 
     def for_notebook(self, name: str) -> Self:
-        """Return the settings of one of the notebooks: `inference` or `train`.
+        """Return the settings of one of the notebooks: `inference`, `train` or `validate`.
 
         Raises
         ------
@@ -213,18 +234,20 @@ class Settings(BaseModel):
         """
         if name == "inference":
             return self
-        if name != "train":
+        sections = {"train": ("train", self.train), "validate": ("validation", self.validation)}
+        if name not in sections:
             raise SettingsError(
-                f"found the notebook {name!r:.60}, wanted inference or train. Correct NOTEBOOK"
+                f"found the notebook {name!r:.60}, wanted inference, train or validate. Correct "
+                "NOTEBOOK"
             )
-        section = self.train
-        _check_training_recipe(section.recipe or self.recipe)
+        key, section = sections[name]
+        _check_training_recipe(section.recipe or self.recipe, key)
         return self.model_copy(
             update={
-                **{name: getattr(section, name) for name in _OF_NOTEBOOK},
+                **{each: getattr(section, each) for each in _OF_NOTEBOOK},
                 "weights": "",
-                "notebook": self.notebook.with_name("train.ipynb"),
-                "kernel_folder": self.kernel_folder.with_name(f"{self.kernel_folder.name}-train"),
+                "notebook": self.notebook.with_name(f"{name}.ipynb"),
+                "kernel_folder": self.kernel_folder.with_name(f"{self.kernel_folder.name}-{name}"),
             }
         )
 
@@ -234,16 +257,22 @@ class Settings(BaseModel):
         return Recipe.load(self.recipe)
 
 
-def _check_training_recipe(name: str) -> None:
+def _check_training_recipe(name: str, section: str) -> None:
     # it imports what trains, and other commands need not wait for that
     from kernelkit.training.recipe import TrainingRecipe
 
     if name not in TrainingRecipe.names():
         raise SettingsError(
             f"there is no training recipe {name!r} in kernel_src/kernelkit/training/recipe/, and "
-            f"only those travel to Kaggle. Set recipe in the section train of kaggle.toml to one "
-            f"of {', '.join(TrainingRecipe.names())}"
+            f"only those travel to Kaggle. Set recipe in the section {section} of kaggle.toml to "
+            f"one of {', '.join(TrainingRecipe.names())}"
         )
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "train": TrainSettings,
+    "validation": ValidationSettings,
+}
 
 
 def load_settings(
@@ -356,7 +385,7 @@ def _first_problem(error: ValidationError) -> str:
     problem = problems[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        section = TrainSettings if problem["loc"][0] == "train" and "." in key else Settings
+        section = _SECTIONS.get(str(problem["loc"][0]), Settings) if "." in key else Settings
         known = ", ".join(section.model_fields)
         return f"the key {key} does not exist. The keys are {known}"
     message = problem["msg"].removeprefix("Value error, ")

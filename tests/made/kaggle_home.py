@@ -94,7 +94,7 @@ class Home:
     def write_settings(self) -> Path:
         path = self.folder / "kaggle.toml"
         lines = []
-        for key, value in sorted(self.settings.items(), key=lambda item: item[0] == "train"):
+        for key, value in sorted(self.settings.items(), key=lambda item: isinstance(item[1], dict)):
             section = value.items() if isinstance(value, dict) else [(key, value)]
             lines += [f"[{key}]\n"] if isinstance(value, dict) else []
             lines += [f"{name} = {_toml(one)}\n" for name, one in section]

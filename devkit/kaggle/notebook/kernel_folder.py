@@ -217,11 +217,13 @@ def _parameters(settings: Settings, owner: str, fingerprint: str, known: list[st
         "recipe": settings.recipe,
         "output": "/kaggle/working",
     }
-    if settings.is_training:
-        baked |= {"recipe": settings.train.recipe or settings.recipe, "hours": settings.train.hours}
-    elif settings.weights:
+    if settings.section is not None:
+        section = settings.section
+        baked |= {"recipe": section.recipe or settings.recipe, "hours": section.hours}
+    trained = [ref for ref in settings.kernels if ref.endswith(f"/{settings.train.kernel}")]
+    if settings.weights:
         baked["models"] = f"/kaggle/input/datasets/{owner}/{settings.weights}"
-    elif trained := [ref for ref in settings.kernels if ref.endswith(f"/{settings.train.kernel}")]:
+    elif trained and settings.section != settings.train:
         baked["models"] = f"/kaggle/input/notebooks/{trained[0]}"
     if "fingerprint" in known:  # a user's own notebook may have no such parameter
         baked["fingerprint"] = fingerprint

@@ -5,6 +5,7 @@ fingerprint of the dataset.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from devkit.kaggle.service.waiting import wait_for
 from kernelkit.files import replace_atomically
 from mounted import is_inside
 
-__all__ = ["check_log", "fetch_runs", "fetch_submissions", "follow_run"]
+__all__ = ["check_log", "fetch_runs", "fetch_submissions", "fetch_tables", "follow_run"]
 
 # what the last cell of the notebook prints
 _END_MARKER = "kernelkit: end of the run"
@@ -32,6 +33,8 @@ _LAST_LINES = 20
 _PAGES = 100
 # what a run writes beside its submission
 _REPORT = "report.json"
+# what a validation writes beside its store
+_TABLES = (".html", ".csv", ".yaml", ".json")
 _EVENTS = TypeAdapter(list[JsonValue])
 
 
@@ -234,14 +237,38 @@ def fetch_runs(client: Client, version: KernelVersion) -> Path:
     files = _output(client, version).files
     runs = {name.split("/")[0] for name in files if name.endswith("/cfg.yaml")}
     wanted = [name for name in files if name.split("/")[0] in runs]
+    return _fetched(client, version, files, wanted, "train", "run folder")
+
+
+def fetch_tables(client: Client, version: KernelVersion) -> Path:
+    """Fetch the report, the tables and the recipe that the validation notebook wrote.
+
+    The store of probabilities stays there.
+
+    Parameters, what is returned and what is raised are those of `fetch_runs`.
+    """
+    files = _output(client, version).files
+    wanted = [name for name in files if name.endswith(_TABLES) and "masks/" not in name]
+    return _fetched(client, version, files, wanted, "validate", "report")
+
+
+def _fetched(
+    client: Client,
+    version: KernelVersion,
+    files: Mapping[str, str],
+    wanted: Sequence[str],
+    notebook: str,
+    what: str,
+) -> Path:
+    """Fetch some files of a run's output into a folder of their own."""
     if outside := [name for name in files if not is_inside(name)]:
         raise KaggleError(
             f"{version.name} left a file outside of its folder, {outside[0]!r:.80}. Nothing was "
             "fetched. Look at its output on kaggle.com"
         )
     if not wanted:
-        raise KaggleError(f"{version.name} left no run folder. See its log above")
-    folder = client.settings.output_folder / f"train-{version.label}"
+        raise KaggleError(f"{version.name} left no {what}. See its log above")
+    folder = client.settings.output_folder / f"{notebook}-{version.label}"
     with writing(folder, "output_folder"):
         for name in wanted:
             if not (folder / name).is_file():

@@ -86,6 +86,7 @@ def predict_out_of_fold(
     *,
     device: str = "auto",
     workers: int = 0,
+    deadline: Deadline | None = None,
 ) -> OutOfFold:
     """Predict each image by the members whose fold held it out.
 
@@ -105,6 +106,9 @@ def predict_out_of_fold(
         A folder for the store and the report.
     workers
         Reader processes.
+    deadline
+        When prediction has to stop. Images that are not finished then are left out. None has no
+        end.
 
     Raises
     ------
@@ -133,7 +137,7 @@ def predict_out_of_fold(
             for image in group.images:
                 held.refuse_leaks(image, _members(loaded))
             own, said = with_trained(own, loaded)
-            _predict(part, own, loaded, store, report, workers)
+            _predict(part, own, loaded, store, report, workers, deadline or Deadline(_HOURS))
         report.device = ", ".join(dict.fromkeys(device_name(m.device) for m in loaded.values()))
         trained[group.ensemble] = own.ensembles[0]
         recipe = recipe.model_copy(update={"tiles": own.tiles})
@@ -243,12 +247,13 @@ def _predict(
     store: Store,
     report: Report,
     workers: int,
+    deadline: Deadline,
 ) -> None:
     """Put the images of one group into the store."""
     checked = preflight(competition, recipe, models, store.folder.parent)
     report.notes += [*map(str, checked.findings), *checked.survey.notes]
     refuse_errors(checked.findings, recipe)
     tasks = tasks_of(competition, recipe, checked.survey, None)
-    with closing(Run(recipe, models, store, Deadline(_HOURS), tasks, workers)) as run:
+    with closing(Run(recipe, models, store, deadline, tasks, workers)) as run:
         report.images += list(work(tasks, run))
     report.notes += run.notes

@@ -1,10 +1,11 @@
-"""The training notebook as on Kaggle: in a twin of the image, without a network."""
+"""The notebooks of training and validation as on Kaggle: in a twin of the image, offline."""
 
 from pathlib import Path
 
 import cv2
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -13,12 +14,14 @@ from devkit.dryrun.runtime import Runtime
 from devkit.dryrun.shell import main, open_shell
 from kernelkit.mask import BitMask
 from kernelkit.predict.run import load_models
+from kernelkit.recipe import Recipe
 from kernelkit.training.fold_folder import FoldFolder
-from tests.made.training_run import load_training
+from tests.made.training_run import load_training, write_trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("twin")]
 
 COMPETITION = "/kaggle/input/competitions/a-competition"
+MODELS = "/kaggle/input/notebooks/me/a-training"
 
 
 def write_competition(folder: Path) -> None:
@@ -82,6 +85,45 @@ def test_the_notebook_trains_a_run_that_inference_reads(runtime: Runtime, tmp_pa
     assert said["DATA"]["mean"] == pytest.approx([0.15] * 3, abs=0.05)  # a grid hangs over
     [model] = load_models(training.recipe, working, "cpu").values()
     assert model.recipe.input.mean == tuple(said["DATA"]["mean"])
+
+
+def test_the_notebook_validates_what_was_trained(runtime: Runtime, tmp_path: Path) -> None:
+    """The output holds scores out of fold, the report, and the recipe with its new values."""
+    write_competition(tmp_path / "competition")
+    labels = {"rle": "train.csv", "id_column": "id", "rle_column": "rle"}
+    training = load_training(
+        tmp_path / "recipes", {"runs": ["small"]}, {"core": 64}, labels=labels, crop={"size": 32}
+    )
+    write_trained(training.runs["small"], tmp_path / "models", (1, 2))
+    working = tmp_path / "run/working"
+    inputs = {COMPETITION: tmp_path / "competition", MODELS: tmp_path / "models"}
+    sandbox = sandbox_of(inputs, working, runtime)
+    result = execute(
+        "validate",
+        sandbox,
+        runtime,
+        {
+            "competition": sandbox.path(COMPETITION),
+            "models": sandbox.path(MODELS),
+            "recipe": str(tmp_path / "recipes/small.yaml"),
+            "workers": 0,
+        },
+    )
+    page = (working / "validate.ipynb").read_text()
+    assert result.exit_code == 0, page[-3000:]
+    cells = nbformat.reads(page, as_version=4).cells
+    shown = {cell.id: str(cell.get("outputs")) for cell in cells}
+    assert "2 images are predicted out of fold" in shown["end"]
+    assert "failed" not in shown["end"]
+    assert "kernelkit: end of the run, training recipe small" in shown["end"]
+    assert "data:image/png;base64" in shown["report"]
+    scores = pd.read_csv(working / "scores.csv")
+    assert scores[["image", "fold"]].values.tolist() == [["a", 0], ["b", 1]]
+    total = pd.read_csv(working / "total.csv")
+    assert total["name"].tolist() == ["a", "b", "AVE"]
+    [ensemble] = Recipe.load(working / "predicting.yaml").ensembles
+    assert ensemble.thresholds == (total["common threshold"].iloc[0],)
+    assert (working / "report.html").is_file()
 
 
 def test_a_shell_in_the_twin_has_the_images_python_and_no_network(

@@ -53,6 +53,7 @@ OVERRIDES = {
     "state": "~/s",
     "own": "my-code",
     "train": "{kernel = 'my-training', hours = 5}",
+    "validation": "{kernel = 'my-validation', hours = 2}",
     **dict.fromkeys(
         ("poll_seconds", "answer_seconds", "patience_seconds", "upload_seconds", "ready_seconds"),
         "0.5",
@@ -188,8 +189,13 @@ def test_the_training_notebook_has_names_and_sources_of_its_own(path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "notebook", "found"),
     [
-        ("", "other", "found the notebook 'other', wanted inference or train. Correct NOTEBOOK"),
+        (
+            "",
+            "other",
+            "found the notebook 'other', wanted inference, train or validate. Correct NOTEBOOK",
+        ),
         ('recipe = "nuclei"', "train", "there is no training recipe 'nuclei' .* Set recipe in"),
+        ('[validation]\nrecipe = "none"', "validate", "Set recipe in the section validation of"),
         ('[train]\nrecipe = "none"', "train", "no training recipe 'none' .* clouds, hubmap"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`make push NOTEBOOK=train`: the training notebook on Kaggle, and the run folders it leaves."""
+"""`make push NOTEBOOK=train` and `=validate`: these notebooks on Kaggle, and what they leave."""
 
 import json
 
@@ -70,6 +70,38 @@ def test_the_inference_notebook_finds_the_output_of_the_training_notebook(home: 
     assert home.run("prepare").code == 0
     text = (home.folder / "build/kernel/inference.ipynb").read_text()
     assert injected_parameters(text)[1]["models"] == f"/kaggle/input/notebooks/{TRAIN}"
+
+
+def test_the_validation_notebook_finds_the_output_of_the_training_notebook(home: Home) -> None:
+    """It has its own kernel and hours, and no weights. Its tables are fetched, and no store."""
+    home.settings["validation"] = {"kernels": [TRAIN], "hours": 3.0}
+    home.service.next_files = {
+        "report.html": b"<p>",
+        "scores.csv": b"image,fold\n",
+        "hubmap.yaml": b"name: hubmap",
+        "masks/part.sqlite": b"store",
+        "validate.ipynb": b"{}",
+    }
+    assert home.run("--notebook", "validate", "push").code == 0
+    [request] = home.server.bodies["SaveKernel"]
+    assert request["slug"] == f"{USER}/kernelkit-validate"
+    assert request["sessionTimeoutSeconds"] == 3 * 3600
+    assert request["datasetDataSources"] == [DATASET]
+    _, parameters = injected_parameters(home.pushed_text())
+    assert parameters == {
+        "competition": f"/kaggle/input/competitions/{COMPETITION}",
+        "recipe": "hubmap",
+        "models": f"/kaggle/input/notebooks/{TRAIN}",
+        "output": "/kaggle/working",
+        "hours": 3.0,
+        "fingerprint": FINGERPRINT,
+    }
+    result = home.run("--notebook", "validate", "logs")
+    assert "the report, the tables and the tuned recipe are fetched" in result.out
+    folder = home.folder / "build/kaggle-output/validate-v1"
+    assert sorted(path.name for path in folder.rglob("*")) == [
+        *("hubmap.yaml", "report.html", "scores.csv"),
+    ]
 
 
 def test_logs_fetch_the_run_folders(home: Home) -> None:

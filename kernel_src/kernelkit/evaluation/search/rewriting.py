@@ -17,7 +17,7 @@ from kernelkit.errors import EvaluationError, OutputError, RecipeError
 from kernelkit.files import open_atomically
 from kernelkit.recipe import EnsembleRecipe, PostprocessStep, Recipe
 
-__all__ = ["rewrite", "with_values"]
+__all__ = ["as_written", "rewrite", "with_values"]
 
 _STEP = "remove_small"
 # The place of a new item of a list, before the others.
@@ -50,6 +50,33 @@ def with_values(
     if tuple(steps) != ensemble.postprocess:
         changes["postprocess"] = tuple(steps)
     return ensemble.model_copy(update=changes)
+
+
+def as_written(path: Path, wanted: Mapping[str, EnsembleRecipe]) -> dict[str, EnsembleRecipe]:
+    """The ensembles of a recipe's file with new values, and all else as the file has it.
+
+    Parameters
+    ----------
+    wanted
+        Ensembles whose thresholds, steps and weights are taken, by name.
+
+    Raises
+    ------
+    EvaluationError
+        The file has no such ensemble.
+    """
+    own = {ensemble.name: ensemble for ensemble in Recipe.load(path).ensembles}
+    for name in wanted:
+        if name not in own:
+            raise EvaluationError(
+                f"{path}: it has no ensemble {name}, for which values were found. Name the recipe "
+                "that predicted"
+            )
+    names = ("thresholds", "postprocess", "weights")
+    return {
+        name: own[name].model_copy(update={each: getattr(new, each) for each in names})
+        for name, new in wanted.items()
+    }
 
 
 def rewrite(path: Path, ensembles: Mapping[str, EnsembleRecipe]) -> Recipe:
