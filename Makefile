@@ -121,13 +121,13 @@ doctor: $(READY)  ## what is missing before a push to Kaggle can succeed
 prepare: $(READY)  ## write build/kernel, to be pushed by hand
 	$(KAGGLE) prepare
 
-push: $(READY)  ## upload the datasets if they changed, push the notebook (NOTEBOOK=train for the other one)
+push: $(READY)  ## upload the datasets if they changed, push the notebook (NOTEBOOK=train or validate for the others)
 	$(KAGGLE) push
 
 status: $(READY)  ## how the notebook is doing on Kaggle
 	$(KAGGLE) status
 
-logs: $(READY)  ## follow its log to the end, check it, fetch its submission, or run folders with NOTEBOOK=train
+logs: $(READY)  ## follow its log to the end, check it, fetch its submission, run folders with NOTEBOOK=train, or the report with NOTEBOOK=validate
 	$(KAGGLE) logs
 
 submit: $(READY)  ## push, run, submit, wait for the score (COMPETITION= MESSAGE= FILE= AGAIN=1)

@@ -161,6 +161,9 @@ RADAR = "tests/devkit/dryrun/test_variants.py::test_radar_goes_the_whole_way"
 HOUSE = "tests/test_house.py::test_examples_run"
 TRAINED = "tests/kernelkit/training/test_train.py::test_its_folds_are_the_members_of_an_ensemble"
 RUNS = "tests/devkit/training/test_runs.py::test_a_table_has_a_row_per_run"
+VALIDATED = "tests/devkit/evaluation/test_commands.py::test_validation_writes_scores_and_a_report"
+TUNED = "tests/devkit/evaluation/test_commands.py::test_tuning_writes_the_recipe_and_the_total"
+SHIFT = "tests/devkit/evaluation/test_shift.py::test_a_training_recipe_says_where_both_sets_are"
 LOOK = "tests/devkit/training/test_look.py::test_each_image_is_measured"
 SUBMIT = "tests/devkit/kaggle/test_submissions.py::test_submit_goes_from_the_datasets_to_a_score"
 
@@ -169,6 +172,7 @@ WAYS: list[tuple[str, Way]] = [
     ("make dry-run     # environment", long(DRY_RUN, HOUSE)),
     ("make dry-run RECIPE=clouds", long(SHAPES, RADAR)),
     ("make train RECIPE=", long(TRAINED, RUNS)),
+    ("make validate RECIPE=", long(VALIDATED, TUNED, SHIFT)),
     ("make look COMPETITION=", long(LOOK, TRAINED, RUNS, DRY_RUN, SUBMIT)),
     ("make dry-run COMPETITION=", runs(write_own)),
     ("make dry-run OWN=", runs(write_own, write_code)),

@@ -1,7 +1,7 @@
 """How well test images can be told from training images: logistic regression, out of fold.
 
-The classifier sees an image's features only if that image is held out. So it cannot know an image
-by heart, and an area under the curve (AUC) of one half means that it sees no difference.
+Each image is judged by a classifier that was not fitted to it, so none is known by heart. If the
+area under the curve (AUC) is one half, no difference is seen.
 """
 
 from collections.abc import Sequence

@@ -28,8 +28,8 @@ _LEVELS = 3
 class NetworkFeatures:
     """The features of a network that sees the whole picture at once.
 
-    A band's pixels are normalised by the mean and the deviation of all pictures that `prepare` was
-    given, of both sets together. So what differs between the sets stays.
+    A band's pixels are normalised by the mean and the deviation of the pictures that `prepare` was
+    given. These are of both sets, so what differs between the sets stays.
 
     Parameters
     ----------

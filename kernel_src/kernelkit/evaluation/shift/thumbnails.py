@@ -14,8 +14,8 @@ from kernelkit.slide import Slide
 
 __all__ = ["Alike", "alike_images", "thumbnail"]
 
-# The longest side of a small picture. A slide's thumbnail is made twice as large, since it is
-# shrunk by whole factors alone, and texture depends on the size.
+# The longest side of a small picture. A slide's thumbnail is shrunk by whole factors alone, and
+# texture depends on the size. So it is made twice as large, and then resized to this.
 _SIDE = 256
 
 
