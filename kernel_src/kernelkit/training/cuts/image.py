@@ -28,7 +28,7 @@ class CutImage:
     fill
         What stands outside of it, in pixels and labels alike.
     facts
-        What is known of the file: its size, place on the map, layout and notes.
+        What is known of the file: its size, its place on the map, and notes.
     """
 
     id: str

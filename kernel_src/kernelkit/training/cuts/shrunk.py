@@ -240,6 +240,5 @@ def _facts(source: Slide | PictureInfo, step: tuple[float, float]) -> dict[str, 
         "step": step,
         "transform": list(PIXELS[:6]),
         "crs": None,
-        "layout": source.layout,
         "notes": list(source.notes),
     }

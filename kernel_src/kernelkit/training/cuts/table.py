@@ -17,9 +17,9 @@ from kernelkit.training.folds import Folds
 if TYPE_CHECKING:
     from kernelkit.training.recipe import RunRecipe
 
-__all__ = ["COLUMNS", "share_columns", "table_of"]
+__all__ = ["share_columns", "table_of"]
 
-COLUMNS = ("image", "row", "col", "height", "width", "fold", "source", "target_share")
+_COLUMNS = ("image", "row", "col", "height", "width", "fold", "source", "target_share")
 _NUMBERS = ("held_share", "mean", "std", "skip")
 
 
@@ -58,7 +58,7 @@ def table_of(
                 lambda found, image=image: _row(run, image, classes, *found), windows
             )
             advance()
-    columns = [*COLUMNS, *share_columns(classes), *_NUMBERS]
+    columns = [*_COLUMNS, *share_columns(classes), *_NUMBERS]
     table = pd.DataFrame(rows, columns=columns)
     table["fold"] = table["image"].map(folds.fold_of).astype("int64")
     return table
