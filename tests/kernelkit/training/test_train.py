@@ -1,5 +1,4 @@
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import yaml
 from kernelkit.checkpoints import load_members
 from kernelkit.competition import CompetitionFolder
 from kernelkit.errors import TrainingError
-from kernelkit.evaluation.metrics import Counts
 from kernelkit.mask import BitMask
 from kernelkit.predict import load_models, predict
 from kernelkit.recipe import Recipe
@@ -80,31 +78,6 @@ def _bright(path: Path) -> np.ndarray:
 
     with rasterio.open(path) as file:
         return np.asarray(file.read().mean(0) > 110)
-
-
-def test_the_score_is_that_of_a_prediction(trained: Trained, tmp_path: Path) -> None:
-    """The validation images are predicted as the notebook would, and Dice is nearly the same.
-
-    The prediction is enlarged to the size of the labels, and the training was at half of it.
-    """
-    run = tmp_path / "models" / "squares"
-    shutil.copytree(trained.folder / "models" / "squares", run)
-    shutil.rmtree(run / "fold_1")
-    recipe = Recipe.load(trained.folder / "squares.yaml")
-    competition = tmp_path / "competition"
-    (competition / "test").mkdir(parents=True)
-    for name in ("t0", "t1"):
-        shutil.copy(trained.competition / "train" / f"{name}.tif", competition / "test")
-    sample = pd.DataFrame({"id": ["t0", "t1"], "rle": ["", ""]})
-    sample.to_csv(competition / "sample_submission.csv", index=False)
-    folder = CompetitionFolder.read(competition, recipe.competition)
-    done = predict(folder, recipe, load_models(recipe, tmp_path / "models"), tmp_path / "out")
-    labels = pd.read_csv(trained.competition / "train.csv", index_col="id")["rle"]
-    counts = Counts()
-    for name in ("t0", "t1"):
-        [mask] = done.masks[name]
-        counts += Counts.of(mask, BitMask.from_rle(labels[name], mask.shape))
-    assert counts.dice == pytest.approx(trained.results[0].score, abs=0.03)
 
 
 def test_finished_folds_are_not_trained_again(trained: Trained) -> None:
