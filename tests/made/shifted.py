@@ -29,5 +29,7 @@ def write_shifted(folder: Path, shift: int = 0, count: int = 16, groups: int = 0
                 picture[..., 2] += shift
             place = folder / part / (f"{part}{number % groups}" if groups else "")
             place.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(place / f"{part[:2]}{number}.png"), picture.clip(0, 255))
+            cv2.imwrite(
+                str(place / f"{part[:2]}{number}.png"), picture.clip(0, 255).astype(np.uint8)
+            )
     return folder
