@@ -27,7 +27,9 @@ class Trained:
     results: list[FoldResult]
     said: list[str]
 
-    def again(self, *changes: str, folds: tuple[int, ...] = ()) -> list[FoldResult]:
+    def again(
+        self, *changes: str, folds: tuple[int, ...] = (), devices: str = "auto"
+    ) -> list[FoldResult]:
         self.said.clear()
         recipe = TrainingRecipe.load(self.folder / "train.yaml", changes)
         return train(
@@ -36,6 +38,7 @@ class Trained:
             self.folder / "models",
             cuts=self.folder / "cuts",
             folds=folds,
+            devices=devices,
             progress=False,
             say=self.said.append,
         )
@@ -121,7 +124,7 @@ def test_a_run_folder_has_numbers_pictures_and_a_report(trained: Trained) -> Non
 def test_folds_of_a_changed_recipe_are_trained_anew(trained: Trained) -> None:
     """What changed is said, nothing of before is left, and too low a score is an error."""
     with pytest.raises(TrainingError, match=r"no dice was above the floor 0.99 \(the highest of"):
-        trained.again("epochs=1", "validate.floor=0.99", "keep=[best]")
+        trained.again("epochs=1", "validate.floor=0.99", "keep=[best]", devices="cpu")
     assert trained.said == [
         "squares: trained anew, because this changed: epochs was 2 and is 1, validate.floor was "
         "0.3 and is 0.99, keep was ['best', 'last'] and is ['best']"
