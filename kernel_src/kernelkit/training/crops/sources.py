@@ -1,6 +1,6 @@
 """What a fold's crops are cut from: the windows of each source, and how often each is drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -67,6 +67,27 @@ class TrainingWindow(NamedTuple):
         return np.logical_and.reduce(held) if held else None
 
 
+class _Pictures(NamedTuple):
+    """Images by what may give them away: their ids, and the keys of their pixels."""
+
+    ids: frozenset[str]
+    pixels: frozenset[str]
+
+    @classmethod
+    def of(cls, cuts: "Cuts", images: Iterable[str]) -> "_Pictures":
+        """Some images of cuts."""
+        ids = frozenset(images)
+        return cls(ids, frozenset(cuts.index.images[image][1] for image in ids))
+
+    def among(self, cuts: "Cuts") -> frozenset[str]:
+        """Which images of other cuts are these, by their ids or by equal files."""
+        return frozenset(
+            image
+            for image, (_, pixels, _) in cuts.index.images.items()
+            if image in self.ids or pixels in self.pixels
+        )
+
+
 class TrainingWindows:
     """The windows of all sources of a fold.
 
@@ -106,11 +127,19 @@ class TrainingWindows:
         self.windows: list[TrainingWindow] = []
         self.pools: list[Pool] = []
         self.notes: list[str] = []
-        validating = cuts.images.keys() - set(training)
+        held_out = _Pictures.of(cuts, set(cuts.images) - set(training))
         for name, source in sources.items():
-            # what networks found in an image that validates would give its labels away
-            found = cuts if source.pseudo is None else pseudo[name]
-            self._add(name, source, found, frozenset(found.images.keys() - validating))
+            if source.pseudo is None:
+                self._add(name, source, cuts, frozenset(training))
+            else:
+                leaking = held_out.among(pseudo[name])
+                if leaking:
+                    self.notes.append(
+                        f"{len(leaking)} image(s) of the source {name} validate, so they are left"
+                        f" out ({', '.join(sorted(leaking)[:_SHOWN])})"
+                    )
+                others = frozenset(pseudo[name].images) - leaking
+                self._add(name, source, pseudo[name], others)
 
     def _add(self, name: str, source: "Source", cuts: "Cuts", training: frozenset[str]) -> None:
         """Add the windows of a source."""

@@ -14,6 +14,16 @@ from kernelkit.training.recipe.windows import Source, WindowSource
 
 __all__ = ["resolved"]
 
+# A key of the input is read from run folders only if the recipe that predicts says none of these.
+_BELONGS = {
+    "bands": ("mean", "std"),
+    "decibel": ("mean", "std", "divide", "minmax"),
+    "minmax": ("mean", "std", "divide", "decibel"),
+    "divide": ("mean", "std"),
+    "mean": ("divide", "std"),
+    "std": ("divide", "mean"),
+}
+
 
 def resolved(name: str, settings: RunSettings, recipe: Recipe) -> RunRecipe:
     """Return a run with everything that the recipe says about it.
@@ -160,6 +170,7 @@ def _input(changes: InputChanges, ensemble: EnsembleRecipe) -> tuple[NetworkInpu
                 f"found input.{key} {_shown(given[key])}, but the recipe that predicts says"
                 f" {_shown(said[key])}. Leave it out in one of them"
             )
+    _refuse_unread(said, given, ensemble.input)
     content = said | given
     if is_auto:
         bands = len(content.get("bands", NetworkInput().bands))
@@ -172,6 +183,20 @@ def _input(changes: InputChanges, ensemble: EnsembleRecipe) -> tuple[NetworkInpu
             f" images have {held}. Correct one of them"
         )
     return network_input, is_auto
+
+
+def _refuse_unread(said: dict[str, Any], given: dict[str, Any], own: NetworkInput) -> None:
+    """Refuse what inference does not read from run folders, because the recipe says its like.
+
+    A mean is of certain bands and values. So a recipe that says one of these means them all.
+    """
+    for key, value in given.items():
+        other = next((name for name in _BELONGS.get(key, ()) if name in said), None)
+        if other is not None and key not in said and not _same(key, getattr(own, key), value):
+            raise ValueError(
+                f"found input.{key} here and {other} in the recipe that predicts, which then takes"
+                f" no {key} from the run folder. Write both in one of them"
+            )
 
 
 def _same(key: str, said: Any, given: Any) -> bool:

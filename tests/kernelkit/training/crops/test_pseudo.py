@@ -1,5 +1,6 @@
 """Pseudo-labels: what networks found in other images, as a source of crops like all others."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -65,6 +66,32 @@ def test_soft_labels_are_the_mean_of_the_stored_layers(found: Path, tmp_path: Pa
     assert crops.steps_per_epoch == sum(
         each.labels is None for each in windows_of(crops)
     ) + 2 * len(pseudo)
+
+
+def test_images_that_validate_give_no_pseudo_labels(tmp_path: Path) -> None:
+    """Neither under their own ids nor as copies of other names, and a note says so."""
+    write_competition(tmp_path)
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for path in (tmp_path / "train").glob("*.png"):
+        shutil.copy(path, copies / path.name)
+        shutil.copy(path, copies / f"copy_of_{path.name}")
+    for path in copies.glob("*.png"):
+        (tmp_path / "found").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "found" / path.name), np.full((SIDE, SIDE), 200, np.uint8))
+    run = pseudo_run(tmp_path, tmp_path / "found", files="copies/{image}.png")
+    made, pseudo = cut(run, tmp_path)
+    validating = set(made.folds.validation(0))
+    crops = CropData(run, made, made.folds, 0, pseudo)
+    trained = {each.image.id for each in windows_of(crops) if each.labels is not None}
+    assert validating
+    assert trained == {
+        name for name in pseudo["found"].images if name.removeprefix("copy_of_") not in validating
+    }
+    assert any(
+        f"{2 * len(validating)} image(s) of the source found validate" in note
+        for note in crops.notes
+    )
 
 
 def test_hard_labels_are_decided_at_one_half(found: Path, tmp_path: Path) -> None:

@@ -73,16 +73,17 @@ def test_a_size_that_the_recipe_leaves_out_is_that_of_the_run(tmp_path: Path) ->
 
 def test_an_input_that_the_recipe_leaves_out_is_that_of_the_run(tmp_path: Path) -> None:
     """What both say has to agree, in whatever form bands are written."""
-    ensemble = {"input": {"bands": [1, "(b1 + b2) / 2"], "mean": [0, 0], "std": [1, 1]}}
-    given_here = {"bands": ["b1", "(b1+b2)/2"], "divide": 100}
+    said = {"bands": [1, "(b1 + b2) / 2"], "mean": [0, 0], "std": [1, 1], "divide": 100}
+    ensemble = {"input": said}
+    given_here = {"bands": ["b1", "(b1+b2)/2"], "divide": 100, "resample": "nearest"}
     run = run_of(tmp_path, ensemble, input=given_here)
-    assert run.input.divide == 100
+    assert (run.input.divide, run.input.resample) == (100, "nearest")
     assert not run.auto_statistics
 
 
 def test_mean_and_std_may_be_those_of_the_windows(tmp_path: Path) -> None:
     """Until they are known they are 0 and 1."""
-    run = run_of(tmp_path, {"input": {"divide": 255}}, input={"mean": "auto"})
+    run = run_of(tmp_path, {"input": {}}, input={"mean": "auto", "divide": 255})
     assert run.auto_statistics
     assert (run.input.mean, run.input.std) == ((0, 0, 0), (1, 1, 1))
     known = run.with_statistics([0.5, 0.4, 0.3], [0.2, 0.2, 0.1])
