@@ -107,7 +107,6 @@ def _lines(cuts: "Cuts") -> Iterator[str]:
     yield from aligned(rows)
     yield f"{len(cuts.images)} image(s) in {cuts.folds.count} fold(s)"
     yield from cuts.notes
-    yield from (f"{image} is left out: {reason}" for image, reason in cuts.left_out.items())
 
 
 def _write_files(cuts: "Cuts", options: argparse.Namespace) -> None:

@@ -106,6 +106,8 @@ def make_cuts(
             else Folds.of(run.folds, folder, run.competition, used, shares, shrunk.left_out)
         )
         notes += [*found.notes, *found.occurrence(shares), *polygons.notes, *shrunk.notes]
+        notes += [f"{image} is left out: {why}" for image, why in shrunk.left_out.items()]
+        notes += _copies(folds, {image: shrunk.keys[image][0] for image in used})
         keys = {image: (scene.group, *shrunk.keys[image]) for image, scene in used.items()}
         index = CutsIndex(
             keys, found.classes, sight.fill, polygons.fingerprint, shrunk.left_out, tuple(notes)
@@ -121,6 +123,22 @@ def make_cuts(
         if before is not None:
             remove_unused(out, records, before.index)
     return Cuts.load(mine)
+
+
+def _copies(folds: Folds, contents: Mapping[str, str]) -> list[str]:
+    """A sentence, if an image validates that trains under another id. Blank images may be alike."""
+    first: dict[str, str] = {}
+    pairs = [
+        (first[content], image)
+        for image, content in contents.items()
+        if folds.fold_of(first.setdefault(content, image)) != folds.fold_of(image)
+    ]
+    if not pairs:
+        return []
+    return [
+        f"{len(pairs)} image(s) of one fold are the same file as an image of another, such as "
+        f"{' and '.join(pairs[0])}. What validates is trained on. Give them one group or fold"
+    ]
 
 
 def _loaded(folder: Path) -> Cuts | None:

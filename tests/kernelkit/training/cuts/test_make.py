@@ -249,11 +249,25 @@ def test_an_image_that_cannot_be_read_is_left_out_and_said(tmp_path: Path) -> No
     cuts = made.make()
     assert list(cuts.images) == ["a", "c"]
     assert "b.tif" in cuts.left_out["b"]
+    assert any(note.startswith("b is left out: ") for note in cuts.notes)
     assert set(cuts.windows["image"]) == {"a", "c"}
     for name in ("a", "c"):
         (made.folder / f"train/{name}.tif").write_bytes(b"II*\0 no image")
     with pytest.raises(TrainingError, match="none of the 3 images can be read"):
         made.make()
+
+
+def test_a_copy_of_an_image_that_validates_is_said(tmp_path: Path) -> None:
+    """A note names both, unless they are in one fold."""
+    made = CutCompetition(tmp_path, SIZES)
+    for folder, suffix in (("train", "tif"), ("masks", "png")):
+        content = (made.folder / f"{folder}/a.{suffix}").read_bytes()
+        (made.folder / f"{folder}/copy.{suffix}").write_bytes(content)
+    said = [note for note in made.make().notes if "the same file" in note]
+    assert len(said) == 1
+    assert "such as a and copy" in said[0]
+    together = made.make(folds={"lists": [["a", "copy"]]})
+    assert not any("the same file" in note for note in together.notes)
 
 
 def test_cuts_are_loaded_by_other_processes(made: CutCompetition) -> None:
