@@ -1,7 +1,8 @@
 """`make train`: train the folds of a recipe's runs, and write the run folders that inference reads.
 
 A fold that is finished is not trained again. After Ctrl-C or a crash the same command goes on after
-the last whole epoch of each fold.
+the last whole epoch of each fold. Other settings need another output: what is trained is never
+replaced.
 """
 
 import argparse

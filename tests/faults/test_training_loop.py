@@ -2,14 +2,15 @@
 
 import math
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from kernelkit.errors import KernelKitError
+from kernelkit.errors import KernelKitError, TrainingError
+from kernelkit.training.loop.files import FoldFiles
 from kernelkit.training.loop.fold import Fold, fit
 from kernelkit.training.loop.module import Parts
 from kernelkit.training.recipe import TrainingRecipe
@@ -80,6 +81,18 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def start(squares: Path, folder: Path, changes: Sequence[str] = (), **more: Any) -> None:
+    train(
+        TrainingRecipe.load(squares / "train.yaml", changes),
+        squares / "competition",
+        folder / "models",
+        cuts=squares / "cuts",
+        progress=False,
+        say=lambda _: None,
+        **more,
+    )
+
+
 @pytest.mark.parametrize("row", BEFORE, ids=lambda row: row[0])
 def test_what_cannot_be_trained_is_said_before_the_first_step(
     squares: Path, tmp_path: Path, row: Row
@@ -87,18 +100,57 @@ def test_what_cannot_be_trained_is_said_before_the_first_step(
     """One sentence says what was found, what was wanted and what to do. No run is begun."""
     _, changes, more, sentence = row
     with pytest.raises(KernelKitError) as error:
-        train(
-            TrainingRecipe.load(squares / "train.yaml", changes),
-            squares / "competition",
-            tmp_path / "models",
-            cuts=squares / "cuts",
-            progress=False,
-            say=lambda _: None,
-            **more,
-        )
+        start(squares, tmp_path, changes, **more)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.rglob("fold_*"))
+
+
+def trained_otherwise(run: Path) -> FoldFiles:
+    """A fold that was begun with seven epochs."""
+    files = FoldFiles(run / "fold_0")
+    files.begin({"recipe": {"epochs": 7}})
+    return files
+
+
+# What lies in the way of a run: its name, what writes it, the sentence.
+IN_THE_WAY: list[tuple[str, Callable[[Path], object], str]] = [
+    (
+        "a finished fold of other settings",
+        lambda run: trained_otherwise(run).finish({"recipe": {"epochs": 7}}, {"checkpoint": ""}),
+        "it holds what was trained otherwise (fold_0). Since then this changed: epochs was 7 and "
+        "is 2",
+    ),
+    (
+        "a checkpoint of other settings",
+        lambda run: (trained_otherwise(run).models / "e1_t7_last.pth").write_bytes(b"weights"),
+        "Choose another output, or remove this folder",
+    ),
+    (
+        "a checkpoint of nobody knows what",
+        lambda run: [
+            (trained_otherwise(run).models / "e1_t7_last.pth").write_bytes(b"weights"),
+            (run / "fold_0" / "fold.json").write_text("half"),
+        ],
+        "found checkpoints, and no fold.json that says how they were trained. Remove the folder",
+    ),
+]
+
+
+@pytest.mark.parametrize("row", IN_THE_WAY, ids=lambda row: row[0])
+def test_what_lies_in_the_way_is_said_and_stays(
+    squares: Path, tmp_path: Path, row: tuple[str, Callable[[Path], object], str]
+) -> None:
+    """One sentence says what is there and what to do. No file of a fold is touched."""
+    _, write, sentence = row
+    write(tmp_path / "models" / "squares")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("fold_*/**/*") if path.is_file()}
+    with pytest.raises(TrainingError) as error:
+        start(squares, tmp_path)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("fold_*/**/*") if path.is_file()}
+    assert after == before
 
 
 def late(change: Callable[[torch.Tensor], torch.Tensor]) -> Parts:

@@ -16,7 +16,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kernelkit.errors import KernelKitError, TrainingError
-from kernelkit.training.fold_folder import FoldFolder, folds_in
+from kernelkit.training.asked import forget_changed
+from kernelkit.training.fold_folder import FoldFolder
 from kernelkit.training.loop.processes import Seat, in_processes
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from kernelkit.vocabulary import Blend
 
 __all__ = ["FoldResult", "train", "train_fold"]
-
-# How many differences of two recipes a message names.
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,8 @@ def train(
     """Train folds of runs, each in a process of its own, and write their run folders.
 
     A fold that is finished is not trained again. One that was killed goes on after its last whole
-    epoch. If its recipe or its images changed, it is trained anew.
+    epoch. A run whose recipe or images changed since is refused, once one of its folds has an
+    epoch.
 
     Parameters
     ----------
@@ -152,8 +151,8 @@ def train(
     Raises
     ------
     TrainingError
-        Recipe, images and folders contradict each other. A training cannot go on. A fold has no
-        checkpoint, because no score was above the floor.
+        Recipe, images and folders contradict each other. What is trained would be lost. A training
+        cannot go on. A fold has no checkpoint, because no score was above the floor.
     OutputError
         Something cannot be written.
     """
@@ -340,7 +339,7 @@ def _jobs(
         "folds": _hash(folds.folds),
         "pseudo-labels": _hash({name: each.index.images for name, each in pseudo.items()}),
     }
-    _forget_changed(output / run.name, asked, numbers, say)
+    forget_changed(output / run.name, asked, say)
     folder = begin_run(run, output, folds)
     return [
         _Job(
@@ -362,65 +361,6 @@ def _hash(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _forget_changed(
-    run_folder: Path, asked: Mapping[str, Any], wanted: Sequence[int], say: Callable[[str], None]
-) -> None:
-    """Begin a run's folder anew, if its folds were asked for otherwise.
-
-    Raises
-    ------
-    TrainingError
-        It has other folds too, which would be left beside new ones.
-    """
-    from kernelkit.training.loop.files import FoldFiles
-
-    if not run_folder.is_dir():
-        return
-    differences: list[str] = []
-    for fold in folds_in(run_folder):
-        record = FoldFiles(fold.path).read_record()
-        differences = differences or (_differences(record["asked"], asked) if record else [])
-    if not differences:
-        return
-    more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-    changed = f"{', '.join(differences[:_SHOWN])}{more}"
-    others = [fold.name for fold in folds_in(run_folder) if fold.fold not in wanted]
-    if others:
-        raise TrainingError(
-            f"{run_folder}: since it was begun, this changed: {changed}. Train all of its folds "
-            f"again ({', '.join(others)} too), or choose another output"
-        )
-    say(f"{run_folder.name}: trained anew, because this changed: {changed}")
-    for fold in folds_in(run_folder):
-        FoldFiles(fold.path).forget()
-    for name in ("cfg.yaml", "folds.csv"):
-        (run_folder / name).unlink(missing_ok=True)
-
-
-def _differences(before: Any, now: Any, place: str = "") -> list[str]:
-    """What differs between two plain values, each with what it was and is."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        keys = dict.fromkeys((*before, *now))
-        return [
-            difference
-            for key in keys
-            for difference in _differences(
-                before.get(key), now.get(key), f"{place}.{key}" if place else str(key)
-            )
-        ]
-    if before == now or (isinstance(now, tuple) and before == list(now)):
-        return []
-    if place in ("images and labels", "folds", "pseudo-labels"):
-        return [place]
-    place = place.removeprefix("recipe.")
-    return [f"{place} was {_shown(before)} and is {_shown(now)}"]
-
-
-def _shown(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
-
-
 def _finished(job: _Job) -> FoldResult | None:
     """The result of a fold that is finished, or None. A fold that was not begun is begun.
 
@@ -433,7 +373,7 @@ def _finished(job: _Job) -> FoldResult | None:
 
     files = FoldFiles(job.folder.path)
     record = files.read_record()
-    if record is None and any(files.models.glob("*")):
+    if record is None and files.has_weights:
         raise TrainingError(
             f"{files.models}: found checkpoints, and no {files.record.name} that says how they "
             "were trained. Remove the folder, or choose another output"
@@ -516,5 +456,5 @@ def _refuse_without_checkpoint(
     raise TrainingError(
         f"{', '.join(result.name for result in without)}: no checkpoint was written, because no "
         f"{first.metric} was above the floor{floor} (the highest of {first.name} is "
-        f"{first.highest:.4f}). Train longer, or lower validate.floor"
+        f"{first.highest:.4f}). Train longer, or lower validate.floor, into another output"
     )

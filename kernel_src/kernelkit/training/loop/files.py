@@ -55,6 +55,11 @@ class FoldFiles:
         """The file that says what was asked for, and what came of it."""
         return self.folder / "fold.json"
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is a checkpoint, or a whole epoch to go on after."""
+        return self.resume.exists() or any(self.models.glob("*"))
+
     def begin(self, asked: Mapping[str, Any]) -> None:
         """Make the folder, without what another training left there. Write down what is asked for.
 
