@@ -20,7 +20,7 @@ def projection(report: Report, models: Path) -> str:
     models
         The folder of the models that ran.
     """
-    names = ", ".join(sorted(folder.name for folder in models.iterdir()))
+    names = ", ".join(sorted(path.name for path in models.iterdir() if path.is_dir()))
     return (
         f"HuBMAP's public test set ({HUBMAP_PUBLIC_MEGAPIXELS / 1000:.2f} Gpx) would take "
         f"{report.projected_hours(HUBMAP_PUBLIC_MEGAPIXELS):.1f} h at "

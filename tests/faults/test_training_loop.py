@@ -2,6 +2,8 @@
 
 import math
 import resource
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from devkit.tools import REPOSITORY
 from kernelkit.errors import KernelKitError, TrainingError
+from kernelkit.training.alone import training_alone
 from kernelkit.training.loop.files import FoldFiles
 from kernelkit.training.loop.fold import Fold, fit
 from kernelkit.training.loop.module import Parts
@@ -151,6 +155,32 @@ def test_what_lies_in_the_way_is_said_and_stays(
     assert "\n" not in str(error.value)
     after = {path: path.read_bytes() for path in tmp_path.rglob("fold_*/**/*") if path.is_file()}
     assert after == before
+
+
+def test_a_second_training_of_a_run_is_refused(squares: Path, tmp_path: Path) -> None:
+    """It is while another process trains the run, and not once that was killed."""
+    run = tmp_path / "models" / "squares"
+    code = (
+        "import sys, pathlib\n"
+        "from kernelkit.training.alone import training_alone\n"
+        "with training_alone([pathlib.Path(sys.argv[1])]): print('alone', flush=True), input()"
+    )
+    command = [sys.executable, "-c", code, str(run)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY / "kernel_src"
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"alone\n"
+        with pytest.raises(TrainingError) as error:
+            start(squares, tmp_path)
+        other.kill()
+    assert str(error.value) == (
+        f"{run}: another training writes to this run. Wait until it has ended, or choose another "
+        "output"
+    )
+    assert not run.exists()
+    with training_alone([run, run.with_name("other")]):
+        pass
 
 
 def late(change: Callable[[torch.Tensor], torch.Tensor]) -> Parts:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kernelkit.errors import KernelKitError, TrainingError
+from kernelkit.training.alone import training_alone
 from kernelkit.training.asked import forget_changed
 from kernelkit.training.fold_folder import FoldFolder
 from kernelkit.training.loop.processes import Seat, in_processes
@@ -151,8 +152,9 @@ def train(
     Raises
     ------
     TrainingError
-        Recipe, images and folders contradict each other. What is trained would be lost. A training
-        cannot go on. A fold has no checkpoint, because no score was above the floor.
+        Recipe, images and folders contradict each other. What is trained would be lost. Another
+        training writes to a run. A training cannot go on. A fold has no checkpoint, because no
+        score was above the floor.
     OutputError
         Something cannot be written.
     """
@@ -171,22 +173,23 @@ def train(
             said.add(line)
             say(line)
 
-    for run in chosen:
-        places = competition, output, cuts
-        jobs += _jobs(training, run, folds, places, workers, progress, say_once)
-    done = {job.folder: _finished(job) for job in jobs}
-    waiting = [job for job in jobs if done[job.folder] is None]
-    run_folders = dict.fromkeys(job.folder.run_folder for job in jobs)
-    try:
-        for result in _in_processes(waiting, machine, devices, workers, progress):
-            done[FoldFolder(output / result.run, result.fold)] = result
-    except BaseException:
-        with suppress(KernelKitError):  # what went wrong before is said
-            for folder in run_folders:
-                finish_run(folder)
-        raise
-    for folder in run_folders:
-        finish_run(folder)
+    with training_alone(output / run.name for run in chosen):
+        for run in chosen:
+            places = competition, output, cuts
+            jobs += _jobs(training, run, folds, places, workers, progress, say_once)
+        done = {job.folder: _finished(job) for job in jobs}
+        waiting = [job for job in jobs if done[job.folder] is None]
+        run_folders = dict.fromkeys(job.folder.run_folder for job in jobs)
+        try:
+            for result in _in_processes(waiting, machine, devices, workers, progress):
+                done[FoldFolder(output / result.run, result.fold)] = result
+        except BaseException:
+            with suppress(KernelKitError):  # what went wrong before is said
+                for folder in run_folders:
+                    finish_run(folder)
+            raise
+        for folder in run_folders:
+            finish_run(folder)
     results = [result for result in done.values() if result is not None]
     _refuse_without_checkpoint(results, {run.name: run for run in chosen})
     return results
