@@ -92,8 +92,7 @@ def start(squares: Path, folder: Path, changes: Sequence[str] = (), **more: Any)
         folder / "models",
         cuts=squares / "cuts",
         progress=False,
-        say=lambda _: None,
-        **more,
+        **{"say": lambda _: None} | more,
     )
 
 
@@ -155,6 +154,18 @@ def test_what_lies_in_the_way_is_said_and_stays(
     assert "\n" not in str(error.value)
     after = {path: path.read_bytes() for path in tmp_path.rglob("fold_*/**/*") if path.is_file()}
     assert after == before
+
+
+def test_a_forgotten_division_is_said_before_the_first_step(squares: Path, tmp_path: Path) -> None:
+    """Pixels of 8 bits that are divided by 1 are far from 0 and 1. It is no error."""
+    said: list[str] = []
+    (trained_otherwise(tmp_path / "models" / "squares").models / "e1.pth").write_bytes(b"weights")
+    given = "input={bands: [1, 2, 3], divide: 1, mean: [0, 0, 0], std: [1, 1, 1]}"
+    with pytest.raises(TrainingError, match="trained otherwise"):
+        start(squares, tmp_path, [given], say=said.append)
+    [note] = said
+    assert note.startswith("squares: after normalisation, band ")
+    assert "wanted about 0 and 1. Correct the input's divide (1), mean or std" in note
 
 
 def test_a_second_training_of_a_run_is_refused(squares: Path, tmp_path: Path) -> None:

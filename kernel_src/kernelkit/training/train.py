@@ -180,6 +180,8 @@ def train(
         done = {job.folder: _finished(job) for job in jobs}
         waiting = [job for job in jobs if done[job.folder] is None]
         run_folders = dict.fromkeys(job.folder.run_folder for job in jobs)
+        if waiting:
+            say(f"starting {len(waiting)} fold{'s' * (len(waiting) > 1)}")
         try:
             for result in _in_processes(waiting, machine, devices, workers, progress):
                 done[FoldFolder(output / result.run, result.fold)] = result
@@ -320,7 +322,7 @@ def _jobs(
     from kernelkit.training.crops import CropData, make_pseudo_cuts
     from kernelkit.training.cuts import make_cuts
     from kernelkit.training.run_folder import begin_run
-    from kernelkit.training.statistics import with_found_statistics
+    from kernelkit.training.statistics import odd_statistics, with_found_statistics
 
     competition, output, cuts = places
     made = make_cuts(run, competition, cuts, workers, progress=progress)
@@ -335,7 +337,10 @@ def _jobs(
         steps[fold] = data.steps_per_epoch
         for note in data.notes:
             say(f"{run.name}/fold_{fold}: {note}")
-    run = with_found_statistics(run, made)
+    if run.auto_statistics:
+        run = with_found_statistics(run, made)
+    elif note := odd_statistics(run, made):
+        say(note)
     asked = {
         "recipe": run.plain(),
         "images and labels": _hash(made.index.images, made.index.polygons),

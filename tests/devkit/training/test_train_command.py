@@ -32,11 +32,13 @@ def test_a_fold_is_trained_and_shown_in_a_table(
     chosen += ["--set", "validate.floor=0"]
     assert run(squares, *chosen) == 0
     first = capsys.readouterr().out.splitlines()
+    assert "starting 1 fold" in first
     assert any("squares/fold_1: best dice 0." in line for line in first)
     assert first[-2].split()[0] == "squares/fold_1"
     assert first[-3].split()[:3] == ["fold", "best", "weights"]
     assert run(squares, *chosen) == 0
     again = capsys.readouterr().out.splitlines()
+    assert not any(line.startswith("starting") for line in again)
     assert again[-2] == first[-2]
 
 
