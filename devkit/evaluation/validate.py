@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     validated = predict(options)
     found = validated.found
     images = list(found.masks)
-    table = score_images(images, validated.classes, found.masks.__getitem__, validated.truth)
+    masks = found.masks
+    table = score_images(images, validated.classes, masks.__getitem__, validated.truth, masks.held)
     groups = {image: scene.group for image, scene in found.scenes.items()}
     with open_atomically(options.output / "scores.csv") as file:
         table.frame(fold=found.folds, group=groups).to_csv(file, index=False, lineterminator="\n")

@@ -11,6 +11,7 @@ from kernelkit.evaluation.metrics import dice_of
 from kernelkit.evaluation.objects import overlaps_of
 from kernelkit.evaluation.scored import MasksOf, ScoreTable, score_images
 from kernelkit.evaluation.search.levels import shares_of
+from kernelkit.evaluation.search.sweep import FULL
 from kernelkit.jit import compiled
 from kernelkit.mask import BitMask
 from kernelkit.predict.hand_in.stored_image import StoredImage
@@ -70,19 +71,23 @@ def calibrate(
     truth: MasksOf,
     labels: Sequence[int],
 ) -> Calibration:
-    """Compare the probabilities of all pixels and classes with the truth."""
+    """Compare the probabilities of all pixels that hold data, of all classes, with the truth."""
     pixels, true = np.zeros(256), np.zeros(256)
     for image in images:
         found = stored(image)
         planes = found.planes(way)
         _, height, width = planes.shape
+        counts = np.full((height, width), FULL, np.uint8)
+        if found.held is not None:
+            counts = shares_of(found.held, (height, width), found.scale)
         for label, mask in zip(labels, truth(image), strict=True):
             shares = shares_of(mask, (height, width), found.scale)
             for top in range(0, height, _ROWS):
                 values = planes[:, top : min(top + _ROWS, height)][label]
                 if values.dtype != np.uint8:
                     values = np.rint(values * np.float32(255)).astype(np.uint8)
-                _count_bytes(np.ascontiguousarray(values), shares[top:], pixels, true)
+                kept = counts[top : top + _ROWS] > FULL // 2
+                _count_bytes(values[kept], shares[top : top + _ROWS][kept], pixels, true)
     return Calibration(pixels, true / 255)
 
 
@@ -156,14 +161,13 @@ def leave_one_run_out(
         def masks(image: str, way: Way = other) -> list[BitMask]:
             return stored(image).masks(way)
 
-        found[name] = score_images(images, classes, masks, truth)
+        found[name] = score_images(images, classes, masks, truth, lambda i: stored(i).held)
     return found
 
 
 @compiled
 def _count_bytes(values, shares, pixels, true):  # type: ignore[no-untyped-def]
     """Count the pixels of each byte, and add up how much of them is true."""
-    for y in range(values.shape[0]):
-        for x in range(values.shape[1]):
-            pixels[values[y, x]] += 1
-            true[values[y, x]] += shares[y, x]
+    for i in range(len(values)):
+        pixels[values[i]] += 1
+        true[values[i]] += shares[i]

@@ -25,7 +25,7 @@ from kernelkit.evaluation.figures import (
     draw_threshold,
 )
 from kernelkit.evaluation.out_of_fold import OutOfFold
-from kernelkit.evaluation.scored import MasksOf, ScoreTable
+from kernelkit.evaluation.scored import MasksOf, ScoreTable, with_data
 from kernelkit.evaluation.tuning import Asked, Tuned, tune
 from kernelkit.files import open_atomically
 from kernelkit.predict.hand_in.variants import Way
@@ -108,8 +108,9 @@ def _parts(
         yield from _of_ensemble(found, truth, name, images)
         if name in views:
             yield f"<h2>Views of {html.escape(name)}</h2>" + _html(_compared(views[name], "views"))
+    masks = with_data(found.masks.__getitem__, found.masks.held)
     yield "<h2>By size of true object</h2>" + _html(
-        score_by_object_size(table.images, found.masks.__getitem__, truth)
+        score_by_object_size(table.images, masks, truth)
     )
     yield "<h2>Worst images first</h2><p>Predicted, true, and what differs: green is right, red is"
     yield "wrong, blue is missed. Last, where runs disagree: black is nowhere.</p>"

@@ -12,10 +12,11 @@ from kernelkit.evaluation.metrics import Counts
 from kernelkit.evaluation.search.table import Areas, score_of
 from kernelkit.labels import Labels
 from kernelkit.mask import BitMask
+from kernelkit.mask.resizing import resize
 from kernelkit.slide import Slide
 from kernelkit.vocabulary import Score
 
-__all__ = ["Interval", "ScoreTable", "score_images", "truth_reader"]
+__all__ = ["Interval", "ScoreTable", "score_images", "truth_reader", "with_data"]
 
 # How many times images are drawn for an interval.
 _DRAWS = 1000
@@ -24,6 +25,8 @@ _INSIDE = 2.5, 97.5
 
 # Gives the true masks of an image, or the predicted ones.
 type MasksOf = Callable[[str], Sequence[BitMask]]
+# Gives the pixels of an image that hold data. None means all.
+type HeldOf = Callable[[str], BitMask | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +138,30 @@ class ScoreTable:
 
 
 def score_images(
-    images: Sequence[str], classes: Sequence[str], found: MasksOf, truth: MasksOf
+    images: Sequence[str],
+    classes: Sequence[str],
+    found: MasksOf,
+    truth: MasksOf,
+    held: HeldOf | None = None,
 ) -> ScoreTable:
     """Score predicted masks at their full size, one image after the other.
+
+    Parameters
+    ----------
+    held
+        Gives the pixels that count, since they hold data. None counts all.
 
     Raises
     ------
     EvaluationError
         A mask has another size than its truth.
     """
-    counts = tuple(
-        tuple(Counts.of(*pair) for pair in zip(found(image), truth(image), strict=True))
-        for image in images
-    )
-    return ScoreTable(tuple(images), tuple(classes), counts)
+    counts = []
+    for image in images:
+        within = None if held is None else held(image)
+        pairs = zip(found(image), truth(image), strict=True)
+        counts.append(tuple(Counts.of(*pair, within) for pair in pairs))
+    return ScoreTable(tuple(images), tuple(classes), tuple(counts))
 
 
 def truth_reader(labels: Labels, scenes: Mapping[str, Scene]) -> MasksOf:
@@ -163,6 +176,18 @@ def truth_reader(labels: Labels, scenes: Mapping[str, Scene]) -> MasksOf:
             return label.masks()
 
     return truth
+
+
+def with_data(masks: MasksOf, held: HeldOf) -> MasksOf:
+    """The masks of images without the pixels that hold no data."""
+
+    def cut(image: str) -> list[BitMask]:
+        within = held(image)
+        if within is None:
+            return list(masks(image))
+        return [mask & resize(within, mask.shape) for mask in masks(image)]
+
+    return cut
 
 
 def _some(areas: Areas, rows: NDArray[np.int64]) -> Areas:

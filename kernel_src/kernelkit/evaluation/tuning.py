@@ -247,7 +247,11 @@ def _submitted(
             return by_image[image].stored().masks(way)
 
         table = score_images(
-            voting.images, voting.classes, masks, lambda image: by_image[image].truth()
+            voting.images,
+            voting.classes,
+            masks,
+            lambda image: by_image[image].truth(),
+            lambda image: by_image[image].stored().held,
         )
         found.append(float(np.mean(list(table.per_class(score).values()))))
     return found[0], found[1]

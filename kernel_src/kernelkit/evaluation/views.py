@@ -42,11 +42,12 @@ def leave_one_view_out(
         if not images or not others:
             continue
         own = scores[ensemble.name] = {}
-        own["all"] = score_images(images, classes, found.masks.__getitem__, truth)
+        masks = found.masks
+        own["all"] = score_images(images, classes, masks.__getitem__, truth, masks.held)
         for name, changed in others.items():
             ensembles = tuple(changed if e is ensemble else e for e in recipe.ensembles)
-            done = predict(recipe.model_copy(update={"ensembles": ensembles}))
-            own[name] = score_images(images, classes, done.masks.__getitem__, truth)
+            masks = predict(recipe.model_copy(update={"ensembles": ensembles})).masks
+            own[name] = score_images(images, classes, masks.__getitem__, truth, masks.held)
     return scores
 
 

@@ -9,7 +9,7 @@ from kernelkit.competition.rows import rows_of_images
 from kernelkit.errors import EvaluationError
 from kernelkit.evaluation.held_out import HeldOut
 from kernelkit.evaluation.out_of_fold import OutOfFold, predict_out_of_fold
-from kernelkit.evaluation.scored import MasksOf, truth_reader
+from kernelkit.evaluation.scored import MasksOf, truth_reader, with_data
 from kernelkit.labels import open_labels
 from kernelkit.predict.deadline import Deadline
 from kernelkit.recipe import Recipe
@@ -31,7 +31,8 @@ class Validated:
     again
         Predicts by another recipe, into the same store.
     truth
-        Gives the true masks of an image.
+        Gives the true masks of an image, without the pixels that hold no data. A recipe that says
+        `nodata: keep` counts these too.
     classes
         The names of the classes. A single class without a name is "".
     notes
@@ -103,7 +104,7 @@ def predict_held_out(
     return Validated(
         predicted,
         by,
-        lambda image: sources[image](image),
+        with_data(lambda image: sources[image](image), predicted.masks.held),
         training.recipe.competition.classes or ("",),
         tuple(dict.fromkeys([*notes, *predicted.notes])),
     )

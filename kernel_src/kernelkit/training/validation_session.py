@@ -237,6 +237,7 @@ class ValidationSession:
             self.validated.classes,
             found.masks.__getitem__,
             self.validated.truth,
+            found.masks.held,
         )
 
     def _tune(self, ensemble: str) -> Tuned:

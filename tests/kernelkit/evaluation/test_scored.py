@@ -9,7 +9,7 @@ from sklearn.calibration import calibration_curve
 
 from kernelkit.evaluation.analysis import calibrate, leave_one_run_out, score_by_object_size
 from kernelkit.evaluation.metrics import Counts, dice
-from kernelkit.evaluation.scored import ScoreTable, score_images
+from kernelkit.evaluation.scored import ScoreTable, score_images, with_data
 from kernelkit.mask import BitMask
 from kernelkit.predict.hand_in.postprocess import STEPS
 from kernelkit.predict.hand_in.stored_image import StoredImage
@@ -58,6 +58,17 @@ def test_the_frame_has_a_row_per_image_and_class(table: ScoreTable) -> None:
     assert table.per_class("set") == pytest.approx(wanted.to_dict())
 
 
+def test_pixels_without_data_do_not_count() -> None:
+    """Neither as found, if a step of a recipe grows into them, nor as true."""
+    full = [BitMask.from_array(np.ones((2, 4)))]
+    found = [BitMask.from_array([[1, 1, 1, 0]] * 2)]
+    held = BitMask.from_array([[1, 1, 0, 0]] * 2)
+    table = score_images(["x"], ("",), lambda _: found, lambda _: full, lambda _: held)
+    assert table.counts == ((Counts(4, 0, 0, 0),),)
+    assert with_data(lambda _: full, lambda _: held)("x") == [held]
+    assert with_data(lambda _: full, lambda _: None)("x") == full
+
+
 def test_an_interval_is_scipys(table: ScoreTable) -> None:
     """The bootstrap over images agrees with scipy's, but for the draws."""
     each = table.frame().groupby("image")["dice"].mean().to_numpy()
@@ -93,8 +104,8 @@ def test_one_image_has_no_width() -> None:
     assert one.low == one.value == one.high == 0.75
 
 
-def stored(values: np.ndarray, *names: str) -> StoredImage:
-    layers = Layers(names or ("",), values[:, None])
+def stored(values: np.ndarray, *names: str, missing: BitMask | None = None) -> StoredImage:
+    layers = Layers(names or ("",), values[:, None], missing)
     return StoredImage(RECIPE, values.shape[1:], None, [layers], (), STEPS)
 
 
@@ -128,6 +139,18 @@ def test_a_calibrated_map_has_no_error() -> None:
     found = calibrate(["x"], lambda _: stored(values), WAY, lambda _: [truth], (0,))
     assert found.error == pytest.approx(0)
     assert found.bins["pixels"].tolist() == [100]
+
+
+def test_pixels_without_data_are_not_calibrated() -> None:
+    """A network may say anything of them."""
+    values = np.full((1, 10, 10), 51, np.uint8)
+    values[:, :, 5:] = 255
+    truth = BitMask.from_array(np.arange(100).reshape(10, 10) % 5 == 0)
+    missing = BitMask.from_array(np.arange(100).reshape(10, 10) % 10 > 4)
+    image = stored(values, missing=missing)
+    found = calibrate(["x"], lambda _: image, WAY, lambda _: [truth], (0,))
+    assert found.error == pytest.approx(0)
+    assert found.bins["pixels"].tolist() == [50]
 
 
 def test_objects_are_grouped_by_their_size() -> None:

@@ -40,15 +40,12 @@ class Pair:
     stored
         Gives what is stored.
     truth
-        Gives the true masks.
-    within
-        Only its pixels count. None counts all.
+        Gives the true masks. Their pixels that hold no data, as the store says, do not count.
     """
 
     image: str
     stored: Callable[[], StoredImage]
     truth: Callable[[], Truth]
-    within: BitMask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +147,7 @@ def sweep_stored(
                 labels,
                 scale=stored.scale,
                 shrink=shrink,
-                missing=stored.missing,
-                within=pair.within,
+                within=stored.held,
             )
         return pair.image, areas
 

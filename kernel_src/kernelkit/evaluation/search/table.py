@@ -155,7 +155,6 @@ def sweep_image(
     *,
     scale: int = 1,
     shrink: int = 1,
-    missing: BitMask | None = None,
     within: BitMask | None = None,
 ) -> Areas:
     """The areas (classes, thresholds, sizes) of one image.
@@ -172,18 +171,14 @@ def sweep_image(
         How many pixels of the mask one of the planes is, on a side.
     shrink
         How many pixels of the planes become one, on a side. More than 1 is faster and not exact.
-    missing
-        Pixels without data, which are never on.
     within
-        Only its pixels count.
+        Only its pixels count, since they hold data.
     """
     levels = levels_of(planes, space.thresholds, labels, shrink)
     size = levels.shape[1], levels.shape[2]
     side = scale * shrink
-    hidden = [each for each in (missing, None if within is None else ~within) if each is not None]
-    for mask in hidden:
-        levels[:, shares_of(mask, size, side) > FULL // 2] = 0
     if within is not None:
+        levels[:, shares_of(~within, size, side) > FULL // 2] = 0
         truth = [mask & resize(within, mask.shape) for mask in truth]
     found, both = zip(
         *(

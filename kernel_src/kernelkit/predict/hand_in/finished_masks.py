@@ -70,6 +70,10 @@ class FinishedMasks(Mapping[str, list[BitMask]]):
         stored = self.stored(image_id)
         return stored.masks(first[self._images[image_id].ensemble]), stored.missing
 
+    def held(self, image_id: str) -> BitMask | None:
+        """The pixels of an image that hold data, at the size of the masks. None if all do."""
+        return self.stored(image_id).held
+
     def __iter__(self) -> Iterator[str]:
         return (name for name, image in self._images.items() if not image.is_fallback)
 

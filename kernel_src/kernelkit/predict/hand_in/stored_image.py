@@ -123,6 +123,11 @@ class StoredImage:
         ]
 
     @property
+    def held(self) -> BitMask | None:
+        """The pixels that hold data, at the size of the masks. None if all do."""
+        return None if self.missing is None else ~resize(self.missing, self.size)
+
+    @property
     def names(self) -> list[str]:
         """The names of the stored layers. There are none if masks are stored."""
         return [name for layers, _ in self._parts for name in layers.names]
