@@ -554,6 +554,15 @@ def test_a_recipe_that_is_not_there_is_named_with_those_that_are() -> None:
         TrainingRecipe.load(None)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("key", ["competition", "ensembles"])
+def test_a_recipe_that_predicts_is_known(key: str) -> None:
+    """The sentence says that it does not train, and which one is wanted."""
+    with pytest.raises(RecipeError) as caught:
+        TrainingRecipe.parse(f"name: a\n{key}: []")
+    wanted = f"train.yaml: found a recipe that predicts (it has {key}), wanted one that trains"
+    check(str(caught.value), wanted)
+
+
 def test_a_key_that_is_missing_is_named() -> None:
     """The message has the run, too."""
     text = "name: a\npredicts: hubmap\nimages: train\n"

@@ -5,9 +5,10 @@ folds held out are predicted together. Their members are found in a folder of li
 those folds alone.
 """
 
+import logging
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.competition.scenes import Scene
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import device_name
-from kernelkit.errors import CheckpointError, EvaluationError, RecipeError, SlideError
+from kernelkit.errors import EvaluationError, KernelKitError, RecipeError, SlideError
 from kernelkit.evaluation.held_out import HeldOut
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.findings import refuse_errors
@@ -38,6 +39,8 @@ __all__ = ["OutOfFold", "predict_out_of_fold"]
 # At home there is no session that ends.
 _HOURS = 10_000.0
 _SHOWN = 5
+# What networks were trained with is logged there, with the path of its cfg.yaml.
+_logged = logging.getLogger("kernelkit.ensemble.notes")
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,9 @@ def predict_out_of_fold(
         own = recipe.model_copy(
             update={"ensembles": tuple(e for e in recipe.ensembles if e.name == group.ensemble)}
         )
+        said_before, done_before = len(report.notes), len(report.images)
         with _linked(models, group.folds) as folder:
-            try:
-                loaded = load_models(own, folder, device)
-            except CheckpointError as error:  # the links are gone when it is read
-                raise CheckpointError(str(error).replace(str(folder), str(models))) from error
+            loaded = load_models(own, folder, device)
             for image in group.images:
                 held.refuse_leaks(image, _members(loaded))
             own, said = with_trained(own, loaded)
@@ -141,7 +142,10 @@ def predict_out_of_fold(
         report.device = ", ".join(dict.fromkeys(device_name(m.device) for m in loaded.values()))
         trained[group.ensemble] = own.ensembles[0]
         recipe = recipe.model_copy(update={"tiles": own.tiles})
-        notes += [note.replace(str(folder), str(models)) for note in said]
+        report.notes[said_before:] = _unlinked(report.notes[said_before:], folder, models)
+        for done in report.images[done_before:]:
+            done.notes[:] = _unlinked(done.notes, folder, models)
+        notes += _unlinked(said, folder, models)
     recipe = recipe.model_copy(update={"ensembles": tuple(trained.values())})
     order = {image: number for number, image in enumerate(competition.scenes)}
     report.images.sort(key=lambda image: order[image.image])
@@ -228,7 +232,25 @@ def _linked(models: Path, folds: Mapping[str, int]) -> Iterator[Path]:
             for child in source.iterdir():
                 if child == fold or child not in own:
                     (folder / run / child.name).symlink_to(child)
-        yield folder
+
+        def unlinked(record: logging.LogRecord) -> bool:
+            [record.msg] = _unlinked([record.getMessage()], folder, models)
+            record.args = None
+            return True
+
+        _logged.addFilter(unlinked)
+        try:
+            yield folder
+        except KernelKitError as error:  # the links are gone when it is read
+            error.args = tuple(_unlinked(map(str, error.args), folder, models))
+            raise
+        finally:
+            _logged.removeFilter(unlinked)
+
+
+def _unlinked(lines: Iterable[str], folder: Path, models: Path) -> list[str]:
+    """Lines with the paths of the models folder, and not with those of the links."""
+    return [line.replace(str(folder), str(models)) for line in lines]
 
 
 def _number(fold: Path) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kernelkit.competition import CompetitionFolder
-from kernelkit.errors import CheckpointError, EvaluationError
+from kernelkit.errors import CheckpointError, EvaluationError, KernelKitError
 from kernelkit.evaluation.held_out import HeldOut
 from kernelkit.evaluation.out_of_fold import OutOfFold, predict_out_of_fold
 from kernelkit.evaluation.search.space import Space
@@ -147,6 +147,18 @@ def test_a_fold_without_a_checkpoint_is_named_where_it_lies(place: Path, tmp_pat
     fold = re.escape(str(tmp_path / "models/run/fold_1"))
     with pytest.raises(CheckpointError, match=f"{fold}: there is no checkpoint in it"):
         predict_all(tmp_path, {"a": 1, "b": 1, "c": 1}, tmp_path / "output")
+
+
+def test_a_run_folder_is_named_where_it_lies(place: Path, tmp_path: Path) -> None:
+    """The reason has the path of the run's own cfg.yaml, and not that of the links."""
+    shutil.copytree(place / "competition", tmp_path / "competition")
+    shutil.copytree(place / "models", tmp_path / "models")
+    own = tmp_path / "models/run/cfg.yaml"
+    own.write_text(own.read_text() + "DATA: {scale: 3}\n")
+    with pytest.raises(KernelKitError) as caught:
+        predict_all(tmp_path, FOLDS, tmp_path / "output")
+    assert "folds-" not in str(caught.value)
+    assert str(own) in str(caught.value)
 
 
 @pytest.mark.parametrize(

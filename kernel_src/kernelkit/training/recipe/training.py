@@ -28,6 +28,8 @@ __all__ = ["TrainingRecipe"]
 
 # The keys about all runs.
 _HEAD = ("name", "summary", "predicts", "runs")
+# Keys of a recipe that predicts alone, by which it is known.
+_PREDICTING = ("competition", "ensembles")
 
 
 class TrainingRecipe(Section):
@@ -154,6 +156,12 @@ def _known_keys() -> list[str]:
 def _check_keys(content: Mapping[str, Any], source: str) -> None:
     """Refuse keys that do not exist, and miss those about all runs."""
     known = [*_HEAD, *_known_keys()]
+    predicting = [key for key in _PREDICTING if key in content]
+    if predicting and "predicts" not in content:
+        raise RecipeError(
+            f"{source}: found a recipe that predicts (it has {' and '.join(predicting)}), wanted "
+            "one that trains. Name the training recipe whose key predicts names this one"
+        )
     for key in content:
         if key not in known:
             raise RecipeError(
