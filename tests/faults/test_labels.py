@@ -1,6 +1,7 @@
 """Faults of labels and folds: what is put in, and the sentence that refuses it."""
 
 import contextlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -279,6 +280,24 @@ def test_polygons_beside_the_image_are_said(tmp_path: Path) -> None:
     label = made.label("a", **keys)
     assert label.masks()[0].area == 0
     assert "polygons touches the image a, which is taken as empty" in label.notes[0]
+
+
+def test_polygons_of_other_names_are_said(tmp_path: Path) -> None:
+    """If no polygon has a name of the recipe, a note has those of the file."""
+    made = Labelled(tmp_path, {"a": truth(1, 20, 30)})
+    keys = made.write_geojson()
+    path = tmp_path / "drawn/a.json"
+    features = json.loads(path.read_text())
+    for number, feature in enumerate(features):
+        feature["properties"] = {"name": ("cortex", "medulla")[number % 2]}
+    path.write_text(json.dumps(features))
+    label = made.label("a", **keys, names=["glomerulus"])
+    assert label.masks()[0].area == 0
+    assert label.notes == [
+        "a.json: no polygon has a name of the recipe, so the image a is taken as empty. The "
+        "file has cortex, medulla"
+    ]
+    assert made.label("a", **keys, names=["cortex"]).notes == []
 
 
 KEYS: list[tuple[str, dict[str, Any], str]] = [

@@ -22,6 +22,8 @@ from kernelkit.slide import Slide
 __all__ = ["PolygonLabels"]
 
 _ON = np.uint8(255)
+# So many names of a file are named.
+_SHOWN = 8
 
 
 class PolygonLabels(Labels):
@@ -114,6 +116,12 @@ class DrawnPlanes(Planes):
         held = [each for each in drawn if each is not None]
         self.notes += dict.fromkeys(note for each in held for note in each.notes)
         polygons = sum(map(len, held))
+        classes = dict.fromkeys(name for each in held for name in each.classes)
+        if classes and not polygons:
+            self.notes.append(
+                f"{held[0].path.name}: no polygon has a name of the recipe, so the image "
+                f"{slide.name} is taken as empty. The file has {', '.join(list(classes)[:_SHOWN])}"
+            )
         if polygons and not any(each.touch(slide.bounds) for each in held):
             self.notes.append(
                 f"{held[0].path.name}: none of its {polygons} polygons touches the image"

@@ -48,6 +48,8 @@ class DrawnLabels:
     ----------
     notes
         What went otherwise, one sentence each.
+    classes
+        The classes that a GeoJSON has, of which some were to be taken. Else empty.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class DrawnLabels:
         self.path = Path(path)
         self._required = required
         self.notes: list[str] = []
+        self.classes: tuple[str, ...] = ()
         self._transform = transform
         shapes, own_crs = self._read(names)
         if self._is_geojson and crs is None:
@@ -169,9 +172,10 @@ class DrawnLabels:
         shapes[:] = drawn.polygons
         if names is None:
             return shapes, drawn.crs
+        self.classes = tuple(sorted(set(filter(None, drawn.names))))
         chosen = np.isin(drawn.names, list(names)) if drawn.names else np.empty(0, bool)
         if self._required and not chosen.any():
-            known = ", ".join(sorted(set(filter(None, drawn.names)))[:_SHOWN]) or "no class"
+            known = ", ".join(self.classes[:_SHOWN]) or "no class"
             raise CompetitionError(
                 f"{self.path}: found {known}, wanted polygons of {' or '.join(names)}. Correct the"
                 " names"
