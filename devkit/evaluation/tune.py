@@ -1,11 +1,12 @@
 """`make tune`: search thresholds and minimum sizes on out-of-fold predictions.
 
 It writes total.csv, and says what of the gain survives if each fold is left out in turn. With
---write, the values go into a recipe's file, which keeps its comments.
+--write, the values go into a recipe's file, which keeps its comments. An ensemble of which nothing
+of the gain survives keeps its old values there.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -28,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     Raises
     ------
     EvaluationError, RecipeError, TrainingError, LabelError
-        As of `devkit.evaluation.predictions.predict`. Or the search cannot be done.
+        As of `devkit.evaluation.predictions.predict`. Or the search cannot be done, or values are
+        to be written of which nothing of the gain survives.
     OutputError
         The recipe cannot be written.
     """
@@ -65,15 +67,28 @@ def main(arguments: list[str] | None = None) -> int:
         write_total(tuned.total, options.output / file)
         for line in _lines(name, tuned):
             print(printable(line))
-        if tuned.ensemble is not None:
-            wanted[name] = tuned.ensemble
+        if tuned.to_write is not None:
+            wanted[name] = tuned.to_write
         print(printable(f"{options.output / file}: the best threshold of each image"))
-    if options.write is not None:
-        rewrite(options.write, as_written(options.write, wanted))
-        print(printable(f"{options.write}: it has the new values"))
     for note in validated.notes:
         print(printable(note))
+    if options.write is not None:
+        _refuse_lost(options.write, used, wanted)
+        rewrite(options.write, as_written(options.write, wanted))
+        print(printable(f"{options.write}: it has the new values of {', '.join(wanted)}"))
+        for name in used:
+            if name not in wanted:
+                print(printable(f"{name} keeps its old values: nothing of the gain survives"))
     return 0
+
+
+def _refuse_lost(path: Path, used: Iterable[str], wanted: Mapping[str, object]) -> None:
+    """Refuse to write if nothing of any ensemble's gain survives."""
+    if not wanted:
+        raise EvaluationError(
+            f"{path}: it stays as it is, since nothing of the gain survives out of fold for "
+            f"{', '.join(used)}. Train on more images, or write the values above by hand"
+        )
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -100,7 +115,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--exclude", action="append", default=[], help="an image without a say")
     parser.add_argument("--weights", action="store_true", help="search the runs' weights too")
-    parser.add_argument("--write", type=Path, help="the recipe's file that gets the values")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        help="the recipe's file that gets the values, if any of the gain survives",
+    )
     return parser.parse_args(arguments)
 
 

@@ -100,6 +100,14 @@ class Tuned:
     submitted: tuple[float, float] | None
     notes: tuple[str, ...]
 
+    @property
+    def to_write(self) -> EnsembleRecipe | None:
+        """The ensemble with the new values, unless nothing of their gain survives out of fold.
+
+        Of one fold alone it is not known, and a note says so.
+        """
+        return self.ensemble if self.survival is None or self.survival.holds else None
+
 
 def tune(found: OutOfFold, truth: MasksOf, ensemble: str, asked: Asked) -> Tuned:
     """Search thresholds, minimum sizes and perhaps weights for the images of an ensemble.
@@ -269,7 +277,7 @@ def _notes(
             )
     if survival is None:
         notes.append("all images are of one fold, so it is not known what of the gain survives")
-    elif survival.share is not None and survival.share <= 0:
+    elif survival.share is not None and not survival.holds:
         notes.append("the gain does not hold out of fold. The old values are as good")
     if shrink > 1:
         notes.append(

@@ -194,9 +194,9 @@ class ValidationSession:
 
         Returns
         -------
-        The file, below the output. None if there are no values that a recipe can say.
+        The file, below the output. None if a recipe can say no values whose gain survives.
         """
-        wanted = {name: t.ensemble for name, t in self._tuned.items() if t.ensemble is not None}
+        wanted = {name: t.to_write for name, t in self._tuned.items() if t.to_write is not None}
         if not wanted:
             return None
         path = self.output / f"{self.training.recipe.name}.yaml"

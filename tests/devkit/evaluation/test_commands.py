@@ -116,6 +116,17 @@ def test_tuning_writes_the_recipe_and_the_total(place: Path, capsys) -> None:
     (place / "recipe.yaml").write_text(before)
 
 
+def test_values_whose_gain_is_lost_are_not_written(place: Path, capsys) -> None:
+    """The recipe stays as it is, the exit code is 1, and the values are printed."""
+    before = (place / "recipe.yaml").read_bytes()
+    more = ["--sizes", "0", "--thresholds", "0.5:0.5:0.1"]
+    assert tune.main(arguments(place, *more, "--write", str(place / "recipe.yaml"))) == 1
+    said = capsys.readouterr()
+    assert "nothing is gained" in said.out
+    assert "recipe.yaml: it stays as it is, since nothing of the gain survives" in said.err
+    assert (place / "recipe.yaml").read_bytes() == before
+
+
 def test_an_excluded_image_has_no_say(place: Path, capsys) -> None:
     """It stands in the total, and an unknown one is refused."""
     assert tune.main(arguments(place, "--exclude", "b", "--sizes", "0")) == 0

@@ -108,12 +108,33 @@ def test_a_flat_top_is_better_than_a_peak() -> None:
     surface = np.full((17, 1), 0.5)
     surface[3] = 0.9
     surface[9:14] = 0.8
-    optimum = find_optimum(surface, Space(SPACE.thresholds))
-    assert optimum.threshold == SPACE.thresholds[11]
+    optimum = find_optimum(surface, Space.between(0.5, 0.66, 0.01))
+    assert optimum.threshold == 0.61
     assert (optimum.score, optimum.peak) == (0.8, 0.9)
-    assert optimum.thresholds == (SPACE.thresholds[9], SPACE.thresholds[13])
-    assert "0.55 to 0.75 are as good" in str(optimum)
+    assert optimum.thresholds == (0.59, 0.63)
+    assert "0.59 to 0.63 are as good" in str(optimum)
+    assert "score 0.8000 (the peak is 0.9000)" in str(optimum)
     assert not optimum.at_edge
+
+
+def test_thresholds_in_coarse_steps_are_not_smoothed() -> None:
+    """Their neighbours are too far to say whether a peak is luck, so the peak is chosen."""
+    surface = np.full((15, 1), 0.1)
+    surface[4:9, 0] = 0.1650, 0.1843, 0.1740, 0.1735, 0.1730
+    assert find_optimum(surface, Space.between(0.2, 0.9, 0.05)).threshold == 0.45
+
+
+@given(
+    st.lists(st.integers(1, 99), min_size=1, max_size=30, unique=True), st.integers(0, 2**32 - 1)
+)
+def test_neighbours_are_those_within_two_hundredths(hundredths: list[int], seed: int) -> None:
+    """However uneven the steps are, as a recipe's own threshold makes them."""
+    places = sorted(hundredths)
+    surface = np.random.default_rng(seed).random((len(places), 1))
+    found = smoothed(surface, [place / 100 for place in places])
+    for place, mean in zip(places, found[:, 0], strict=True):
+        near = [abs(other - place) <= 2 for other in places]
+        assert mean == pytest.approx(surface[near].mean())
 
 
 def test_an_optimum_at_the_edge_is_said() -> None:
@@ -128,7 +149,8 @@ def test_the_smoothed_surface_is_scipys_inside(rows: int, columns: int, seed: in
     """Away from the edges it is a moving mean over 5 thresholds and 3 sizes."""
     surface = np.random.default_rng(seed).random((rows, columns))
     wanted = uniform_filter1d(uniform_filter1d(surface, 5, axis=0), 3, axis=1)
-    assert smoothed(surface)[2:-2, 1:-1] == pytest.approx(wanted[2:-2, 1:-1])
+    found = smoothed(surface, [0.3 + 0.01 * row for row in range(rows)])
+    assert found[2:-2, 1:-1] == pytest.approx(wanted[2:-2, 1:-1])
 
 
 def test_a_gain_that_is_real_survives() -> None:

@@ -29,9 +29,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "train.csv").write_text(f"id,rle\na,{rle}\nb,{rle}\n")
     labels = {"rle": "train.csv", "id_column": "id", "rle_column": "rle"}
     training = load_training(
-        folder, {"runs": ["small"]}, {"core": 64}, labels=labels, crop={"size": 32}
+        folder,
+        {"runs": ["small"], "thresholds": 0.99},  # others gain, also out of fold
+        {"core": 64},
+        labels=labels,
+        crop={"size": 32},
     )
-    write_trained(training.runs["small"], folder / "models", (1, 2))
+    write_trained(training.runs["small"], folder / "models", (1, 1))
     return folder
 
 
@@ -78,11 +82,18 @@ def test_values_per_group_are_shown_and_not_written(place: Path, tmp_path: Path)
     assert "the search for one failed: a: it has no group" in made.end
 
 
-def test_the_tuned_recipe_is_the_one_that_predicts(place: Path, tmp_path: Path) -> None:
-    """Only its thresholds and steps differ. The file beside the training recipe stays."""
+def test_the_tuned_recipe_is_the_one_that_predicts(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only its thresholds and steps differ. The file beside the training recipe stays.
+
+    What is logged has the path of the run folder, and not that of links to it.
+    """
     before = (place / "predicting.yaml").read_bytes()
     made = session(place, tmp_path)
     made.predict()
+    assert not [line for line in caplog.messages if "folds-" in line]
+    assert any(str(place / "models/small/cfg.yaml") in line for line in caplog.messages)
     [row] = made.tune().to_dict("records")
     path = made.write_recipe()
     assert path == tmp_path / "predicting.yaml"

@@ -4,6 +4,7 @@ A single high point is luck more often than not. So the place is that with the h
 neighbourhood.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,12 @@ from kernelkit.evaluation.search.space import Space
 
 __all__ = ["Optimum", "find_optimum", "smoothed"]
 
-# So many steps of thresholds and of sizes belong to a place's neighbourhood, on either side.
-_REACH = 2, 1
+# How far a place's neighbourhood reaches on either side: in thresholds, and in steps of sizes.
+# Thresholds in coarse steps are not smoothed, since their neighbours are far.
+_REACH = 0.02
+_SIZES = 1
+# Thresholds are decimal fractions, so their differences are not exact.
+_ROUNDING = 1e-9
 # What is within this of the best score is as good.
 _TOLERANCE = 0.002
 
@@ -53,19 +58,20 @@ class Optimum:
         low, high = self.thresholds
         return (
             f"threshold {self.threshold:g} ({low:g} to {high:g} are as good), minimum size "
-            f"{self.size} ({self.sizes[0]} to {self.sizes[1]}), score {self.score:.4f}"
+            f"{self.size} ({self.sizes[0]} to {self.sizes[1]}), score {self.score:.4f} "
+            f"(the peak is {self.peak:.4f})"
         )
 
 
 def find_optimum(surface: NDArray[np.float64], space: Space) -> Optimum:
     """Choose a place of a surface (thresholds, sizes).
 
-    >>> space = Space((0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
+    >>> space = Space((0.51, 0.52, 0.53, 0.54, 0.55, 0.56))
     >>> lonely_peak = np.array([[0.9], [0.1], [0.1], [0.7], [0.7], [0.7]])
     >>> find_optimum(lonely_peak, space).threshold
-    0.6
+    0.56
     """
-    means = smoothed(surface)
+    means = smoothed(surface, space.thresholds)
     is_best = means >= means.max() - 1e-12
     t = _middle(is_best.any(axis=1))  # of equal places, one in the middle
     s = _middle(is_best[t])
@@ -84,19 +90,28 @@ def find_optimum(surface: NDArray[np.float64], space: Space) -> Optimum:
     )
 
 
-def smoothed(surface: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of each place's neighbourhood. At the edges, of the places that there are."""
-    for axis, reach in enumerate(_REACH):
-        reach = min(reach, (surface.shape[axis] - 1) // 2)
-        around = np.moveaxis(surface, axis, 0)
-        sums = np.zeros((len(around) + 1, *around.shape[1:]))
-        np.cumsum(around, axis=0, out=sums[1:])
-        places = np.arange(len(around))
-        first = np.maximum(places - reach, 0)
-        stop = np.minimum(places + reach + 1, len(around))
-        means = (sums[stop] - sums[first]) / (stop - first).reshape(-1, *[1] * (around.ndim - 1))
-        surface = np.moveaxis(means, 0, axis)
-    return surface
+def smoothed(surface: NDArray[np.float64], thresholds: Sequence[float]) -> NDArray[np.float64]:
+    """The mean of each place's neighbourhood. At the edges, of the places that there are.
+
+    It reaches equally far in thresholds, however uneven their steps are.
+    """
+    places = np.asarray(thresholds)
+    first = np.searchsorted(places, places - _REACH - _ROUNDING)
+    stop = np.searchsorted(places, places + _REACH + _ROUNDING)
+    surface = _means(surface, first, stop)
+    columns = np.arange(surface.shape[1])
+    reach = min(_SIZES, (len(columns) - 1) // 2)
+    first, stop = np.maximum(columns - reach, 0), np.minimum(columns + reach + 1, len(columns))
+    return _means(surface.T, first, stop).T
+
+
+def _means(
+    surface: NDArray[np.float64], first: NDArray[np.int64], stop: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The means of rows from each `first` up to its `stop`."""
+    sums = np.zeros((len(surface) + 1, surface.shape[1]))
+    np.cumsum(surface, axis=0, out=sums[1:])
+    return np.asarray((sums[stop] - sums[first]) / (stop - first)[:, None])
 
 
 def _as_good(line: NDArray[np.float64], place: int) -> tuple[int, int]:

@@ -62,6 +62,11 @@ class Survival:
         gain = self.promised - self.before
         return (self.kept - self.before) / gain if gain > 1e-9 else None
 
+    @property
+    def holds(self) -> bool:
+        """Whether anything of the gain survives."""
+        return self.share is not None and self.share > 0
+
     def __str__(self) -> str:
         if self.share is None:
             return f"nothing is gained: {self.before:.4f} before, {self.promised:.4f} after"
