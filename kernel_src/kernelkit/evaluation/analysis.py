@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kernelkit.evaluation.metrics import dice_of
+from kernelkit.evaluation.metrics import Counts, dice_of
 from kernelkit.evaluation.objects import overlaps_of
 from kernelkit.evaluation.scored import MasksOf, ScoreTable, score_images
 from kernelkit.evaluation.search.levels import shares_of
@@ -17,7 +17,7 @@ from kernelkit.mask import BitMask
 from kernelkit.predict.hand_in.stored_image import StoredImage
 from kernelkit.predict.hand_in.variants import Way
 
-__all__ = ["Calibration", "calibrate", "leave_one_run_out", "score_by_object_size"]
+__all__ = ["Calibration", "calibrate", "leave_one_run_out", "score_by_object_size", "score_objects"]
 
 # Bins of probability in the picture of the calibration.
 _BINS = 20
@@ -89,6 +89,35 @@ def calibrate(
                 kept = counts[top : top + _ROWS] > FULL // 2
                 _count_bytes(values[kept], shares[top : top + _ROWS][kept], pixels, true)
     return Calibration(pixels, true / 255)
+
+
+def score_objects(
+    images: Sequence[str], classes: Sequence[str], found: MasksOf, truth: MasksOf
+) -> pd.DataFrame:
+    """How many objects of each class are found rightly. They are connected components.
+
+    Returns
+    -------
+    One row per class: true and found objects, and their F1 over all images at an IoU above one
+    half. Last is the Data Science Bowl's score, the mean of the images' precision.
+    """
+    counts = [Counts() for _ in classes]
+    precisions: list[list[float]] = [[] for _ in classes]
+    for image in images:
+        pairs = zip(found(image), truth(image), strict=True)
+        for number, (predicted, mask) in enumerate(pairs):
+            overlaps = overlaps_of(predicted, mask)
+            counts[number] += overlaps.counts()
+            precisions[number].append(overlaps.precision)
+    return pd.DataFrame(
+        {
+            "class": [name or "target" for name in classes],
+            "true": [each.true_positives + each.false_negatives for each in counts],
+            "found": [each.true_positives + each.false_positives for each in counts],
+            "F1 at IoU .5": [each.f1 for each in counts],
+            "precision at IoU .5 to .95": [float(np.mean(each)) for each in precisions],
+        }
+    )
 
 
 def score_by_object_size(images: Sequence[str], found: MasksOf, truth: MasksOf) -> pd.DataFrame:

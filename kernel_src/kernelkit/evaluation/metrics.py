@@ -39,7 +39,7 @@ class Counts:
     Attributes
     ----------
     true_positives, false_positives, false_negatives, true_negatives
-        In pixels. `object_counts` counts objects instead, of which none is a true negative.
+        In pixels. `ObjectOverlaps.counts` counts objects instead, of which none is a true negative.
 
     Examples
     --------

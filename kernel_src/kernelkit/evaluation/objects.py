@@ -16,7 +16,7 @@ from kernelkit.mask.components import bands_of, label
 from kernelkit.mask.sweeps import runs_of_band
 from kernelkit.vocabulary import Connectivity
 
-__all__ = ["ObjectOverlaps", "object_counts", "object_precision", "overlaps_of"]
+__all__ = ["ObjectOverlaps", "overlaps_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,10 +35,19 @@ class ObjectOverlaps:
     true_areas: NDArray[np.int64]
     pairs: NDArray[np.int64]
 
+    @property
+    def precision(self) -> float:
+        """The score of the Data Science Bowl of 2018 for one image.
+
+        It is the mean of TP / (TP + FP + FN) of objects over the IoU thresholds .5, .55, ..., .95.
+        """
+        return float(np.mean([self.counts(step / 20).iou for step in IOU_TWENTIETHS]))
+
     def counts(self, least_iou: float = 0.5) -> Counts:
         """Count objects. Two are a match if their IoU is above `least_iou`.
 
-        From one half on, an object matches one other at most.
+        `Counts.f1` is then the F1 of the objects. From one half on, an object matches one other
+        at most.
 
         Raises
         ------
@@ -58,7 +67,13 @@ class ObjectOverlaps:
 
 
 def overlaps_of(found: BitMask, truth: BitMask, connectivity: Connectivity = 8) -> ObjectOverlaps:
-    """Find the components of two masks of one size, and what they have in common."""
+    """Find the components of two masks of one size, and what they have in common.
+
+    >>> found = BitMask.from_array([[1, 1, 0, 1, 0, 0]])
+    >>> truth = BitMask.from_array([[1, 1, 0, 1, 1, 0]])
+    >>> overlaps_of(found, truth).counts()
+    Counts(true_positives=1, false_positives=1, false_negatives=1, true_negatives=0)
+    """
     if found.shape != truth.shape:
         Counts.of(found, truth)  # says what is wrong
     found_areas, found_runs = _components(found, connectivity)
@@ -69,28 +84,6 @@ def overlaps_of(found: BitMask, truth: BitMask, connectivity: Connectivity = 8) 
     common = np.bincount(places, overlaps[:, 2], len(keys)).astype(np.int64)
     pairs = np.column_stack([keys // others, keys % others, common])
     return ObjectOverlaps(found_areas, true_areas, pairs)
-
-
-def object_counts(
-    found: BitMask, truth: BitMask, least_iou: float = 0.5, connectivity: Connectivity = 8
-) -> Counts:
-    """Count the components that match. `Counts.f1` is then the F1 of the objects.
-
-    >>> found = BitMask.from_array([[1, 1, 0, 1, 0, 0]])
-    >>> truth = BitMask.from_array([[1, 1, 0, 1, 1, 0]])
-    >>> object_counts(found, truth)
-    Counts(true_positives=1, false_positives=1, false_negatives=1, true_negatives=0)
-    """
-    return overlaps_of(found, truth, connectivity).counts(least_iou)
-
-
-def object_precision(found: BitMask, truth: BitMask, connectivity: Connectivity = 8) -> float:
-    """The score of the Data Science Bowl of 2018 for one image.
-
-    It is the mean of TP / (TP + FP + FN) of objects over the IoU thresholds .5, .55, ..., .95.
-    """
-    overlaps = overlaps_of(found, truth, connectivity)
-    return float(np.mean([overlaps.counts(step / 20).iou for step in IOU_TWENTIETHS]))
 
 
 type _Runs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]

@@ -16,6 +16,7 @@ from kernelkit.evaluation.analysis import (
     calibrate,
     leave_one_run_out,
     score_by_object_size,
+    score_objects,
 )
 from kernelkit.evaluation.figures import (
     doubts_of,
@@ -109,6 +110,7 @@ def _parts(
         if name in views:
             yield f"<h2>Views of {html.escape(name)}</h2>" + _html(_compared(views[name], "views"))
     masks = with_data(found.masks.__getitem__, found.masks.held)
+    yield "<h2>Objects</h2>" + _html(score_objects(table.images, table.classes, masks, truth))
     yield "<h2>By size of true object</h2>" + _html(
         score_by_object_size(table.images, masks, truth)
     )

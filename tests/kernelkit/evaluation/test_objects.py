@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from kernelkit.errors import EvaluationError
 from kernelkit.evaluation.metrics import Counts
-from kernelkit.evaluation.objects import object_counts, object_precision, overlaps_of
+from kernelkit.evaluation.objects import overlaps_of
 from kernelkit.mask import BitMask
 from kernelkit.vocabulary import Connectivity
 from tests.made.masks import binary_images, shapes
@@ -71,7 +71,7 @@ def test_the_score_is_that_of_the_bowl(
     """The mean precision of objects agrees with the rule written over pycocotools' IoU."""
     found, truth = (parts_of(image, connectivity) for image in images)
     masks = [BitMask.from_array(sum(parts, np.zeros_like(images[0]))) for parts in (found, truth)]
-    score = object_precision(*masks, connectivity)
+    score = overlaps_of(*masks, connectivity).precision
     if found and truth:
         assert score == pytest.approx(bowl_score(cocos_iou(found, truth)))
     else:
@@ -82,7 +82,7 @@ def test_objects_are_found_missed_and_invented() -> None:
     """One object matches, one is invented, one is missed, so F1 is one half."""
     found = BitMask.from_array([[1, 1, 1, 0, 0, 0, 1, 0]])
     truth = BitMask.from_array([[1, 1, 0, 0, 1, 1, 0, 0]])
-    counts = object_counts(found, truth)
+    counts = overlaps_of(found, truth).counts()
     assert counts == Counts(1, 1, 1)
     assert counts.f1 == 0.5
 
@@ -90,15 +90,16 @@ def test_objects_are_found_missed_and_invented() -> None:
 def test_half_is_no_match() -> None:
     """An IoU of exactly one half is not above it."""
     found, truth = BitMask.from_array([[1, 1]]), BitMask.from_array([[1, 0]])
-    assert object_counts(found, truth) == Counts(0, 1, 1)
+    assert overlaps_of(found, truth).counts() == Counts(0, 1, 1)
 
 
 @given(shapes)
 def test_nothing_in_nothing_is_right(shape: tuple[int, int]) -> None:
     """Two empty masks have no objects, and a perfect score."""
     empty = BitMask.zeros(*shape)
-    assert object_counts(empty, empty) == Counts()
-    assert object_precision(empty, empty) == object_counts(empty, empty).f1 == 1
+    nothing = overlaps_of(empty, empty)
+    assert nothing.counts() == Counts()
+    assert nothing.precision == nothing.counts().f1 == 1
 
 
 def test_bands_of_rows_change_no_overlap() -> None:
@@ -113,6 +114,6 @@ def test_bands_of_rows_change_no_overlap() -> None:
 def test_a_least_iou_below_half_is_refused() -> None:
     """Matches would not be unique."""
     with pytest.raises(EvaluationError, match="0.4 as the least IoU of a match, wanted 0.5 to 1"):
-        object_counts(BitMask.zeros(2, 2), BitMask.zeros(2, 2), 0.4)
+        overlaps_of(BitMask.zeros(2, 2), BitMask.zeros(2, 2)).counts(0.4)
     with pytest.raises(EvaluationError, match="wanted one size"):
-        object_counts(BitMask.zeros(2, 2), BitMask.zeros(2, 3))
+        overlaps_of(BitMask.zeros(2, 2), BitMask.zeros(2, 3))

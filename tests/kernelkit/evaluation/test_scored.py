@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 from sklearn.calibration import calibration_curve
 
-from kernelkit.evaluation.analysis import calibrate, leave_one_run_out, score_by_object_size
+from kernelkit.evaluation.analysis import (
+    calibrate,
+    leave_one_run_out,
+    score_by_object_size,
+    score_objects,
+)
 from kernelkit.evaluation.metrics import Counts, dice
 from kernelkit.evaluation.scored import ScoreTable, score_images, with_data
 from kernelkit.mask import BitMask
@@ -176,6 +181,20 @@ def test_objects_are_grouped_by_their_size() -> None:
     part = 2 * 48 / (48 + 64)
     assert by_size["dice"].tolist() == pytest.approx([0, 0, part / 2, part, part])
     assert by_size["found"].tolist() == [0, 0, 0.5, 1, 1]
+
+
+def test_objects_are_scored_by_class() -> None:
+    """F1 is over all objects, and the Bowl's precision is a mean of images."""
+    truth = [BitMask.from_array([[1, 1, 0, 1, 0, 0]]), BitMask.zeros(1, 6)]
+    found = {
+        "right": truth,
+        "half": [BitMask.from_array([[1, 1, 0, 0, 0, 1]]), BitMask.zeros(1, 6)],
+    }
+    table = score_objects(list(found), ("a", ""), found.__getitem__, lambda _: truth)
+    assert table["class"].tolist() == ["a", "target"]
+    assert table[["true", "found"]].to_numpy().tolist() == [[4, 4], [0, 0]]
+    assert table["F1 at IoU .5"].tolist() == [0.75, 1]
+    assert table["precision at IoU .5 to .95"].tolist() == pytest.approx([(1 + 1 / 3) / 2, 1])
 
 
 def test_without_true_objects_there_are_no_groups() -> None:

@@ -139,7 +139,7 @@ def look_of(run: "RunRecipe", blend: Blend = "crop") -> Look:
         blend=blend,
         inner=inner if whole and any(run.tiles.pads) else None,
         batch=max(_LEAST_PIXELS, run.batch * crop[0] * crop[1]),
-        confuses=judged is not None and judged.metric == "mean_iou",
+        confuses=judged is not None and judged.metric in ("mean_iou", "mean_f1"),
         present=present if run.task == "classify" else None,
     )
 

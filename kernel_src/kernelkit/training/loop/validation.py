@@ -148,16 +148,16 @@ class Judgement:
         Parameters
         ----------
         metric
-            "dice_per_image" is the mean of the images, and "mean_iou" that of the classes and the
-            background. "accuracy" is the share of tiles that are judged rightly. Another property
-            of `Counts` is over all images, and the mean of the classes.
+            "dice_per_image" is the mean of the images. "mean_iou" and "mean_f1" are means of the
+            classes and the background. "accuracy" is the share of tiles that are judged rightly.
+            Another property of `Counts` is over all images, and the mean of the classes.
         """
         if metric == "accuracy":
             return self.right / max(self.asked, 1)
         if metric == "dice_per_image":
             return float(np.mean(list(self.dices.values())))
-        if metric == "mean_iou" and self.confusion is not None:
-            return self.confusion.mean_iou
+        if metric in ("mean_iou", "mean_f1") and self.confusion is not None:
+            return float(getattr(self.confusion, metric))
         return float(np.mean([getattr(each, metric) for each in self.counts]))
 
 

@@ -8,7 +8,7 @@ from kernelkit.recipe.section import Section
 
 __all__ = ["Validate"]
 
-Metric = Literal["dice", "dice_per_image", "iou", "mean_iou", "f1", "accuracy"]
+Metric = Literal["dice", "dice_per_image", "iou", "mean_iou", "f1", "mean_f1", "accuracy"]
 
 
 class Validate(Section):
@@ -20,8 +20,8 @@ class Validate(Section):
         After how many epochs they are. The last epoch always is.
     metric
         "dice", "iou" and "f1" are over all pixels of the fold. "dice_per_image" is the mean of the
-        images. "mean_iou" is the mean over the classes, the background too. "accuracy" is the share
-        of pictures that a classifier judges rightly.
+        images. "mean_iou" and "mean_f1" are means over the classes, the background too. "accuracy"
+        is the share of pictures that a classifier judges rightly.
     threshold
         A pixel is on if its probability is above it.
     floor

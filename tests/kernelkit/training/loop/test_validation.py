@@ -95,7 +95,7 @@ def test_pads_of_whole_pictures_do_not_count() -> None:
 
 
 def test_the_likeliest_class_is_taken_with_softmax() -> None:
-    """The mean IoU of both classes and the background is that of scikit-learn."""
+    """The mean IoU and F1 of both classes and the background are those of scikit-learn."""
     picture = Squares.made(50, 70, 3)
     other = np.zeros_like(picture.labels)
     other[:, :20, :20] = 255 - picture.labels[:, :20, :20]
@@ -114,6 +114,7 @@ def test_the_likeliest_class_is_taken_with_softmax() -> None:
     found = answer.argmax(0).numpy().ravel()
     truth = (1 * (picture.labels[0] > 0) + 2 * (picture.labels[1] > 0)).ravel()
     assert got.score("mean_iou") == pytest.approx(jaccard_score(truth, found, average="macro"))
+    assert got.score("mean_f1") == pytest.approx(f1_score(truth, found, average="macro"))
 
 
 class Classifier(nn.Module):
