@@ -63,8 +63,9 @@ def odd_statistics(run: "RunRecipe", cuts: "Cuts") -> str:
         return ""
     return (
         f"{run.name}: after normalisation, band {run.input.bands[band]} of the training windows "
-        f"has a mean of {mean[band]:.4g} and a std of {std[band]:.4g}, wanted about 0 and 1. Correct "
-        f"the input's divide ({run.input.divide:g}), mean or std, or find them with mean: auto"
+        f"has a mean of {mean[band]:.4g} and a std of {std[band]:.4g}, wanted about 0 and 1. "
+        f"Correct the input's divide ({run.input.divide:g}), mean or std, or find them with mean: "
+        "auto"
     )
 
 
