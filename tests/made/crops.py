@@ -78,7 +78,8 @@ def cuts_of(
 ) -> Cuts:
     """Cuts with these windows. What a window does not say is usual."""
     usual = {"source": "grid", "target_share": 0.0, "mean": 0.0, "std": 1.0, "skip": ""}
-    index = CutsIndex({}, ("",), "zero", "", {}, ())
+    keys = {image.id: ("", f"pixels of {image.id}", f"labels of {image.id}") for image in images}
+    index = CutsIndex(keys, ("",), "zero", "", {}, ())
     table = pd.DataFrame([usual | dict(window) for window in windows])
     by_id = {image.id: image for image in images}
     return Cuts(folder, by_id, table, Folds(folds, dict.fromkeys(folds, "")), index)
