@@ -190,9 +190,8 @@ class Ours:
         self.epoch = 0
 
     def __iter__(self) -> Batches:
-        self.loader.set_epoch(self.epoch)
         self.epoch += 1
-        for batch in self.loader:
+        for batch in self.loader.batches(self.epoch):
             if self.on_device is None:
                 yield batch.pixels, batch.labels
             else:

@@ -29,10 +29,10 @@ _GRACE = 10.0
 
 
 class CropLoader(AbstractContextManager):
-    """The batches of an epoch, over and over. It is iterated once per epoch.
+    """The batches of any epoch.
 
-    Call `set_epoch` before. Lightning does so by itself. The batches depend on the seed and on the
-    epoch's number alone. Neither the workers matter, nor what was read before.
+    They depend on the seed and on the epoch's number alone. Neither the workers matter, nor what
+    was read before.
 
     Parameters
     ----------
@@ -52,11 +52,6 @@ class CropLoader(AbstractContextManager):
         Processes that make batches. 0 makes each when it is asked for.
     rank, ranks
         Which of so many devices it is for. Each gets its own crops of a step.
-
-    Attributes
-    ----------
-    epoch
-        The epoch that is iterated over next.
     """
 
     def __init__(
@@ -75,25 +70,12 @@ class CropLoader(AbstractContextManager):
         self._sampler, self._windows, self._layout, self._plan = sampler, windows, layout, plan
         self._random, self._seed, self._rank, self._ranks = random, seed, rank, ranks
         self._pool = ReaderPool(workers)
-        self.epoch = 0
-
-    @property
-    def sampler(self) -> "CropLoader":
-        """What Lightning tells the epoch to."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that is iterated over next."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self._sampler.steps_per_epoch
 
-    def __iter__(self) -> Iterator[CropBatch]:
-        return self.batches(self.epoch)
-
-    def batches(self, epoch: int, first: int = 0) -> Iterator[CropBatch]:
-        """Iterate over the batches of an epoch, from the batch `first` on.
+    def batches(self, epoch: int) -> Iterator[CropBatch]:
+        """Iterate over the batches of an epoch.
 
         Raises
         ------
@@ -106,7 +88,7 @@ class CropLoader(AbstractContextManager):
         if isinstance(arena, SharedArena):
             arena.use()
         try:
-            for step in range(first, len(self)):
+            for step in range(len(self)):
                 under_way.append(self._begin(order, epoch, step, arena))
                 if len(under_way) > _BATCHES_AHEAD * min(1, self._pool.workers):
                     batch = self._finish(under_way[0])

@@ -101,7 +101,7 @@ def fold_of(
 
 def sheet_of(run: "RunRecipe", fold: Fold) -> NDArray[np.uint8]:
     """The first crops as the network sees them, with their labels, as one picture."""
-    pixels, targets, held = OnDevice(run)(next(iter(fold.loader.batches(0))))
+    pixels, targets, held = OnDevice(run)(next(fold.loader.batches(0)))
     return contact_sheet(pixels, targets, held, run.input)
 
 

@@ -184,7 +184,7 @@ def test_a_sheet_shows_crops_with_their_labels(tmp_path: Path) -> None:
     cuts = small_cuts(tmp_path)
     run = small_run(tmp_path, augment=["d4"])
     with CropData(run, cuts, cuts.folds, 0).train_loader(0) as loader:
-        batch = next(iter(loader))
+        batch = next(loader.batches(0))
     held = torch.ones(4, 64, 64, dtype=torch.bool)
     held[3] = False
     pixels, targets, _ = OnDevice(run)(batch)

@@ -67,7 +67,7 @@ def test_steps_make_an_epoch_of_that_length(tmp_path: Path) -> None:
     crops = CropData(small_run(tmp_path, steps=11, batch=2), cuts, cuts.folds, 0)
     assert crops.steps_per_epoch == 11
     with crops.train_loader(0) as loader:
-        assert len(list(loader)) == len(loader) == 11
+        assert len(list(loader.batches(0))) == len(loader) == 11
 
 
 def test_a_source_whose_images_validate_is_said_and_left_out(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_without_crop_whole_windows_are_taken(tmp_path: Path) -> None:
     recipe = {"tiles": "whole"}
     run = small_run(tmp_path, recipe, windows=None, crop=None, batch=1)
     with CropData(run, cuts, cuts.folds, 0).train_loader(0) as loader:
-        [batch] = loader
+        [batch] = loader.batches(0)
     np.testing.assert_array_equal(batch.pixels[0].numpy(), images[1].read_pixels(images[1].bounds))
 
 

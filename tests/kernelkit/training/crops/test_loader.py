@@ -56,8 +56,7 @@ def test_any_number_of_workers_makes_the_same_bytes(
     """Every array of two epochs is equal to what this process makes by itself."""
     with crops.train_loader(seed=4, workers=workers) as loader:
         for epoch, wanted in enumerate(epochs):
-            loader.set_epoch(epoch)
-            assert [bytes_of(batch) for batch in loader] == wanted
+            assert [bytes_of(batch) for batch in loader.batches(epoch)] == wanted
 
 
 @settings(max_examples=25, deadline=None)
@@ -65,24 +64,23 @@ def test_any_number_of_workers_makes_the_same_bytes(
     seed=st.integers(0, 2**31),
     epoch=st.integers(0, 1000),
     batches=st.tuples(st.integers(1, 7), st.integers(1, 7)),
-    first=st.integers(0, 3),
 )
 def test_a_crop_depends_on_seed_epoch_and_number_alone(
-    small: Cuts, seed: int, epoch: int, batches: tuple[int, int], first: int
+    small: Cuts, seed: int, epoch: int, batches: tuple[int, int]
 ) -> None:
-    """Whatever the batch is, and wherever an epoch begins, its n-th crop is the same."""
+    """Whatever the batch is, the n-th crop of an epoch is the same."""
     folder = small.folder
     crops: list[dict[int, tuple[bytes, ...]]] = []
-    for size, start in zip(batches, (0, first), strict=True):
+    for size in batches:
         run = small_run(folder, augment=STEPS, batch=size, steps=4, crop=24)
         found: dict[int, tuple[bytes, ...]] = {}
         with CropData(run, small, small.folds, 0).train_loader(seed) as loader:
-            for step, batch in enumerate(loader.batches(epoch, first=start), start):
+            for step, batch in enumerate(loader.batches(epoch)):
                 for index in range(size):
                     arrays = (batch.pixels, batch.labels, batch.draws)
                     parts = tuple(each[index].numpy().tobytes() for each in arrays)
                     found[step * size + index] = parts
-        assert len(found) == (4 - start) * size
+        assert len(found) == 4 * size
         crops.append(found)
     for number in crops[0].keys() & crops[1].keys():
         assert crops[0][number] == crops[1][number]
@@ -94,7 +92,7 @@ def test_crops_differ_between_epochs_and_seeds(
 ) -> None:
     """No batch comes twice."""
     with crops.train_loader(seed=5) as loader:
-        other = [bytes_of(batch) for batch in loader]
+        other = [bytes_of(batch) for batch in loader.batches(0)]
     batches = [*epochs[0], *epochs[1], *other]
     assert len(set(batches)) == len(batches)
 
@@ -102,9 +100,9 @@ def test_crops_differ_between_epochs_and_seeds(
 def test_a_resumed_epoch_goes_on_with_the_same_crops(
     crops: CropData, epochs: list[list[tuple[bytes, ...]]]
 ) -> None:
-    """An epoch depends on nothing before it, and may begin at any batch."""
+    """An epoch depends on nothing before it."""
     with crops.train_loader(seed=4) as loader:
-        assert [bytes_of(batch) for batch in loader.batches(1, first=2)] == epochs[1][2:]
+        assert [bytes_of(batch) for batch in loader.batches(1)] == epochs[1]
 
 
 def test_devices_share_the_crops_of_a_step(tmp_path: Path) -> None:
@@ -118,7 +116,9 @@ def test_devices_share_the_crops_of_a_step(tmp_path: Path) -> None:
         halves.train_loader(1, rank=1, ranks=2) as second,
     ):
         assert len(one) == len(first) == len(second) == 3
-        for wanted, *parts in zip(one, first, second, strict=True):
+        for wanted, *parts in zip(
+            *(loader.batches(0) for loader in (one, first, second)), strict=True
+        ):
             assert torch.equal(wanted.pixels, torch.cat([part.pixels for part in parts]))
             assert torch.equal(wanted.draws, torch.cat([part.draws for part in parts]))
 
@@ -150,7 +150,7 @@ def test_an_epoch_that_is_left_early_costs_nothing_later(
 def test_a_worker_that_dies_is_an_error(crops: CropData) -> None:
     """It is named in a sentence, and training does not wait for ever."""
     with crops.train_loader(seed=4, workers=1) as loader:
-        list(loader)
+        list(loader.batches(0))
         [worker] = loader._pool._executor._workers  # type: ignore[union-attr]
         os.kill(worker.process.pid, signal.SIGSTOP)  # so that it cannot finish before it dies
         killer = threading.Timer(0.3, os.kill, (worker.process.pid, signal.SIGKILL))
@@ -169,13 +169,13 @@ def test_a_file_of_cuts_that_is_gone_is_named(tmp_path: Path) -> None:
         crops.train_loader(seed=4, workers=1) as loader,
         pytest.raises(OutputError, match=r"image\d-\d-\d+\.raw"),
     ):
-        list(loader)
+        list(loader.batches(0))
 
 
 def test_workers_import_no_torch(crops: CropData) -> None:
     """A process costs its crops alone, not 400 MB and some seconds."""
     with crops.train_loader(seed=4, workers=1) as loader:
-        list(loader)
+        list(loader.batches(0))
         [worker] = loader._pool._executor._workers  # type: ignore[union-attr]
         mapped = Path(f"/proc/{worker.process.pid}/maps").read_text()
     assert "libtorch" not in mapped
@@ -185,7 +185,7 @@ def test_workers_import_no_torch(crops: CropData) -> None:
 def test_a_moved_batch_keeps_its_numbers_at_home(crops: CropData) -> None:
     """`to` moves all that the device needs. Random numbers stay where strengths are worked out."""
     with crops.train_loader(seed=4) as loader:
-        batch = next(iter(loader))
+        batch = next(loader.batches(0))
     moved = batch.to("meta")
     assert {moved.pixels.device.type, moved.labels.device.type, moved.weights.device.type} == {
         "meta"

@@ -108,7 +108,7 @@ def test_pixels_that_are_not_sure_are_not_held(found: Path, tmp_path: Path) -> N
     """With `least: 0.9` only what is above .9 or below .1 counts, in batches too."""
     crops = crops_of(pseudo_run(tmp_path, found, soft=True, least=0.9), tmp_path)
     with crops.train_loader(0) as loader:
-        batches = list(loader)
+        batches = list(loader.batches(0))
     unsure = [batch for batch in batches if batch.labels.unique().numel() > 2]
     assert unsure
     for batch in unsure:
