@@ -8,7 +8,7 @@ from kernelkit.ensemble.notes import Notes
 from kernelkit.errors import RecipeError
 from kernelkit.recipe import EnsembleRecipe
 
-__all__ = ["with_trained_activation"]
+__all__ = ["with_activation", "with_trained_activation"]
 
 
 def with_trained_activation(
@@ -33,7 +33,7 @@ def with_trained_activation(
                 f"{where}: the activation is {first.activation}. The recipe says nothing, so this "
                 "is used"
             )
-        recipe = _with_activation(recipe, first.activation)
+        recipe = with_activation(recipe, first.activation)
     for member in said:
         trained = member.trained_with
         if trained.activation != recipe.activation:
@@ -45,7 +45,8 @@ def with_trained_activation(
     return recipe
 
 
-def _with_activation(recipe: EnsembleRecipe, activation: Any) -> EnsembleRecipe:
+def with_activation(recipe: EnsembleRecipe, activation: Any) -> EnsembleRecipe:
+    """The recipe with another activation. Thresholds of its own stay as they are."""
     changes = {"activation": activation}
     if "thresholds" not in recipe.model_fields_set:
         # the usual ones are made again where the section is checked

@@ -9,7 +9,8 @@ from typing import Any
 
 from kernelkit.checkpoints import Member
 from kernelkit.ensemble import MegaModel
-from kernelkit.recipe import Recipe, Tiles
+from kernelkit.ensemble.training_answers import with_activation
+from kernelkit.recipe import EnsembleRecipe, Recipe, Tiles
 
 __all__ = ["contradictions", "with_trained"]
 
@@ -22,18 +23,17 @@ def with_trained(recipe: Recipe, models: Mapping[str, MegaModel]) -> tuple[Recip
     The recipe, and a sentence on each value that was taken for its tiles.
     """
     ensembles = tuple(
-        ensemble.model_copy(
-            update={
-                name: getattr(models[ensemble.name].recipe, name)
-                for name in ("input", "activation", "thresholds", "pyramid", "gate")
-            }
-        )
-        if ensemble.name in models
-        else ensemble
+        _filled(ensemble, models[ensemble.name].recipe) if ensemble.name in models else ensemble
         for ensemble in recipe.ensembles
     )
     tiles, notes = _tiles(recipe.tiles, [m for model in models.values() for m in model.members])
     return recipe.model_copy(update={"ensembles": ensembles, "tiles": tiles}), notes
+
+
+def _filled(ensemble: EnsembleRecipe, loaded: EnsembleRecipe) -> EnsembleRecipe:
+    """An ensemble with what its models were loaded with. Thresholds are its own."""
+    same = {name: getattr(loaded, name) for name in ("input", "pyramid", "gate")}
+    return with_activation(ensemble, loaded.activation).model_copy(update=same)
 
 
 def _tiles(tiles: Tiles, members: list[Member]) -> tuple[Tiles, list[str]]:
