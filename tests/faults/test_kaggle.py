@@ -669,9 +669,9 @@ def test_a_notebook_that_was_edited_on_kaggle_is_read_with_care(
 
 # the notebook, the command, and what is said
 NOTEBOOKS: list[tuple[str, str, str]] = [
-    ("other", "push", "found the notebook 'other', wanted inference or train. Correct NOTEBOOK"),
-    ("", "push", "found the notebook '', wanted inference or train"),
-    ("../train", "prepare", "found the notebook '../train', wanted inference or train"),
+    ("other", "push", "found the notebook 'other', wanted inference, train or validate. Correct"),
+    ("", "push", "found the notebook '', wanted inference, train or validate"),
+    ("../train", "prepare", "found the notebook '../train', wanted inference, train or validate"),
     ("train", "submit", "found the notebook train, which writes no submission"),
 ]
 

@@ -14,7 +14,6 @@ from devkit.dryrun.runtime import Runtime
 from devkit.dryrun.shell import main, open_shell
 from kernelkit.mask import BitMask
 from kernelkit.predict.run import load_models
-from kernelkit.recipe import Recipe
 from kernelkit.training.fold_folder import FoldFolder
 from tests.made.training_run import load_training, write_trained
 
@@ -82,13 +81,13 @@ def test_the_notebook_trains_a_run_that_inference_reads(runtime: Runtime, tmp_pa
     assert (working / "small/report.html").is_file()
     assert not (working / "small/fold_0").exists()
     said = yaml.safe_load((working / "small/cfg.yaml").read_text())
-    assert said["DATA"]["mean"] == pytest.approx([0.15] * 3, abs=0.05)  # a grid hangs over
+    assert said["DATA"]["mean"] == pytest.approx([0.26] * 3, abs=0.05)
     [model] = load_models(training.recipe, working, "cpu").values()
     assert model.recipe.input.mean == tuple(said["DATA"]["mean"])
 
 
 def test_the_notebook_validates_what_was_trained(runtime: Runtime, tmp_path: Path) -> None:
-    """The output holds scores out of fold, the report, and the recipe with its new values."""
+    """The output holds scores out of fold and the report. No gain survives of random networks."""
     write_competition(tmp_path / "competition")
     labels = {"rle": "train.csv", "id_column": "id", "rle_column": "rle"}
     training = load_training(
@@ -121,8 +120,7 @@ def test_the_notebook_validates_what_was_trained(runtime: Runtime, tmp_path: Pat
     assert scores[["image", "fold"]].values.tolist() == [["a", 0], ["b", 1]]
     total = pd.read_csv(working / "total.csv")
     assert total["name"].tolist() == ["a", "b", "AVE"]
-    [ensemble] = Recipe.load(working / "predicting.yaml").ensembles
-    assert ensemble.thresholds == (total["common threshold"].iloc[0],)
+    assert not (working / "predicting.yaml").exists()
     assert (working / "report.html").is_file()
 
 

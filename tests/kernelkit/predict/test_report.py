@@ -43,7 +43,7 @@ def test_a_run_that_predicted_nothing_projects_nothing() -> None:
 def test_a_report_that_is_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
     """Device, notes and each image's figures survive the file."""
     image = ImageReport("a", height=10, width=20, seconds=1.5, notes=["one tile was bad"])
-    report = Report("hubmap", "0123", "a device", [image], ["smaller batches"])
+    report = Report("hubmap", "0123", "a device", images=[image], notes=["smaller batches"])
     report.save(tmp_path / "report.json")
     assert Report.load(tmp_path / "report.json") == report
 
