@@ -11,8 +11,7 @@ from kernelkit.competition import Scene
 from kernelkit.errors import CompetitionError, LabelError
 from kernelkit.files import file_sha256
 from kernelkit.grid import Window
-from kernelkit.labels.files import LabelFiles
-from kernelkit.labels.labels import Labels, some
+from kernelkit.labels.files import FileLabels
 from kernelkit.labels.planes import Planes
 from kernelkit.maps import DrawnLabels
 from kernelkit.recipe import Competition
@@ -26,7 +25,7 @@ _ON = np.uint8(255)
 _SHOWN = 8
 
 
-class PolygonLabels(Labels):
+class PolygonLabels(FileLabels):
     """A file of polygons per image or per group, or one per class of these. See `Labels`.
 
     Raises
@@ -42,19 +41,10 @@ class PolygonLabels(Labels):
         competition: Competition,
         scenes: Mapping[str, Scene],
     ) -> None:
-        super().__init__(str(folder / recipe.files), competition, scenes)
+        super().__init__(recipe, folder, competition, scenes)
         self._all_touched = recipe.all_touched
         self._names = self._names_of_classes(recipe)
-        self._files = LabelFiles(folder, recipe.files, self.classes)
-        first = next(iter(scenes.values()), None)
-        example = "" if first is None else self._files.example(first)
-        self._keep(
-            [image for image, scene in scenes.items() if self._files.of(scene)],
-            "a file of polygons",
-            f"Of the first it would be {example}. Correct the pattern",
-        )
-        if names := self._files.without_image(scenes):
-            self.notes.append(f"{self.source}: {some(names, 'file')} not of an image")
+        self._keep_those_with_files("a file of polygons")
 
     def fingerprint(self, image_id: str) -> str:
         """See `Labels`."""

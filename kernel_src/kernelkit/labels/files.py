@@ -6,8 +6,11 @@ from pathlib import Path
 from kernelkit.competition import Scene
 from kernelkit.competition.scenes import FilePattern
 from kernelkit.errors import LabelError
+from kernelkit.labels.labels import Labels, some
+from kernelkit.recipe import Competition
+from kernelkit.recipe.labels import LabelsRecipe
 
-__all__ = ["LabelFiles"]
+__all__ = ["FileLabels", "LabelFiles"]
 
 # One file for all classes is kept under this name.
 _ALL = ""
@@ -81,3 +84,35 @@ class LabelFiles:
 
     def _key(self, scene: Scene) -> tuple[str, ...]:
         return tuple(scene.places[place] for place in self._places)
+
+
+class FileLabels(Labels):
+    """Labels in files that a pattern finds. See `Labels`."""
+
+    def __init__(
+        self,
+        recipe: LabelsRecipe,
+        folder: Path,
+        competition: Competition,
+        scenes: Mapping[str, Scene],
+    ) -> None:
+        super().__init__(str(folder / recipe.files), competition, scenes)
+        self._files = LabelFiles(folder, recipe.files, self.classes)
+
+    def _keep_those_with_files(self, missing: str) -> None:
+        """Keep the images that have a file, and name files that are of no image.
+
+        Parameters
+        ----------
+        missing
+            What an image without one lacks.
+        """
+        first = next(iter(self.scenes.values()), None)
+        example = "" if first is None else self._files.example(first)
+        self._keep(
+            [image for image, scene in self.scenes.items() if self._files.of(scene)],
+            missing,
+            f"Of the first it would be {example}. Correct the pattern",
+        )
+        if names := self._files.without_image(self.scenes):
+            self.notes.append(f"{self.source}: {some(names, 'file')} not of an image")

@@ -11,8 +11,8 @@ from kernelkit.competition import Scene
 from kernelkit.errors import LabelError, SlideError
 from kernelkit.files import file_sha256
 from kernelkit.grid import Window
-from kernelkit.labels.files import LabelFiles
-from kernelkit.labels.labels import Labels, some
+from kernelkit.labels.files import FileLabels
+from kernelkit.labels.labels import some
 from kernelkit.labels.planes import Planes
 from kernelkit.recipe import Competition
 from kernelkit.recipe.labels import LabelsRecipe
@@ -28,7 +28,7 @@ _STRANGE = 255
 _OF_VALUES = (np.dtype(np.uint8), np.dtype(np.uint16))
 
 
-class PixelLabels(Labels):
+class PixelLabels(FileLabels):
     """A file of pixels per image, or per image and class. See `Labels`.
 
     Raises
@@ -44,7 +44,7 @@ class PixelLabels(Labels):
         competition: Competition,
         scenes: Mapping[str, Scene],
     ) -> None:
-        super().__init__(str(folder / recipe.files), competition, scenes)
+        super().__init__(recipe, folder, competition, scenes)
         self.is_soft = recipe.soft is not None
         self._values = recipe.values
         if self._values is not None and len(self._values) != len(self.classes):
@@ -52,8 +52,8 @@ class PixelLabels(Labels):
                 f"{self.source}: found {len(self._values)} values for {len(self.classes)} classes,"
                 " wanted one per class"
             )
-        self._files = LabelFiles(folder, recipe.files, self.classes)
-        self._keep_those_with_files()
+        self._keep_those_with_files("a file")
+        self._say_strange_files()
 
     def fingerprint(self, image_id: str) -> str:
         """See `Labels`."""
@@ -63,16 +63,8 @@ class PixelLabels(Labels):
             content += [name, file_sha256(path)]
         return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
-    def _keep_those_with_files(self) -> None:
-        first = next(iter(self.scenes.values()), None)
-        example = "" if first is None else self._files.example(first)
-        self._keep(
-            [image for image, scene in self.scenes.items() if self._files.of(scene)],
-            "a file",
-            f"Of the first it would be {example}. Correct the pattern",
-        )
-        if names := self._files.without_image(self.scenes):
-            self.notes.append(f"{self.source}: {some(names, 'file')} not of an image")
+    def _say_strange_files(self) -> None:
+        """Name files of unknown classes, and the images that lack a class."""
         if unknown := [path.name for path in self._files.unknown]:
             self.notes.append(f"{self.source}: {some(unknown, 'file')} not of a class")
         for name in self.classes if "" not in self._files.of(self.scenes[self.ids[0]]) else ():
