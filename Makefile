@@ -29,7 +29,7 @@ YOURS = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--mod
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run shell test test-py313 format types lint lock audit licences kernel-dataset weights-dataset look folds cuts train validate tune shift runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
+.PHONY: help dry-run shell test test-py313 format types lint lock audit licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -65,6 +65,10 @@ audit: $(READY) $(AUDITOR)  ## every lock against the advisories that the regist
 
 licences: $(READY)  ## write docs/licences.md from what the installed packages state
 	@$(PYTHON) -m devkit.licences
+
+docs: $(READY)  ## build the documentation's site into build/site, with every link checked
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs --quiet build --strict
+	@echo "build/site/index.html"
 
 kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (PROFILE=kaggle-py312 OWN=folder)
 	@$(PYTHON) build_dataset.py --profile $(PROFILE)

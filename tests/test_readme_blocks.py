@@ -170,6 +170,7 @@ SUBMIT = "tests/devkit/kaggle/test_submissions.py::test_submit_goes_from_the_dat
 # how a block begins, and how it is run
 WAYS: list[tuple[str, Way]] = [
     ("make dry-run     # environment", long(DRY_RUN, HOUSE)),
+    ("make dry-run    # environment", long(DRY_RUN, HOUSE)),
     ("make dry-run RECIPE=clouds", long(SHAPES, RADAR)),
     ("make train RECIPE=", long(TRAINED, RUNS)),
     ("make validate RECIPE=", long(VALIDATED, TUNED, SHIFT)),
