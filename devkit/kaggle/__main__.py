@@ -67,7 +67,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--notebook",
         default="inference",
         metavar="NAME",
-        help="inference, train or validate (default: inference)",
+        help="inference, train, validate or engine (default: inference)",
     )
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
@@ -146,10 +146,13 @@ def _logs(settings: Settings, _: argparse.Namespace) -> None:
     version = newest_version(client)
     log = follow_run(client, version)
     if settings.section is not None:
-        is_training = settings.section == settings.train
-        what = "the run folders" if is_training else "the report, the tables and the tuned recipe"
-        fetch = fetch_runs if is_training else fetch_tables
-        client.say(f"{fetch(client, version)}: {what} are fetched")
+        if settings.section == settings.validation:
+            folder = fetch_tables(client, version)
+            what = "the report, the tables and the tuned recipe"
+        else:
+            notebook = settings.notebook.stem
+            folder, what = fetch_runs(client, version, notebook), "the run folders"
+        client.say(f"{folder}: {what} are fetched")
         check_log(log, version)
     else:
         check_log(log, version)

@@ -105,7 +105,7 @@ class NotebookSettings(BaseModel):
 
     kernel: KernelSlug
     title: str = ""  # empty: its slug in words
-    recipe: str = ""  # a training recipe of kernelkit. Empty: that of the same name
+    recipe: str = ""  # one of kernelkit, for training where it trains. Empty: of the same name
     accelerator: str = "NvidiaTeslaT4"  # two T4. Empty: no GPU
     hours: Annotated[float, Field(gt=0, le=12, allow_inf_nan=False)] = 9.0  # of a session
     datasets: tuple[Reference, ...] = ()  # such as one of pretrained weights
@@ -124,6 +124,12 @@ class ValidationSettings(NotebookSettings):
     """The keys of the section `validation`: the notebook that validates what was trained."""
 
     kernel: KernelSlug = "kernelkit-validate"
+
+
+class EngineSettings(NotebookSettings):
+    """The keys of the section `engine`: the notebook that compiles what inference runs."""
+
+    kernel: KernelSlug = "kernelkit-engine"
 
 
 class Settings(BaseModel):
@@ -156,6 +162,7 @@ class Settings(BaseModel):
     parameters: dict[str, Parameter] = {}  # of the notebook, over those baked in
     train: TrainSettings = TrainSettings()
     validation: ValidationSettings = ValidationSettings()
+    engine: EngineSettings = EngineSettings()
 
     # where things lie at home
     notebook: Path = Path("notebooks/inference.ipynb")
@@ -178,7 +185,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _title_names_the_kernel(self) -> Self:
-        for section in (self, self.train, self.validation):
+        for section in (self, self.train, self.validation, self.engine):
             slug = slugify(section.title)
             if section.title and slug != section.kernel:
                 raise ValueError(
@@ -190,6 +197,7 @@ class Settings(BaseModel):
             ("for inference", self.kernel),
             ("in train", self.train.kernel),
             ("in validation", self.validation.kernel),
+            ("in engine", self.engine.kernel),
         ):
             if slug in owners:
                 raise ValueError(
@@ -216,7 +224,7 @@ class Settings(BaseModel):
     @property
     def section(self) -> NotebookSettings | None:
         """The section of the notebook that these settings are of. None for inference."""
-        sections = (self.train, self.validation)
+        sections = (self.train, self.validation, self.engine)
         return next((each for each in sections if each.kernel == self.kernel), None)
 
     @property
@@ -225,7 +233,7 @@ class Settings(BaseModel):
         return self.loaded_recipe.hours if self.section is None else self.section.hours
 
     def for_notebook(self, name: str) -> Self:
-        """Return the settings of one of the notebooks: `inference`, `train` or `validate`.
+        """Return the settings of a notebook: `inference`, `train`, `validate` or `engine`.
 
         Raises
         ------
@@ -234,18 +242,30 @@ class Settings(BaseModel):
         """
         if name == "inference":
             return self
-        sections = {"train": ("train", self.train), "validate": ("validation", self.validation)}
+        sections: dict[str, tuple[str, NotebookSettings]] = {
+            "train": ("train", self.train),
+            "validate": ("validation", self.validation),
+            "engine": ("engine", self.engine),
+        }
         if name not in sections:
             raise SettingsError(
-                f"found the notebook {name!r:.60}, wanted inference, train or validate. Correct "
-                "NOTEBOOK"
+                f"found the notebook {name!r:.60}, wanted inference, {', '.join(sections)}. "
+                "Correct NOTEBOOK"
             )
         key, section = sections[name]
-        _check_training_recipe(section.recipe or self.recipe, key)
+        recipe = section.recipe or self.recipe
+        if name != "engine":
+            _check_training_recipe(recipe, key)
+        elif recipe not in Recipe.names():
+            raise SettingsError(
+                f"there is no recipe {recipe!r} in kernel_src/kernelkit/recipe/, and only those "
+                f"travel to Kaggle. Set recipe in the section engine of kaggle.toml to one of "
+                f"{', '.join(Recipe.names())}"
+            )
         return self.model_copy(
             update={
                 **{each: getattr(section, each) for each in _OF_NOTEBOOK},
-                "weights": "",
+                "weights": self.weights if name == "engine" else "",
                 "notebook": self.notebook.with_name(f"{name}.ipynb"),
                 "kernel_folder": self.kernel_folder.with_name(f"{self.kernel_folder.name}-{name}"),
             }
@@ -272,6 +292,7 @@ def _check_training_recipe(name: str, section: str) -> None:
 _SECTIONS: dict[str, type[BaseModel]] = {
     "train": TrainSettings,
     "validation": ValidationSettings,
+    "engine": EngineSettings,
 }
 
 

@@ -219,7 +219,9 @@ def _parameters(settings: Settings, owner: str, fingerprint: str, known: list[st
     }
     if settings.section is not None:
         section = settings.section
-        baked |= {"recipe": section.recipe or settings.recipe, "hours": section.hours}
+        baked["recipe"] = section.recipe or settings.recipe
+        if "hours" in known:
+            baked["hours"] = section.hours
     trained = [ref for ref in settings.kernels if ref.endswith(f"/{settings.train.kernel}")]
     if settings.weights:
         baked["models"] = f"/kaggle/input/datasets/{owner}/{settings.weights}"

@@ -211,8 +211,8 @@ def fetch_submissions(client: Client, version: KernelVersion) -> list[Path]:
     return [folder / name for name in names]
 
 
-def fetch_runs(client: Client, version: KernelVersion) -> Path:
-    """Fetch the run folders that the training notebook wrote.
+def fetch_runs(client: Client, version: KernelVersion, notebook: str = "train") -> Path:
+    """Fetch the run folders that the training notebook wrote, or that of engines.
 
     A file that is there already is not fetched again, so an interrupted call goes on.
 
@@ -222,6 +222,8 @@ def fetch_runs(client: Client, version: KernelVersion) -> Path:
         The client, signed in.
     version
         Whose run it is.
+    notebook
+        What the folder of the files is called after, such as `train`.
 
     Returns
     -------
@@ -237,7 +239,7 @@ def fetch_runs(client: Client, version: KernelVersion) -> Path:
     files = _output(client, version).files
     runs = {name.split("/")[0] for name in files if name.endswith("/cfg.yaml")}
     wanted = [name for name in files if name.split("/")[0] in runs]
-    return _fetched(client, version, files, wanted, "train", "run folder")
+    return _fetched(client, version, files, wanted, notebook, "run folder")
 
 
 def fetch_tables(client: Client, version: KernelVersion) -> Path:

@@ -54,6 +54,7 @@ OVERRIDES = {
     "own": "my-code",
     "train": "{kernel = 'my-training', hours = 5}",
     "validation": "{kernel = 'my-validation', hours = 2}",
+    "engine": "{kernel = 'my-engine', hours = 1}",
     **dict.fromkeys(
         ("poll_seconds", "answer_seconds", "patience_seconds", "upload_seconds", "ready_seconds"),
         "0.5",
@@ -192,17 +193,18 @@ def test_the_training_notebook_has_names_and_sources_of_its_own(path: Path) -> N
         (
             "",
             "other",
-            "found the notebook 'other', wanted inference, train or validate. Correct NOTEBOOK",
+            "found the notebook 'other', wanted inference, train, validate, engine. Correct",
         ),
         ('recipe = "nuclei"', "train", "there is no training recipe 'nuclei' .* Set recipe in"),
         ('[validation]\nrecipe = "none"', "validate", "Set recipe in the section validation of"),
         ('[train]\nrecipe = "none"', "train", "no training recipe 'none' .* clouds, hubmap"),
+        ('[engine]\nrecipe = "none"', "engine", "no recipe 'none' .* section engine of kaggle"),
     ],
 )
 def test_a_notebook_that_is_not_there_is_refused(
     path: Path, content: str, notebook: str, found: str
 ) -> None:
-    """So is a training recipe that would not travel to Kaggle."""
+    """So is a recipe that would not travel to Kaggle."""
     path.write_text(content)
     with pytest.raises(SettingsError, match=found):
         load_settings(path, {}).for_notebook(notebook)
