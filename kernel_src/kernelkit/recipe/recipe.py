@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from kernelkit.errors import RecipeError, kind_of
+from kernelkit.own_recipes import PREDICTING, own_recipe, own_recipe_names
 from kernelkit.recipe.competition import Competition
 from kernelkit.recipe.ensemble import EnsembleRecipe
 from kernelkit.recipe.maps import Groups
@@ -219,7 +220,9 @@ class Recipe(Section):
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Self:
-        """Read a recipe by its name among kernelkit's own, or from a YAML file.
+        """Read a recipe by its name, or from a YAML file.
+
+        The name is that of a recipe of kernelkit, or of a competition of the user's own.
 
         Raises
         ------
@@ -234,11 +237,20 @@ class Recipe(Section):
         path = Path(name_or_path)
         if path.suffix in (".yaml", ".yml"):
             return cls._validated(read_yaml(path, RecipeError, "1.2"), str(path))
-        if str(name_or_path) in cls.names():
-            own = resources.files("kernelkit") / "recipe" / f"{name_or_path}.yaml"
-            return cls.parse(own.read_bytes(), source=str(name_or_path))
+        name, own = str(name_or_path), own_recipe(str(name_or_path), PREDICTING)
+        if name in cls.names() and own is not None:
+            raise RecipeError(
+                f"{own}: {name} is a recipe of kernelkit too, and one would hide the other. Rename"
+                " the folder"
+            )
+        if name in cls.names():
+            packaged = resources.files("kernelkit") / "recipe" / f"{name}.yaml"
+            return cls.parse(packaged.read_bytes(), source=name)
+        if own is not None:
+            return cls._validated(read_yaml(own, RecipeError, "1.2"), str(own))
+        known = [*cls.names(), *own_recipe_names(PREDICTING)]
         raise RecipeError(
-            f"{name_or_path}: there is no such recipe. Name one of {', '.join(cls.names())}, "
+            f"{name_or_path}: there is no such recipe. Name one of {', '.join(known)}, "
             "or give the path of a .yaml file"
         )
 

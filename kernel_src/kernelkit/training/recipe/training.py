@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError
 
 from kernelkit.errors import RecipeError, kind_of
+from kernelkit.own_recipes import TRAINING, own_recipe, own_recipe_names
 from kernelkit.recipe import Recipe
 from kernelkit.recipe.problems import first_problem
 from kernelkit.recipe.section import Section
@@ -61,7 +62,9 @@ class TrainingRecipe(Section):
 
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: Sequence[str] = ()) -> Self:
-        """Read a training recipe by its name among kernelkit's own, or from a YAML file.
+        """Read a training recipe by its name, or from a YAML file.
+
+        The name is that of a recipe of kernelkit, or of a competition of the user's own.
 
         Parameters
         ----------
@@ -84,12 +87,21 @@ class TrainingRecipe(Section):
         if path.suffix in (".yaml", ".yml"):
             content = read_yaml(path, RecipeError, "1.2")
             return cls._made(content, str(path), path.parent, overrides)
-        if str(name_or_path) in cls.names():
-            own = _own_folder() / f"{name_or_path}.yaml"
-            return cls.parse(own.read_bytes(), str(name_or_path), overrides=overrides)
+        name, own = str(name_or_path), own_recipe(str(name_or_path), TRAINING)
+        if name in cls.names() and own is not None:
+            raise RecipeError(
+                f"{own}: {name} is a training recipe of kernelkit too, and one would hide the"
+                " other. Rename the folder"
+            )
+        if name in cls.names():
+            packaged = _own_folder() / f"{name}.yaml"
+            return cls.parse(packaged.read_bytes(), name, overrides=overrides)
+        if own is not None:
+            return cls._made(read_yaml(own, RecipeError, "1.2"), str(own), own.parent, overrides)
+        known = [*cls.names(), *own_recipe_names(TRAINING)]
         raise RecipeError(
             f"{name_or_path}: there is no such training recipe. Name one of"
-            f" {', '.join(cls.names())}, or give the path of a .yaml file"
+            f" {', '.join(known)}, or give the path of a .yaml file"
         )
 
     @classmethod

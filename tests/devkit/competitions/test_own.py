@@ -1,0 +1,116 @@
+import argparse
+from pathlib import Path
+
+import pytest
+
+from devkit.competitions import OwnCompetition, add_name, fill_in, find
+from devkit.errors import SettingsError
+from kernelkit.errors import RecipeError
+from kernelkit.recipe import Recipe
+from kernelkit.training.recipe import TrainingRecipe
+
+
+@pytest.fixture(autouse=True)
+def competitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KERNELKIT_RECIPES", str(tmp_path / "competitions"))
+    return tmp_path / "competitions"
+
+
+def write(competitions: Path, name: str, recipe: str = "hubmap") -> OwnCompetition:
+    """A competition of one's own with recipes of kernelkit."""
+    own = OwnCompetition(competitions / name)
+    own.folder.mkdir(parents=True)
+    packaged = Path("kernel_src/kernelkit")
+    own.recipe.write_bytes((packaged / f"recipe/{recipe}.yaml").read_bytes())
+    text = (packaged / f"training/recipe/{recipe}.yaml").read_text()
+    own.training_recipe.write_text(text.replace(f"predicts: {recipe}", "predicts: recipe.yaml"))
+    return own
+
+
+def parsed(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_name(parser)
+    parser.add_argument("--recipe")
+    parser.add_argument("--competition", type=Path)
+    parser.add_argument("--models", type=Path)
+    return parser.parse_args(arguments)
+
+
+def filled(*arguments: str) -> argparse.Namespace:
+    options = parsed(*arguments)
+    fill_in(
+        options,
+        recipe="training_recipe",
+        competition="data_folder",
+        models=("models_folder", "build/models"),
+    )
+    return options
+
+
+def test_the_only_competition_needs_no_name(competitions: Path) -> None:
+    """With two of them, none is meant."""
+    own = write(competitions, "my-slides")
+    assert find() == own
+    write(competitions, "others")
+    assert find() is None
+    assert find("my-slides") == own
+
+
+def test_a_command_gets_its_arguments_from_the_only_competition(competitions: Path) -> None:
+    """Recipe, data and models lie in its folder."""
+    own = write(competitions, "my-slides")
+    options = filled()
+    assert options.recipe == str(own.training_recipe)
+    assert options.competition == own.folder / "data"
+    assert options.models == own.folder / "models"
+
+
+def test_what_was_given_wins(competitions: Path) -> None:
+    """A recipe without a name means no competition of one's own."""
+    own = write(competitions, "my-slides")
+    options = filled("--recipe", "hubmap", "--competition", "data")
+    assert (options.recipe, options.competition) == ("hubmap", Path("data"))
+    assert options.models == Path("build/models")
+    options = filled("--name", "my-slides", "--recipe", "hubmap")
+    assert (options.recipe, options.competition) == ("hubmap", own.data_folder)
+
+
+def test_a_missing_argument_says_what_to_give(competitions: Path) -> None:
+    """It names the competitions that there are, or how one is made."""
+    with pytest.raises(SettingsError, match="no recipe is given.*make new NAME=my-competition"):
+        filled()
+    write(competitions, "one-of-them")
+    write(competitions, "two-of-them")
+    with pytest.raises(SettingsError, match="RECIPE=, or NAME=one-of-them or two-of-them"):
+        filled()
+
+
+@pytest.mark.parametrize("name", ["My-Slides", "a", "x" * 41, "../up", "a--b", "hubmap", "nuclei"])
+def test_a_name_that_cannot_be_is_refused(name: str) -> None:
+    """Kaggle has it in slugs, and kernelkit's own recipes keep theirs."""
+    with pytest.raises(SettingsError, match=r"found .* as NAME, w"):
+        find(name)
+
+
+def test_a_name_that_is_not_there_names_those_that_are(competitions: Path) -> None:
+    """It says how one is made."""
+    write(competitions, "my-slides")
+    with pytest.raises(SettingsError, match="There are my-slides. Make it with make new NAME=typo"):
+        find("typo")
+
+
+def test_recipes_load_by_the_name_of_the_competition(competitions: Path) -> None:
+    """Both of them, and the one that trains finds the one that predicts beside it."""
+    own = write(competitions, "my-slides")
+    assert Recipe.load("my-slides") == Recipe.load(own.recipe)
+    assert TrainingRecipe.load("my-slides").recipe == Recipe.load("hubmap")
+    with pytest.raises(RecipeError, match="Name one of clouds, .*, my-slides, or give the path"):
+        Recipe.load("my-slide")
+
+
+def test_a_folder_with_the_name_of_a_recipe_of_kernelkit_hides_nothing(competitions: Path) -> None:
+    """Neither wins in silence."""
+    write(competitions, "hubmap")
+    for load in (Recipe.load, TrainingRecipe.load):
+        with pytest.raises(RecipeError, match="of kernelkit too, and one would hide the other"):
+            load("hubmap")
