@@ -31,58 +31,31 @@ YOURS = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--mod
 .DEFAULT_GOAL := help
 .PHONY: help dry-run shell test test-py313 format types lint lock audit licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
 
-help:  ## what there is to make
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
+help:  ## this list, and what make help-train says about one of them
+	@sed -nE -e 's/^# ---- ([^:]*)$$/\n\1/p' -e 's/^([a-z0-9-]+):[^#]*## ([^(]*[^( ]).*/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
+help-%: $(READY)
+	@$(PYTHON) -m devkit $* --help
+
+# ---- beginning
 dry-run: $(READY)  ## the whole way to a checked submission, at home (RECIPE=clouds SIZE=large RERUN=1 WORKERS=n MEMORY=GiB COMPETITION= MODELS= OWN=)
 	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun) $(YOURS)
 
 shell: $(READY)  ## a shell in the twin of the image, without a network (PROFILE= COMPETITION= MODELS= OWN=)
 	@$(PYTHON) -m devkit.dryrun.shell --profile $(PROFILE) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)")
 
-test: $(READY) lint  ## lint, then every test, two at a time (FAST=1 leaves the slow ones out)
-	@$(PYTHON) -m pytest $(PYTEST)
-
-test-py313: $(READY_313)  ## every test again with Python 3.13 and the versions of Kaggle's next image
-	@.venv-py313/bin/python -m pytest $(PYTEST)
-
-format: $(READY)  ## format the code, and mend what ruff can mend
-	@$(PYTHON) -m ruff format .
-	@$(PYTHON) -m ruff check --fix .
-
-types: $(READY)  ## check the types
-	@$(PYTHON) -m mypy
-
-lint: $(READY)  ## formatting, linting, types, who imports whom, and whether the image has what we import
-	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m ruff check .
-	@$(PYTHON) -m mypy
-	@.venv/bin/lint-imports --no-logo
-	@$(PYTHON) -m devkit.lint --profile $(PROFILE)
-
-audit: $(READY) $(AUDITOR)  ## every lock against the advisories that the registry knows (needs the network)
-	@$(PYTHON) -m devkit.audit
-
-licences: $(READY)  ## write docs/licences.md from what the installed packages state
-	@$(PYTHON) -m devkit.licences
-
-docs: $(READY)  ## build the documentation's site into build/site, with every link checked
-	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs --quiet build --strict
-	@echo "build/site/index.html"
-
-kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (PROFILE=kaggle-py312 OWN=folder)
-	@$(PYTHON) build_dataset.py --profile $(PROFILE)
-
-weights-dataset: $(READY)  ## pack trained runs as safetensors (MODELS=folder RECIPE= OWN=)
-	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)") $(if $(RECIPE),--recipe "$(RECIPE)")
-
-# ---- training
+# ---- data
 DATA = $(if $(COMPETITION),--competition "$(COMPETITION)")
-CHANGES = $(foreach change,$(SET),--set "$(change)")
-OF_RUNS = $(if $(RECIPE),"$(RECIPE)") $(DATA) $(CHANGES) $(foreach run,$(RUN),--run "$(run)")
+
+download-data: $(READY)  ## fetch and unpack a competition's files (COMPETITION=slug OUTPUT=folder)
+	$(KAGGLE) download-data $(WHERE) $(if $(filter command line,$(origin OUTPUT)),-o "$(OUTPUT)")
 
 look: $(READY)  ## the images of a competition, before there are models (COMPETITION=folder RECIPE=)
 	@$(PYTHON) -m devkit.training.look $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") --workers $(WORKERS)
+
+# ---- training
+CHANGES = $(foreach change,$(SET),--set "$(change)")
+OF_RUNS = $(if $(RECIPE),"$(RECIPE)") $(DATA) $(CHANGES) $(foreach run,$(RUN),--run "$(run)")
 
 folds: $(READY)  ## divide the training images into folds, and write folds.csv (RECIPE= COMPETITION= RUN= SET="folds.count=5")
 	@$(PYTHON) -m devkit.training.folds $(OF_RUNS)
@@ -119,19 +92,25 @@ KAGGLE = @$(PYTHON) -m devkit.kaggle $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)")
 WHERE = $(if $(COMPETITION),-c "$(COMPETITION)")
 SUBMIT = $(WHERE) $(if $(MESSAGE),-m "$(MESSAGE)") $(if $(AGAIN),--again)
 
+kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (PROFILE=kaggle-py312 OWN=folder)
+	@$(PYTHON) build_dataset.py --profile $(PROFILE)
+
+weights-dataset: $(READY)  ## pack trained runs as safetensors (MODELS=folder RECIPE= OWN=)
+	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)") $(if $(RECIPE),--recipe "$(RECIPE)")
+
 doctor: $(READY)  ## what is missing before a push to Kaggle can succeed
 	$(KAGGLE) doctor
 
 prepare: $(READY)  ## write build/kernel, to be pushed by hand
 	$(KAGGLE) prepare
 
-push: $(READY)  ## upload the datasets if they changed, push the notebook (NOTEBOOK=train or validate for the others)
+push: $(READY)  ## upload the datasets if they changed, push the notebook (NOTEBOOK=train or validate)
 	$(KAGGLE) push
 
 status: $(READY)  ## how the notebook is doing on Kaggle
 	$(KAGGLE) status
 
-logs: $(READY)  ## follow its log to the end, check it, fetch its submission, run folders with NOTEBOOK=train, or the report with NOTEBOOK=validate
+logs: $(READY)  ## follow its log to the end, check it and fetch what it wrote (NOTEBOOK=)
 	$(KAGGLE) logs
 
 submit: $(READY)  ## push, run, submit, wait for the score (COMPETITION= MESSAGE= FILE= AGAIN=1)
@@ -143,14 +122,43 @@ queue: $(READY)  ## submit several CSV files, as many as the day allows (FILES="
 submissions: $(READY)  ## the ledger beside what Kaggle lists
 	$(KAGGLE) submissions $(WHERE)
 
-download-data: $(READY)  ## fetch and unpack a competition's files (COMPETITION=slug OUTPUT=folder)
-	$(KAGGLE) download-data $(WHERE) $(if $(filter command line,$(origin OUTPUT)),-o "$(OUTPUT)")
+# ---- tidying up
+clean:  ## remove all that was made, but for the environment
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# ---- working on kernelkit
+test: $(READY) lint  ## lint, then every test, two at a time (FAST=1 leaves the slow ones out)
+	@$(PYTHON) -m pytest $(PYTEST)
+
+test-py313: $(READY_313)  ## every test again with Python 3.13 and the versions of Kaggle's next image
+	@.venv-py313/bin/python -m pytest $(PYTEST)
+
+format: $(READY)  ## format the code, and mend what ruff can mend
+	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -m ruff check --fix .
+
+types: $(READY)  ## check the types
+	@$(PYTHON) -m mypy
+
+lint: $(READY)  ## formatting, linting, types, who imports whom, and whether the image has what we import
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-logo
+	@$(PYTHON) -m devkit.lint --profile $(PROFILE)
+
+audit: $(READY) $(AUDITOR)  ## every lock against the advisories that the registry knows (needs the network)
+	@$(PYTHON) -m devkit.audit
+
+licences: $(READY)  ## write docs/licences.md from what the installed packages state
+	@$(PYTHON) -m devkit.licences
+
+docs: $(READY)  ## build the documentation's site into build/site, with every link checked
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs --quiet build --strict
+	@echo "build/site/index.html"
 
 bench: $(BENCHED)  ## speed and memory beside the field's tools, one table per subject (ONLY="mask canvas")
 	@for subject in $(ONLY); do PYTHONPATH=kernel_src:. .venv-bench/bin/python benchmarks/bench_$$subject.py || exit 1; done
-
-clean:  ## remove all that was made, but for the environment
-	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # ---- the environment: first uv, then .venv from the hashed lock
 .tools/uv/bin/uv: requirements/uv.txt

@@ -11,10 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devkit.arguments import (
+    Arguments,
+    add_set,
+    add_training_recipe,
+    competition_folder,
+    number_from_0,
+)
 from devkit.commands import command
 from devkit.training.columns import aligned
 from kernelkit.console import printable
-from kernelkit.errors import TrainingError
 
 if TYPE_CHECKING:
     from kernelkit.training.train import FoldResult
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-@command("training", go_on="The same command goes on after the last whole epoch of each fold")
+@command("train", go_on="The same command goes on after the last whole epoch of each fold")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 only if every fold has a checkpoint.
 
@@ -37,11 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     from kernelkit.training.recipe import TrainingRecipe
 
     training = TrainingRecipe.load(options.recipe, options.set)
-    if not options.competition.is_dir():
-        raise TrainingError(
-            f"{options.competition}: there is no such folder. Name the competition's folder, or "
-            "fetch it with make download-data"
-        )
+    competition_folder(options.competition)
     from kernelkit.training.train import train
 
     results = train(
@@ -61,32 +63,44 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m devkit.training", description=__doc__)
-    parser.add_argument("recipe", help="a training recipe: a name or a YAML file")
-    parser.add_argument("--competition", type=Path, required=True, help="the competition's folder")
+    parser = Arguments("train", "python -m devkit.training", description=__doc__)
+    add_training_recipe(parser)
     parser.add_argument(
-        "--output", type=Path, default=Path("build/models"), help="the models folder"
+        "--output",
+        type=Path,
+        default=Path("build/models"),
+        metavar="FOLDER",
+        variable="OUTPUT",
+        help="the models folder",
     )
     parser.add_argument(
-        "--cuts", type=Path, default=Path("build/cuts"), help="the images at the training scale"
-    )
-    parser.add_argument("--run", action="append", default=[], help="one of the runs, all if none")
-    parser.add_argument(
-        "--fold", action="append", default=[], type=_number, help="one of the folds, all if none"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="such as epochs=3"
+        "--cuts",
+        type=Path,
+        default=Path("build/cuts"),
+        metavar="FOLDER",
+        variable="CUTS",
+        help="the images at the training scale",
     )
     parser.add_argument(
-        "--workers", type=_number, default=0, help="processes that read crops, for each fold"
+        "--run", action="append", default=[], variable="RUN", help="one of the runs, all if none"
+    )
+    parser.add_argument(
+        "--fold",
+        action="append",
+        default=[],
+        type=number_from_0,
+        variable="FOLD",
+        help="one of the folds, all if none",
+    )
+    add_set(parser, "epochs=3")
+    parser.add_argument(
+        "--workers",
+        type=number_from_0,
+        default=0,
+        variable="WORKERS",
+        help="processes that read crops, for each fold",
     )
     return parser.parse_args(arguments)
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"found {text!r:.40}, wanted a number from 0 on")
-    return int(text)
 
 
 def _table(results: "Sequence[FoldResult]") -> Iterator[str]:

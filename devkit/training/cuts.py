@@ -10,6 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devkit.arguments import (
+    Arguments,
+    add_set,
+    add_training_recipe,
+    competition_folder,
+    number_from_0,
+)
 from devkit.commands import command
 from devkit.training.columns import aligned
 from kernelkit.console import printable, progress
@@ -42,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"{options.recipe}: there is no run {unknown[0]:.60}. Name one of "
             f"{', '.join(training.runs)}"
         )
+    competition_folder(options.competition)
     from kernelkit.training.cuts import make_cuts
 
     shown: dict[Path, list[str]] = {}
@@ -64,32 +72,38 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m devkit.training.cuts", description=__doc__)
-    parser.add_argument("recipe", help="a training recipe: a name or a YAML file")
-    parser.add_argument("--competition", type=Path, required=True, help="the competition's folder")
+    parser = Arguments("cuts", "python -m devkit.training.cuts", description=__doc__)
+    add_training_recipe(parser)
     parser.add_argument(
-        "--cuts", type=Path, default=Path("build/cuts"), help="where cuts lie (%(default)s)"
+        "--cuts",
+        type=Path,
+        default=Path("build/cuts"),
+        metavar="FOLDER",
+        variable="CUTS",
+        help="where cuts lie",
     )
-    parser.add_argument("--run", action="append", default=[], help="one of the runs, all if none")
     parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="such as windows.grid.step=512",
+        "--run", action="append", default=[], variable="RUN", help="one of the runs, all if none"
     )
-    parser.add_argument("--workers", type=_number, default=0, help="processes that decode")
-    parser.add_argument("--files", choices=("png", "geotiff"), help="write windows as files too")
+    add_set(parser, "windows.grid.step=512")
     parser.add_argument(
-        "--out", type=Path, default=Path("build/cut_files"), help="where files go (%(default)s)"
+        "--workers",
+        type=number_from_0,
+        default=0,
+        variable="WORKERS",
+        help="processes that decode",
+    )
+    parser.add_argument(
+        "--files", choices=("png", "geotiff"), variable="FILES", help="write windows as files too"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("build/cut_files"),
+        metavar="FOLDER",
+        help="where files go",
     )
     return parser.parse_args(arguments)
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"found {text!r:.40}, wanted a number from 0 on")
-    return int(text)
 
 
 def _lines(cuts: "Cuts") -> Iterator[str]:

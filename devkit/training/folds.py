@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devkit.arguments import Arguments, add_set, add_training_recipe, competition_folder
 from devkit.commands import command
 from devkit.training.columns import aligned
 from kernelkit.console import printable, progress
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise RecipeError(
             f"{options.recipe}: there is no run {name:.60}. Name one of {', '.join(training.runs)}"
         )
-    found = divided(training.runs[name], options.competition)
+    found = divided(training.runs[name], competition_folder(options.competition))
     found.folds.write(options.output)
     for line in _lines(found):
         print(printable(line))
@@ -83,14 +84,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m devkit.training.folds", description=__doc__)
-    parser.add_argument("recipe", help="a training recipe: a name or a YAML file")
-    parser.add_argument("--competition", type=Path, required=True, help="the competition's folder")
-    parser.add_argument("--run", help="the run whose images and folds are meant, the first if none")
-    parser.add_argument("--output", type=Path, default=Path("folds.csv"), help="the table to write")
+    parser = Arguments("folds", "python -m devkit.training.folds", description=__doc__)
+    add_training_recipe(parser)
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="such as folds.count=5"
+        "--run", variable="RUN", help="the run whose images and folds are meant, the first if none"
     )
+    parser.add_argument(
+        "--output", type=Path, default=Path("folds.csv"), metavar="CSV", help="the table to write"
+    )
+    add_set(parser, "folds.count=5")
     return parser.parse_args(arguments)
 
 

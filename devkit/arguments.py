@@ -1,0 +1,194 @@
+"""How every command reads its arguments: one look of --help, and one line for what is wrong.
+
+A command's module imports little. It parses and checks its arguments, and only then imports what
+does the work. So --help and every argument error come at once.
+"""
+
+import argparse
+import difflib
+import re
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kernelkit.errors import CheckpointError, CompetitionError
+
+__all__ = [
+    "Arguments",
+    "add_competition",
+    "add_set",
+    "add_training_recipe",
+    "competition_folder",
+    "models_folder",
+    "number_from_0",
+]
+
+# The exit code of a command line that is not understood, as argparse has it.
+_NOT_UNDERSTOOD = 2
+_REQUIRED = "the following arguments are required: "
+_UNKNOWN = "unrecognized arguments: "
+_CHOICE = re.compile(r"argument (.+?): invalid choice: (.+) \(choose from (.+)\)$", re.S)
+_ARGUMENT = re.compile(r"argument (.+?): (.+)$", re.S)
+
+
+class Arguments(argparse.ArgumentParser):
+    """The arguments of a command. Its help names the variable of make for each.
+
+    Parameters
+    ----------
+    target
+        The command's name in the Makefile, such as `train`.
+    prog
+        How Python starts it, such as `python -m devkit.training`.
+    options
+        As of `argparse.ArgumentParser`. The description is the module's docstring as a rule.
+    """
+
+    def __init__(self, target: str = "", prog: str | None = None, **options: Any) -> None:
+        self._variables: dict[str, str] = {}
+        self._names: list[str] = []  # of options
+        self._target = target or (prog or "").split()[-1]
+        super().__init__(
+            prog=prog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,
+        )
+
+    def add_argument(self, *names: str, variable: str = "", **options: Any) -> argparse.Action:
+        """Add an argument as argparse does. The help says its default.
+
+        Parameters
+        ----------
+        names
+            The name of a place, or those of an option.
+        variable
+            The variable of make behind it, such as `RECIPE`.
+        options
+            As of `argparse.ArgumentParser.add_argument`.
+        """
+        text = options.get("help") or ""
+        default = options.get("default")
+        if default not in (None, False, [], "", argparse.SUPPRESS) and "default" not in text:
+            text += " (default: %(default)s)"
+        if variable:
+            text += f" [{variable}=]"
+        action = super().add_argument(*names, **{**options, "help": text})
+        self._names += names
+        if variable:
+            self._variables["/".join(names)] = variable
+        return action
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables of make, by the names of the arguments."""
+        return dict(self._variables)
+
+    def format_help(self) -> str:
+        """The help, below the line that make needs."""
+        variables = " ".join(f"{name}=" for name in dict.fromkeys(self._variables.values()))
+        return f"make {self._target} {variables}".rstrip() + f"\n\n{super().format_help()}"
+
+    def error(self, message: str) -> NoReturn:
+        """End the command in one line, with exit code 2."""
+        line = f"{self._target} failed: {self._in_words(message)}. See make help-{self._target}"
+        print(line, file=sys.stderr)
+        sys.exit(_NOT_UNDERSTOOD)
+
+    def _in_words(self, message: str) -> str:
+        """What argparse says, in the words of all errors."""
+        if message.startswith(_REQUIRED):
+            names = message.removeprefix(_REQUIRED).split(", ")
+            return f"{' and '.join(map(self._named, names))} is missing"
+        if message.startswith(_UNKNOWN):
+            words = message.removeprefix(_UNKNOWN)
+            known = [name for name in self._names if name.startswith("--")]
+            near = difflib.get_close_matches(words.split()[0].split("=")[0], known, 1)
+            return f"found {words}, which is unknown{f'. Did you mean {near[0]}' if near else ''}"
+        if found := _CHOICE.match(message):
+            name, value, choices = found.groups()
+            return f"found {value} as {self._named(name)}, wanted one of {choices}"
+        if found := _ARGUMENT.match(message):
+            return f"{self._named(found[1])}: {found[2]}"
+        return message
+
+    def _named(self, name: str) -> str:
+        """An argument by its variable of make, and as Python's command line has it."""
+        variable = self._variables.get(name)
+        return f"{variable}= ({name})" if variable else name
+
+
+def add_training_recipe(parser: Arguments) -> None:
+    """Add the training recipe, and the folder of the competition that it is of."""
+    parser.add_argument(
+        "recipe", variable="RECIPE", help="a training recipe: a name or a YAML file"
+    )
+    add_competition(parser)
+
+
+def add_competition(parser: Arguments) -> None:
+    """Add the competition's folder."""
+    parser.add_argument(
+        "--competition",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        variable="COMPETITION",
+        help="the competition's folder",
+    )
+
+
+def add_set(parser: Arguments, example: str) -> None:
+    """Add what changes keys of a recipe. The example is one such change."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        variable="SET",
+        help=f"change a key of the recipe, such as {example}",
+    )
+
+
+def number_from_0(text: str) -> int:
+    """Read a whole number that is not negative. It is a `type` of argparse."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"found {text!r:.40}, wanted a whole number from 0 on")
+    return int(text)
+
+
+def competition_folder(folder: Path) -> Path:
+    """Return the folder of a competition.
+
+    Raises
+    ------
+    CompetitionError
+        There is no such folder.
+    """
+    if not folder.is_dir():
+        raise CompetitionError(
+            f"{folder}: {_is_not(folder)}. Name the competition's folder, or fetch it with "
+            "make download-data"
+        )
+    return folder
+
+
+def models_folder(folder: Path) -> Path:
+    """Return a folder of run folders.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such folder.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder}: {_is_not(folder, 'models folder')}. Check the path, or make one with "
+            "make train"
+        )
+    return folder
+
+
+def _is_not(folder: Path, wanted: str = "folder") -> str:
+    """What stands in place of a folder."""
+    return f"it is a file, wanted a {wanted}" if folder.exists() else f"there is no such {wanted}"
