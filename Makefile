@@ -29,7 +29,7 @@ YOURS = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--mod
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run shell test test-py313 format types lint lock audit licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
+.PHONY: help dry-run shell test test-py313 format types lint lock audit licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
 
 help:  ## this list, and what make help-train says about one of them
 	@sed -nE -e 's/^# ---- ([^:]*)$$/\n\1/p' -e 's/^([a-z0-9-]+):[^#]*## ([^(]*[^( ]).*/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -77,6 +77,10 @@ tune: $(READY)  ## search thresholds, minimum sizes and weights on them (RECIPE=
 
 shift: $(READY)  ## whether test images look like training images (COMPETITION= RECIPE= IMAGES="train/{image}.tiff" MODEL=resnet18)
 	@$(PYTHON) -m devkit.evaluation shift $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") $(if $(MODEL),--model "$(MODEL)")
+
+predict: $(READY)  ## run trained models over images at home: masks and a submission (RECIPE= COMPETITION=folder MODELS= OUTPUT= MASKS=png DEVICES= LIMIT=)
+	@$(PYTHON) -m devkit.predict $(if $(RECIPE),"$(RECIPE)") $(DATA) $(if $(MODELS),--models "$(MODELS)") $(if $(filter command line,$(origin OUTPUT)),--output "$(OUTPUT)") \
+		$(if $(MASKS),--masks "$(MASKS)") $(if $(DEVICES),--devices "$(DEVICES)") --workers $(WORKERS) $(if $(LIMIT),--limit "$(LIMIT)")
 
 runs: $(READY)  ## a table of trained runs, with their scores here and on the leaderboard (MODELS=folder)
 	@$(PYTHON) -m devkit.training.runs "$(or $(MODELS),$(OUTPUT))"

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from devkit.commands import command
+from devkit.predict.images import SUFFIXES
 from devkit.training.columns import aligned
-from devkit.training.look import SUFFIXES
 from kernelkit.competition import Scene
 from kernelkit.competition.scenes import find_scenes
 from kernelkit.console import printable

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from devkit.commands import command
+from devkit.predict.images import SUFFIXES
 from devkit.training.columns import aligned
 from devkit.training.survey import KAGGLE_CORES, ImageLook, Survey, survey
 from kernelkit.competition import Scene
@@ -21,13 +22,8 @@ from kernelkit.console import printable
 from kernelkit.errors import CompetitionError
 from kernelkit.recipe import Recipe
 
-__all__ = ["SUFFIXES", "main"]
+__all__ = ["main"]
 
-# The names of image files end so, if no recipe says otherwise.
-SUFFIXES = (
-    *(".tif", ".tiff", ".svs", ".png", ".jpg", ".jpeg"),
-    *(".jp2", ".webp", ".bmp", ".npy"),
-)
 # More images than this are counted by their kinds, not listed.
 _LISTED = 40
 # A kind of fewer images is odd: they are named.

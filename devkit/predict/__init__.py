@@ -1,0 +1,1 @@
+"""`make predict`: runs over images at home, on one device, on several, or on many machines."""

@@ -1,0 +1,137 @@
+"""`make predict`: run trained models over images at home, and write masks and a submission.
+
+The images are a competition's, or those of any folder. Nothing of Kaggle limits the run. What the
+store has already is not predicted again.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from devkit.commands import command
+from kernelkit.console import printable
+from kernelkit.errors import SubmissionError
+
+if TYPE_CHECKING:
+    from devkit.predict.run import HomeRun
+
+__all__ = ["main"]
+
+# So many images have a row of their own in the table.
+_LISTED = 20
+_NAMED = 5
+
+
+@command("prediction", go_on="The same command goes on with the images that are not stored yet")
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line. The exit code is 0 only if every image has a mask.
+
+    Raises
+    ------
+    CompetitionError, RecipeError, CheckpointError
+        The images, the recipe or the models cannot be read, or do not fit each other.
+    SubmissionError
+        An image has no mask.
+    OutputError
+        The output cannot be written.
+    """
+    options = _parse(arguments)
+    from devkit.predict.images import read_images
+    from kernelkit.recipe import Recipe
+
+    recipe, images = read_images(options.competition, Recipe.load(options.recipe))
+    from devkit.predict.run import predict_at_home
+
+    # what is printed may be read by a program
+    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+        run = predict_at_home(
+            recipe,
+            images,
+            options.models,
+            options.output,
+            device=options.devices,
+            workers=options.workers,
+            limit=options.limit,
+            form=options.masks,
+        )
+    if options.json:
+        print(json.dumps(_as_json(run), indent=2))
+    else:
+        for line in _lines(run):
+            print(printable(line))
+    _refuse_missing(run, options.output)
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m devkit.predict", description=__doc__)
+    parser.add_argument("recipe", help="a recipe: a name or a YAML file")
+    parser.add_argument(
+        "--competition", type=Path, required=True, help="a competition's folder, or one of images"
+    )
+    parser.add_argument("--models", type=Path, required=True, help="the models folder")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("build/predictions"),
+        help="the store, the submission, the report and the masks (%(default)s)",
+    )
+    parser.add_argument("--masks", choices=("png", "tiff", "geotiff"), help="masks as files too")
+    parser.add_argument("--devices", default="auto", help="auto, cpu, or such as cuda:0,cuda:1")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
+    parser.add_argument("--limit", type=int, help="predict only so many images, to try things out")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    return parser.parse_args(arguments)
+
+
+def _lines(run: "HomeRun") -> Iterator[str]:
+    """What a run came to, as lines for people."""
+    report, done = run.done.report, run.done
+    counts = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
+    speed = f", {report.megapixels_per_second:.2f} Mpx/s" if report.predicted else ""
+    yield f"{report.recipe} on {report.device}: {counts}{speed}"
+    yield from report.table(_LISTED).to_string(index=False, na_rep="").splitlines()
+    yield from report.notes
+    rows = "" if run.is_scored else ", with a row per image, since there is no sample submission"
+    for path in (*done.submissions, done.submission):
+        yield f"{path}: the submission{rows}"
+    for path in done.maps.files:
+        yield f"{path}: a map"
+    if run.masks:
+        yield f"{run.masks[0].parent}: {len(run.masks)} masks"
+    yield f"{done.submission.parent}: report.json, and the store in masks"
+
+
+def _as_json(run: "HomeRun") -> dict[str, Any]:
+    report, done = run.done.report, run.done
+    return {
+        "recipe": report.recipe,
+        "device": report.device,
+        "images": report.counts,
+        "megapixels_per_second": report.megapixels_per_second,
+        "missing": {image.image: image.note for image in run.missing},
+        "notes": report.notes,
+        "submission": str(done.submission),
+        "submissions": [str(path) for path in done.submissions],
+        "masks": [str(path) for path in run.masks],
+        "report": str(done.submission.parent / "report.json"),
+    }
+
+
+def _refuse_missing(run: "HomeRun", output: Path) -> None:
+    """Let the exit code say that an image has no mask. What was written stays."""
+    if missing := run.missing:
+        named = ", ".join(image.image for image in missing[:_NAMED])
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise SubmissionError(
+            f"{output}: {len(missing)} of {len(run.wanted)} images have no mask ({named}{more}). "
+            f"The first one's reason: {missing[0].notes[-1]}. The same command tries them again"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
