@@ -4,7 +4,9 @@ A small network starts hundreds of GPU operations. To start them can take the CP
 GPU needs to run them. A recorded CUDA graph is started at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -14,7 +16,6 @@ from kernelkit.ensemble.notes import Notes
 
 __all__ = ["GraphRecorder"]
 
-_WARM_UPS = 2
 _Key = tuple[tuple[torch.Size, torch.dtype], ...]
 
 
@@ -58,20 +59,45 @@ class GraphRecorder:
         sources = tuple(images.clone() for images in inputs)
         try:
             graph = torch.cuda.CUDAGraph()
-            # what is chosen or allocated at first use must exist before recording starts
-            beside = torch.cuda.Stream()
-            beside.wait_stream(torch.cuda.current_stream())
+            beside = _stream_beside(inputs[0].device)
+            beside.wait_stream(torch.cuda.current_stream(beside.device))
+            # this block also puts the stream back if recording fails, which torch's own does not
             with torch.cuda.stream(beside):
-                for _ in range(_WARM_UPS):
+                # what is chosen or allocated at first use must exist before recording starts
+                self._function(*sources)
+                with _waiting_refused():
                     self._function(*sources)
-            torch.cuda.current_stream().wait_stream(beside)
-            with torch.cuda.graph(graph):
-                answer = self._function(*sources)
+                # other threads may wait for their answers meanwhile
+                with torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"):
+                    answer = self._function(*sources)
+            torch.cuda.current_stream(beside.device).wait_stream(beside)
         except RuntimeError as error:  # so torch reports an operation that cannot be recorded
             if is_out_of_memory(error):
                 raise
             self._works = False
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            cause = error.__cause__ or error  # what a network fails with has its path around it
+            reason = (str(cause).splitlines() or [type(cause).__name__])[0][:200]
             self._notes.add(f"CUDA graphs are not used, because of an error ({reason})")
             return
         self._graphs[key] = graph, sources, answer
+
+
+@lru_cache
+def _stream_beside(device: torch.device) -> torch.cuda.Stream:
+    """The stream that a device's graphs are recorded on. Each stream has a workspace of its own."""
+    return torch.cuda.Stream(device)
+
+
+@contextmanager
+def _waiting_refused() -> Iterator[None]:
+    """Let operations fail that make the CPU wait for the GPU.
+
+    They cannot be recorded. If recording itself fails at one, torch 2.10 and 2.11 can free no
+    memory any more, as pytorch/pytorch#180395 says.
+    """
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
