@@ -58,7 +58,7 @@ class _PinnedBuffer:
     """Pinned memory for one batch. It is used again once its last upload is over."""
 
     def __init__(self) -> None:
-        self.uploaded = torch.cuda.Event()
+        self.uploaded = _event()
         self._bytes = torch.empty(0, dtype=torch.uint8)
 
     def take(self, tiles: Sequence[NDArray] | NDArray) -> Tensor:
@@ -103,8 +103,9 @@ class Pending:
         self._parts = list(parts)
         if valid.device.type == "cuda":
             self._valid, *self._parts = (_download(tensor) for tensor in (valid, *parts))
-            self._arrived = torch.cuda.Event()
-            self._arrived.record()
+            self._arrived = _event()
+            # on the stream of the copies, which need not be one of the thread's current device
+            self._arrived.record(torch.cuda.current_stream(valid.device))
 
     def result(self) -> list[NDArray]:
         """One array per tile, once all have arrived.
@@ -126,6 +127,11 @@ class Pending:
         answers = (answer for part in self._parts for answer in part.numpy())
         valid = self._valid.tolist()
         return [answer if good else None for answer, good in zip(answers, valid, strict=True)]
+
+
+def _event() -> torch.cuda.Event:
+    """An event that threads sleep for. A plain one keeps a core busy, which readers need."""
+    return torch.cuda.Event(blocking=True)
 
 
 def _download(tensor: Tensor) -> Tensor:
