@@ -23,8 +23,14 @@ __all__ = [
 ]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# How libraries below torch's own allocator say that memory ran out.
-_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+# How libraries below torch's own allocator say that memory ran out. torch asks cuDNN for one way
+# after the other to compute a convolution. If no way's workspace fits, it only says the last.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "ALLOC_FAILED",
+    "can't allocate memory",
+    "unable to find an engine to execute this computation",
+)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -43,10 +49,20 @@ def choose_device(name: str = "auto") -> torch.device:
         raise DeviceError(
             f'there is no device "{name}". Choose auto, cpu, or a GPU such as cuda:0'
         ) from error
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(
+            f'{name}: found a device of the kind "{device.type}", wanted a processor or a GPU of '
+            "CUDA. Choose auto, cpu, or a GPU such as cuda:0"
+        )
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
             f"{name}: this machine has no GPU that torch can use. Switch the accelerator on, or "
             "choose the device cpu"
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"{name}: found {torch.cuda.device_count()} GPU(s), which count from cuda:0. Choose "
+            f"one up to cuda:{torch.cuda.device_count() - 1}"
         )
     return device
 
@@ -103,10 +119,13 @@ def device_name(device: torch.device) -> str:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that new tensors can have: free on the device, or held by torch but unused."""
+    """Memory that new tensors can have. On a GPU, torch first gives back what it does not use.
+
+    Recorded graphs keep theirs. No other tensor can have it, though torch counts it as unused.
+    """
     if device.type == "cuda":
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + held
+        release_cached(device)
+        return torch.cuda.mem_get_info(device)[0]
     return available_memory()
 
 

@@ -93,7 +93,6 @@ class Placement:
             peak = peak_bytes(partial(first.eager, seen), self.device)
             for placed in folds:
                 activations[placed.member.name] = max(peak, activations.get(placed.member.name, 0))
-        release_cached(self.device)
         resident = sum(placed.weight_bytes for placed in self.placed if not placed.on_host)
         plan = choose(
             device_name(self.device),

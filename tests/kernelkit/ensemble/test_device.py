@@ -168,3 +168,5 @@ def test_a_device_that_is_not_there(models):
         MegaModel(models[0], device="cuda:0")
     with pytest.raises(DeviceError, match='no device "gpu". Choose auto, cpu, or a GPU'):
         MegaModel(models[0], device="gpu")
+    with pytest.raises(DeviceError, match='of the kind "meta", wanted a processor or a GPU'):
+        MegaModel(models[0], device="meta")
