@@ -5,14 +5,17 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import wait
+from typing import Any
 
-__all__ = ["end_with_parent", "starting_children"]
+__all__ = ["end_with_parent", "main_module_hidden", "starting_children"]
 
 # prctl's number for "send me this signal when my parent dies", from linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
+_hiding = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -28,6 +31,28 @@ def starting_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def main_module_hidden() -> Iterator[None]:
+    """Keep processes that start meanwhile from importing the main module of this one.
+
+    A process that Python does not fork imports the script that starts it, by `__file__` or
+    `__spec__`. It looks for functions there. But those of kernelkit are in modules. The script may
+    import torch, which costs each reader seconds and 400 MB. It may also have no
+    `if __name__ == "__main__"`, and start everything once more.
+    """
+    main = vars(sys.modules["__main__"])
+    with _hiding:
+        hidden: dict[str, Any] = {
+            name: main.pop(name) for name in ("__file__", "__spec__") if name in main
+        }
+        main["__spec__"] = None
+        try:
+            yield
+        finally:
+            del main["__spec__"]
+            main.update(hidden)
 
 
 def end_with_parent() -> None:

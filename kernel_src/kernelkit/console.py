@@ -2,11 +2,14 @@
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
-__all__ = ["printable", "progress"]
+__all__ = ["bars_hidden", "printable", "progress"]
+
+_hides_bars = False
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:
@@ -30,7 +33,19 @@ def progress[T](items: Any = None, *, description: str, unit: str, **options: An
         As of `tqdm`.
     """
     file = _Forgiving(sys.stdout)
+    options["disable"] = _hides_bars or options.get("disable", False)
     return tqdm(items, desc=printable(description), unit=unit, file=file, **options)
+
+
+@contextlib.contextmanager
+def bars_hidden() -> Iterator[None]:
+    """Show no new progress bar, as in a process that works for another one."""
+    global _hides_bars
+    before, _hides_bars = _hides_bars, True
+    try:
+        yield
+    finally:
+        _hides_bars = before
 
 
 class _Forgiving:

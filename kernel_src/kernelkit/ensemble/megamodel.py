@@ -12,6 +12,7 @@ asked about batch by batch stands in `runner`.
 """
 
 import inspect
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,11 @@ class MegaModel:
         How many classes the answers have.
     device, precision
         Where the networks compute, and in which arithmetic.
+    arguments
+        What it was made with, but for the device. `MegaModel(**arguments)` loads it once more, in
+        another process or on another machine.
+    load_seconds
+        How long it took to load all members.
 
     Raises
     ------
@@ -98,7 +104,19 @@ class MegaModel:
         execution: Execution | None = None,
         whole: bool = False,
     ) -> None:
+        started = time.perf_counter()
         recipe = recipe or EnsembleRecipe(name=Path(folder).name, thresholds=(0.3,))
+        self.arguments: dict[str, Any] = {
+            "folder": Path(folder).absolute(),
+            "threshold": threshold,
+            "averaging_mode": averaging_mode,
+            "preprocess_fn": preprocess_fn,
+            "recipe": recipe,
+            "precision": precision,
+            "batch": batch,
+            "execution": execution,
+            "whole": whole,
+        }
         self.recipe = changed(recipe, threshold, averaging_mode)
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
@@ -129,6 +147,7 @@ class MegaModel:
             batch,
         )
         self._full_cost = self._runner.tree.cost
+        self.load_seconds = time.perf_counter() - started
 
     def predict(
         self,
@@ -256,6 +275,14 @@ class MegaModel:
             As `predict`, or the networks gave NaN or infinity.
         """
         return self.predict(pixels).masks(self.recipe.thresholds)
+
+    def leave_device(self) -> None:
+        """Give the device's memory to other processes.
+
+        Weights stay in host memory from then on, and are brought up for each call.
+        """
+        self._runner.forget_graphs()
+        self._placement.leave_device()
 
     def check_scale(self, scale: int) -> None:
         """Refuse tiles that are read at another scale than a member's run folder says.

@@ -73,6 +73,13 @@ class Placement:
             self._keep_on_host(max(resident, key=lambda placed: placed.weight_bytes))
         return bool(resident)
 
+    def leave_device(self) -> None:
+        """Move all members to the host, and give back what torch holds of the device."""
+        for placed in self.placed:
+            if not placed.on_host:
+                placed.keep_on_host()
+        release_cached(self.device)
+
     def plan(self, tree: MergeTree, question: Question, wanted: int, layers: int = 1) -> MemoryPlan:
         """Measure each model with a question about one image, and carry out the plan.
 

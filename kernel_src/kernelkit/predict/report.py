@@ -73,6 +73,8 @@ class ImageReport:
         Whether tiles were left out because the time was over.
     stored
         The file name of its mask in the store. Empty if it has none.
+    device
+        The device that predicted it. Empty if none did in this run.
     status
         `predicted` by this run, `kept` from an earlier one, or `fallback`: its row is the stated
         one.
@@ -94,6 +96,7 @@ class ImageReport:
     asked: float = 1.0
     unfinished: bool = False
     stored: str = ""
+    device: str = ""
     status: Status = "predicted"
     notes: list[str] = field(default_factory=list)
 
@@ -130,6 +133,8 @@ class Report:
         What the networks ran on, in words.
     weights
         The SHA-256 of each member's weights, by the member's name.
+    first_tile
+        Seconds from the loading of models to the first answers, by the device.
     images
         One report per image, in the submission's order.
     notes
@@ -142,6 +147,7 @@ class Report:
     weights: dict[str, str] = field(default_factory=dict)
     images: list[ImageReport] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    first_tile: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -6,7 +6,9 @@ Canvas. *Hand in* (`hand_in.py`) is the way from the store to the rows. This is 
 
 import logging
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from kernelkit.predict.hand_in.finished_masks import FinishedMasks
 from kernelkit.predict.hand_in.hand_in import hand_in, submission_paths
 from kernelkit.predict.hand_in.maps import Maps, write_maps
 from kernelkit.predict.hand_in.merging import merge_stores
+from kernelkit.predict.jobs import deal
 from kernelkit.predict.preflight.preflight import preflight
 from kernelkit.predict.preflight.submissions import check_submissions
 from kernelkit.predict.preflight.trained import with_trained
@@ -98,6 +101,7 @@ def predict(
     strict: bool = False,
     deadline: Deadline | None = None,
     stores: Sequence[str | Path] = (),
+    executor: Executor | None = None,
 ) -> Prediction:
     """Predict every image of a competition, and write the submission and `report.json`.
 
@@ -120,6 +124,10 @@ def predict(
     stores
         Folders with stores of other runs, such as outputs of other notebooks. Their layers are
         merged with those of this run.
+    executor
+        Who does the work: `DeviceProcesses`, a pool of processes, or one of many machines. Its
+        processes load the models for themselves and write to the store in `output`. With None, this
+        process does it. The submission is the same, byte for byte, on devices of one kind.
 
     Raises
     ------
@@ -131,6 +139,7 @@ def predict(
     SubmissionError
         No image at all could be predicted. With `strict`, any image has only its fallback row.
     """
+    begun = time.perf_counter() - sum(model.load_seconds for model in models.values())
     output = Path(output)
     check_writable(output)
     recipe, trained = with_trained(recipe, models)
@@ -155,9 +164,11 @@ def predict(
     tasks = tasks_of(competition, recipe, checked.survey, limit)
     if models:
         deadline = deadline or Deadline(recipe.hours)
-        with closing(Run(recipe, models, store, deadline, tasks, workers)) as run:
-            by_id = {image.image: image for image in work(tasks, run)}
+        with closing(Run(recipe, models, store, deadline, tasks, workers, begun=begun)) as run:
+            doing = work(tasks, run) if executor is None else deal(tasks, run, executor)
+            by_id = {image.image: image for image in doing}
         report.notes += run.notes
+        report.first_tile = run.first_tiles
     else:
         by_id = {image.image: image for image in merge_stores(tasks, recipe, others)}
     report.images += [by_id[image_id] for image_id in competition.images]

@@ -5,11 +5,9 @@ here. Workers do not import the main module of the process that starts them. Aft
 workers read the next image. If no process can be started, threads read instead, and a note says so.
 """
 
-import contextlib
 import math
 import multiprocessing
 import pickle
-import sys
 import threading
 import time
 import weakref
@@ -21,6 +19,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from kernelkit.children import main_module_hidden
 from kernelkit.errors import ReaderError, SlideError
 from kernelkit.grid import Window
 from kernelkit.reader.processes import ProcessExecutor
@@ -215,30 +214,6 @@ def _run_in_process[R](task: Task[R]) -> R:
     return task.run(_slides)
 
 
-_hiding = threading.Lock()
-
-
-@contextlib.contextmanager
-def _main_module_hidden() -> Iterator[None]:
-    """Keep processes that start meanwhile from importing the main module of this one.
-
-    A process that Python does not fork imports the script that starts it, by `__file__` or
-    `__spec__`. It looks for functions there. But the workers' functions are in this module. The
-    script may import torch, which costs each worker seconds and 400 MB.
-    """
-    main = vars(sys.modules["__main__"])
-    with _hiding:
-        hidden: dict[str, Any] = {
-            name: main.pop(name) for name in ("__file__", "__spec__") if name in main
-        }
-        main["__spec__"] = None
-        try:
-            yield
-        finally:
-            del main["__spec__"]
-            main.update(hidden)
-
-
 class _Inline(Executor):
     """An executor that runs each task at once, in the calling thread."""
 
@@ -373,7 +348,7 @@ class ReaderPool(AbstractContextManager):
         context = multiprocessing.get_context(method)
         if method == "forkserver":  # so only the first pool waits for the imports
             context.set_forkserver_preload([__name__])
-        executor = ProcessExecutor(self.workers, context, _run_in_process, _main_module_hidden)
+        executor = ProcessExecutor(self.workers, context, _run_in_process, main_module_hidden)
         weakref.finalize(self, executor.shutdown, wait=False).atexit = False
         return executor
 

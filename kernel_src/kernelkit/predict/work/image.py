@@ -79,7 +79,7 @@ def _count(stitched: int, model: MegaModel, stitching: Stitching, run: Run) -> N
     """Count finished tiles, and have less be asked if the rest does not fit."""
     run.progress.advance(stitched)
     if stitched:
-        run.pace.advance(stitched, model, stitching.keeps)
+        run.advance(stitched, model, stitching.keeps)
 
 
 def _leave_out(indices: Sequence[int], canvas: Canvas, report: ImageReport) -> None:

@@ -19,7 +19,7 @@ from kernelkit.files import file_sha256
 from kernelkit.predict.store.store import Entry, Store
 from kernelkit.recipe import EnsembleRecipe, Recipe
 
-__all__ = ["Keys"]
+__all__ = ["Keys", "code_sha256"]
 
 # packages whose version may change a mask
 _COMPUTING = (
@@ -114,11 +114,16 @@ def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:
 @cache
 def _versions() -> str:
     """What computes: kernelkit's own code, and the packages that read pixels and run networks."""
+    found = {name: _version(name) for name in _COMPUTING}
+    return json.dumps({"kernelkit": code_sha256(), **found})
+
+
+@cache
+def code_sha256() -> str:
+    """The hash of kernelkit's own code."""
     package = Path(kernelkit.__file__).parent
     sources = sorted(package.rglob("*.py"))
-    code = hashlib.sha256("".join(map(file_sha256, sources)).encode()).hexdigest()
-    found = {name: _version(name) for name in _COMPUTING}
-    return json.dumps({"kernelkit": code, **found})
+    return hashlib.sha256("".join(map(file_sha256, sources)).encode()).hexdigest()
 
 
 def _version(package: str) -> str:

@@ -41,8 +41,7 @@ class Pace:
         self._deadline = deadline
         self._give_up = give_up
         self._models = models
-        self._waiting = dict(amounts)
-        self._waiting_sum = sum(self._waiting.values())
+        self.expect(amounts)
         self._current = 0
         # the work of the images that were begun, and how much of it is no background
         self._seen = 0
@@ -50,6 +49,19 @@ class Pace:
         # work times the cost of asking about it, and since when it is counted
         self._done = 0.0
         self._since: float | None = None
+
+    def expect(self, amounts: Mapping[str, int], others: int = 0) -> None:
+        """Replace what waits for its turn.
+
+        Parameters
+        ----------
+        amounts
+            As they were given at the start.
+        others
+            How much more will come, which is not known by name yet.
+        """
+        self._waiting = dict(amounts)
+        self._waiting_sum = sum(self._waiting.values()) + others
 
     def take(self, image_id: str) -> None:
         """Take an image off those that wait for their turn."""

@@ -1,5 +1,6 @@
 """What is to be done in a run, and what the work on all of its images has in common."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from kernelkit.predict.work.regions import drawn_regions
 from kernelkit.predict.work.survey import PictureKind, Survey
 from kernelkit.reader import ReaderPool
 from kernelkit.recipe import Recipe
+from kernelkit.vocabulary import GiveUp
 
 __all__ = [
     "Run",
@@ -37,6 +39,7 @@ __all__ = [
     "tasks_of",
 ]
 
+_log = logging.getLogger(__name__)
 # times as many tiles as the median image has
 _FAR_LARGER = 4
 
@@ -125,9 +128,15 @@ class Run:
         All images.
     workers
         Reader processes.
+    begun
+        When the models began to load, as `time.perf_counter` has it. None is now.
+    device
+        What reports call the device. By default it is that of the models.
 
     Attributes
     ----------
+    first_tiles
+        Seconds from `begun` until the first answers were there, by the device.
     keys
         Under which results are stored.
     readers
@@ -150,6 +159,9 @@ class Run:
         deadline: Deadline,
         tasks: Sequence[Task],
         workers: int = 0,
+        *,
+        begun: float | None = None,
+        device: str = "",
     ) -> None:
         for model in models.values():
             model.ask_all()  # an earlier run may have been short of time
@@ -166,6 +178,9 @@ class Run:
             if recipe.tiles.whole
             else RunProgress(amounts, "tile")
         )
+        self.device = device or ", ".join(dict.fromkeys(str(m.device) for m in models.values()))
+        self.first_tiles: dict[str, float] = {}
+        self._begun = time.perf_counter() if begun is None else begun
         self.said: list[str] = []
         self.hashing = ThreadPoolExecutor(1)
 
@@ -174,6 +189,20 @@ class Run:
         """What went otherwise in the run as a whole, one sentence each."""
         models = [note for model in self.models.values() for note in model.notes]
         return [*models, *self.readers.notes, *self.store.notes, *self.said]
+
+    def advance(self, done: int, model: MegaModel, keeps: frozenset[GiveUp] = frozenset()) -> None:
+        """Count work that is done, as `Pace.advance` does. Say when the first of it was done."""
+        if not self.first_tiles:
+            seconds = time.perf_counter() - self._begun
+            self.first_tiles[self.device] = round(seconds, 2)
+            load = sum(model.load_seconds for model in self.models.values())
+            _log.info(
+                "%s: the first answers came after %.1f s, of which %.1f s loaded the models",
+                self.device,
+                seconds,
+                load,
+            )
+        self.pace.advance(done, model, keeps)
 
     def close(self) -> None:
         """Write what was saved, and end the readers and the thread that hashes files."""

@@ -96,7 +96,7 @@ class _Pass:
             yield from asked.finish()
             pixels = sum(info.height * info.width for info in asked.batch.pictures)
             run.pace.begin(pixels, of=pixels)
-            run.pace.advance(pixels, model)
+            run.advance(pixels, model)
 
     def _leave_out(self) -> Iterator[ImageReport]:
         """Give up the pictures that the session left no time for."""

@@ -1,0 +1,33 @@
+"""Work that is handed out: to one process per device, to a pool, to many machines.
+
+`job` is what a process gets and does. `plan` makes parcels of what is to be done. `dealing` hands
+them to an executor and takes reports in. `devices` is an executor of one process per device, and
+`seat` is what such a process knows of its device.
+
+What needs torch is imported late, so that a new process can say first how many threads it takes.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernelkit.predict.jobs.dealing import deal
+    from kernelkit.predict.jobs.devices import DeviceProcesses, devices_of
+    from kernelkit.predict.jobs.job import Done, Job, do
+
+__all__ = ["DeviceProcesses", "Done", "Job", "deal", "devices_of", "do"]
+
+_MODULES = {
+    "DeviceProcesses": "devices",
+    "Done": "job",
+    "Job": "job",
+    "deal": "dealing",
+    "devices_of": "devices",
+    "do": "job",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,260 @@
+"""Images are dealt to an executor: jobs go out, reports come in, bytes stay in the store.
+
+An image whose process dies is tried once more, elsewhere if there is another device. If that
+process dies too, the image falls back. Whatever fails, each image has a report in the end.
+"""
+
+import logging
+import pickle
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from kernelkit.errors import (
+    CheckpointError,
+    CompetitionError,
+    KernelKitError,
+    OutputError,
+    RecipeError,
+    as_sentence,
+)
+from kernelkit.predict.jobs.job import Done, Job, do
+from kernelkit.predict.jobs.plan import Parcel, parcels_of
+from kernelkit.predict.report import ImageReport
+from kernelkit.predict.work.keys import code_sha256
+from kernelkit.predict.work.tasks import Run, Task
+from kernelkit.predict.work.whole_picture import Picture
+from kernelkit.predict.work.work import warned
+
+__all__ = ["deal"]
+
+_log = logging.getLogger(__name__)
+# Jobs end by themselves at the deadline. One that has not so many seconds later is given up.
+_GRACE = 120.0
+# so many images must be somewhere, or their folder is not there
+_SHOWN = 8
+# What a process sees otherwise than the run's own: no other try would help.
+_CONTRADICTIONS = (CheckpointError, CompetitionError, OutputError)
+
+
+def deal(tasks: Sequence[Task], run: Run, executor: Executor) -> Iterator[ImageReport]:
+    """Have an executor put the result of each image into the store.
+
+    Reports come in the order in which images are finished. What went otherwise is in `run.notes`
+    then.
+
+    Parameters
+    ----------
+    run
+        Of this process. Its models give up the device, since those who do the work need it.
+    executor
+        Any. It may say in `lanes` how many jobs it does at once. A pool of processes need not.
+
+    Raises
+    ------
+    CheckpointError, CompetitionError, OutputError
+        The processes do not see the store, the images, the models or the kernelkit that this one
+        sees.
+    """
+    return warned(_Dealing(run, executor).reports(tasks), tasks)
+
+
+@dataclass
+class _Handed:
+    """A job that is out, and who died of it before."""
+
+    job: Job
+    deaths: tuple[str, ...] = ()
+
+
+class _Dealing:
+    """One run over an executor."""
+
+    def __init__(self, run: Run, executor: Executor) -> None:
+        self._run, self._executor = run, executor
+        self._lanes = _lanes_of(executor)
+        self._out: dict[Future[Done], _Handed] = {}
+        self._said: set[str] = set()
+
+    def reports(self, tasks: Sequence[Task]) -> Iterator[ImageReport]:
+        run = self._run
+        for model in run.models.values():
+            model.leave_device()
+        to_do = []
+        for task in tasks:
+            report = _done_already(task, run)
+            if report is None:
+                to_do.append(task)
+            else:
+                yield report
+        if not to_do:
+            return
+        job = self._job(to_do)
+        token = _put_token(job)
+        try:
+            self._make_ready(job)
+            yield from self._hand_out(job, parcels_of(to_do, run))
+        finally:
+            for future in self._out:
+                future.cancel()
+            token.unlink(missing_ok=True)
+
+    def _job(self, tasks: Sequence[Task]) -> Job:
+        """What all jobs of the run share."""
+        run = self._run
+        wants_cpu = torch.cuda.is_available() and all(
+            model.device.type == "cpu" for model in run.models.values()
+        )
+        job = Job(
+            run=f".run-{uuid.uuid4().hex}",
+            recipe=run.recipe,
+            models={name: model.arguments for name, model in run.models.items()},
+            weights={n: sha for model in run.models.values() for n, sha in model.weights.items()},
+            code=code_sha256(),
+            device="cpu" if wants_cpu else "auto",
+            store=run.store.folder.absolute(),
+            ends=time.time() + run.deadline.seconds_left,
+            workers=run.readers.workers,
+            images=tuple(path for task in tasks[:_SHOWN] for path in task.paths),
+            level=logging.getLogger("kernelkit").getEffectiveLevel(),
+        )
+        try:
+            pickle.dumps(job)
+        except Exception as error:  # pickle raises many kinds
+            raise RecipeError(
+                f"{run.recipe.name}: its models cannot be loaded in another process "
+                f"({as_sentence(error)}). Define their preprocess_fn in a module"
+            ) from error
+        return job
+
+    def _make_ready(self, job: Job) -> None:
+        """Have processes load the models. What cannot work is an error before any work begins."""
+        try:
+            futures = [self._executor.submit(do, job) for _ in range(self._lanes)]
+        except Exception:  # each image will have this reason
+            return
+        errors: list[Exception] = []
+        for future in futures:
+            try:
+                self._take_in(future.result(self._seconds_left()))
+            except _CONTRADICTIONS:
+                raise
+            except Exception as error:
+                errors.append(error)
+        if errors and len(errors) == len(futures) and isinstance(errors[0], KernelKitError):
+            raise errors[0]
+        for reason in map(as_sentence, errors):
+            self._note(f"a process could not begin, because: {reason}")
+
+    def _hand_out(self, job: Job, parcels: Sequence[Parcel]) -> Iterator[ImageReport]:
+        rest = sum(parcel.amount for parcel in parcels)
+        for parcel in parcels:
+            rest -= parcel.amount
+            part = replace(job, tasks=parcel.tasks, others=rest // self._lanes)
+            yield from self._submit(_Handed(part))
+        while self._out:
+            done, _ = wait(self._out, self._seconds_left(), FIRST_COMPLETED)
+            if not done:
+                yield from self._give_up_all()
+            for future in done:
+                yield from self._finished(future, self._out.pop(future))
+
+    def _submit(self, handed: _Handed) -> Iterator[ImageReport]:
+        try:
+            self._out[self._executor.submit(do, handed.job)] = handed
+        except Exception as error:  # an executor says in many ways that it is broken
+            yield from self._fall_back(handed, f"the executor is broken ({as_sentence(error)})")
+
+    def _finished(self, future: "Future[Done]", handed: _Handed) -> Iterator[ImageReport]:
+        try:
+            done = future.result()
+        except Exception as error:
+            yield from self._died(handed, error)
+            return
+        self._take_in(done)
+        for report in done.reports:
+            if handed.deaths:
+                report.notes.append(f"it was tried twice, because: {handed.deaths[-1]}")
+            yield self._counted(report)
+
+    def _died(self, handed: _Handed, error: Exception) -> Iterator[ImageReport]:
+        """Try a job once more, or let its images fall back."""
+        reason = as_sentence(error)
+        if handed.deaths:
+            yield from self._fall_back(handed, f"it was tried twice, and the second time: {reason}")
+            return
+        job = replace(handed.job, avoids=getattr(error, "device", ""))
+        yield from self._submit(_Handed(job, (reason,)))
+
+    def _give_up_all(self) -> Iterator[ImageReport]:
+        for future, handed in self._out.items():
+            future.cancel()
+            reason = "the session's time was over, and its process had not answered"
+            yield from self._fall_back(handed, reason)
+        self._out.clear()
+
+    def _fall_back(self, handed: _Handed, reason: str) -> Iterator[ImageReport]:
+        for task in handed.job.tasks:
+            report = ImageReport(task.image_id)
+            report.notes += handed.deaths
+            report.fall_back(reason)
+            yield self._counted(report)
+
+    def _counted(self, report: ImageReport) -> ImageReport:
+        self._run.progress.begin(report.image)
+        self._run.progress.end()
+        return report
+
+    def _take_in(self, done: Done) -> None:
+        """Take what a process says into the run."""
+        for note in done.notes:
+            self._note(note)
+        for level, text in done.messages:
+            if text not in self._said:
+                self._said.add(text)
+                who = "" if text.startswith(done.device) else f"{done.device}: "
+                _log.log(level, "%s%s", who, text)
+        self._run.first_tiles |= done.first_tiles
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self._run.notes:
+            self._run.said.append(sentence)
+
+    def _seconds_left(self) -> float:
+        return max(0.0, self._run.deadline.seconds_left) + _GRACE
+
+
+def _done_already(task: Task, run: Run) -> ImageReport | None:
+    """The report of an image that no process is needed for."""
+    if run.recipe.tiles.whole:  # batches are made of those that are left
+        picture = Picture(task, run)
+        return picture.report if picture.is_done else None
+    if not task.left_out:
+        return None
+    report = ImageReport(task.image_id)
+    report.fall_back(task.left_out)
+    return report
+
+
+def _lanes_of(executor: Executor) -> int:
+    """How many jobs an executor does at once, as far as it says."""
+    return int(getattr(executor, "lanes", 0) or getattr(executor, "_max_workers", 0) or 1)
+
+
+def _put_token(job: Job) -> Path:
+    """Write the file by which processes see that they share the store's folder."""
+    token = job.store / job.run
+    try:
+        job.store.mkdir(parents=True, exist_ok=True)
+        token.touch()
+    except OSError as error:
+        raise OutputError(
+            f"{job.store}: the store cannot be written to ({error.strerror}). Choose another "
+            "output folder"
+        ) from error
+    return token

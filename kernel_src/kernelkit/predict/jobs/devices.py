@@ -1,0 +1,228 @@
+"""`DeviceProcesses`: an executor with one process per device, which starts a dead one anew."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from kernelkit.children import main_module_hidden, starting_children
+from kernelkit.errors import DeviceError
+from kernelkit.predict.jobs.seat import Seat, take_seat
+
+__all__ = ["DeviceProcesses", "devices_of"]
+
+# a device that fails so often without any success in between gets no more jobs
+_FAILURES = 3
+
+
+def devices_of(wanted: str = "auto") -> list[str]:
+    """The devices that a text names, such as `cuda:0 cuda:1`. `auto` is every GPU, else one CPU.
+
+    Raises
+    ------
+    DeviceError
+        There is no such device.
+    """
+    import torch
+
+    from kernelkit.ensemble.device import choose_device
+
+    if wanted.strip() == "auto":
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
+    names = wanted.replace(",", " ").split()
+    if not names:
+        raise DeviceError("found no name of a device, wanted auto, cpu, or GPUs such as cuda:0")
+    return [str(choose_device(name)) for name in names]
+
+
+class _DeadProcessError(DeviceError):
+    """A process that died over a job.
+
+    Attributes
+    ----------
+    device
+        The name of its seat.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__(
+            f"the process of {device} died, as processes do that are killed or run out of memory"
+        )
+        self.device = device
+
+
+@dataclass
+class _Waiting:
+    """A call that no process has yet."""
+
+    future: "Future[Any]"
+    call: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+    @property
+    def avoids(self) -> str:
+        """The name of the seat that it is not for."""
+        return next((getattr(each, "avoids", "") for each in self.arguments), "")
+
+
+class DeviceProcesses(Executor):
+    """An executor with one process per device.
+
+    Processes start when there is something to do. They end with this one, however it ends.
+
+    Parameters
+    ----------
+    devices
+        One per process, such as `["cuda:0", "cuda:1"]`. `["cpu", "cpu"]` divides the cores.
+
+    Attributes
+    ----------
+    lanes
+        How many calls run at once.
+    seats
+        The device of each process, and its share of the machine.
+    """
+
+    def __init__(self, devices: Sequence[str]) -> None:
+        if not devices:
+            raise DeviceError("found no device, wanted one per process. Give them as devices_of")
+        cores = len(os.sched_getaffinity(0))
+        counts, taken = Counter(devices), Counter[str]()
+        self.seats = []
+        for device in devices:
+            name = f"{device} ({taken[device] + 1})" if counts[device] > 1 else device
+            taken[device] += 1
+            threads = max(1, cores // len(devices))
+            self.seats.append(Seat(name, device, len(devices), threads))
+        self.lanes = len(devices)
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._serving: set[str] = set()
+        self._processes: dict[str, int] = {}
+        self._is_closing = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Have a process call a function of a module.
+
+        Raises
+        ------
+        DeviceError
+            It was shut down, or no device is left.
+        """
+        with self._changed:
+            if self._is_closing:
+                raise DeviceError("these processes were shut down. Make new ones")
+            self._start_threads()
+            if not self._serving:
+                raise DeviceError("no device is left whose process works")
+            task = _Waiting(Future(), fn, args, kwargs)
+            self._waiting.append(task)
+            self._changed.notify_all()
+        return task.future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End all processes, once what was submitted is done or at once with `cancel_futures`."""
+        with self._changed:
+            self._is_closing = True
+            if cancel_futures:
+                for task in self._waiting:
+                    task.future.cancel()
+                self._waiting.clear()
+                for process in self._processes.values():
+                    _kill(process)
+            self._changed.notify_all()
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        self.shutdown(cancel_futures=kind is not None)
+
+    def _start_threads(self) -> None:
+        if self._threads:
+            return
+        self._serving = {seat.name for seat in self.seats}
+        for seat in self.seats:
+            # Linux ties a process to the thread that started it, so that has to live as long
+            thread = threading.Thread(
+                target=self._serve, args=(seat,), name=f"kernelkit-{seat.name}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, seat: Seat) -> None:
+        """Pass calls to the process of one device, until there are no more."""
+        pool: ProcessPoolExecutor | None = None
+        failures = 0
+        while failures < _FAILURES and (task := self._next(seat)) is not None:
+            if not task.future.set_running_or_notify_cancel():
+                continue
+            try:
+                pool = pool or self._new_pool(seat)
+                result = pool.submit(task.call, *task.arguments, **task.keywords).result()
+            except BrokenProcessPool:
+                self._end(seat, pool)
+                pool = None
+                failures += 1
+                task.future.set_exception(_DeadProcessError(seat.name))
+            except BaseException as error:
+                failures += 1
+                error.device = seat.name  # type: ignore[attr-defined]
+                task.future.set_exception(error)
+            else:
+                failures = 0
+                task.future.set_result(result)
+        self._end(seat, pool)
+        self._leave(seat)
+
+    def _next(self, seat: Seat) -> _Waiting | None:
+        """The next call for a seat. None if no more will come."""
+        with self._changed:
+            while True:
+                is_alone = len(self._serving) == 1
+                for task in self._waiting:
+                    if is_alone or task.avoids != seat.name:
+                        self._waiting.remove(task)
+                        return task
+                if self._is_closing:
+                    return None
+                self._changed.wait()
+
+    def _leave(self, seat: Seat) -> None:
+        """Let a seat have no more calls. Without any seat, what waits is given up."""
+        with self._changed:
+            self._serving.discard(seat.name)
+            if not self._serving:
+                for task in self._waiting:
+                    task.future.set_exception(DeviceError("no device is left whose process works"))
+                self._waiting.clear()
+            self._changed.notify_all()
+
+    def _new_pool(self, seat: Seat) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(1, context, take_seat, (seat,))
+        with main_module_hidden(), starting_children():
+            process = pool.submit(os.getpid)
+        with self._changed:
+            self._processes[seat.name] = process.result()
+        return pool
+
+    def _end(self, seat: Seat, pool: ProcessPoolExecutor | None) -> None:
+        with self._changed:
+            self._processes.pop(seat.name, None)
+        if pool is not None:
+            pool.shutdown()
+
+
+def _kill(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)

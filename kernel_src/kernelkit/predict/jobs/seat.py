@@ -1,0 +1,57 @@
+"""Where a process of `DeviceProcesses` sits: its device, and its share of the machine.
+
+It imports no torch. Libraries read how many threads they may start when they are imported.
+"""
+
+import os
+from dataclasses import dataclass
+
+from kernelkit.children import end_with_parent
+
+__all__ = ["Seat", "own_seat", "take_seat"]
+
+# read by OpenMP, MKL, OpenBLAS and numba when they are loaded
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """The device of one process, and its share of the machine.
+
+    Attributes
+    ----------
+    name
+        What reports call it.
+    device
+        As torch names it.
+    sharers
+        How many processes share the machine.
+    threads
+        How many threads its libraries may start.
+    """
+
+    name: str
+    device: str
+    sharers: int
+    threads: int
+
+    def readers(self, workers: int) -> int:
+        """Its share of reader processes. If there are any, it has at least one."""
+        return -(-workers // self.sharers)
+
+
+_seat: Seat | None = None
+
+
+def take_seat(seat: Seat) -> None:
+    """Let this process have a seat. It ends with the one that started it."""
+    global _seat
+    end_with_parent()
+    for name in _THREADS:
+        os.environ[name] = str(seat.threads)
+    _seat = seat
+
+
+def own_seat() -> Seat | None:
+    """The seat of this process. None if it has none, as on another machine."""
+    return _seat
