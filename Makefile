@@ -29,7 +29,7 @@ YOURS = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--mod
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run shell test test-py313 format types lint lock audit licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
+.PHONY: help dry-run shell test test-py313 format types lint lock audit schema licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
 
 help:  ## this list, and what make help-train says about one of them
 	@sed -nE -e 's/^# ---- ([^:]*)$$/\n\1/p' -e 's/^([a-z0-9-]+):[^#]*## ([^(]*[^( ]).*/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -153,6 +153,9 @@ lint: $(READY)  ## formatting, linting, types, who imports whom, and whether the
 
 audit: $(READY) $(AUDITOR)  ## every lock against the advisories that the registry knows (needs the network)
 	@$(PYTHON) -m devkit.audit
+
+schema: $(READY)  ## write the JSON schemas of recipes and settings into docs/schemas, for editors
+	@$(PYTHON) -m devkit.reference
 
 licences: $(READY)  ## write docs/licences.md from what the installed packages state
 	@$(PYTHON) -m devkit.licences

@@ -64,6 +64,13 @@ class PostprocessStep(Section):
     step: Word
     arguments: dict[str, Any] = Field(default={})
 
+    @classmethod
+    def short_forms(cls) -> Any:
+        """Return the type of a step's name, or of a name with arguments."""
+        no_keys: dict[str, Any] = {"propertyNames": {"minLength": 1, "not": {"const": "step"}}}
+        named = Field(min_length=1, max_length=1, json_schema_extra=no_keys)
+        return Word | Annotated[dict[str, dict[str, Any] | None], named]
+
     @field_validator("arguments")
     @classmethod
     def _finite(cls, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +122,10 @@ def _weights_of_views(value: dict[Any, Any]) -> dict[Any, Any]:
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Views = Annotated[tuple[str, ...] | dict[Word, PositiveFloat] | str, BeforeValidator(_set_or_views)]
-Thresholds = Annotated[tuple[Probability, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
+_Several = Annotated[tuple[Probability, ...], Field(min_length=1)]
+Thresholds = Annotated[
+    _Several, BeforeValidator(_one_or_many, json_schema_input_type=Probability | _Several)
+]
 
 
 def _usual_thresholds(section: dict[str, Any]) -> tuple[float, ...] | None:

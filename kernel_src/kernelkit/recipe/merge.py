@@ -17,6 +17,8 @@ _MERGE_SENTENCE = re.compile(
     rf" of (?P<of>{'|'.join(get_args(Domain))})"
 )
 
+# Methods that are defined for probabilities alone.
+_OF_PROBABILITIES = ("gmean", "tsharpen", "vote")
 # The levels above the views.
 _LEVELS = ("folds", "models", "scales")
 
@@ -41,6 +43,23 @@ class MergeStep(Section):
     of: Domain
     temperature: Annotated[float, Field(ge=0)] | None = None
 
+    @classmethod
+    def short_forms(cls) -> Any:
+        """Return the type of the phrases."""
+        phrases = [
+            f"{how} of {of}"
+            for how in get_args(MergeMethod)
+            for of in get_args(Domain)
+            if how != "tsharpen" and (of == "probabilities" or how not in _OF_PROBABILITIES)
+        ]
+        sharpened = r"tsharpen\([0-9.]+\) of probabilities"
+        any_phrase = rf"^\s*({'|'.join(phrases)}|{sharpened})\s*$"
+        known: dict[str, Any] = {"enum": phrases}
+        return (
+            Annotated[str, Field(json_schema_extra=known)]
+            | Annotated[str, Field(pattern=any_phrase)]
+        )
+
     def __str__(self) -> str:
         temperature = "" if self.temperature is None else f"({self.temperature:g})"
         return f"{self.how}{temperature} of {self.of}"
@@ -62,7 +81,7 @@ class MergeStep(Section):
     def _sensible(self) -> Self:
         if (self.how == "tsharpen") != (self.temperature is not None):
             raise ValueError('only tsharpen takes a temperature. Write "tsharpen(0.5) of ..."')
-        if self.how in ("gmean", "tsharpen", "vote") and self.of == "logits":
+        if self.how in _OF_PROBABILITIES and self.of == "logits":
             raise ValueError(f"{self.how} is defined for probabilities, not for logits")
         return self
 

@@ -12,6 +12,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @classmethod
+    def short_forms(cls) -> Any:
+        """Return the type of what may be written instead of the section's keys, or None."""
+        return None
+
     @model_validator(mode="before")
     @classmethod
     def _truth_values_are_no_numbers(cls, value: Any) -> Any:

@@ -75,6 +75,11 @@ class Variant(Section):
     gate: Literal["off"] | None = None
     mask: Literal["gate"] | None = None
 
+    @classmethod
+    def short_forms(cls) -> Any:
+        """Return the type of nothing. Then the ensembles say everything."""
+        return type(None)
+
     @model_validator(mode="before")
     @classmethod
     def _from_nothing(cls, value: Any) -> Any:

@@ -70,6 +70,11 @@ class Tiles(Section):
     fill: Fill = "zero"
     whole: bool = False
 
+    @classmethod
+    def short_forms(cls) -> Any:
+        """Return the type of the word for whole pictures."""
+        return Literal["whole"]
+
     @model_validator(mode="before")
     @classmethod
     def _from_word(cls, value: Any) -> Any:

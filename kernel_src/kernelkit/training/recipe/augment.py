@@ -255,6 +255,13 @@ class OneOf(Step):
     of: Annotated[tuple["AugmentStep", ...], Field(min_length=2)]
 
 
+class _Choice(Section):
+    """`one_of` as it is written: a list of steps, and beside it how often one is taken."""
+
+    one_of: Annotated[tuple["AugmentStep", ...], Field(min_length=2)]
+    p: Probability = 1.0
+
+
 class AugmentStep(Section):
     """One step of augmentation, by its name: `d4`, or `{affine: {rotate: 45}}`.
 
@@ -288,6 +295,13 @@ class AugmentStep(Section):
     one_of: OneOf | None = None
 
     MOVES: ClassVar[tuple[str, ...]] = ("d4", "flip", "rotate90", "affine", "crop_resize")
+
+    @classmethod
+    def short_forms(cls) -> Any:
+        """Return the type of a step's name, or of a choice with its share beside it."""
+        names = [name for name in cls.model_fields if name != "one_of"]
+        known: dict[str, Any] = {"enum": names}
+        return Annotated[str, Field(json_schema_extra=known)] | _Choice
 
     @model_validator(mode="before")
     @classmethod
@@ -334,3 +348,4 @@ class AugmentStep(Section):
 
 
 OneOf.model_rebuild()
+_Choice.model_rebuild()

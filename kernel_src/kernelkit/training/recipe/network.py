@@ -116,6 +116,8 @@ class NetworkRecipe(Section):
     aux_params: AuxParams | None = None
 
     ARCHITECTURES: ClassVar[tuple[str, ...]] = _ARCHITECTURES
+    # What else the networks of both libraries take.
+    ARGUMENTS: ClassVar[tuple[str, ...]] = tuple(sorted(_OF_SMP | _OF_TIMM))
 
     @model_validator(mode="after")
     def _arch_or_network(self) -> Self:
@@ -222,6 +224,11 @@ class Init(Section):
 
     model: Word | None = None
     encoder: Word | None = None
+
+    @classmethod
+    def short_forms(cls) -> Any:
+        """Return the type of a path."""
+        return Word
 
     @model_validator(mode="before")
     @classmethod

@@ -32,6 +32,11 @@ class Term(Section):
 
     weight: PositiveFloat = 1.0
 
+    @classmethod
+    def short_forms(cls) -> Any:
+        """Return the type of a weight."""
+        return PositiveFloat
+
     @model_validator(mode="before")
     @classmethod
     def _from_weight(cls, value: Any) -> Any:

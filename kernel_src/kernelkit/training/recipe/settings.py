@@ -54,8 +54,11 @@ def _words(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+_Several = Annotated[tuple[Word, ...], Field(min_length=1)]
 Patterns = Annotated[
-    tuple[Word, ...], BeforeValidator(_words), Field(min_length=1), AfterValidator(no_doubles)
+    _Several,
+    BeforeValidator(_words, json_schema_input_type=Word | _Several),
+    AfterValidator(no_doubles),
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -29,6 +29,7 @@ OptimiserName = Literal[
     "rmsprop",
     "sgd",
 ]
+ScheduleName = Literal["constant", "cosine", "poly", "step"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=10)]
 _WITH_AMSGRAD = ("adam", "adamw", "adabelief")
@@ -119,7 +120,7 @@ class Schedule(Section):
         After how many epochs the rate falls, and what it is multiplied by.
     """
 
-    name: Literal["constant", "cosine", "poly", "step"] = "cosine"
+    name: ScheduleName = "cosine"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     warmup_lr: NonNegativeFloat = 0.0
     min_lr: NonNegativeFloat = 0.0
@@ -128,6 +129,11 @@ class Schedule(Section):
     power: PositiveFloat = 0.9
     every: PositiveInt | None = None
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @classmethod
+    def short_forms(cls) -> Any:
+        """Return the type of a name."""
+        return ScheduleName
 
     @model_validator(mode="before")
     @classmethod

@@ -155,6 +155,11 @@ class Source(Section):
     least: Annotated[float, Field(ge=0.5, lt=1)] | None = None
     loss_weight: PositiveFloat = 1.0
 
+    @classmethod
+    def short_forms(cls) -> Any:
+        """Return the type of a weight."""
+        return PositiveFloat
+
     @model_validator(mode="before")
     @classmethod
     def _from_weight(cls, value: Any) -> Any:
@@ -192,4 +197,4 @@ class Crop(Section):
     random: Share = 1.0
 
 
-CropOrSize = Annotated[Crop, BeforeValidator(_sized)]
+CropOrSize = Annotated[Crop, BeforeValidator(_sized, json_schema_input_type=PositiveInt | Crop)]
