@@ -9,6 +9,7 @@ carries the fingerprint of its manifest. This command uploads nothing.
 import argparse
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent
@@ -24,10 +25,12 @@ if sys.version_info < (3, 12) or not all(map(importlib.util.find_spec, ("packagi
 from packaging.utils import canonicalize_name  # noqa: E402
 
 from devkit.commands import command  # noqa: E402
+from devkit.competitions import OwnCompetition, add_name  # noqa: E402
 from devkit.dataset.builder import BUILD, Builder, default_listing  # noqa: E402
 from devkit.dataset.listing import add_listing_options, listing_from  # noqa: E402
 from devkit.dataset.own import add_own_option, find_own  # noqa: E402
 from devkit.image.profiles import load_profile, profile_names  # noqa: E402
+from devkit.kaggle.settings import find_settings, load_settings  # noqa: E402
 from devkit.wheels.downloads import WheelSource  # noqa: E402
 from devkit.wheels.resolve import REQUIREMENTS, Resolver  # noqa: E402
 
@@ -42,8 +45,12 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
         help=f"the image to build for: {', '.join(profile_names())} (default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, help="where to write the dataset (default: build/kernel-PROFILE)"
+        "--out",
+        type=Path,
+        help="where to write the dataset (default: kernel-PROFILE below build/, or below the "
+        "folder there of a competition of your own)",
     )
+    add_name(parser)
     add_own_option(parser)
     parser.add_argument(
         "--requirements",
@@ -88,8 +95,10 @@ def main(arguments: "list[str] | None" = None) -> int:
     """Run the command line. The exit code is 0 only if the dataset was built and verified."""
     options = parse(arguments)
     builder = make_builder(options)
+    competition = builder.competition
     name = f"kernel-{options.profile}{'-unproved' if options.no_proof else ''}"
-    folder = (options.out or BUILD / name).absolute()
+    build_folder = competition.build_folder if competition else BUILD
+    folder = (options.out or build_folder / name).absolute()
     if options.dry:
         print("\n".join(builder.describe_plan(folder)))
         return 0
@@ -105,11 +114,18 @@ def make_builder(options: argparse.Namespace) -> Builder:
     default = WheelSource.default()
     folders = (*default.folders, *(folder.resolve() for folder in options.find_links))
     source = WheelSource(folders, options.no_index)
-    listing = listing_from(options, default_listing(profile))
+    settings_file = find_settings(options.own_competition)
+    competition = OwnCompetition.of_settings(settings_file)
+    default_list = default_listing(profile)
+    if competition is not None:
+        dataset = load_settings(settings_file).dataset
+        default_list = replace(default_list, slug=dataset, title=dataset.replace("-", " "))
+    listing = listing_from(options, default_list)
     allowed = frozenset(map(canonicalize_name, options.allow_old))
     requirements = options.requirements.absolute()
     resolver = Resolver(profile, requirements, source, allow_old=allowed)
-    return Builder(resolver, listing, own=find_own(options.own))
+    own = find_own(options.own, settings_file)
+    return Builder(resolver, listing, own=own, competition=competition)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Competitions of the user's own in this clone change no test.
+os.environ["KERNELKIT_RECIPES"] = os.devnull
 
 # A shell that starts the tests in the background, or by nohup, has these ignored. Children would
 # inherit that, and tests of how a command ends would wait for ever.

@@ -1,33 +1,34 @@
 """What command lines share: `--name`, and arguments that a competition of one's own fills in."""
 
 import argparse
+import os
+import tomllib
 from pathlib import Path
+from typing import Any
 
+from devkit.arguments import Arguments
 from devkit.competitions.own import OwnCompetition, all_names, find
-from devkit.errors import SettingsError
+from kernelkit.own import OWN_FOLDER
 
 __all__ = ["add_name", "fill_in"]
-
-# What an argument is called for make, and in a sentence.
-_CALLED = {
-    "recipe": ("RECIPE", "recipe"),
-    "competition": ("COMPETITION", "folder of the competition"),
-    "models": ("MODELS", "folder of trained runs"),
-}
 
 
 def add_name(parser: argparse.ArgumentParser) -> None:
     """Let a command line name a competition of one's own. It is the option `own_competition`."""
+    variable: dict[str, Any] = {"variable": "NAME"} if isinstance(parser, Arguments) else {}
     parser.add_argument(
         "--name",
         dest="own_competition",
         metavar="NAME",
         help="a competition of your own below competitions/ (default: the only one there)",
+        **variable,
     )
 
 
 def fill_in(
-    options: argparse.Namespace, **places: str | tuple[str, str | None]
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    **places: str | tuple[str, str | None],
 ) -> OwnCompetition | None:
     """Fill in the arguments that were not given, from a competition of the user's own.
 
@@ -36,11 +37,13 @@ def fill_in(
 
     Parameters
     ----------
+    parser
+        It ends the command if an argument was not given and nothing fills it in.
     options
         What was parsed. Arguments that were not given are None. It is changed.
     places
         For each argument, the attribute of `OwnCompetition` that fills it in. A pair adds what is
-        taken if there is no such competition. Without it, the argument is then an error.
+        taken if there is no such competition. Without it, the argument is then missing.
 
     Returns
     -------
@@ -49,12 +52,13 @@ def fill_in(
     Raises
     ------
     SettingsError
-        There is no such competition. Or an argument was not given, and nothing fills it in.
+        There is no such competition.
 
     Examples
     --------
     >>> options = argparse.Namespace(own_competition=None, recipe="hubmap", models=None)
-    >>> fill_in(options, recipe="training_recipe", models=("models_folder", "build/models"))
+    >>> places = {"recipe": "training_recipe", "models": ("models_folder", "build/models")}
+    >>> fill_in(argparse.ArgumentParser(), options, **places)
     >>> options.models
     PosixPath('build/models')
     """
@@ -69,17 +73,27 @@ def fill_in(
             found = getattr(own, attribute)
             setattr(options, argument, str(found) if argument == "recipe" else found)
         elif not otherwise:
-            raise SettingsError(_missing(argument))
+            parser.error(f"{argument.upper()}= is missing. Give it, or {_others()}")
         elif otherwise[0] is not None:
             setattr(options, argument, Path(otherwise[0]))
+    if own is not None:
+        _use_code(own)
     return own
 
 
-def _missing(argument: str) -> str:
-    variable, words = _CALLED[argument]
+def _others() -> str:
+    """How a competition of one's own is given instead."""
     names = all_names()
     if names:
-        there = f"NAME={names[0]} of your own" if len(names) == 1 else f"NAME={' or '.join(names)}"
-    else:
-        there = "make a competition of your own with make new NAME=my-competition"
-    return f"no {words} is given. Give {variable}=, or {there}"
+        return f"NAME={' or '.join(names)}, which is a competition of your own"
+    return "make a competition of your own with make new NAME=my-competition"
+
+
+def _use_code(own: OwnCompetition) -> None:
+    """Let this process and its children find the code that the competition's settings name."""
+    try:
+        named = tomllib.loads(own.settings_file.read_text(encoding="utf-8")).get("own")
+    except (OSError, ValueError):
+        return  # the commands that need the settings say what is wrong with them
+    if named and isinstance(named, str):
+        os.environ.setdefault(OWN_FOLDER, str(own.folder / Path(named).expanduser()))

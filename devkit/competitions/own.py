@@ -18,6 +18,7 @@ __all__ = ["COMPETITIONS", "OwnCompetition", "all_names", "find", "refuse_name"]
 
 COMPETITIONS = REPOSITORY / "competitions"
 
+_SETTINGS = "kaggle.toml"
 _SHORTEST, _LONGEST = 3, 40
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _KERNELKIT = REPOSITORY / "kernel_src" / "kernelkit"
@@ -37,6 +38,13 @@ class OwnCompetition:
 
     folder: Path
 
+    @classmethod
+    def of_settings(cls, path: Path) -> "OwnCompetition | None":
+        """The competition of a settings file. None if the file is that of the repository."""
+        folder = path.resolve().parent
+        is_own = folder.parent == _folder().resolve() and path.name == _SETTINGS
+        return cls(folder) if is_own else None
+
     @property
     def name(self) -> str:
         """What recipes, notebooks and datasets are named by."""
@@ -55,7 +63,7 @@ class OwnCompetition:
     @property
     def settings_file(self) -> Path:
         """What Kaggle is told about it."""
-        return self.folder / "kaggle.toml"
+        return self.folder / _SETTINGS
 
     @property
     def data_folder(self) -> Path:
@@ -107,9 +115,7 @@ def find(name: str | None = None) -> OwnCompetition | None:
     SettingsError
         There is no such competition.
     """
-    folder = _folder()
-    os.environ.setdefault(RECIPES_FOLDER, str(folder))
-    names = all_names()
+    folder, names = _folder(), all_names()
     if not name:
         return OwnCompetition(folder / names[0]) if len(names) == 1 else None
     refuse_name(name)
@@ -152,5 +158,5 @@ def refuse_name(name: str) -> None:
 
 
 def _folder() -> Path:
-    """Where the competitions lie, as the environment or the repository has it."""
-    return Path(os.environ.get(RECIPES_FOLDER) or COMPETITIONS).expanduser()
+    """Where the competitions lie. From then on recipes are found there by their names."""
+    return Path(os.environ.setdefault(RECIPES_FOLDER, str(COMPETITIONS))).expanduser()

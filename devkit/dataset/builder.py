@@ -11,13 +11,16 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from devkit.competitions import OwnCompetition
 from devkit.dataset.limits import replace_dataset
-from devkit.dataset.listing import Listing, mark_proved, proved_fingerprint
+from devkit.dataset.listing import Listing, mark, proved_fingerprint
 from devkit.dataset.own import check_own
 from devkit.dataset.pack import Packed, pack
+from devkit.dataset.recipes import check_recipes, recipe_files
 from devkit.dataset.verify import Proof, check_dataset, prove
 from devkit.errors import DatasetError, LintError, TwinError, WheelError
 from devkit.image.profiles import Profile
+from devkit.kaggle.marks import Source
 from devkit.lint import KERNEL_SOURCE, kernel_files, lint, outside_modules
 from devkit.tools import REPOSITORY
 from devkit.wheels.downloads import fetch
@@ -62,6 +65,8 @@ class Builder:
         The folder with the package and what lies beside it.
     own
         Code of the user's own that goes there too, or None.
+    competition
+        The competition of the user's own whose recipes go there too, or None.
     say
         It gets each line that there is to tell.
     """
@@ -72,6 +77,7 @@ class Builder:
     source_folder: Path = KERNEL_SOURCE
     say: Callable[[str], None] = print
     own: OwnCode | None = None
+    competition: OwnCompetition | None = None
     _resolved: Lock | None = field(default=None, init=False, repr=False)
 
     @property
@@ -89,6 +95,19 @@ class Builder:
     @property
     def _all_files(self) -> list[Path]:
         return [*self.files, *self._own_files]
+
+    @property
+    def _sources(self) -> tuple[Source, ...]:
+        """What the dataset is made from, as it is now. A push compares it with what is then."""
+        found = [
+            Source.at("kernelkit", self.source_folder),
+            Source.at("requirements", self.resolver.requirements),
+        ]
+        if self.own is not None:
+            found.append(Source.at("own code", self.own.folder))
+        if self.competition is not None:
+            found.append(Source.at("recipes", self.competition.folder))
+        return tuple(found)
 
     def _is_own(self, module: str) -> bool:
         return self.own is not None and module.split(".")[0] in self.own.modules
@@ -145,13 +164,14 @@ class Builder:
             packed = self._build(Path(name) / "dataset", folder, upgrade)
             if trusts_proof and proved_fingerprint(folder) == packed.fingerprint:
                 self.say(f"proved   {packed.fingerprint[:12]} before")
-                mark_proved(packed.folder, packed.fingerprint)
+                mark(packed.folder, proved=packed.fingerprint)
             else:
                 self.prove(packed)
             replace_dataset(packed.folder, folder)
         return Packed(folder, packed.manifest)
 
     def _build(self, folder: Path, shown_folder: Path, upgrade: bool) -> Packed:
+        sources = self._sources
         lock = self._lock(upgrade)
         self.lint(lock)
         wheels = self.wheels(lock)
@@ -160,8 +180,16 @@ class Builder:
             self.say(note)
         reasons = {wheel.name: wheel.why for wheel in lock.wheels}
         packed = pack(
-            self.profile, wheels, reasons, self.listing, folder, self.source_folder, self.own
+            self.profile,
+            wheels,
+            reasons,
+            self.listing,
+            folder,
+            self.source_folder,
+            self.own,
+            self.competition,
         )
+        mark(packed.folder, sources=sources)
         self.say(f"pack     {len(packed.files)} files for {_shown(shown_folder)}")
         check_dataset(folder, self.profile)
         self.say(f"verify   every hash, tag, requirement and limit of {packed.fingerprint[:12]}")
@@ -190,7 +218,7 @@ class Builder:
                 also |= lacking
                 self.say(f"twin     made again with {', '.join(sorted(lacking))} of the image")
         self._tell(twin, proof)
-        mark_proved(packed.folder, packed.fingerprint)
+        mark(packed.folder, proved=packed.fingerprint)
         self.resolver.write(self.current_lock())
         if twin.lock is not None:
             keep_twin_lock(self.profile, twin.lock)
@@ -240,16 +268,21 @@ class Builder:
         ------
         LintError
             It lists every finding.
+        RecipeError
+            A recipe of the user's own competition cannot be loaded.
         """
         findings = lint(self.files, self.profile, lock.modules, self.source_folder)
         if self.own is not None:
             check_own(self.own, self.profile, lock.modules)
             known = {*lock.modules, *self.own.modules}
             findings += lint(self._own_files, self.profile, known, self.source_folder)
+        if self.competition is not None:
+            check_recipes(self.competition)
         if findings:
             listed = "".join(f"\n{finding}" for finding in findings)
             raise LintError(f"{len(findings)} things would fail on {self.profile.name}:{listed}")
-        self.say(f"lint     {len(self._all_files)} files, nothing found")
+        recipes = recipe_files(self.competition) if self.competition else []
+        self.say(f"lint     {len(self._all_files) + len(recipes)} files, nothing found")
 
     def describe_plan(self, folder: Path) -> list[str]:
         """Say what `build` would do. Nothing is written, and the network is not reached."""
@@ -269,6 +302,7 @@ class Builder:
             steps += [f"would fetch {name}" for name in fetched]
         steps.append(f"would lint {len(self._all_files)} files")
         own = f", {', '.join(self.own.modules)} of {_shown(self.own.folder)}" if self.own else ""
+        own += f", the recipes of {self.competition.name}" if self.competition else ""
         steps.append(f"would pack kernelkit{own} and the wheels into {_shown(folder)}")
         steps.append(f"to be uploaded as {self.listing.owner}/{self.listing.slug}")
         return steps

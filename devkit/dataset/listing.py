@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from devkit.errors import DatasetError
+from devkit.kaggle.marks import CLIENT_FILE, Marks
 from kernelkit.files import open_atomically
 
 __all__ = [
@@ -18,12 +19,10 @@ __all__ = [
     "Listing",
     "add_listing_options",
     "listing_from",
-    "mark_proved",
+    "mark",
     "proved_fingerprint",
     "read_listing",
 ]
-
-CLIENT_FILE = "dataset-metadata.json"
 
 # as the documentation of dataset-metadata.json lists them
 _LICENCES = frozenset(
@@ -93,12 +92,6 @@ class _Licence(BaseModel):
     name: str
 
 
-class _Marks(BaseModel):
-    """What kernelkit itself notes in the client's file."""
-
-    proved: str = ""
-
-
 class _Metadata(BaseModel):
     """What the client's own file says."""
 
@@ -108,7 +101,7 @@ class _Metadata(BaseModel):
     title: str
     subtitle: str
     licenses: Annotated[list[_Licence], Field(min_length=1)]
-    kernelkit: _Marks = _Marks()
+    kernelkit: Marks = Marks()
 
 
 def read_listing(folder: Path) -> Listing:
@@ -124,14 +117,24 @@ def read_listing(folder: Path) -> Listing:
     return Listing(owner, slug, metadata.title, metadata.subtitle, metadata.licenses[0].name)
 
 
-def mark_proved(folder: Path, fingerprint: str) -> None:
-    """Note in the client's file that the dataset of this fingerprint was proved.
+def mark(folder: Path, **notes: object) -> None:
+    """Note something of a dataset in the client's file, beside what is noted there.
 
-    `make push` uploads no other one. The note itself is not uploaded.
+    The notes themselves are not uploaded.
+
+    Parameters
+    ----------
+    folder
+        The dataset.
+    notes
+        Attributes of `Marks`. Of what was proved, `make push` uploads no other dataset.
     """
-    metadata = _read(folder).model_dump() | {"kernelkit": {"proved": fingerprint}}
+    metadata = _read(folder)
+    marks = metadata.kernelkit.model_copy(update=notes)
+    noted = {"kernelkit": marks.model_dump(mode="json", exclude_defaults=True)}
     with open_atomically(folder / CLIENT_FILE) as file:
-        file.write(json.dumps(metadata, indent=1, sort_keys=True) + "\n")
+        content = metadata.model_dump(exclude={"kernelkit"}) | noted
+        file.write(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def proved_fingerprint(folder: Path) -> str:

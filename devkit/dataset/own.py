@@ -39,10 +39,17 @@ def add_own_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def find_own(option: Path | None = None) -> OwnCode | None:
+def find_own(option: Path | None = None, settings_file: Path | None = None) -> OwnCode | None:
     """Return the code of the user's own that goes to Kaggle, or None if there is none.
 
     Networks that are loaded in this process find it, too.
+
+    Parameters
+    ----------
+    option
+        The folder, as a command line names it.
+    settings_file
+        The settings that may name it. None means kaggle.toml in the repository.
 
     Raises
     ------
@@ -51,7 +58,7 @@ def find_own(option: Path | None = None) -> OwnCode | None:
     SettingsError
         kaggle.toml cannot be read.
     """
-    named = option or os.environ.get(OWN_FOLDER) or load_settings().own
+    named = option or os.environ.get(OWN_FOLDER) or load_settings(settings_file).own
     if not named:
         return None
     code = OwnCode.below(Path(named).expanduser())

@@ -14,15 +14,18 @@ from typing import Any
 
 import mounted
 from build_backend import write_wheel
+from devkit.competitions import OwnCompetition
 from devkit.dataset.limits import check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing
 from devkit.dataset.own import own_wheel
+from devkit.dataset.recipes import recipes_wheel
 from devkit.errors import DatasetError
 from devkit.image.profiles import Profile
 from devkit.lint import KERNEL_SOURCE
 from devkit.wheels.wheelfile import Wheel, read_wheel
 from kernelkit.files import file_sha256
 from kernelkit.own import OWN_DISTRIBUTION, OwnCode
+from kernelkit.own_recipes import RECIPES_DISTRIBUTION
 
 __all__ = ["Packed", "pack", "write_json", "write_manifest"]
 
@@ -64,6 +67,7 @@ def pack(
     folder: Path,
     source_folder: Path = KERNEL_SOURCE,
     own: OwnCode | None = None,
+    competition: OwnCompetition | None = None,
 ) -> Packed:
     """Write the dataset into `folder`. Its old contents go only once the new are checked.
 
@@ -83,6 +87,8 @@ def pack(
         The folder with the bootstrap, the package and its `pyproject.toml`.
     own
         Code of the user's own, which becomes a wheel too.
+    competition
+        A competition of the user's own, whose recipes become a wheel too.
 
     Raises
     ------
@@ -100,6 +106,9 @@ def pack(
         if own is not None:
             ours.append(own_wheel(own, Path(name)))
             reasons = {**reasons, OWN_DISTRIBUTION: f"your own code: {', '.join(own.modules)}"}
+        if competition is not None:
+            ours.append(recipes_wheel(competition, Path(name)))
+            reasons = {**reasons, RECIPES_DISTRIBUTION: f"the recipes of {competition.name}"}
         for wheel in (*ours, *wheels):
             why = reasons.get(wheel.name, "the package itself")
             entry = _pack_file(wheel.path, staging_folder, "wheel", why)

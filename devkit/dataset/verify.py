@@ -2,7 +2,7 @@
 
 `check_dataset` reads every byte. `prove` mounts the folder as Kaggle does, without a network. There
 it runs the notebook's first cell with the twin's Python. It imports every module of kernelkit and
-of the user's own code.
+of the user's own code, and loads the recipes of the user's own competition.
 """
 
 import tempfile
@@ -26,6 +26,7 @@ from devkit.wheels.twin import Twin
 from devkit.wheels.wheelfile import Wheel, check_wheel, read_wheel
 from kernelkit.files import file_sha256
 from kernelkit.own import OWN_DISTRIBUTION
+from kernelkit.own_recipes import RECIPES_DISTRIBUTION
 
 __all__ = ["FIRST_CELL", "Proof", "check_dataset", "prove"]
 
@@ -41,6 +42,15 @@ for package in {packages!r}:
     for module in modules:
         importlib.import_module(module)
     print(f"  {{len(modules)}} modules of {{package}} import")
+"""
+_RECIPES = """\
+from kernelkit.own_recipes import PREDICTING, TRAINING, own_recipe_names
+from kernelkit.recipe import Recipe
+from kernelkit.training.recipe import TrainingRecipe
+for load, file in ((Recipe.load, PREDICTING), (TrainingRecipe.load, TRAINING)):
+    for name in own_recipe_names(file):
+        load(name)
+        print(f"  {file} of {name} loads")
 """
 
 
@@ -149,8 +159,10 @@ def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
             cell=str(FIRST_CELL),
             inputs=inputs,
             fingerprint=fingerprint,
-            packages=["kernelkit", *_own_packages(folder)],
+            packages=["kernelkit", *_modules_of(folder, OWN_DISTRIBUTION)],
         )
+        if _modules_of(folder, RECIPES_DISTRIBUTION):
+            code += _RECIPES
         log = proof_folder / "log.txt"
         log.touch()  # the sandbox itself may fail before the shell opens it
         shell = ["sh", "-c", f'exec "$@" > {log} 2>&1', "sh", str(twin.python), "-Iu", "-c", code]
@@ -165,12 +177,12 @@ def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
     return Proof(output, time.monotonic() - start, sandbox.is_isolated)
 
 
-def _own_packages(folder: Path) -> list[str]:
-    """The packages and modules of the user's own in a dataset."""
+def _modules_of(folder: Path, distribution: str) -> list[str]:
+    """The packages and modules of a wheel in a dataset. None if it has no such wheel."""
     files = mounted.read_manifest(folder / mounted.MANIFEST)["files"]
     names = [canonicalize_name(entry["name"].split("-")[0]) for entry in files]
-    own = [e for e, name in zip(files, names, strict=True) if name == OWN_DISTRIBUTION]
-    return [module for entry in own for module in entry["modules"]]
+    meant = [e for e, name in zip(files, names, strict=True) if name == distribution]
+    return [module for entry in meant for module in entry["modules"]]
 
 
 def _read_under(packed: Path, name: str) -> Wheel:

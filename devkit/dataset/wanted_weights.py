@@ -38,10 +38,20 @@ class Wanted:
     programs: bool = False
 
     @classmethod
-    def of(cls, recipe: str | None, checkpoints: Sequence[Prefer] | None) -> Self:
+    def of(
+        cls,
+        recipe: str | None,
+        checkpoints: Sequence[Prefer] | None,
+        settings_file: Path | None = None,
+    ) -> Self:
         """What a command line asks for: a recipe, or checkpoints of every run, or neither.
 
         With neither, every run is packed, and the recipe in kaggle.toml says which checkpoints.
+
+        Parameters
+        ----------
+        settings_file
+            The settings with that recipe. None means kaggle.toml in the repository.
 
         Raises
         ------
@@ -50,7 +60,7 @@ class Wanted:
         """
         if checkpoints:
             return cls(others=tuple(checkpoints))
-        named = Recipe.load(recipe) if recipe else load_settings().loaded_recipe
+        named = Recipe.load(recipe) if recipe else load_settings(settings_file).loaded_recipe
         groups: list[_Group] = []
         for ensemble in named.ensembles:
             groups.append((ensemble.runs, ensemble.checkpoints))
@@ -60,6 +70,14 @@ class Wanted:
         if recipe:
             return cls(tuple(groups), None, programs)
         return cls(tuple(groups), "best", False)
+
+    def words_of(self, run: str) -> tuple[Prefer, ...]:
+        """Which checkpoints of a run are packed. Nothing if the run is left out."""
+        found = [words for patterns, words in self.groups if _matches(run, patterns)]
+        if not found and self.others is not None:
+            found = [self.others]
+        words = [(each,) if isinstance(each, str) else each for each in found]
+        return tuple(dict.fromkeys(word for each in words for word in each))
 
     def load(self, models_folder: Path, programs: bool, say: Callable[[str], None]) -> list[Member]:
         """Load the members that are packed, in the order of their runs.
@@ -85,7 +103,7 @@ class Wanted:
             own = [
                 ((glob.escape(run),), checkpoints)
                 for patterns, checkpoints in self.groups
-                if any(fnmatchcase(run, pattern) for pattern in patterns)
+                if _matches(run, patterns)
             ]
             if not own and self.others is not None:
                 own = [((glob.escape(run),), self.others)]
@@ -96,6 +114,10 @@ class Wanted:
         loaded = load_groups(models_folder, asked, programs=programs)
         unique = {member.name: member for group in loaded for member in group}
         return list(unique.values())
+
+
+def _matches(run: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(run, pattern) for pattern in patterns)
 
 
 # Every run, and the best checkpoint of each fold.

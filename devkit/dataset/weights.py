@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 import mounted
 from devkit.commands import command
 from devkit.dataset.limits import check_upload, replace_dataset, safe_name
-from devkit.dataset.listing import CLIENT_FILE, Listing, add_listing_options, listing_from
+from devkit.dataset.listing import CLIENT_FILE, Listing, add_listing_options, listing_from, mark
 from devkit.dataset.own import add_own_option, find_own
 from devkit.dataset.pack import Packed, write_json, write_manifest
 from devkit.dataset.wanted_weights import BEST, Wanted
@@ -94,6 +94,7 @@ def pack_weights(
         staging_folder.mkdir()
         entries: list[dict[str, Any]] = []
         configurations: dict[str, str] = {}
+        checkpoints: dict[str, tuple[str, ...]] = {}
         for member in wanted.load(models_folder, programs, say):
             # a folder that is itself a run is found as the only one below its parent
             is_above = (models_folder / member.run).is_dir()
@@ -101,10 +102,13 @@ def pack_weights(
             entry = _pack_member(member, runs_folder, staging_folder, cache_folder)
             entries.append(entry)
             configurations |= _configurations(member, runs_folder)
+            run = str(entry["name"]).split("/")[0]
+            checkpoints[run] = wanted.words_of(run)
             say(f"{entry['name']}  {entry['size'] / 1e6:.1f} MB")
         target = {"configurations": configurations}
         manifest = write_manifest(staging_folder / mounted.WEIGHTS_MANIFEST, entries, target)
         write_json(staging_folder / CLIENT_FILE, listing.as_metadata())
+        mark(staging_folder, checkpoints=checkpoints)
         check_upload(staging_folder, listing)
         replace_dataset(staging_folder, folder)
     return Packed(folder, manifest)

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, StrictStr, StringConstraints, ValidationError
 
 from devkit.errors import DatasetError
+from devkit.kaggle.marks import read_marks
 
 __all__ = ["Manifest", "check_proved", "find_manifest", "read_manifest"]
 
@@ -56,16 +57,6 @@ def read_manifest(path: Path) -> Manifest:
     return content
 
 
-class _Marks(BaseModel):
-    proved: StrictStr = ""
-
-
-class _Metadata(BaseModel):
-    """What the builder notes in the client's own file."""
-
-    kernelkit: _Marks = _Marks()
-
-
 def check_proved(folder: Path, manifest: Manifest) -> None:
     """Refuse a kernel dataset that was never installed and imported in the image's twin.
 
@@ -74,12 +65,7 @@ def check_proved(folder: Path, manifest: Manifest) -> None:
     DatasetError
         The builder did not note its proof in the folder, or noted that of another dataset.
     """
-    try:
-        text = (folder / "dataset-metadata.json").read_bytes()
-        proved = _Metadata.model_validate_json(text).kernelkit.proved
-    except (ValidationError, OSError):
-        proved = ""
-    if proved != manifest.fingerprint:
+    if read_marks(folder).proved != manifest.fingerprint:
         raise DatasetError(
             f"{folder}: this dataset was not proved in the twin of {manifest.target.profile}. "
             f"Run make kernel-dataset PROFILE={manifest.target.profile}"

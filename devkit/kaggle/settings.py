@@ -4,6 +4,9 @@ The file says whose account it is and what things are called there. The environm
 key: `KERNELKIT_OWNER` overrides `owner`, `KERNELKIT_ACCELERATOR` overrides `accelerator`, and so
 on. A value that is not text is written as in TOML (`KERNELKIT_PARAMETERS='{workers = 4}'`). An
 empty override counts.
+
+A competition of one's own has such a file in its folder. There, what is not said has its name: the
+recipe, the notebooks and the datasets. What is made lies in its folder of `build/`.
 """
 
 import os
@@ -19,16 +22,18 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
 from slugify import slugify
 
+from devkit.competitions import OwnCompetition, all_names, find
 from devkit.errors import SettingsError
 from devkit.tools import REPOSITORY
 from kernelkit.recipe import Recipe
 
-__all__ = ["SETTINGS_FILE", "Settings", "load_settings"]
+__all__ = ["SETTINGS_FILE", "Settings", "find_settings", "load_settings"]
 
 SETTINGS_FILE = REPOSITORY / "kaggle.toml"
 _PREFIX = "KERNELKIT_"
@@ -183,6 +188,9 @@ class Settings(BaseModel):
     score_seconds: Pause = 24 * 3600
     settle_seconds: Limit = 60  # until Kaggle lists what was submitted
 
+    # the competition of the user's own that the file belongs to
+    _own_competition: OwnCompetition | None = PrivateAttr(None)
+
     @model_validator(mode="after")
     def _title_names_the_kernel(self) -> Self:
         for section in (self, self.train, self.validation, self.engine):
@@ -255,12 +263,11 @@ class Settings(BaseModel):
         key, section = sections[name]
         recipe = section.recipe or self.recipe
         if name != "engine":
-            _check_training_recipe(recipe, key)
-        elif recipe not in Recipe.names():
+            self._check_training_recipe(recipe, key)
+        elif recipe not in self.recipes:
             raise SettingsError(
-                f"there is no recipe {recipe!r} in kernel_src/kernelkit/recipe/, and only those "
-                f"travel to Kaggle. Set recipe in the section engine of kaggle.toml to one of "
-                f"{', '.join(Recipe.names())}"
+                f"found the recipe {recipe!r}, which does not travel to Kaggle. Set recipe in the "
+                f"section engine of kaggle.toml to one of {', '.join(self.recipes)}"
             )
         return self.model_copy(
             update={
@@ -272,21 +279,33 @@ class Settings(BaseModel):
         )
 
     @property
+    def own_competition(self) -> OwnCompetition | None:
+        """The competition of the user's own that these settings are of."""
+        return self._own_competition
+
+    @property
+    def recipes(self) -> list[str]:
+        """The recipes that travel to Kaggle: kernelkit's, and that of one's own competition."""
+        own = self._own_competition
+        return [*Recipe.names(), *([own.name] if own else [])]
+
+    @property
     def loaded_recipe(self) -> Recipe:
-        """The recipe. It is one of kernelkit's own, since only those travel to Kaggle."""
+        """The recipe. It is one of those that travel to Kaggle."""
         return Recipe.load(self.recipe)
 
+    def _check_training_recipe(self, name: str, section: str) -> None:
+        # it imports what trains, and other commands need not wait for that
+        from kernelkit.training.recipe import TrainingRecipe
 
-def _check_training_recipe(name: str, section: str) -> None:
-    # it imports what trains, and other commands need not wait for that
-    from kernelkit.training.recipe import TrainingRecipe
-
-    if name not in TrainingRecipe.names():
-        raise SettingsError(
-            f"there is no training recipe {name!r} in kernel_src/kernelkit/training/recipe/, and "
-            f"only those travel to Kaggle. Set recipe in the section {section} of kaggle.toml to "
-            f"one of {', '.join(TrainingRecipe.names())}"
-        )
+        own = self._own_competition
+        has_own = own is not None and own.training_recipe.is_file()
+        known = [*TrainingRecipe.names(), *([own.name] if own and has_own else [])]
+        if name not in known:
+            raise SettingsError(
+                f"found the training recipe {name!r}, which does not travel to Kaggle. Set recipe "
+                f"in the section {section} of kaggle.toml to one of {', '.join(known)}"
+            )
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -296,15 +315,38 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 }
 
 
+def find_settings(name: str | None = None) -> Path:
+    """The settings file of a competition of the user's own, or that of the repository.
+
+    Parameters
+    ----------
+    name
+        The competition. None means the only one that there is. Without any, it is the file of the
+        repository.
+
+    Raises
+    ------
+    SettingsError
+        There is no such competition, or there are several and none is named.
+    """
+    own = find(name)
+    if own is None and (names := all_names()):
+        raise SettingsError(
+            f"found {len(names)} competitions of your own, and no NAME. Give NAME={names[0]}, or "
+            f"another of {', '.join(names)}"
+        )
+    return own.settings_file if own else SETTINGS_FILE
+
+
 def load_settings(
-    path: Path = SETTINGS_FILE, environment: Mapping[str, str] | None = None
+    path: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> Settings:
     """Read the settings file, if there is one, then the environment over it.
 
     Parameters
     ----------
     path
-        The settings file.
+        The settings file. None means the one in the repository.
     environment
         The variables to look at. None means this process's own.
 
@@ -312,20 +354,25 @@ def load_settings(
     ------
     SettingsError
         The file is not TOML. Or a key does not exist, or cannot have that value. Or the recipe is
-        not one of kernelkit's own.
+        none that travels to Kaggle.
     RecipeError
         The recipe cannot be read.
     """
+    path = path or SETTINGS_FILE
     environment = os.environ if environment is None else environment
+    own = OwnCompetition.of_settings(path)
     content = _read(path) | _overrides(environment)
     try:
-        settings = Settings.model_validate(content)
+        settings = Settings.model_validate(_with_names(content, own) if own else content)
     except ValidationError as error:
         raise SettingsError(f"{path}: {_first_problem(error)}") from None
-    if settings.recipe not in Recipe.names():
+    settings._own_competition = own
+    if settings.recipe not in settings.recipes:
+        is_own = settings.recipe in all_names()
+        hint = f". Give NAME={settings.recipe}, which has settings of its own" if is_own else ""
         raise SettingsError(
-            f"{path}: there is no recipe {settings.recipe!r} in kernel_src/kernelkit/recipe/, and "
-            f"only those travel to Kaggle. Choose one of {', '.join(Recipe.names())}"
+            f"{path}: found the recipe {settings.recipe!r}, which does not travel to Kaggle with "
+            f"these settings. Choose one of {', '.join(settings.recipes)}{hint}"
         )
     home = path.resolve().parent
     folders: dict[str, Any] = {
@@ -338,6 +385,27 @@ def load_settings(
     competition = settings.competition or settings.loaded_recipe.competition.slug
     dataset = settings.dataset or f"kernelkit-{settings.profile}"
     return settings.model_copy(update=folders | {"competition": competition, "dataset": dataset})
+
+
+def _with_names(content: Mapping[str, Any], own: OwnCompetition) -> dict[str, Any]:
+    """Add what a competition of one's own says where its settings say nothing."""
+    name, build = own.name, own.build_folder
+    defaults = {
+        "recipe": name,
+        "kernel": f"{name}-inference",
+        "dataset": f"{name}-code",
+        "weights": f"{name}-weights",
+        "notebook": REPOSITORY / Settings.model_fields["notebook"].default,
+        "dataset_folder": build / "kernel-{profile}",
+        **{f"{key}_folder": build / key for key in ("weights", "kernel")},
+        "output_folder": build / "kaggle-output",
+    }
+    kernels = {"train": "train", "validation": "validate", "engine": "engine"}
+    sections: dict[str, Any] = {key: {"kernel": f"{name}-{word}"} for key, word in kernels.items()}
+    for key, section in sections.items():
+        said = content.get(key, {})
+        sections[key] = {**section, **said} if isinstance(said, Mapping) else said
+    return {**defaults, **content, **sections}
 
 
 def _place(settings_file: Path, key: str, text: str) -> Path:

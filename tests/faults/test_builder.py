@@ -21,7 +21,7 @@ import build_dataset
 from devkit.dataset import builder as builders
 from devkit.dataset.builder import Builder
 from devkit.dataset.limits import replace_dataset
-from devkit.dataset.listing import CLIENT_FILE, mark_proved, proved_fingerprint, read_listing
+from devkit.dataset.listing import CLIENT_FILE, mark, proved_fingerprint, read_listing
 from devkit.dataset.own import check_own
 from devkit.dataset.verify import Proof
 from devkit.errors import (
@@ -683,7 +683,7 @@ def test_an_unproved_dataset_is_never_pushed(build, tmp_path):
     path = unproved / "kernelkit-manifest.json"
     answer = "this dataset was not proved in the twin of here. Run make kernel-dataset PROFILE=here"
     refused(DatasetError, answer, check_proved, unproved, read_manifest(path))
-    mark_proved(unproved, "0" * 64)
+    mark(unproved, proved="0" * 64)
     refused(DatasetError, answer, check_proved, unproved, read_manifest(path))
     proved = build.build_proved(tmp_path / "proved").folder
     check_proved(proved, read_manifest(proved / "kernelkit-manifest.json"))

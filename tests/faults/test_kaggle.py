@@ -500,7 +500,11 @@ SETTINGS: list[tuple[str, bytes, str]] = [
     ("a folder with a NUL", b'ledger = "a\\u0000"', "ledger: found 'a\\x00', wanted a path"),
     ("the home of nobody", b'state = "~nobody-at-all/x"', "this machine has no such user"),
     ("a profile of 5", b"profile = 5", "profile: found 5, wanted text in quotes"),
-    ("an unknown recipe", b'recipe = "../hubmap"', "there is no recipe '../hubmap'"),
+    (
+        "an unknown recipe",
+        b'recipe = "../hubmap"',
+        "found the recipe '../hubmap', which does not travel",
+    ),
     ("a training that is a list", b"train = [1]", "train: found [1], wanted"),
     ("a training of 13 hours", b"[train]\nhours = 13", "train.hours: found 13, wanted 12 or less"),
     ("an unknown key of training", b"[train]\nhuors = 1", "the key train.huors does not exist"),
@@ -669,9 +673,17 @@ def test_a_notebook_that_was_edited_on_kaggle_is_read_with_care(
 
 # the notebook, the command, and what is said
 NOTEBOOKS: list[tuple[str, str, str]] = [
-    ("other", "push", "found the notebook 'other', wanted inference, train or validate. Correct"),
-    ("", "push", "found the notebook '', wanted inference, train or validate"),
-    ("../train", "prepare", "found the notebook '../train', wanted inference, train or validate"),
+    (
+        "other",
+        "push",
+        "found the notebook 'other', wanted inference, train, validate, engine. Correct",
+    ),
+    ("", "push", "found the notebook '', wanted inference, train, validate, engine"),
+    (
+        "../train",
+        "prepare",
+        "found the notebook '../train', wanted inference, train, validate, engine",
+    ),
     ("train", "submit", "found the notebook train, which writes no submission"),
 ]
 

@@ -81,14 +81,16 @@ class Home:
         manifest = {"fingerprint": fingerprint, "target": {"profile": "kaggle-py312"}}
         (self.kernel_dataset / "kernelkit-manifest.json").write_text(json.dumps(manifest))
         metadata = {"id": "your-name/other", "title": "kernelkit wheels"}
-        metadata |= {"licenses": [{"name": "apache-2.0"}], "kernelkit": {"proved": fingerprint}}
+        marks = {"proved": fingerprint, "sources": []}
+        metadata |= {"licenses": [{"name": "apache-2.0"}], "kernelkit": marks}
         (self.kernel_dataset / "dataset-metadata.json").write_text(json.dumps(metadata))
 
     def write_weights(self, fingerprint: str) -> None:
         folder = self.folder / "build/weights"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "unet__fold_0.safetensors").write_bytes(bytes(range(256)) * 100)
-        manifest = {"fingerprint": fingerprint, "target": {}}
+        files = [{"name": "unet/fold_0/models/e1.safetensors"}]
+        manifest = {"fingerprint": fingerprint, "target": {}, "files": files}
         (folder / "kernelkit-weights.json").write_text(json.dumps(manifest))
 
     def write_settings(self) -> Path:
@@ -166,6 +168,7 @@ def make_home(
             **{"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "KAGGLE_API_TOKEN": TOKEN},
             **{"http_proxy": server.address, "https_proxy": server.address},
             "KAGGLE_CONFIG_DIR": str(folder / "h/.kaggle"),
+            "KERNELKIT_RECIPES": str(folder / "competitions"),
         }
         for place in ("h", "t"):
             (folder / place).mkdir()

@@ -21,6 +21,7 @@ import papermill
 from pydantic import BaseModel, ValidationError
 
 from devkit.errors import DatasetError, SettingsError
+from devkit.kaggle.built import build_command, check_sources, check_weights
 from devkit.kaggle.manifest import check_proved, read_manifest
 from devkit.kaggle.outputs import writing
 from devkit.kaggle.settings import Settings
@@ -85,7 +86,8 @@ def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
     SettingsError
         There is no owner, no notebook, or the notebook lacks a parameter.
     DatasetError
-        The datasets are not built yet, are built for another profile, or were not proved.
+        The datasets are not built yet, are built for another profile, or were not proved. Or they
+        are not what would be built now.
     OutputError
         The folder cannot be written.
     """
@@ -95,15 +97,18 @@ def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
     fingerprint, profile = manifest.fingerprint, manifest.target.profile
     if not profile:
         raise DatasetError(
-            f"{settings.dataset_folder / MANIFEST}: it names no profile. Run make kernel-dataset "
-            f"PROFILE={settings.profile}"
+            f"{settings.dataset_folder / MANIFEST}: it names no profile. Run "
+            f"{build_command(settings)}"
         )
     if profile != settings.profile:
         raise DatasetError(
             f"{settings.dataset_folder} was built for {profile}, but profile is "
-            f"{settings.profile}. Run make kernel-dataset PROFILE={settings.profile}"
+            f"{settings.profile}. Run {build_command(settings)}"
         )
     check_proved(settings.dataset_folder, manifest)
+    check_sources(settings)
+    if settings.weights and (settings.weights_folder / WEIGHTS_MANIFEST).is_file():
+        check_weights(settings)
     metadata = _metadata(settings, owner)
     known = _known_parameters(settings.notebook)
     notebook = _with_parameters(settings, _parameters(settings, owner, fingerprint, known))

@@ -1,8 +1,10 @@
 import argparse
+import os
 from pathlib import Path
 
 import pytest
 
+from devkit.arguments import Arguments
 from devkit.competitions import OwnCompetition, add_name, fill_in, find
 from devkit.errors import SettingsError
 from kernelkit.errors import RecipeError
@@ -27,18 +29,15 @@ def write(competitions: Path, name: str, recipe: str = "hubmap") -> OwnCompetiti
     return own
 
 
-def parsed(*arguments: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+def filled(*arguments: str) -> argparse.Namespace:
+    parser = Arguments("look")
     add_name(parser)
     parser.add_argument("--recipe")
     parser.add_argument("--competition", type=Path)
     parser.add_argument("--models", type=Path)
-    return parser.parse_args(arguments)
-
-
-def filled(*arguments: str) -> argparse.Namespace:
-    options = parsed(*arguments)
+    options = parser.parse_args(arguments)
     fill_in(
+        parser,
         options,
         recipe="training_recipe",
         competition="data_folder",
@@ -75,14 +74,30 @@ def test_what_was_given_wins(competitions: Path) -> None:
     assert (options.recipe, options.competition) == ("hubmap", own.data_folder)
 
 
-def test_a_missing_argument_says_what_to_give(competitions: Path) -> None:
+def test_a_missing_argument_says_what_to_give(
+    competitions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It names the competitions that there are, or how one is made."""
-    with pytest.raises(SettingsError, match="no recipe is given.*make new NAME=my-competition"):
+    with pytest.raises(SystemExit):
         filled()
+    assert "RECIPE= is missing. Give it, or make a competition" in capsys.readouterr().err
     write(competitions, "one-of-them")
     write(competitions, "two-of-them")
-    with pytest.raises(SettingsError, match="RECIPE=, or NAME=one-of-them or two-of-them"):
+    with pytest.raises(SystemExit):
         filled()
+    assert "Give it, or NAME=one-of-them or two-of-them, which" in capsys.readouterr().err
+
+
+def test_code_that_its_settings_name_is_found_by_all_commands(
+    competitions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network of one's own is trained by the same command as others."""
+    monkeypatch.setenv("KERNELKIT_OWN", "")
+    monkeypatch.delenv("KERNELKIT_OWN")
+    own = write(competitions, "my-slides")
+    own.settings_file.write_text('own = "code"\n')
+    filled()
+    assert os.environ["KERNELKIT_OWN"] == str(own.folder / "code")
 
 
 @pytest.mark.parametrize("name", ["My-Slides", "a", "x" * 41, "../up", "a--b", "hubmap", "nuclei"])

@@ -152,7 +152,7 @@ def test_the_folder_is_the_options_then_the_variables_then_the_settings(
     folders = [write_own(tmp_path / name) for name in ("first", "second", "third")]
     settings = tmp_path / "kaggle.toml"
     settings.write_text('own = "third"\n')
-    monkeypatch.setattr(owns, "load_settings", lambda: load_settings(settings, {}))
+    monkeypatch.setattr(owns, "load_settings", lambda _: load_settings(settings, {}))
     monkeypatch.setenv("KERNELKIT_OWN", str(folders[1]))
     assert find_own(folders[0]).folder == folders[0].resolve()
     monkeypatch.setenv("KERNELKIT_OWN", str(folders[1]))

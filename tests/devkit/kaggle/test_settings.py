@@ -119,7 +119,7 @@ def test_an_override_that_is_no_toml_is_named(path: Path) -> None:
         ("ledger = 5", "ledger: found 5, wanted a path in quotes"),
         ('ledger = "~nobody-of-that-name/a"', "ledger: found '~nobody-of-that-name/a', and this"),
         ('ledger = "a\\u0000b"', "ledger: found 'a\\x00b', wanted a path"),
-        ('recipe = "nothing"', "there is no recipe 'nothing' in kernel_src/kernelkit/recipe/"),
+        ('recipe = "nothing"', "found the recipe 'nothing', which does not travel to Kaggle"),
         ('title = "Another title"', "becomes the slug 'another-title' on Kaggle"),
         ('profile = "mine"', "the profile 'mine' needs a pinning"),
         ('models = ["bob/net"]', "models.0: found 'bob/net', wanted owner/model/framework/"),
@@ -195,10 +195,14 @@ def test_the_training_notebook_has_names_and_sources_of_its_own(path: Path) -> N
             "other",
             "found the notebook 'other', wanted inference, train, validate, engine. Correct",
         ),
-        ('recipe = "nuclei"', "train", "there is no training recipe 'nuclei' .* Set recipe in"),
+        (
+            'recipe = "nuclei"',
+            "train",
+            "the training recipe 'nuclei', which does not .* Set recipe in",
+        ),
         ('[validation]\nrecipe = "none"', "validate", "Set recipe in the section validation of"),
-        ('[train]\nrecipe = "none"', "train", "no training recipe 'none' .* clouds, hubmap"),
-        ('[engine]\nrecipe = "none"', "engine", "no recipe 'none' .* section engine of kaggle"),
+        ('[train]\nrecipe = "none"', "train", "the training recipe 'none', .* clouds, hubmap"),
+        ('[engine]\nrecipe = "none"', "engine", "the recipe 'none', .* section engine of kaggle"),
     ],
 )
 def test_a_notebook_that_is_not_there_is_refused(
