@@ -1,5 +1,6 @@
 """What the pages show runs, and what they name is there."""
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -10,14 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from devkit.demo.layouts import write
+from kernelkit.recipe import Recipe
+from kernelkit.training.recipe.settings import RunSettings
 from tests.made.competition import write_models
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
 # Made by commands, so not in a fresh clone.
 MADE = ("build/", "wheels/downloads/", "wheels/local/")
+
+# Pages whose examples have a test beside the page's subject.
+ELSEWHERE: tuple[str, ...] = ()
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
@@ -29,6 +36,16 @@ def code_in(page: Path) -> list[str]:
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     rest = re.sub(r"^ *```.*?^ *```", "", text, flags=re.S | re.M)
     return [*lines, *(" ".join(code.split()) for code in re.findall(r"`([^`]+)`", rest))]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that examples name: models and a slide."""
+    folder = tmp_path_factory.mktemp("place")
+    write_models(folder / "models")
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 1700, 900), dtype=np.uint8)
+    write(folder / "kidney.tiff", pixels, "subdatasets")
+    return folder
 
 
 @each_page
@@ -62,7 +79,7 @@ def test_files_exist(page: Path) -> None:
             if is_path and not word.startswith(MADE) and not word.startswith("."):
                 assert (REPOSITORY / word).exists(), code
     for link in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / link).exists(), link
+        assert (page.parent / link.partition("#")[0]).exists(), link
 
 
 @each_page
@@ -97,25 +114,80 @@ def test_names_exist(page: Path) -> None:
         assert found is not None or importlib.util.find_spec(code), code
 
 
+def blocks_of(page: Path, language: str) -> list[str]:
+    """The blocks of code of one language on a page, without their indentation."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text, re.S | re.M)
+    return [re.sub(f"^{indent}", "", block, flags=re.M) for indent, block in found]
+
+
+PYTHON = [(page, block) for page in PAGES for block in blocks_of(page, "python")]
+OURS = [(page, block) for page, block in PYTHON if not block.startswith("# there")]
+
+
+@pytest.mark.parametrize(("page", "block"), OURS, ids=[page.stem for page, _ in OURS])
+def test_examples_name_what_is_there(page: Path, block: str) -> None:
+    """Each name that an example imports from kernelkit is there."""
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kernelkit"):
+            for each in node.names:
+                assert hasattr(importlib.import_module(node.module or ""), each.name), page
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_the_pieces_by_themselves(tmp_path: Path) -> None:
-    """The example goes from a slide to a run-length encoding, with the files that it names."""
-    [example] = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
-    script = tmp_path / "example.py"
-    script.write_text(example)
-    write_models(tmp_path / "models")
-    pixels = np.random.default_rng(0).integers(0, 255, (3, 1700, 900), dtype=np.uint8)
-    write(tmp_path / "kidney.tiff", pixels, "subdatasets")
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [(page, block) for page, block in OURS if page.stem not in ELSEWHERE],
+    ids=[page.stem for page, _ in OURS if page.stem not in ELSEWHERE],
+)
+def test_an_example_runs(page: Path, block: str, place: Path) -> None:
+    """It ends without an error, in a folder with a slide and models. A last line is a mask's."""
+    script = place / f"{page.stem}.py"
+    script.write_text(block)
     done = subprocess.run(
         [sys.executable, script],
-        cwd=tmp_path,
+        cwd=place,
         env={"PYTHONPATH": str(REPOSITORY / "kernel_src"), "PATH": ""},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    *runs, dice = done.stdout.splitlines()[-1].split()  # a progress bar stands before it
-    assert len(runs) % 2 == 0
-    assert 0 <= float(dice) <= 1
+    if "to_rle()" in block:
+        words = done.stdout.splitlines()[-1].split()  # a progress bar stands before it
+        runs, dice = (words[:-1], words[-1]) if "dice" in block else (words, "0")
+        assert len(runs) % 2 == 0
+        assert 0 <= float(dice) <= 1
+
+
+def parts(section: object, path: str = "") -> dict[str, object]:
+    """The values of a section of YAML, by the paths of their keys."""
+    if isinstance(section, dict):
+        found = [parts(value, f"{path}.{key}") for key, value in section.items()]
+        return {key: value for each in found for key, value in each.items()}
+    return {path: section}
+
+
+@pytest.mark.parametrize("name", ["hubmap", "clouds", "salt", "unosat"])
+def test_a_competition_s_page_quotes_its_recipe(name: str) -> None:
+    """Each value in the lines of the recipe on its page is the one of the recipe."""
+    page = REPOSITORY / "docs" / "competitions" / f"{name}.md"
+    file = REPOSITORY / "kernel_src" / "kernelkit" / "recipe" / f"{name}.yaml"
+    [block] = blocks_of(page, "yaml")
+    quoted, whole = yaml.safe_load(block), yaml.safe_load(file.read_text())
+    for text in (quoted, whole):
+        text["ensembles"] = text["ensembles"][0]
+    there = parts(whole)
+    for path, value in parts(quoted).items():
+        assert there[path] == value, path
+
+
+@each_page
+def test_keys_exist(page: Path) -> None:
+    """Each block of YAML on a page has the keys of a recipe, or of a recipe of training."""
+    fields = [*Recipe.model_fields.items(), *RunSettings.model_fields.items()]
+    known = {"MODEL", "predicts", "runs", *(field.alias or name for name, field in fields)}
+    for block in blocks_of(page, "yaml"):
+        sections = yaml.safe_load(block)
+        assert set(sections) <= known, block

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from devkit.demo.prepare import prepare
 from devkit.tools import REPOSITORY
 from kernelkit.own import load_own
 from tests.made import own as package
@@ -28,13 +29,13 @@ PAGES = [
 
 
 def shell_blocks() -> list[str]:
-    """The blocks of shell of all pages, without their indentation."""
-    blocks = []
+    """The blocks of shell of all pages, without their indentation, each once."""
+    blocks: dict[str, None] = {}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for indent, block in re.findall(r"^( *)```sh\n(.*?)^ *```", text, re.S | re.M):
-            blocks.append(re.sub(f"^{indent}", "", block, flags=re.M))
-    return blocks
+            blocks[re.sub(f"^{indent}", "", block, flags=re.M)] = None
+    return list(blocks)
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,12 @@ def write_probe(copy: Copy) -> None:
     copy.run(f".venv/bin/python {notebook} > /dev/null")
 
 
+def write_demo(copy: Copy) -> None:
+    """What `make dry-run` leaves: the demo's competition and its networks."""
+    prepare(REPOSITORY / "build" / "demo")
+    (copy.folder / "build" / "demo").symlink_to(REPOSITORY / "build" / "demo")
+
+
 # ---- the ways to run a block
 
 Way = Callable[[str, Copy, Home], None]
@@ -165,21 +172,36 @@ VALIDATED = "tests/devkit/evaluation/test_commands.py::test_validation_writes_sc
 TUNED = "tests/devkit/evaluation/test_commands.py::test_tuning_writes_the_recipe_and_the_total"
 SHIFT = "tests/devkit/evaluation/test_shift.py::test_a_training_recipe_says_where_both_sets_are"
 LOOK = "tests/devkit/training/test_look.py::test_each_image_is_measured"
+SEAMS = "tests/devkit/dryrun/test_seams.py::test_a_difference_at_a_seam_is_found_there"
+TWIN = "tests/devkit/wheels/test_registry.py::test_the_real_dataset_installs_in_the_images_twin"
 SUBMIT = "tests/devkit/kaggle/test_submissions.py::test_submit_goes_from_the_datasets_to_a_score"
 
 # how a block begins, and how it is run
 WAYS: list[tuple[str, Way]] = [
+    # README, and the first page
     ("make dry-run     # environment", long(DRY_RUN, HOUSE)),
     ("make dry-run    # environment", long(DRY_RUN, HOUSE)),
-    ("make dry-run RECIPE=clouds", long(SHAPES, RADAR)),
-    ("make train RECIPE=", long(TRAINED, RUNS)),
-    ("make validate RECIPE=", long(VALIDATED, TUNED, SHIFT)),
-    ("make look COMPETITION=", long(LOOK, TRAINED, RUNS, DRY_RUN, SUBMIT)),
-    ("make dry-run COMPETITION=", runs(write_own)),
-    ("make dry-run OWN=", runs(write_own, write_code)),
-    ("make kernel-dataset\n.venv/bin/python -m papermill", runs(write_own)),
-    ("PYTHONPATH=kernel_src .venv/bin/python -m devkit.image.add_profile", runs(write_probe)),
+    ("make dry-run RECIPE=clouds    # whole", long(SHAPES, RADAR)),
+    ("make train RECIPE=my-train.yaml", long(TRAINED, RUNS)),
     ("make kernel-dataset                    # the code", on_kaggle),
+    # training and tuning
+    ("make look COMPETITION=", long(LOOK, TRAINED, RUNS, DRY_RUN, SUBMIT)),
+    ("make validate RECIPE=my-train.yaml", long(VALIDATED, TUNED, SHIFT)),
+    ("make validate RECIPE=devkit", runs(write_demo)),
+    # wheels
+    ("make kernel-dataset PROFILE=", long(TWIN)),
+    ("make dry-run OWN=", runs(write_own, write_code)),
+    ("PYTHONPATH=kernel_src .venv/bin/python -m devkit.image.add_profile", runs(write_probe)),
+    # on Kaggle, and coming from elsewhere
+    ("make kernel-dataset\n.venv/bin/python -m papermill", runs(write_own)),
+    ("# here: only what the image lacks", long(TWIN, SUBMIT)),
+    # the competitions
+    ("make dry-run SIZE=large", long(DRY_RUN, SEAMS)),
+    ("make train RECIPE=hubmap", long(TRAINED, DRY_RUN)),
+    ("make dry-run RECIPE=clouds    # a small", long(SHAPES)),
+    ("make dry-run RECIPE=salt", long(SHAPES)),
+    ("make dry-run RECIPE=unosat", long(RADAR)),
+    # taking part
     ("make test FAST=1", long(HOUSE)),
     ("export PYTHONPATH=kernel_src\n", runs()),
 ]
