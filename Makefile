@@ -29,7 +29,7 @@ YOURS = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--mod
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run shell test test-py313 format types lint lock audit schema licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
+.PHONY: help dry-run shell test test-py313 format types lint lock audit schema licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict scheduler worker runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
 
 help:  ## this list, and what make help-train says about one of them
 	@sed -nE -e 's/^# ---- ([^:]*)$$/\n\1/p' -e 's/^([a-z0-9-]+):[^#]*## ([^(]*[^( ]).*/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -67,6 +67,7 @@ train: $(READY)  ## train run folders (RECIPE= COMPETITION=folder OUTPUT=models 
 	@$(PYTHON) -m devkit.training $(OF_RUNS) $(foreach fold,$(FOLD),--fold $(fold)) --output "$(OUTPUT)" --cuts "$(CUTS)" --workers $(WORKERS)
 
 # ---- evaluation
+EXECUTOR = --workers $(WORKERS) $(if $(DEVICES),--devices "$(DEVICES)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
 OF_FOLDS = "$(RECIPE)" $(DATA) --models "$(or $(MODELS),$(OUTPUT))" $(CHANGES) --workers $(WORKERS)
 
 validate: $(READY)  ## score training images by the folds that held them out, and report (RECIPE= COMPETITION= MODELS= SET=)
@@ -78,9 +79,17 @@ tune: $(READY)  ## search thresholds, minimum sizes and weights on them (RECIPE=
 shift: $(READY)  ## whether test images look like training images (COMPETITION= RECIPE= IMAGES="train/{image}.tiff" MODEL=resnet18)
 	@$(PYTHON) -m devkit.evaluation shift $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") $(if $(MODEL),--model "$(MODEL)")
 
-predict: $(READY)  ## run trained models over images at home: masks and a submission (RECIPE= COMPETITION=folder MODELS= OUTPUT= MASKS=png DEVICES= LIMIT=)
+predict: $(READY)  ## run trained models over images at home: masks and a submission (RECIPE= COMPETITION=folder MODELS= OUTPUT= MASKS=png WORKERS= DEVICES= SCHEDULER= LIMIT=)
 	@$(PYTHON) -m devkit.predict $(if $(RECIPE),"$(RECIPE)") $(DATA) $(if $(MODELS),--models "$(MODELS)") $(if $(filter command line,$(origin OUTPUT)),--output "$(OUTPUT)") \
-		$(if $(MASKS),--masks "$(MASKS)") $(if $(DEVICES),--devices "$(DEVICES)") --workers $(WORKERS) $(if $(LIMIT),--limit "$(LIMIT)")
+		$(if $(MASKS),--masks "$(MASKS)") $(EXECUTOR) $(if $(LIMIT),--limit "$(LIMIT)")
+
+scheduler: $(READY)  ## a scheduler of dask, which deals the work of commands with SCHEDULER= to its workers (PORT=8786)
+	@.venv/bin/dask scheduler --port $(or $(PORT),8786)
+
+CORES_EACH = $$(( $$(nproc) > $(1) ? $$(nproc) / $(1) : 1 ))
+worker: $(READY)  ## workers of a scheduler, on each machine (SCHEDULER=tcp://machine:8786 WORKERS=n, or GPU=0 for one with that GPU)
+	@DASK_DISTRIBUTED__WORKER__DAEMON=False OMP_NUM_THREADS=$(call CORES_EACH,$(if $(GPU),1,$(WORKERS))) $(if $(GPU),CUDA_VISIBLE_DEVICES="$(GPU)") \
+		.venv/bin/dask worker "$(SCHEDULER)" --nthreads 1 --memory-limit 0 $(if $(GPU),--nworkers 1 --resources GPU=1,--nworkers $(WORKERS))
 
 runs: $(READY)  ## a table of trained runs, with their scores here and on the leaderboard (MODELS=folder)
 	@$(PYTHON) -m devkit.training.runs "$(or $(MODELS),$(OUTPUT))"

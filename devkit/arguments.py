@@ -21,6 +21,7 @@ __all__ = [
     "competition_folder",
     "models_folder",
     "number_from_0",
+    "number_from_1",
 ]
 
 # The exit code of a command line that is not understood, as argparse has it.
@@ -154,6 +155,13 @@ def number_from_0(text: str) -> int:
     """Read a whole number that is not negative. It is a `type` of argparse."""
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"found {text!r:.40}, wanted a whole number from 0 on")
+    return int(text)
+
+
+def number_from_1(text: str) -> int:
+    """Read a whole number above 0. It is a `type` of argparse."""
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"found {text!r:.40}, wanted a whole number from 1 on")
     return int(text)
 
 

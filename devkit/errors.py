@@ -8,6 +8,7 @@ from kernelkit.errors import KernelKitError
 
 __all__ = [
     "BusyError",
+    "ClusterError",
     "DatasetError",
     "DemoError",
     "DryRunError",
@@ -27,6 +28,10 @@ __all__ = [
 
 class BusyError(KernelKitError, RuntimeError):
     """A folder in which another command is still at work."""
+
+
+class ClusterError(KernelKitError, ConnectionError):
+    """A cluster of dask that does not answer, breaks, or whose workers cannot do the work."""
 
 
 class DatasetError(KernelKitError, ValueError):

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from devkit.arguments import Arguments, competition_folder, models_folder, number_from_1
 from devkit.commands import command
+from devkit.competitions import add_name, fill_in
+from devkit.predict.executors import add_executor
 from kernelkit.console import printable
 from kernelkit.errors import SubmissionError
 
@@ -34,20 +37,28 @@ def main(arguments: list[str] | None = None) -> int:
     ------
     CompetitionError, RecipeError, CheckpointError
         The images, the recipe or the models cannot be read, or do not fit each other.
+    ClusterError, DeviceError
+        As of `devkit.predict.executors.executor_for`.
     SubmissionError
         An image has no mask.
     OutputError
         The output cannot be written.
     """
     options = _parse(arguments)
+    competition_folder(options.competition)
+    models_folder(options.models)
     from devkit.predict.images import read_images
     from kernelkit.recipe import Recipe
 
     recipe, images = read_images(options.competition, Recipe.load(options.recipe))
+    from devkit.predict.executors import executor_for
     from devkit.predict.run import predict_at_home
 
-    # what is printed may be read by a program
-    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+    with (
+        # what is printed may be read by a program
+        contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout),
+        executor_for(options.scheduler, options.workers, options.devices) as executor,
+    ):
         run = predict_at_home(
             recipe,
             images,
@@ -57,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             workers=options.workers,
             limit=options.limit,
             form=options.masks,
+            executor=executor,
         )
     if options.json:
         print(json.dumps(_as_json(run), indent=2))
@@ -68,24 +80,50 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m devkit.predict", description=__doc__)
-    parser.add_argument("recipe", help="a recipe: a name or a YAML file")
+    parser = Arguments("predict", "python -m devkit.predict", description=__doc__)
     parser.add_argument(
-        "--competition", type=Path, required=True, help="a competition's folder, or one of images"
+        "recipe", nargs="?", variable="RECIPE", help="a recipe: a name or a YAML file"
     )
-    parser.add_argument("--models", type=Path, required=True, help="the models folder")
+    parser.add_argument(
+        "--competition",
+        type=Path,
+        metavar="FOLDER",
+        variable="COMPETITION",
+        help="a competition's folder, or any folder of images",
+    )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        metavar="FOLDER",
+        variable="MODELS",
+        help="the folder of trained runs",
+    )
     parser.add_argument(
         "--output",
         type=Path,
+        metavar="FOLDER",
         default=Path("build/predictions"),
-        help="the store, the submission, the report and the masks (%(default)s)",
+        variable="OUTPUT",
+        help="the store, the submission, the report and the masks",
     )
-    parser.add_argument("--masks", choices=("png", "tiff", "geotiff"), help="masks as files too")
-    parser.add_argument("--devices", default="auto", help="auto, cpu, or such as cuda:0,cuda:1")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
-    parser.add_argument("--limit", type=int, help="predict only so many images, to try things out")
+    parser.add_argument(
+        "--masks",
+        choices=("png", "tiff", "geotiff"),
+        variable="MASKS",
+        help="write masks as files too",
+    )
+    add_executor(parser)
+    parser.add_argument(
+        "--limit",
+        type=number_from_1,
+        variable="LIMIT",
+        help="predict only so many images, to try things out",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    return parser.parse_args(arguments)
+    add_name(parser)
+    options = parser.parse_args(arguments)
+    fill_in(options, recipe="recipe", competition="data_folder", models="models_folder")
+    return options
 
 
 def _lines(run: "HomeRun") -> Iterator[str]:

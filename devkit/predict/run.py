@@ -1,9 +1,11 @@
 """A run at home, from images to masks as files: nothing of a notebook, and no end of a session."""
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+from devkit.predict.executors import device_of_parent, readers_of
 from devkit.predict.mask_files import Form, write_mask_files
 from kernelkit.competition import CompetitionFolder
 from kernelkit.console import progress
@@ -56,6 +58,7 @@ def predict_at_home(
     workers: int = 0,
     limit: int | None = None,
     form: Form | None = None,
+    executor: Executor | None = None,
 ) -> HomeRun:
     """Predict images, and write their masks as files.
 
@@ -66,11 +69,13 @@ def predict_at_home(
     output
         A folder for the store, the submission, the report and the masks.
     device, workers
-        What this process predicts on, and how many processes read for it.
+        What this process predicts on, and how many processes read for each that predicts.
     limit
         Predict only the first images.
     form
         Of the masks as files. None writes none.
+    executor
+        Who predicts. None is this process.
 
     Raises
     ------
@@ -79,14 +84,16 @@ def predict_at_home(
     OutputError
         The output cannot be written.
     """
+    own = device_of_parent(device, executor)
     done = predict(
         images,
         recipe,
-        load_models(recipe, models, device),
+        load_models(recipe, models.absolute(), own),
         output,
-        workers=workers,
+        workers=readers_of(executor, workers),
         limit=limit,
         deadline=Deadline(_HOURS),
+        executor=executor,
     )
     files: list[Path] = []
     if form is not None:
