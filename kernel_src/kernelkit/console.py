@@ -21,7 +21,7 @@ def printable(text: str, encoding: str = "utf-8") -> str:
 
 
 def progress[T](items: Any = None, *, description: str, unit: str, **options: Any) -> "tqdm[T]":
-    """Make a progress bar on standard output.
+    """Make a progress bar on standard error, so that standard output holds results alone.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def progress[T](items: Any = None, *, description: str, unit: str, **options: An
     options
         As of `tqdm`.
     """
-    file = _Forgiving(sys.stdout)
+    file = _Forgiving(sys.stderr)
     options["disable"] = _hides_bars or options.get("disable", False)
     return tqdm(items, desc=printable(description), unit=unit, file=file, **options)
 

@@ -24,6 +24,7 @@ __all__ = [
     "Order",
     "Precision",
     "Prefer",
+    "Provider",
     "RLEForm",
     "Resample",
     "Score",
@@ -53,6 +54,8 @@ Domain = Literal["logits", "probabilities"]
 Activation = Literal["sigmoid", "softmax"]
 # The arithmetic of the networks. "auto" is the fastest that is safe on the device.
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+# What onnxruntime computes by.
+Provider = Literal["tensorrt", "cuda", "cpu"]
 # What a member of an ensemble answers with: masks, labels of whole tiles, or masks of a program.
 MemberKind = Literal["segmenter", "classifier", "program"]
 # Which of a fold's checkpoints are taken: the best, the best averaged or plain one, that of the

@@ -26,7 +26,7 @@ def test_a_bar_goes_on_whatever_its_output(
     output: io.TextIOBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk and an output of ASCII take nothing from what is counted."""
-    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr(sys, "stderr", output)
     assert list(progress(range(3), description="é \udcff", unit="tile")) == [0, 1, 2]
 
 
@@ -34,5 +34,5 @@ def test_a_closed_output_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -
     """A bar on an output that was closed counts all the same."""
     output = io.StringIO()
     output.close()
-    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr(sys, "stderr", output)
     assert list(progress(range(3), description="a", unit="tile")) == [0, 1, 2]

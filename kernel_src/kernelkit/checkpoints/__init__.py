@@ -10,6 +10,7 @@ answers with.
 
 from kernelkit.checkpoints.member import Member
 from kernelkit.checkpoints.members import load_groups, load_members
+from kernelkit.checkpoints.runtime import Runtime
 from kernelkit.checkpoints.trained_with import TrainedWith
 
-__all__ = ["Member", "TrainedWith", "load_groups", "load_members"]
+__all__ = ["Member", "Runtime", "TrainedWith", "load_groups", "load_members"]

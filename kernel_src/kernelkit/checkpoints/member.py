@@ -1,26 +1,34 @@
-"""One checkpoint becomes a member: its network, built as its folder says, with its weights."""
+"""One checkpoint becomes a member: its network, built as its folder says, with its weights.
+
+That has three steps, so that several members can load side by side. Networks are built and asked in
+the caller's thread only, since libraries and code of a user's own may share something. Files are
+read and hashed in any thread.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from kernelkit.checkpoints.descriptions import DESCRIPTIONS, read_description
-from kernelkit.checkpoints.networks import build, describe, from_folder_name
+from kernelkit.checkpoints.networks import build_empty, describe, from_folder_name
+from kernelkit.checkpoints.onnx_file import refuse_large
 from kernelkit.checkpoints.own_network import ask, with_code
 from kernelkit.checkpoints.program import Program
 from kernelkit.checkpoints.programs import is_program, load_program
+from kernelkit.checkpoints.runtime import Runtime
 from kernelkit.checkpoints.snapshots import Choice, Snapshot
-from kernelkit.checkpoints.states import choose_state, load_state, weights_sha256
+from kernelkit.checkpoints.states import ChosenState, choose_state, load_state, weights_sha256
 from kernelkit.checkpoints.trained_with import TrainedWith, read_trained_with
 from kernelkit.checkpoints.weights import checkpoint_stem, read_weights, refuse_odd_tensors
 from kernelkit.errors import CheckpointError
 from kernelkit.files import file_sha256
 from kernelkit.vocabulary import MemberKind
 
-__all__ = ["Member", "load_member"]
+__all__ = ["Member", "MemberLoader"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ class Member:
         Whether the weights are averaged over training steps, such as by EMA.
     trained_with
         What the run folder says of the input that it was trained with.
+    runs_by
+        What runs it, in words, such as `onnxruntime 1.31.1, CUDAExecutionProvider`.
     notes
         What was chosen or left out on the way, one sentence each.
     """
@@ -78,6 +88,7 @@ class Member:
     checkpoint: str = ""
     is_averaged: bool = False
     trained_with: TrainedWith = field(default_factory=TrainedWith)
+    runs_by: str = f"torch {torch.__version__}"
     notes: tuple[str, ...] = ()
 
     @property
@@ -98,8 +109,8 @@ class Member:
         return f"{stem}_ema" if self.is_averaged and not is_said else stem
 
 
-def load_member(fold: Path, run: Path, choice: Choice, programs: bool) -> Member:
-    """Load one checkpoint of a fold.
+class MemberLoader:
+    """Loads one checkpoint of a fold, in three steps. Making it is the first: a network is built.
 
     Parameters
     ----------
@@ -109,39 +120,74 @@ def load_member(fold: Path, run: Path, choice: Choice, programs: bool) -> Member
         The checkpoint, and which of its weights.
     programs
         Whether it may be a program that runs code when it is loaded.
+    runtime
+        Where it runs if it is a program.
 
     Raises
     ------
     CheckpointError
-        The network cannot be built, or the weights do not fit it.
+        The network cannot be built.
     """
-    path = choice.snapshot.path
-    folders = (path.parent, fold, run)
-    if is_program(path):
-        description, _ = _description(folders, run, required=False)
-        loaded = _load_program(path, programs, _Declared.of(description))
-    else:
-        description, source = _description(folders, run, required=True)
-        loaded = _load_network(choice, description, source)
-    for parameter in loaded.module.parameters():  # a TorchScript module has no requires_grad_
-        parameter.requires_grad_(False)
-    return Member(
-        module=loaded.module,
-        kind=loaded.kind,
-        run=run.name,
-        fold="0" if fold == run else fold.name,
-        path=path,
-        weights_sha256=loaded.sha256,
-        architecture=loaded.architecture,
-        parameters=sum(parameter.numel() for parameter in loaded.module.parameters()),
-        score=choice.snapshot.score,
-        channels=3 if loaded.io.channels is None else loaded.io.channels,
-        classes=1 if loaded.io.classes is None else loaded.io.classes,
-        size=loaded.size,
-        is_averaged=loaded.is_averaged or choice.snapshot.kind != "raw",
-        trained_with=read_trained_with(folders).with_buffers(loaded.beside),
-        notes=(*filter(None, (choice.note,)), *loaded.notes),
-    )
+
+    def __init__(
+        self, fold: Path, run: Path, choice: Choice, programs: bool, runtime: Runtime
+    ) -> None:
+        self._fold, self._run, self._choice = fold, run, choice
+        self._path = choice.snapshot.path
+        self._folders = (self._path.parent, fold, run)
+        self._steps: _Program | _Network
+        if is_program(self._path):
+            description, _ = _description(self._folders, run, required=False)
+            declared = _Declared.of(description)
+            self._steps = _Program(self._path, programs, declared, runtime)
+        else:
+            self._steps = _Network(choice, *_description(self._folders, run, required=True))
+
+    @property
+    def size(self) -> int:
+        """Bytes of its file, or of the files that it was unpacked into."""
+        files = self._path.rglob("*") if self._path.is_dir() else (self._path,)
+        return sum(path.stat().st_size for path in files)
+
+    def read(self) -> None:
+        """Read and hash its file. Any thread may do that.
+
+        Raises
+        ------
+        CheckpointError
+            The file cannot be read, or its weights do not fit the network.
+        """
+        self._steps.read()
+
+    def finish(self) -> Member:
+        """Ask what cannot be known otherwise, and return the member.
+
+        Raises
+        ------
+        CheckpointError
+            A program cannot be loaded, or the network answers with what an ensemble cannot use.
+        """
+        loaded, choice = self._steps.finish(), self._choice
+        for parameter in loaded.module.parameters():  # a TorchScript module has no requires_grad_
+            parameter.requires_grad_(False)
+        return Member(
+            module=loaded.module,
+            kind=loaded.kind,
+            run=self._run.name,
+            fold="0" if self._fold == self._run else self._fold.name,
+            path=self._path,
+            weights_sha256=loaded.sha256,
+            architecture=loaded.architecture,
+            parameters=sum(parameter.numel() for parameter in loaded.module.parameters()),
+            score=choice.snapshot.score,
+            channels=3 if loaded.io.channels is None else loaded.io.channels,
+            classes=1 if loaded.io.classes is None else loaded.io.classes,
+            size=loaded.size,
+            is_averaged=loaded.is_averaged or choice.snapshot.kind != "raw",
+            trained_with=read_trained_with(self._folders).with_buffers(loaded.beside),
+            runs_by=loaded.runs_by,
+            notes=(*filter(None, (choice.note,)), *loaded.notes),
+        )
 
 
 @dataclass(frozen=True)
@@ -170,41 +216,79 @@ class _Loaded:
     io: _Declared
     size: tuple[int, int] | None = None
     is_averaged: bool = False
+    runs_by: str = f"torch {torch.__version__}"
     beside: Mapping[str, Tensor] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
-def _load_program(path: Path, is_trusted: bool, declared: _Declared) -> _Loaded:
-    program = load_program(path, is_trusted, declared.channels, declared.classes)
-    return _Loaded(
-        module=program,
-        kind="classifier" if program.is_classifier else "program",
-        sha256=file_sha256(path),
-        architecture=f"a {path.suffix} program",
-        io=_Declared(program.channels, program.classes),
-        size=program.size,
-        notes=[program.note] if program.note else [],
-    )
+class _Program:
+    """The steps of a program. It is loaded in the last one, since it may run code."""
+
+    def __init__(self, path: Path, is_trusted: bool, declared: _Declared, runtime: Runtime) -> None:
+        self._path, self._is_trusted = path, is_trusted
+        self._declared, self._runtime = declared, runtime
+        self._sha256 = ""
+
+    def read(self) -> None:
+        if not self._path.is_file():  # loading says what is wrong with it
+            return
+        if self._path.suffix == ".onnx":
+            refuse_large(self._path)
+        self._sha256 = file_sha256(self._path)
+
+    def finish(self) -> _Loaded:
+        declared = self._declared
+        program = load_program(
+            self._path, self._is_trusted, declared.channels, declared.classes, self._runtime
+        )
+        notes = [program.note] if program.note else []
+        if self._path.suffix == ".onnx":
+            notes.append(f"{self._path}: it is run by {program.runs_by}")
+        return _Loaded(
+            module=program,
+            kind="classifier" if program.is_classifier else "program",
+            sha256=self._sha256,
+            architecture=f"a {self._path.suffix} program",
+            io=_Declared(program.channels, program.classes),
+            size=program.size,
+            runs_by=program.runs_by,
+            notes=notes,
+        )
 
 
-def _load_network(choice: Choice, description: Mapping[str, Any], source: str) -> _Loaded:
-    path = choice.snapshot.path
-    module = build(description, source)
-    wanted = module.state_dict()
-    chosen = choose_state(read_weights(path), wanted, choice.snapshot, choice.prefer)
-    refuse_odd_tensors(chosen.state, path)
-    load_state(module, chosen.state, describe(description), str(path))
-    loaded = _Loaded(
-        module=module,
-        kind="classifier" if description.get("arch") == "timm" else "segmenter",
-        sha256=weights_sha256(module.state_dict()),
-        architecture=describe(description),
-        io=_Declared.of(description),
-        is_averaged=chosen.is_averaged,
-        beside=chosen.beside,
-        notes=chosen.notes(path),
-    )
-    return _asked(loaded, description["network"], path) if "network" in description else loaded
+class _Network:
+    """The steps of a network that its folder describes."""
+
+    def __init__(self, choice: Choice, description: Mapping[str, Any], source: str) -> None:
+        self._choice, self._description = choice, description
+        self._module = build_empty(description, source)
+        self._chosen: ChosenState | None = None
+        self._sha256 = ""
+
+    def read(self) -> None:
+        path, module = self._choice.snapshot.path, self._module
+        stored, wanted = read_weights(path), module.state_dict()
+        chosen = choose_state(stored, wanted, self._choice.snapshot, self._choice.prefer)
+        refuse_odd_tensors(chosen.state, path)
+        load_state(module, chosen.state, describe(self._description), str(path))
+        self._sha256 = weights_sha256(module.state_dict())
+        # what is left of the file may be as large as the network
+        self._chosen = replace(chosen, state={})
+
+    def finish(self) -> _Loaded:
+        path, description, chosen = self._choice.snapshot.path, self._description, self._chosen
+        assert chosen is not None
+        loaded = _Loaded(
+            module=self._module,
+            kind="classifier" if description.get("arch") == "timm" else "segmenter",
+            sha256=self._sha256,
+            architecture=describe(description),
+            io=_Declared.of(description),
+            is_averaged=chosen.is_averaged,
+            beside=chosen.beside,
+            notes=chosen.notes(path),
+        )
+        return _asked(loaded, description["network"], path) if "network" in description else loaded
 
 
 def _asked(loaded: _Loaded, name: str, path: Path) -> _Loaded:

@@ -15,14 +15,15 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
+import torch
 from segmentation_models_pytorch import MODEL_ARCHITECTURES_MAPPING
-from torch import nn
+from torch import Tensor, nn
 
 from kernelkit.checkpoints.descriptions import check_names
 from kernelkit.checkpoints.own_network import build_own
 from kernelkit.errors import CheckpointError
 
-__all__ = ["build", "describe", "from_folder_name"]
+__all__ = ["build", "build_empty", "describe", "from_folder_name"]
 
 
 def from_folder_name(name: str) -> dict[str, Any] | None:
@@ -75,6 +76,41 @@ def build(description: Mapping[str, Any], source: str) -> nn.Module:
             f"{source}: no network can be built from {describe(description)}{_reason(error)}. "
             "Correct the description"
         ) from error
+
+
+def build_empty(description: Mapping[str, Any], source: str) -> nn.Module:
+    """A fresh module whose state has no values yet, if all that it has is in its state.
+
+    Nothing is drawn at random for it, and it takes no memory. All else that a network has must have
+    values: buffers that are not saved, tensors beside them, and weights that two layers share. If
+    there is any, or if it is code of the user's own, the module is that of `build`.
+
+    Raises
+    ------
+    CheckpointError
+        As `build`.
+    """
+    if "network" not in description:
+        try:
+            with torch.device("meta"):  # torch keeps this for each thread
+                module = build(description, source)
+        except CheckpointError:  # some networks read values while they are built
+            return build(description, source)
+        if _is_all_in_state(module):
+            return module
+    return build(description, source)
+
+
+def _is_all_in_state(module: nn.Module) -> bool:
+    state = module.state_dict(keep_vars=True)
+    tensors = list(state.values())
+    if len({id(tensor) for tensor in tensors}) < len(tensors):  # shared by two layers
+        return False
+    buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
+    has_plain = any(
+        isinstance(value, Tensor) for layer in module.modules() for value in vars(layer).values()
+    )
+    return not has_plain and buffers <= set(state)
 
 
 def _reason(error: Exception) -> str:

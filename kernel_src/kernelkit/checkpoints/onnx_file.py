@@ -12,7 +12,7 @@ from pathlib import Path
 from kernelkit.errors import CheckpointError
 from kernelkit.memory import available_memory
 
-__all__ = ["check_onnx"]
+__all__ = ["check_onnx", "refuse_large"]
 
 # The operators that onnxruntime has itself. "" is ONNX's own.
 _DOMAINS = frozenset(("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "com.microsoft"))
@@ -48,13 +48,7 @@ def check_onnx(path: Path) -> None:
     CheckpointError
         It does, or it is no ONNX file.
     """
-    size = path.stat().st_size
-    if size >= _SMALL and size * _COPIES > (free := available_memory()):
-        raise CheckpointError(
-            f"{path}: found an ONNX file of {size / 1e9:.1f} GB, which takes "
-            f"{size * _COPIES / 1e9:.1f} GB to load, and {free / 1e9:.1f} GB of memory is free. "
-            "Use a smaller network"
-        )
+    refuse_large(path)
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             own = frozenset(_domains_of_functions(data))
@@ -65,6 +59,23 @@ def check_onnx(path: Path) -> None:
         raise CheckpointError(
             f"{path}: found no ONNX file. It is damaged, or of another kind. Export it again"
         ) from None
+
+
+def refuse_large(path: Path) -> None:
+    """Refuse a file that needs more memory than is free, before a byte of it is read.
+
+    Raises
+    ------
+    CheckpointError
+        It does.
+    """
+    size = path.stat().st_size
+    if size >= _SMALL and size * _COPIES > (free := available_memory()):
+        raise CheckpointError(
+            f"{path}: found an ONNX file of {size / 1e9:.1f} GB, which takes "
+            f"{size * _COPIES / 1e9:.1f} GB to load, and {free / 1e9:.1f} GB of memory is free. "
+            "Use a smaller network"
+        )
 
 
 def _check(

@@ -11,46 +11,61 @@ from torch import Tensor, nn
 from kernelkit.checkpoints.answers import first_line
 from kernelkit.checkpoints.onnx_file import check_onnx
 from kernelkit.checkpoints.program import Shape
+from kernelkit.checkpoints.runtime import PROVIDERS, Runtime
 from kernelkit.errors import CheckpointError
 
 __all__ = ["OnnxSession"]
 
-# Where onnxruntime computes, the fastest first.
-_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+# What onnxruntime calls the types of tensors that tiles and answers may be.
+_DTYPES = {"tensor(float16)": torch.float16, "tensor(float)": torch.float32}
+_NUMPY_NAMES = {torch.float16: "float16", torch.float32: "float32"}
 
 
 class OnnxSession(nn.Module):
-    """An ONNX file, run by onnxruntime in float32, on the GPU if it can, else on the CPU.
+    """An ONNX file, run by onnxruntime on a device.
+
+    Tiles and answers stay on the device: onnxruntime reads and writes torch's own memory.
+
+    Parameters
+    ----------
+    path
+        The file.
+    runtime
+        The device, and what may compute there.
+
+    Attributes
+    ----------
+    provider
+        What onnxruntime really computes by, such as `CUDAExecutionProvider`.
+    in_words
+        The same with onnxruntime's version.
 
     Raises
     ------
     CheckpointError
-        The file refers to other files or libraries. Or onnxruntime is not installed, or cannot load
-        it.
+        The file refers to other files or libraries. Or onnxruntime is not installed, cannot load
+        it, or computes by something else than was wanted.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, runtime: Runtime) -> None:
         super().__init__()
         # since 1.29 it sends reports to its makers, from the import on
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
-            runtime: Any = importlib.import_module("onnxruntime")
+            library: Any = importlib.import_module("onnxruntime")
         except ImportError as error:
             raise CheckpointError(
                 f"{path}: an ONNX file needs onnxruntime, which is not installed. Install it, or "
                 "give the checkpoint itself"
             ) from error
         check_onnx(path)
-        try:
-            available = runtime.get_available_providers()
-            providers = [name for name in _PROVIDERS if name in available]
-            options = runtime.SessionOptions()
-            options.log_severity_level = 4
-            self._session = runtime.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # the runtime's errors have no other common base
-            raise CheckpointError(
-                f"{path}: onnxruntime cannot load it ({first_line(error)}). Export it again"
-            ) from error
+        self._path = path
+        self._session = _session(library, path, runtime)
+        self.provider: str = self._session.get_providers()[0]
+        self.in_words = f"onnxruntime {library.__version__}, {self.provider}"
+        _refuse_another(self.provider, library, path, runtime)
+        is_gpu = self.provider != PROVIDERS["cpu"]
+        self._device = runtime.device if is_gpu else torch.device("cpu")
         [first, *others] = self._session.get_inputs()
         if others or len(first.shape) != 4:
             raise CheckpointError(
@@ -58,7 +73,12 @@ class OnnxSession(nn.Module):
                 "of four dimensions. Export a network that takes tiles"
             )
         self._input = first.name
-        self._half = first.type == "tensor(float16)"
+        self._takes = _DTYPES.get(first.type, torch.float32)
+        answer = self._session.get_outputs()[0]
+        self._output = answer.name
+        self._gives = _DTYPES.get(answer.type)
+        # the shape of the answer for each shape of tiles, once it was seen
+        self._answers: dict[torch.Size, tuple[int, ...]] = {}
 
     @property
     def shape(self) -> Shape:
@@ -70,6 +90,72 @@ class OnnxSession(nn.Module):
 
     def forward(self, tiles: Tensor) -> Tensor:
         """What the file answers with, on the tiles' device."""
-        given = tiles.half() if self._half else tiles.float()
-        [answer, *_] = self._session.run(None, {self._input: given.cpu().numpy()})
-        return torch.from_numpy(answer).to(tiles.device)
+        given = tiles.to(self._device, self._takes).contiguous()
+        known = self._answers.get(given.shape)
+        if known is None or self._gives is None:
+            answer = self._first_answer(given)
+            self._answers[given.shape] = tuple(answer.shape)
+        else:
+            answer = torch.empty(known, dtype=self._gives, device=self._device)
+            self._run(given, answer)
+        return answer.to(tiles.device)
+
+    def _first_answer(self, given: Tensor) -> Tensor:
+        """The answer in memory of onnxruntime's own, since nobody knows its shape yet."""
+        binding = self._run(given, None)
+        [answer, *_] = binding.copy_outputs_to_cpu()
+        return torch.from_numpy(answer)
+
+    def _run(self, given: Tensor, answer: Tensor | None) -> Any:
+        """Let onnxruntime read the tiles, and write into `answer` or memory of its own."""
+        if given.device.type == "cuda":  # it computes in a stream of its own
+            torch.cuda.current_stream(given.device).synchronize()
+        binding = self._session.io_binding()
+        place = given.device.type, given.device.index or 0
+        binding.bind_input(self._input, *place, *_memory(given))
+        if answer is None:
+            binding.bind_output(self._output)
+        else:
+            binding.bind_output(self._output, *place, *_memory(answer))
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return binding
+
+
+def _memory(tensor: Tensor) -> tuple[str, list[int], int]:
+    """Type, shape and address of a tensor, as onnxruntime binds it."""
+    return _NUMPY_NAMES[tensor.dtype], list(tensor.shape), tensor.data_ptr()
+
+
+def _session(library: Any, path: Path, runtime: Runtime) -> Any:
+    """A session with as many threads as torch has."""
+    options = library.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        available = library.get_available_providers()
+        providers = [
+            (PROVIDERS[name], runtime.options_of(name))
+            for name in runtime.possible
+            if PROVIDERS[name] in available
+        ]
+        # it adds the CPU by itself, and says afterwards what it really took
+        return library.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # the runtime's errors have no other common base
+        raise CheckpointError(
+            f"{path}: onnxruntime cannot load it ({first_line(error)}). Export it again"
+        ) from error
+
+
+def _refuse_another(provider: str, library: Any, path: Path, runtime: Runtime) -> None:
+    """Refuse a session that computes by what was not asked for, such as a CPU in silence."""
+    wanted = [PROVIDERS[name] for name in runtime.wanted]
+    if provider in wanted:
+        return
+    remedy = "Install the onnxruntime-gpu of its CUDA"
+    if runtime.device.type != "cuda":
+        remedy = "Choose a GPU as the device"
+    raise CheckpointError(
+        f"{path}: onnxruntime {library.__version__} computes by {provider} on {runtime.device}, "
+        f"wanted {' or '.join(wanted)}. {remedy}, or add cpu to the recipe's execution.providers"
+    )

@@ -41,9 +41,13 @@ class Program(nn.Module):
         Of input and output, if a description says so.
     shape
         What its file says about its input.
+    runs_by
+        What runs it, in words. None is torch.
 
     Attributes
     ----------
+    runs_by
+        What runs it, in words.
     channels, classes
         Of input and output.
     size
@@ -67,8 +71,10 @@ class Program(nn.Module):
         channels: int | None = None,
         classes: int | None = None,
         shape: Shape | None = None,
+        runs_by: str | None = None,
     ) -> None:
         super().__init__()
+        self.runs_by = runs_by or f"torch {torch.__version__}"
         self.module = module
         self.note: str | None = None
         self._path = path

@@ -5,18 +5,19 @@ loaded only if the caller says that they are trusted. A program's layers cannot 
 asked about noise when it is loaded, which shows what it answers with and which tiles it takes.
 """
 
-import os
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kernelkit.checkpoints.answers import first_line
+from kernelkit.checkpoints.compiled import is_compiled, load_compiled
 from kernelkit.checkpoints.onnx_session import OnnxSession
 from kernelkit.checkpoints.program import Program, Shape
+from kernelkit.checkpoints.runtime import Runtime
 from kernelkit.errors import CheckpointError
 
 __all__ = ["SUFFIXES", "is_program", "load_program"]
@@ -47,9 +48,13 @@ def _names(path: Path) -> list[str]:
 
 
 def load_program(
-    path: Path, trusted: bool, channels: int | None = None, classes: int | None = None
+    path: Path,
+    trusted: bool,
+    channels: int | None = None,
+    classes: int | None = None,
+    runtime: Runtime | None = None,
 ) -> Program:
-    """The program as a module in eval mode, on the CPU.
+    """The program as a module in eval mode.
 
     Parameters
     ----------
@@ -57,6 +62,8 @@ def load_program(
         Whether it may run code when it is loaded.
     channels, classes
         Of input and output, if a description says so.
+    runtime
+        Where it runs. TorchScript and exported programs are on the CPU until they are moved.
 
     Raises
     ------
@@ -66,9 +73,10 @@ def load_program(
     """
     if path.is_dir():
         raise CheckpointError(f"{path}: found a folder, wanted a file. Copy the file again")
+    runtime = runtime or Runtime()
     if path.suffix == _ONNX:
-        onnx = OnnxSession(path)
-        return Program(path, onnx, channels, classes, onnx.shape)
+        onnx = OnnxSession(path, runtime)
+        return Program(path, onnx, channels, classes, onnx.shape, onnx.in_words)
     if not trusted:
         raise CheckpointError(
             f"{path}: this is a program, which can run code when it is loaded. Write "
@@ -78,11 +86,13 @@ def load_program(
     remedy = "Write it again with this version"
     if path.suffix == _EXPORTED:
         load = _load_exported
-        if any("/aotinductor/" in name for name in _names(path)):
-            load = _load_compiled
+        if is_compiled(_names(path)):
+            load = partial(load_compiled, runtime=runtime)
             remedy = "Compile it again with this version, for this kind of device"
     try:
         module, shape = load(path)
+    except CheckpointError:
+        raise
     except Exception as error:  # each format has its own kinds of errors for a broken file
         raise CheckpointError(
             f"{path}: torch {torch.__version__} cannot load this program "
@@ -105,20 +115,3 @@ def _load_exported(path: Path) -> tuple[nn.Module, Shape | None]:
 
 def _load_script(path: Path) -> tuple[nn.Module, Shape | None]:
     return torch.jit.load(path, map_location="cpu").eval(), None
-
-
-def _load_compiled(path: Path) -> tuple[nn.Module, Shape | None]:
-    # else a tile of another size than it was compiled for is read out of its bounds
-    os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
-    return _Compiled(torch._inductor.aoti_load_package(str(path))), None
-
-
-class _Compiled(nn.Module):
-    """An AOTInductor package. Its weights are inside of it."""
-
-    def __init__(self, package: Callable[[Tensor], Any]) -> None:
-        super().__init__()
-        self._package = package
-
-    def forward(self, tiles: Tensor) -> Any:
-        return self._package(tiles.float().contiguous())

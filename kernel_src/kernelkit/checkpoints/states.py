@@ -33,7 +33,9 @@ _RENAMED = {
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source: str) -> None:
-    """Copy `state` into `module`, if every name and shape agrees.
+    """Put `state` into `module`, if every name and shape agrees.
+
+    A module that has values gets copies. One that has none gets the tensors themselves.
 
     Parameters
     ----------
@@ -65,7 +67,18 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source
             "Give the checkpoint of this network, or correct its description"
         )
     # unlike the plain one, the library's own load_state_dict drops what does not fit
-    nn.Module.load_state_dict(module, {**wanted, **state})
+    is_empty = any(tensor.is_meta for tensor in wanted.values())
+    filled = {name: _as_in(state.get(name), like) for name, like in wanted.items()}
+    nn.Module.load_state_dict(module, filled, assign=is_empty)
+
+
+def _as_in(given: Tensor | None, like: Tensor) -> Tensor:
+    """A tensor in the form that the module keeps it in. What was not saved counts from 0."""
+    if given is None:  # num_batches_tracked, which old versions did not save
+        return torch.zeros(like.shape, dtype=like.dtype) if like.is_meta else like
+    own = given.to(like.dtype).contiguous()
+    is_part = own.untyped_storage().nbytes() > own.nbytes
+    return own.clone() if is_part else own
 
 
 def current_name(name: str, wanted: Mapping[str, Tensor]) -> str:

@@ -14,6 +14,7 @@ import io
 import pathlib
 import pickle
 import re
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -78,6 +79,33 @@ _SAFE: list[Any] = [
 ]
 
 
+class _SafeObjects:
+    """Lets weights be unpickled with what is safe. torch has one list of that for all threads.
+
+    So the first reader adds to it, and the last one takes that away again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._context = torch.serialization.safe_globals(_SAFE)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._readers == 0:
+                self._context.__enter__()
+            self._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._readers == 0:
+                self._context.__exit__(None, None, None)
+
+
+_safe_objects = _SafeObjects()
+
+
 @dataclass(frozen=True)
 class Stored:
     """One set of weights in a checkpoint.
@@ -140,7 +168,7 @@ def _unpickle(path: Path) -> Any:
         source = path
         _refuse_inflation(path)
     try:
-        with torch.serialization.safe_globals(_SAFE):
+        with _safe_objects:
             return torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if (reason := _no_checkpoint(path)) is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from kernelkit.checkpoints import Member, load_groups
+from kernelkit.checkpoints import Member, Runtime, load_groups
 from kernelkit.ensemble.notes import Notes
 from kernelkit.ensemble.training_answers import with_trained_activation
 from kernelkit.ensemble.training_input import with_trained_input
@@ -70,6 +70,7 @@ def load_for(
     folder: str | Path,
     notes: Notes,
     *,
+    runtime: Runtime | None = None,
     own_input: bool = False,
     whole: bool = False,
 ) -> Loaded:
@@ -79,6 +80,8 @@ def load_for(
     ----------
     notes
         Takes the members' notes, and what was read from their run folders.
+    runtime
+        Where programs run. None is on the CPU.
     own_input
         Whether the caller makes the networks' input, so that the recipe's input does not count.
     whole
@@ -97,6 +100,7 @@ def load_for(
             (gate.runs, gate.checkpoints or recipe.checkpoints) if gate else ((), "best"),
         ],
         programs=recipe.programs,
+        runtime=runtime,
     )
     members = [member for member in loaded if member.kind != "classifier"]
     gate_runs = {member.run for member in gate_members}

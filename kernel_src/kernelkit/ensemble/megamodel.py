@@ -12,6 +12,7 @@ asked about batch by batch stands in `runner`.
 """
 
 import inspect
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kernelkit.checkpoints import Runtime
 from kernelkit.ensemble.answers import Answers
 from kernelkit.ensemble.asked import AskedPictures, AskedTiles, Pixels, input_sizes
 from kernelkit.ensemble.device import choose_device, choose_precision
@@ -36,6 +38,8 @@ from kernelkit.recipe import EnsembleRecipe, Execution
 from kernelkit.vocabulary import GiveUp, Level, MergeMethod, Precision
 
 __all__ = ["MegaModel", "Pixels", "Preprocess"]
+
+_log = logging.getLogger(__name__)
 
 
 class MegaModel:
@@ -81,7 +85,7 @@ class MegaModel:
         What it was made with, but for the device. `MegaModel(**arguments)` loads it once more, in
         another process or on another machine.
     load_seconds
-        How long it took to load all members.
+        The time until all members were loaded, prepared and on the device.
 
     Raises
     ------
@@ -127,7 +131,12 @@ class MegaModel:
             self._notes.add("the precision is fp16, because this GPU only emulates bf16")
 
         loaded = load_for(
-            self.recipe, folder, self._notes, own_input=preprocess_fn is not None, whole=whole
+            self.recipe,
+            folder,
+            self._notes,
+            runtime=self._runtime,
+            own_input=preprocess_fn is not None,
+            whole=whole,
         )
         self.recipe, self.members = loaded.recipe, loaded.members
         self.classes = self.members[0].classes
@@ -148,6 +157,7 @@ class MegaModel:
         )
         self._full_cost = self._runner.tree.cost
         self.load_seconds = time.perf_counter() - started
+        _log.info("%s", self._loaded_in_words())
 
     def predict(
         self,
@@ -414,6 +424,24 @@ class MegaModel:
     def describe(self) -> list[dict[str, Any]]:
         """One row per member, for a table."""
         return self._placement.rows()
+
+    @property
+    def _runtime(self) -> Runtime:
+        """Where members run that are programs."""
+        providers = self._execution.providers
+        return Runtime(
+            self.device,
+            is_half=self.precision == torch.float16,
+            providers=None if providers is None else tuple(providers.items()),
+        )
+
+    def _loaded_in_words(self) -> str:
+        placed = self._placement.placed
+        size = sum(member.weight_bytes for member in placed)
+        return (
+            f"{self.recipe.name}: {len(placed)} member(s) with {size / 1e6:.0f} MB of weights are "
+            f"on {self.device} after {self.load_seconds:.1f} s"
+        )
 
     def _tiles(self, shape: tuple[int, ...], dtype: np.dtype | str) -> AskedTiles:
         """A tile of zeros."""

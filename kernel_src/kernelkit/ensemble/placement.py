@@ -130,6 +130,7 @@ class Placement:
                 "parameters": placed.member.parameters,
                 "weights_mb": round(placed.weight_bytes / 2**20, 1),
                 "place": "host" if placed.on_host else str(self.device),
+                "runs_by": placed.member.runs_by,
                 "score": placed.member.score,
                 "checkpoint": placed.member.path.name,
             }

@@ -1,12 +1,14 @@
 """The sections about networks: what they are given, and how they run."""
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
 from kernelkit.recipe.bands import BandExpression, checked_band
 from kernelkit.recipe.section import Section
-from kernelkit.vocabulary import Resample
+from kernelkit.recipe.words import no_doubles
+from kernelkit.vocabulary import Provider, Resample
 
 __all__ = ["Decibel", "Execution", "MinMax", "NetworkInput"]
 
@@ -103,6 +105,30 @@ class NetworkInput(Section):
         return self
 
 
+def _named_providers(value: Any) -> Any:
+    # `[tensorrt, cuda]` stands for providers without options, in this order
+    if isinstance(value, str):
+        return {value: {}}
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        return {name: {} for name in no_doubles(tuple(value))}
+    if isinstance(value, dict):
+        return {name: options or {} for name, options in value.items()}
+    return value
+
+
+def _plain(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and math.isfinite(value)
+    if not is_number and not isinstance(value, str):
+        raise ValueError(f"found {value!r:.60}, wanted text, a number, true or false")
+    return value
+
+
+Option = Annotated[bool | int | float | str, BeforeValidator(_plain)]
+Providers = Annotated[
+    dict[Provider, dict[str, Option]], BeforeValidator(_named_providers), Field(min_length=1)
+]
+
+
 class Execution(Section):
     """How networks run on the device. What does not work is left out, with a note.
 
@@ -118,6 +144,11 @@ class Execution(Section):
         Use torch.compile. It takes a warm-up.
     cuda_graph
         Record a whole batch once and replay it. It takes a warm-up.
+    providers
+        What onnxruntime may compute members by that are ONNX files: "tensorrt", "cuda" or "cpu".
+        The first that works is taken. `{tensorrt: {trt_engine_cache_enable: true}, cuda: {}}` gives
+        each its own options, as onnxruntime names them. Left out, it is "cuda" on a GPU. A GPU's
+        members never go to the CPU, unless "cpu" stands here.
     """
 
     channels_last: bool = True
@@ -125,3 +156,4 @@ class Execution(Section):
     fuse_norms: bool = True
     compile: bool = False
     cuda_graph: bool = False
+    providers: Providers | None = None
