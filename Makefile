@@ -20,6 +20,7 @@ endif
 
 SIZE ?= small
 WORKERS ?= 2
+AS_JSON = $(if $(JSON),--json)
 PROFILE ?= kaggle-py312
 ONLY ?= $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
 PYTEST = -n 2 --dist worksteal $(if $(FAST),-m "not slow")
@@ -50,8 +51,8 @@ DATA = $(if $(COMPETITION),--competition "$(COMPETITION)")
 download-data: $(READY)  ## fetch and unpack a competition's files (COMPETITION=slug OUTPUT=folder)
 	$(KAGGLE) download-data $(WHERE) $(if $(filter command line,$(origin OUTPUT)),-o "$(OUTPUT)")
 
-look: $(READY)  ## the images of a competition, before there are models (COMPETITION=folder RECIPE=)
-	@$(PYTHON) -m devkit.training.look $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") --workers $(WORKERS)
+look: $(READY)  ## the images of a competition, before there are models (COMPETITION=folder RECIPE= IMAGES= JSON=1)
+	@$(PYTHON) -m devkit.training.look $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") --workers $(WORKERS) $(AS_JSON)
 
 # ---- training
 CHANGES = $(foreach change,$(SET),--set "$(change)")
@@ -77,7 +78,7 @@ tune: $(READY)  ## search thresholds, minimum sizes and weights on them (RECIPE=
 	@$(PYTHON) -m devkit.evaluation tune $(OF_FOLDS) $(if $(SHARE),--share "$(SHARE)") $(if $(WEIGHTS),--weights) $(if $(WRITE),--write "$(WRITE)")
 
 shift: $(READY)  ## whether test images look like training images (COMPETITION= RECIPE= IMAGES="train/{image}.tiff" MODEL=resnet18)
-	@$(PYTHON) -m devkit.evaluation shift $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") $(if $(MODEL),--model "$(MODEL)")
+	@$(PYTHON) -m devkit.evaluation shift $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") $(if $(MODEL),--model "$(MODEL)") $(AS_JSON)
 
 predict: $(READY)  ## run trained models over images at home: masks and a submission (RECIPE= COMPETITION=folder MODELS= OUTPUT= MASKS=png WORKERS= DEVICES= SCHEDULER= LIMIT=)
 	@$(PYTHON) -m devkit.predict $(if $(RECIPE),"$(RECIPE)") $(DATA) $(if $(MODELS),--models "$(MODELS)") $(if $(filter command line,$(origin OUTPUT)),--output "$(OUTPUT)") \
@@ -91,8 +92,8 @@ worker: $(READY)  ## workers of a scheduler, on each machine (SCHEDULER=tcp://ma
 	@DASK_DISTRIBUTED__WORKER__DAEMON=False OMP_NUM_THREADS=$(call CORES_EACH,$(if $(GPU),1,$(WORKERS))) $(if $(GPU),CUDA_VISIBLE_DEVICES="$(GPU)") \
 		.venv/bin/dask worker "$(SCHEDULER)" --nthreads 1 --memory-limit 0 $(if $(GPU),--nworkers 1 --resources GPU=1,--nworkers $(WORKERS))
 
-runs: $(READY)  ## a table of trained runs, with their scores here and on the leaderboard (MODELS=folder)
-	@$(PYTHON) -m devkit.training.runs "$(or $(MODELS),$(OUTPUT))"
+runs: $(READY)  ## a table of trained runs, with their scores here and on the leaderboard (MODELS=folder JSON=1)
+	@$(PYTHON) -m devkit.training.runs "$(or $(MODELS),$(OUTPUT))" $(AS_JSON)
 
 tensorboard: $(READY)  ## curves and pictures of the trainings in a browser (MODELS=folder)
 	@.venv/bin/tensorboard --logdir "$(or $(MODELS),$(OUTPUT))"
@@ -106,13 +107,13 @@ WHERE = $(if $(COMPETITION),-c "$(COMPETITION)")
 SUBMIT = $(WHERE) $(if $(MESSAGE),-m "$(MESSAGE)") $(if $(AGAIN),--again)
 
 kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (PROFILE=kaggle-py312 OWN=folder)
-	@$(PYTHON) build_dataset.py --profile $(PROFILE)
+	@$(PYTHON) build_dataset.py --profile $(PROFILE) $(if $(NAME),--name "$(NAME)")
 
 weights-dataset: $(READY)  ## pack trained runs as safetensors (MODELS=folder RECIPE= OWN=)
 	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)") $(if $(RECIPE),--recipe "$(RECIPE)")
 
-doctor: $(READY)  ## what is missing before a push to Kaggle can succeed
-	$(KAGGLE) doctor
+doctor: $(READY)  ## what is missing before a push to Kaggle can succeed (JSON=1)
+	$(KAGGLE) doctor $(AS_JSON)
 
 prepare: $(READY)  ## write build/kernel, to be pushed by hand
 	$(KAGGLE) prepare
@@ -132,8 +133,8 @@ submit: $(READY)  ## push, run, submit, wait for the score (COMPETITION= MESSAGE
 queue: $(READY)  ## submit several CSV files, as many as the day allows (FILES="a.csv b.csv")
 	$(KAGGLE) queue $(SUBMIT) $(FILES)
 
-submissions: $(READY)  ## the ledger beside what Kaggle lists
-	$(KAGGLE) submissions $(WHERE)
+submissions: $(READY)  ## the ledger beside what Kaggle lists (COMPETITION= JSON=1)
+	$(KAGGLE) submissions $(WHERE) $(AS_JSON)
 
 # ---- tidying up
 clean:  ## remove all that was made, but for the environment
@@ -153,7 +154,7 @@ format: $(READY)  ## format the code, and mend what ruff can mend
 types: $(READY)  ## check the types
 	@$(PYTHON) -m mypy
 
-lint: $(READY)  ## formatting, linting, types, who imports whom, and whether the image has what we import
+lint: $(READY)  ## formatting, ruff, types, the import rule, and whether the image has what is imported
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
@@ -163,7 +164,7 @@ lint: $(READY)  ## formatting, linting, types, who imports whom, and whether the
 audit: $(READY) $(AUDITOR)  ## every lock against the advisories that the registry knows (needs the network)
 	@$(PYTHON) -m devkit.audit
 
-schema: $(READY)  ## write the JSON schemas of recipes and settings into docs/schemas, for editors
+schema: $(READY)  ## write JSON schemas of recipes and settings into docs/schemas, for editors
 	@$(PYTHON) -m devkit.reference
 
 licences: $(READY)  ## write docs/licences.md from what the installed packages state

@@ -24,12 +24,13 @@ if sys.version_info < (3, 12) or not all(map(importlib.util.find_spec, ("packagi
 
 from packaging.utils import canonicalize_name  # noqa: E402
 
+from devkit.arguments import Arguments, add_profile  # noqa: E402
 from devkit.commands import command  # noqa: E402
 from devkit.competitions import OwnCompetition, add_name  # noqa: E402
 from devkit.dataset.builder import BUILD, Builder, default_listing  # noqa: E402
 from devkit.dataset.listing import add_listing_options, listing_from  # noqa: E402
 from devkit.dataset.own import add_own_option, find_own  # noqa: E402
-from devkit.image.profiles import load_profile, profile_names  # noqa: E402
+from devkit.image.profiles import load_profile  # noqa: E402
 from devkit.kaggle.settings import find_settings, load_settings  # noqa: E402
 from devkit.wheels.downloads import WheelSource  # noqa: E402
 from devkit.wheels.resolve import REQUIREMENTS, Resolver  # noqa: E402
@@ -38,12 +39,9 @@ from devkit.wheels.resolve import REQUIREMENTS, Resolver  # noqa: E402
 def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     """Read the command line."""
     summary, details = (__doc__ or "").split("\n", 1)
-    parser = argparse.ArgumentParser(description=summary, epilog=details)
-    parser.add_argument(
-        "--profile",
-        default="kaggle-py312",
-        help=f"the image to build for: {', '.join(profile_names())} (default: %(default)s)",
-    )
+    parser = Arguments("kernel-dataset", "python build_dataset.py", description=summary)
+    parser.epilog = details
+    add_profile(parser)
     parser.add_argument(
         "--out",
         type=Path,

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "validate": ("devkit.evaluation.__main__", "validate"),
     "tune": ("devkit.evaluation.__main__", "tune"),
     "shift": ("devkit.evaluation.__main__", "shift"),
+    "predict": ("devkit.predict.__main__",),
     "runs": ("devkit.training.runs",),
     "kernel-dataset": ("build_dataset",),
     "weights-dataset": ("devkit.dataset.weights",),
@@ -32,6 +33,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "queue": ("devkit.kaggle.__main__", "queue"),
     "submissions": ("devkit.kaggle.__main__", "submissions"),
     "download-data": ("devkit.kaggle.__main__", "download-data"),
+    "schema": ("devkit.reference.__main__",),
     "audit": ("devkit.audit",),
     "licences": ("devkit.licences",),
     "lint": ("devkit.lint.__main__",),
@@ -40,7 +42,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command, and return its exit code."""
-    parser = Arguments("help", "python -m devkit", description=__doc__)
+    parser = Arguments(prog="python -m devkit", description=__doc__)
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
     given = sys.argv[1:] if arguments is None else arguments
     module, *before = COMMANDS[parser.parse_args(given[:1]).command]

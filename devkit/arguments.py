@@ -8,6 +8,7 @@ import argparse
 import difflib
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +17,8 @@ from kernelkit.errors import CheckpointError, CompetitionError
 __all__ = [
     "Arguments",
     "add_competition",
+    "add_json",
+    "add_profile",
     "add_set",
     "add_training_recipe",
     "competition_folder",
@@ -38,7 +41,7 @@ class Arguments(argparse.ArgumentParser):
     Parameters
     ----------
     target
-        The command's name in the Makefile, such as `train`.
+        The command's name in the Makefile, such as `train`. Empty if it has none.
     prog
         How Python starts it, such as `python -m devkit.training`.
     options
@@ -48,7 +51,7 @@ class Arguments(argparse.ArgumentParser):
     def __init__(self, target: str = "", prog: str | None = None, **options: Any) -> None:
         self._variables: dict[str, str] = {}
         self._names: list[str] = []  # of options
-        self._target = target or (prog or "").split()[-1]
+        self._target = target
         super().__init__(
             prog=prog,
             allow_abbrev=False,
@@ -73,7 +76,7 @@ class Arguments(argparse.ArgumentParser):
         if default not in (None, False, [], "", argparse.SUPPRESS) and "default" not in text:
             text += " (default: %(default)s)"
         if variable:
-            text += f" [{variable}=]"
+            text += f" [{variable}={'1' if options.get('action') == 'store_true' else ''}]"
         action = super().add_argument(*names, **{**options, "help": text})
         self._names += names
         if variable:
@@ -88,27 +91,33 @@ class Arguments(argparse.ArgumentParser):
     def format_help(self) -> str:
         """The help, below the line that make needs."""
         variables = " ".join(f"{name}=" for name in dict.fromkeys(self._variables.values()))
-        return f"make {self._target} {variables}".rstrip() + f"\n\n{super().format_help()}"
+        by_make = f"make {self._target} {variables}".rstrip() + "\n\n" if self._target else ""
+        return by_make + super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """End the command in one line, with exit code 2."""
-        line = f"{self._target} failed: {self._in_words(message)}. See make help-{self._target}"
-        print(line, file=sys.stderr)
+        name = self._target or self.prog.split()[-1]
+        more = f"make help-{self._target}" if self._target else f"{self.prog} --help"
+        print(f"{name} failed: {self._in_words(message)}. See {more}", file=sys.stderr)
         sys.exit(_NOT_UNDERSTOOD)
 
     def _in_words(self, message: str) -> str:
         """What argparse says, in the words of all errors."""
         if message.startswith(_REQUIRED):
             names = message.removeprefix(_REQUIRED).split(", ")
-            return f"{' and '.join(map(self._named, names))} is missing"
+            return f"give {' and '.join(map(self._named, names))}"
         if message.startswith(_UNKNOWN):
             words = message.removeprefix(_UNKNOWN)
             known = [name for name in self._names if name.startswith("--")]
-            near = difflib.get_close_matches(words.split()[0].split("=")[0], known, 1)
-            return f"found {words}, which is unknown{f'. Did you mean {near[0]}' if near else ''}"
+            near = _meant(words.split()[0].split("=")[0], known)
+            return f"found {words}, which is unknown{near}"
         if found := _CHOICE.match(message):
-            name, value, choices = found.groups()
-            return f"found {value} as {self._named(name)}, wanted one of {choices}"
+            name, value = found[1], found[2].strip("'")
+            choices = [choice.strip("'") for choice in found[3].split(", ")]
+            return (
+                f"found {value} as {self._named(name)}, wanted one of {', '.join(choices)}"
+                f"{_meant(value, choices)}"
+            )
         if found := _ARGUMENT.match(message):
             return f"{self._named(found[1])}: {found[2]}"
         return message
@@ -117,6 +126,12 @@ class Arguments(argparse.ArgumentParser):
         """An argument by its variable of make, and as Python's command line has it."""
         variable = self._variables.get(name)
         return f"{variable}= ({name})" if variable else name
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    """A sentence that names what is spelt like a word, or nothing."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f". Did you mean {near[0]}" if near else ""
 
 
 def add_training_recipe(parser: Arguments) -> None:
@@ -136,6 +151,22 @@ def add_competition(parser: Arguments) -> None:
         metavar="FOLDER",
         variable="COMPETITION",
         help="the competition's folder",
+    )
+
+
+def add_json(parser: Arguments) -> None:
+    """Add the wish for JSON. Nothing else is then on the standard output."""
+    parser.add_argument("--json", action="store_true", variable="JSON", help="print JSON")
+
+
+def add_profile(parser: Arguments) -> None:
+    """Add the name of the image's profile."""
+    parser.add_argument(
+        "--profile",
+        default="kaggle-py312",
+        metavar="NAME",
+        variable="PROFILE",
+        help="the image, by its profile below wheels/profiles",
     )
 
 
@@ -199,4 +230,4 @@ def models_folder(folder: Path) -> Path:
 
 def _is_not(folder: Path, wanted: str = "folder") -> str:
     """What stands in place of a folder."""
-    return f"it is a file, wanted a {wanted}" if folder.exists() else f"there is no such {wanted}"
+    return f"found a file, wanted the {wanted}" if folder.exists() else f"there is no such {wanted}"

@@ -4,7 +4,6 @@ pip-audit asks the registry, from an environment of its own. It says "no known v
 package that the registry does not know, too. Here such a package counts as not audited.
 """
 
-import argparse
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from devkit.arguments import Arguments
 from devkit.commands import command
 from devkit.errors import LockError, ToolError
 from devkit.tools import REPOSITORY
@@ -210,7 +210,7 @@ def _accepted(path: Path) -> frozenset[str]:
 @command("audit")
 def main(arguments: list[str] | None = None) -> int:
     """Audit each lock. The exit code is 1 if anything was found, or could not be audited."""
-    parser = argparse.ArgumentParser(prog="python -m devkit.audit", description=__doc__)
+    parser = Arguments("audit", "python -m devkit.audit", description=__doc__)
     parser.add_argument("locks", type=Path, nargs="*", default=LOCKS, help="the locks to audit")
     parser.add_argument("--auditor", type=Path, default=AUDITOR, help="the program pip-audit")
     parser.add_argument("--accepted", type=Path, default=ACCEPTED, help="the accepted advisories")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from devkit.arguments import Arguments
 from devkit.commands import command
 from devkit.errors import LintError
 from devkit.tools import REPOSITORY
@@ -128,8 +129,9 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 @command("licences")
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Write the page."""
+    Arguments("licences", "python -m devkit.licences", description=__doc__).parse_args(arguments)
     PAGE.write_text(licences_page(), encoding="utf-8")
     print(f"{Path(PAGE).relative_to(REPOSITORY)} is current")
     return 0

@@ -5,13 +5,13 @@ lies in it becomes the wheel `kernelkit-own`. From there on it is a wheel like a
 manifest lists it, and every byte is checked before it is installed.
 """
 
-import argparse
 import os
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from build_backend import write_members
+from devkit.arguments import Arguments
 from devkit.errors import DatasetError
 from devkit.image.profiles import Profile
 from devkit.image.standard_library import standard_library
@@ -28,12 +28,13 @@ _TAKEN = frozenset(("bootstrap", "kernelkit", "mounted"))
 _MOST_BYTES = 50 << 20
 
 
-def add_own_option(parser: argparse.ArgumentParser) -> None:
+def add_own_option(parser: Arguments) -> None:
     """Let a command line name the folder."""
     parser.add_argument(
         "--own",
         type=Path,
         metavar="FOLDER",
+        variable="OWN",
         help="a folder with packages of your own, which a cfg.yaml or the recipe names "
         f"(default: ${OWN_FOLDER}, or own in kaggle.toml)",
     )

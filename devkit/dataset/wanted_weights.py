@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from devkit.kaggle.settings import load_settings
-from kernelkit.checkpoints import Member, load_groups
-from kernelkit.checkpoints.run_folders import matching_runs
 from kernelkit.recipe import Recipe
 from kernelkit.vocabulary import Prefer
+
+if TYPE_CHECKING:
+    from kernelkit.checkpoints import Member
 
 __all__ = ["BEST", "Wanted"]
 
@@ -79,7 +80,9 @@ class Wanted:
         words = [(each,) if isinstance(each, str) else each for each in found]
         return tuple(dict.fromkeys(word for each in words for word in each))
 
-    def load(self, models_folder: Path, programs: bool, say: Callable[[str], None]) -> list[Member]:
+    def load(
+        self, models_folder: Path, programs: bool, say: Callable[[str], None]
+    ) -> "list[Member]":
         """Load the members that are packed, in the order of their runs.
 
         Parameters
@@ -92,6 +95,10 @@ class Wanted:
         CheckpointError
             As `load_groups`. If other runs are left out, also if a pattern matches no run.
         """
+        # torch takes seconds to import
+        from kernelkit.checkpoints import load_groups
+        from kernelkit.checkpoints.run_folders import matching_runs
+
         runs = [run.name for run in matching_runs(models_folder, ("*",))]
         if self.others is None:
             matching_runs(

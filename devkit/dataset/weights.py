@@ -22,11 +22,10 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
-
-from safetensors.torch import save_file
+from typing import TYPE_CHECKING, Any, get_args
 
 import mounted
+from devkit.arguments import Arguments, models_folder
 from devkit.commands import command
 from devkit.dataset.limits import check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing, add_listing_options, listing_from, mark
@@ -35,10 +34,11 @@ from devkit.dataset.pack import Packed, write_json, write_manifest
 from devkit.dataset.wanted_weights import BEST, Wanted
 from devkit.errors import DatasetError
 from devkit.tools import REPOSITORY, read_text
-from kernelkit.checkpoints import Member
-from kernelkit.checkpoints.trained_with import SETTINGS
 from kernelkit.files import file_sha256, replace_atomically
 from kernelkit.vocabulary import Prefer
+
+if TYPE_CHECKING:
+    from kernelkit.checkpoints import Member
 
 __all__ = ["DEFAULT_LISTING", "pack_weights"]
 
@@ -115,7 +115,7 @@ def pack_weights(
 
 
 def _pack_member(
-    member: Member, runs_folder: Path, staging_folder: Path, cache_folder: Path
+    member: "Member", runs_folder: Path, staging_folder: Path, cache_folder: Path
 ) -> dict[str, Any]:
     place = member.path.relative_to(runs_folder)
     source = member.path
@@ -138,11 +138,13 @@ def _pack_member(
     }
 
 
-def _converted(member: Member, cache_folder: Path) -> Path:
+def _converted(member: "Member", cache_folder: Path) -> Path:
     """The member's weights as safetensors, converted now if they never were."""
     kind = "averaged" if member.is_averaged else "plain"
     path = cache_folder / f"{_content(member.path)}-{kind}.safetensors"
     if not path.is_file():
+        from safetensors.torch import save_file
+
         state = {name: tensor.clone() for name, tensor in member.module.state_dict().items()}
         with replace_atomically(path) as unfinished:
             # one key of metadata only: the order of several is not the same from run to run
@@ -160,12 +162,14 @@ def _content(checkpoint: Path) -> str:
     )
 
 
-def _configurations(member: Member, runs_folder: Path) -> dict[str, str]:
+def _configurations(member: "Member", runs_folder: Path) -> dict[str, str]:
     """What lies between the folder of runs and a checkpoint, and says what the network is.
 
     Mean and std may be buffers in the checkpoint, beside the network's weights. They become a file.
     """
     folders = [parent for parent in member.path.parents if runs_folder in parent.parents]
+    from kernelkit.checkpoints.trained_with import SETTINGS
+
     paths = [folder / name for folder in folders for name in SETTINGS]
     found = {path: read_text(path, DatasetError) for path in paths if path.is_file()}
     said = member.trained_with
@@ -178,13 +182,44 @@ def _configurations(member: Member, runs_folder: Path) -> dict[str, str]:
 @command("weights-dataset")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 only if the dataset was written."""
-    parser = argparse.ArgumentParser(prog="python -m devkit.dataset.weights", description=__doc__)
-    parser.add_argument("models", type=Path, help="the folder of training runs")
+    options = _parse(arguments)
+    models_folder(options.models)
+    folder = options.out.resolve()
+    find_own(options.own)
+    wanted = Wanted.of(options.recipe, options.checkpoints)
+    packed = pack_weights(
+        options.models.resolve(),
+        folder,
+        listing_from(options, DEFAULT_LISTING),
+        wanted=wanted,
+        programs=options.programs or wanted.programs,
+        cache_folder=folder.parent / "weights-cache",
+    )
+    total = sum(entry["size"] for entry in packed.files)
+    print(f"{len(packed.files)} checkpoints, {total / 1e6:.1f} MB, {packed.fingerprint[:12]}")
+    print(f"in {packed.folder}")
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = Arguments("weights-dataset", "python -m devkit.dataset.weights", description=__doc__)
     parser.add_argument(
-        "--out", type=Path, default=_BUILD / "weights", help="where to write (default: %(default)s)"
+        "models",
+        type=Path,
+        metavar="MODELS",
+        variable="MODELS",
+        help="the models folder, or one run",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=_BUILD / "weights",
+        metavar="FOLDER",
+        help="where to write (default: build/weights)",
     )
     parser.add_argument(
         "--recipe",
+        variable="RECIPE",
         help="a recipe's name or YAML file, whose runs and checkpoints are packed "
         "(default: every run, with the checkpoints of the recipe in kaggle.toml)",
     )
@@ -204,21 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.recipe and options.checkpoints:
         parser.error("give --recipe or --checkpoints: a recipe says which checkpoints it takes")
-    folder = options.out.resolve()
-    find_own(options.own)
-    wanted = Wanted.of(options.recipe, options.checkpoints)
-    packed = pack_weights(
-        options.models.resolve(),
-        folder,
-        listing_from(options, DEFAULT_LISTING),
-        wanted=wanted,
-        programs=options.programs or wanted.programs,
-        cache_folder=folder.parent / "weights-cache",
-    )
-    total = sum(entry["size"] for entry in packed.files)
-    print(f"{len(packed.files)} checkpoints, {total / 1e6:.1f} MB, {packed.fingerprint[:12]}")
-    print(f"in {packed.folder}")
-    return 0
+    return options
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Make the demo's data and models: `python -m devkit.demo prepare`, or `large` for big slides."""
 
-import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from devkit.arguments import Arguments
 from devkit.commands import command
-from devkit.demo.prepare import Scores, prepare, prepare_large
+
+if TYPE_CHECKING:
+    from devkit.demo.prepare import Scores
 
 __all__ = ["main"]
 
@@ -13,7 +16,7 @@ __all__ = ["main"]
 @command("demo")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 only if everything was made."""
-    parser = argparse.ArgumentParser(prog="python -m devkit.demo", description=__doc__)
+    parser = Arguments(prog="python -m devkit.demo", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     small = commands.add_parser("prepare", help="a competition, its labels, trained models")
     small.add_argument("--out", type=Path, default=Path("build/demo"))
@@ -29,18 +32,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _show_demo(out: Path) -> None:
+    from devkit.demo.prepare import prepare
+
     demo = prepare(out)
     print(_table(demo.scores))
     print(f"competition {demo.competition}\nlabels      {demo.solution}\nmodels      {demo.models}")
 
 
 def _show_large(out: Path, downloads: Path | None) -> None:
+    from devkit.demo.prepare import prepare_large
+
     competition = prepare_large(out, downloads).competition
     for path in sorted((competition / "test").iterdir()):
         print(f"{path.stat().st_size / 1e6:8.0f} MB  {path}")
 
 
-def _table(scores: Scores) -> str:
+def _table(scores: "Scores") -> str:
     """Scores as lines for people."""
     lines = [
         f"{'run':24}{'fold':8}{'best checkpoint':32}"

@@ -12,9 +12,17 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from devkit.arguments import (
+    Arguments,
+    add_profile,
+    competition_folder,
+    models_folder,
+)
 from devkit.commands import command, forgiving_output
 from devkit.errors import BusyError, DryRunError
+from devkit.image.profiles import load_profile
 from devkit.tools import REPOSITORY
+from kernelkit.recipe import Recipe
 
 __all__ = ["main"]
 
@@ -73,27 +81,48 @@ def _lock(build: Path) -> AbstractContextManager[object]:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m devkit.dryrun", description=__doc__)
+    parser = Arguments("dry-run", "python -m devkit.dryrun", description=__doc__)
     parser.add_argument(
         "--size",
         choices=("small", "large"),
         default="small",
+        variable="SIZE",
         help="small: the demo's test images. large: four slides, 1.1 GB in all",
     )
-    parser.add_argument("--competition", help="the folder of a competition of your own")
-    parser.add_argument("--models", help="with --competition: the folder of run folders")
-    parser.add_argument("--recipe", help=_RECIPE_HELP)
-    parser.add_argument("--workers", type=int, default=2, help="reader processes, 0 for none")
+    parser.add_argument(
+        "--competition",
+        metavar="FOLDER",
+        variable="COMPETITION",
+        help="the folder of a competition of your own",
+    )
+    parser.add_argument(
+        "--models",
+        metavar="FOLDER",
+        variable="MODELS",
+        help="with --competition: the models folder",
+    )
+    parser.add_argument("--recipe", variable="RECIPE", help=_RECIPE_HELP)
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=2,
+        variable="WORKERS",
+        help="reader processes, 0 for none",
+    )
     parser.add_argument(
         "--rerun",
         action="store_true",
+        variable="RERUN",
         help="rehearse the hidden rerun: other ids, other sizes, more images, limits ignored",
     )
+    add_profile(parser)
     parser.add_argument(
-        "--profile", default="kaggle-py312", help="the image whose twin the notebook runs in"
-    )
-    parser.add_argument(
-        "--memory", type=float, default=24.0, help="what all processes may hold, in GiB (PSS)"
+        "--memory",
+        type=float,
+        default=24.0,
+        metavar="GIB",
+        variable="MEMORY",
+        help="what all processes may hold, in GiB (PSS)",
     )
     options = parser.parse_args(arguments)
     _refuse_contradictions(options)
@@ -123,6 +152,11 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
         raise DryRunError(f"found WORKERS={options.workers}, wanted 0 or more reader processes")
     if not options.memory > 0:
         raise DryRunError(f"found MEMORY={options.memory:g}, wanted more than 0 GiB")
+    load_profile(options.profile)
+    if options.competition:
+        competition_folder(Path(options.competition))
+        models_folder(Path(options.models))
+        Recipe.load(options.recipe)  # a misspelt key is found now, not in the notebook
 
 
 if __name__ == "__main__":

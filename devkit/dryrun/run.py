@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from devkit.demo import Demo, prepare, prepare_large, prepare_shape
+from devkit.demo.prepare import Demo, prepare, prepare_large, prepare_shape
 from devkit.dryrun.killed_reader import rehearse_killed_reader
 from devkit.dryrun.maps import check_maps
 from devkit.dryrun.notebook import render, run_notebook, was_killed
@@ -21,10 +21,8 @@ from devkit.dryrun.seams import SEAM_HALF_WIDTH, measure_seams
 from devkit.dryrun.variants import check_variants, submissions_of
 from devkit.errors import DryRunError
 from kernelkit.competition import Row
-from kernelkit.errors import CompetitionError
 from kernelkit.mask import BitMask
 from kernelkit.predict.report import Report
-from kernelkit.recipe import Recipe
 
 __all__ = ["DryRun"]
 
@@ -84,16 +82,7 @@ class DryRun:
             The folders of the competition and of its run folders.
         recipe
             Name of a recipe, or path of a YAML file.
-
-        Raises
-        ------
-        CompetitionError
-            If one of the folders is missing.
         """
-        for folder in (competition, models):
-            if not folder.is_dir():
-                raise CompetitionError(f"{folder}: there is no such folder. Check the path")
-        Recipe.load(recipe)  # a misspelt key is found now, not in the notebook
         scenario = Scenario(
             recipe=str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe,
             competition=competition,

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devkit.arguments import Arguments, add_profile, competition_folder, models_folder
 from devkit.commands import command
-from devkit.errors import DryRunError
+from devkit.image.profiles import load_profile
 from devkit.tools import REPOSITORY
 
 if TYPE_CHECKING:
@@ -30,13 +31,15 @@ def main(arguments: list[str] | None = None, build: Path = REPOSITORY / "build")
 
     Raises
     ------
-    DryRunError
-        There is no such folder.
+    CompetitionError, CheckpointError, ProfileError
+        There is no such folder or profile.
     """
     options = _parse(arguments)
-    for folder in filter(None, (options.competition, options.models)):
-        if not folder.is_dir():
-            raise DryRunError(f"{folder}: there is no such folder. Check the path")
+    if options.competition is not None:
+        competition_folder(options.competition)
+    if options.models is not None:
+        models_folder(options.models)
+    load_profile(options.profile)
     # torch takes seconds to import
     from devkit.dryrun.runtime import make_runtime
 
@@ -81,10 +84,18 @@ def open_shell(
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m devkit.dryrun.shell", description=__doc__)
-    parser.add_argument("--profile", default="kaggle-py312", help="the image (%(default)s)")
-    parser.add_argument("--competition", type=Path, help="the folder of a competition")
-    parser.add_argument("--models", type=Path, help="the folder of run folders")
+    parser = Arguments("shell", "python -m devkit.dryrun.shell", description=__doc__)
+    add_profile(parser)
+    parser.add_argument(
+        "--competition",
+        type=Path,
+        metavar="FOLDER",
+        variable="COMPETITION",
+        help="the folder of a competition",
+    )
+    parser.add_argument(
+        "--models", type=Path, metavar="FOLDER", variable="MODELS", help="the models folder"
+    )
     parser.add_argument(
         "command", nargs="*", help="what to run in place of a shell, behind --, such as -- python"
     )

@@ -1,19 +1,20 @@
 """`python -m devkit.evaluation validate`, `tune` or `shift`, which `make` calls by these names."""
 
-import argparse
+import importlib
 import sys
 
-from devkit.evaluation import shift, tune, validate
+from devkit.arguments import Arguments
 
-_COMMANDS = {"validate": validate.main, "tune": tune.main, "shift": shift.main}
+_COMMANDS = ("validate", "tune", "shift")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the commands. Each has its own --help."""
-    parser = argparse.ArgumentParser(prog="python -m devkit.evaluation", description=__doc__)
+    parser = Arguments(prog="python -m devkit.evaluation", description=__doc__)
     parser.add_argument("command", choices=_COMMANDS)
     given = sys.argv[1:] if arguments is None else arguments
-    return _COMMANDS[parser.parse_args(given[:1]).command](given[1:])
+    name = parser.parse_args(given[:1]).command
+    return int(importlib.import_module(f"devkit.evaluation.{name}").main(given[1:]))
 
 
 if __name__ == "__main__":

@@ -4,32 +4,71 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devkit.arguments import (
+    Arguments,
+    add_set,
+    add_training_recipe,
+    competition_folder,
+    models_folder,
+    number_from_0,
+)
 from kernelkit.errors import RecipeError
 
 if TYPE_CHECKING:
+    from kernelkit.training.recipe import TrainingRecipe
     from kernelkit.training.validated import Validated
 
-__all__ = ["predict", "refuse_missing_file", "shared_arguments"]
+__all__ = ["checked_recipe", "predict", "refuse_missing_file", "shared_arguments"]
 
 
-def shared_arguments(parser: argparse.ArgumentParser) -> None:
+def shared_arguments(parser: Arguments) -> None:
     """Add what both commands are told."""
-    parser.add_argument("recipe", help="a training recipe: a name or a YAML file")
-    parser.add_argument("--competition", type=Path, required=True, help="the competition's folder")
+    add_training_recipe(parser)
     parser.add_argument(
-        "--models", type=Path, default=Path("build/models"), help="the models folder"
+        "--models",
+        type=Path,
+        default=Path("build/models"),
+        metavar="FOLDER",
+        variable="MODELS",
+        help="the models folder",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("build/evaluation"), help="the store and the tables"
+        "--output",
+        type=Path,
+        default=Path("build/evaluation"),
+        metavar="FOLDER",
+        help="the store and the tables",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="such as only=[he_*]"
+        "--workers",
+        type=number_from_0,
+        default=0,
+        variable="WORKERS",
+        help="processes that read images",
     )
+    add_set(parser, "only=[he_*]")
 
 
-def predict(options: argparse.Namespace) -> "Validated":
+def checked_recipe(options: argparse.Namespace) -> "TrainingRecipe":
+    """Read the recipe, and look for the folders, before anything heavy is imported.
+
+    Raises
+    ------
+    RecipeError
+        The recipe cannot be read.
+    CompetitionError, CheckpointError
+        There is no such folder.
+    """
+    from kernelkit.training.recipe import TrainingRecipe
+
+    training = TrainingRecipe.load(options.recipe, options.set)
+    competition_folder(options.competition)
+    models_folder(options.models)
+    return training
+
+
+def predict(training: "TrainingRecipe", options: argparse.Namespace) -> "Validated":
     """Predict each training image by the members whose fold held it out.
 
     Raises
@@ -39,11 +78,10 @@ def predict(options: argparse.Namespace) -> "Validated":
     EvaluationError
         An image has no honest prediction.
     """
-    from kernelkit.training.recipe import TrainingRecipe
     from kernelkit.training.validated import predict_held_out
 
     return predict_held_out(
-        TrainingRecipe.load(options.recipe, options.set),
+        training,
         options.competition,
         options.models,
         options.output,

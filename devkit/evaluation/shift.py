@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from devkit.arguments import Arguments, add_competition, add_json, competition_folder
 from devkit.commands import command
 from devkit.predict.images import SUFFIXES
-from devkit.training.columns import aligned
-from kernelkit.competition import Scene
-from kernelkit.competition.scenes import find_scenes
+from devkit.tables import aligned
 from kernelkit.console import printable
 from kernelkit.errors import EvaluationError, RecipeError
 from kernelkit.files import open_atomically, replace_atomically
@@ -28,6 +27,7 @@ from kernelkit.recipe import Competition, Recipe
 from kernelkit.yamlfile import read_yaml
 
 if TYPE_CHECKING:
+    from kernelkit.competition import Scene
     from kernelkit.evaluation.shift import Shift
     from kernelkit.evaluation.shift.measure import Features
     from kernelkit.training.recipe import TrainingRecipe
@@ -84,42 +84,49 @@ def main(arguments: list[str] | None = None) -> int:
 class _Images:
     """The images of both sets, and why others are left out."""
 
-    training: Mapping[str, Scene]
-    test: Mapping[str, Scene]
+    training: "Mapping[str, Scene]"
+    test: "Mapping[str, Scene]"
     problems: Mapping[str, str]
     nodata: float | None
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m devkit.evaluation shift", description=__doc__)
-    parser.add_argument("--competition", type=Path, required=True, help="the competition's folder")
+    parser = Arguments("shift", "python -m devkit.evaluation shift", description=__doc__)
+    add_competition(parser)
     parser.add_argument(
         "--recipe",
+        variable="RECIPE",
         help="a training recipe, or one that predicts: a name or a YAML file. Left out, images lie "
         "in the folders train and test",
     )
     parser.add_argument(
         "--images",
+        variable="IMAGES",
         help='the training images, such as "train/{image}.tiff", instead of the recipe\'s',
     )
     parser.add_argument(
         "--model",
+        variable="MODEL",
         help="a network of timm, a run folder or its checkpoint. Left out, colours and texture are "
         "compared",
     )
-    parser.add_argument("--weights", type=Path, help="a file with the weights of a timm network")
     parser.add_argument(
-        "--output", type=Path, default=Path("build/shift"), help="where shift.csv and shift.png go"
+        "--weights", type=Path, metavar="FILE", help="a file with the weights of a timm network"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("build/shift"),
+        metavar="FOLDER",
+        help="where shift.csv and shift.png go",
+    )
+    add_json(parser)
     return parser.parse_args(arguments)
 
 
 def _find(options: argparse.Namespace) -> _Images:
     """The images of both sets, as the recipe has them."""
-    folder = options.competition
-    if not folder.is_dir():
-        raise EvaluationError(f"{folder}: there is no such folder. Name the competition's folder")
+    folder = competition_folder(options.competition)
     training = _training_recipe(options.recipe)
     if training is not None:
         predicts = training.recipe.competition
@@ -132,6 +139,8 @@ def _find(options: argparse.Namespace) -> _Images:
     if options.images is not None:
         own = [_with_images(predicts, options.images)]
     only = {p for run in training.runs.values() for p in run.only} if training else {"*"}
+    from kernelkit.competition.scenes import find_scenes
+
     scenes: dict[str, Scene] = {}
     problems: dict[str, str] = {}
     for each in own:
@@ -194,7 +203,7 @@ def _with_images(competition: Competition, images: str) -> Competition:
 
 
 def _refuse_none(
-    scenes: Mapping[str, Scene], folder: Path, wanted: str, part: str, hint: str
+    scenes: "Mapping[str, Scene]", folder: Path, wanted: str, part: str, hint: str
 ) -> None:
     if not scenes:
         raise EvaluationError(f"{folder}: found no {part} image, wanted {wanted}. {hint}")

@@ -10,8 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from devkit.arguments import Arguments
 from devkit.commands import command
-from devkit.evaluation.predictions import predict, refuse_missing_file, shared_arguments
+from devkit.evaluation.predictions import (
+    checked_recipe,
+    predict,
+    refuse_missing_file,
+    shared_arguments,
+)
 from kernelkit.console import printable
 from kernelkit.errors import EvaluationError
 from kernelkit.vocabulary import Score, Sharing
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-@command("tuning", go_on="The same command goes on with the images that are not stored yet")
+@command("tune", go_on="The same command goes on with the images that are not stored yet")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 only if values were found, and written if asked.
 
@@ -42,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             "found --write with values per group, which no recipe can say. Leave out --write, or "
             "share by class"
         )
+    training = checked_recipe(options)
     from kernelkit.evaluation.search.rewriting import as_written, rewrite
     from kernelkit.evaluation.search.total import write_total
     from kernelkit.evaluation.tuning import Asked, tune
@@ -57,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         tuple(options.exclude),
         options.weights,
     )
-    validated = predict(options)
+    validated = predict(training, options)
     found = validated.found
     used = dict.fromkeys(image.ensemble for image in found.report.images if image.ensemble)
     wanted = {}
@@ -92,7 +99,7 @@ def _refuse_lost(path: Path, used: Iterable[str], wanted: Mapping[str, object]) 
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m devkit.evaluation tune", description=__doc__)
+    parser = Arguments("tune", "python -m devkit.evaluation tune", description=__doc__)
     shared_arguments(parser)
     parser.add_argument(
         "--thresholds",
@@ -108,16 +115,24 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="minimum sizes in pixels, such as 0,100,1000. Left out, they follow from the labels",
     )
     parser.add_argument(
-        "--share", choices=get_args(Sharing), default="common", help="for whom values are chosen"
+        "--share",
+        choices=get_args(Sharing),
+        default="common",
+        variable="SHARE",
+        help="for whom values are chosen",
     )
     parser.add_argument(
         "--score", choices=get_args(Score), default="dice", help="what is made large"
     )
     parser.add_argument("--exclude", action="append", default=[], help="an image without a say")
-    parser.add_argument("--weights", action="store_true", help="search the runs' weights too")
+    parser.add_argument(
+        "--weights", action="store_true", variable="WEIGHTS", help="search the runs' weights too"
+    )
     parser.add_argument(
         "--write",
         type=Path,
+        metavar="YAML",
+        variable="WRITE",
         help="the recipe's file that gets the values, if any of the gain survives",
     )
     return parser.parse_args(arguments)

@@ -4,13 +4,13 @@ It writes scores.csv, with a row per image and class, and report.html. What the 
 not predicted again.
 """
 
-import argparse
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from devkit.arguments import Arguments
 from devkit.commands import command
-from devkit.evaluation.predictions import predict, shared_arguments
-from devkit.training.columns import aligned
+from devkit.evaluation.predictions import checked_recipe, predict, shared_arguments
+from devkit.tables import aligned
 from kernelkit.console import printable
 from kernelkit.files import open_atomically
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-@command("validation", go_on="The same command goes on with the images that are not stored yet")
+@command("validate", go_on="The same command goes on with the images that are not stored yet")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 only if images were scored.
 
@@ -29,19 +29,18 @@ def main(arguments: list[str] | None = None) -> int:
     EvaluationError, RecipeError, TrainingError, LabelError
         As of `devkit.evaluation.predictions.predict`.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m devkit.evaluation validate", description=__doc__
-    )
+    parser = Arguments("validate", "python -m devkit.evaluation validate", description=__doc__)
     shared_arguments(parser)
     parser.add_argument(
         "--views", action="store_true", help="also predict without each view, to see what it adds"
     )
     options = parser.parse_args(arguments)
+    training = checked_recipe(options)
     from kernelkit.evaluation.report import write_report
     from kernelkit.evaluation.scored import score_images
     from kernelkit.evaluation.views import leave_one_view_out
 
-    validated = predict(options)
+    validated = predict(training, options)
     found = validated.found
     images = list(found.masks)
     masks = found.masks

@@ -5,12 +5,12 @@ what `pip freeze` printed in the image. It knows the packages only, so tell the 
 Import names then come from the table that all profiles share.
 """
 
-import argparse
 import datetime
 import shutil
 import sys
 from pathlib import Path
 
+from devkit.arguments import Arguments
 from devkit.commands import command
 from devkit.errors import ProfileError
 from devkit.image.profiles import PROFILES, Profile, load_profile
@@ -86,7 +86,7 @@ def add_profile(
 @command("add_profile")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m devkit.image.add_profile", description=__doc__)
+    parser = Arguments(prog="python -m devkit.image.add_profile", description=__doc__)
     parser.add_argument("name", help="what to call the profile, for example kaggle-mine")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--probe", type=Path, help="the profile.json that the probe notebook wrote")

@@ -1,9 +1,9 @@
 """The command line of the lint: `python -m devkit.lint --profile kaggle-py312`."""
 
-import argparse
 import sys
 from pathlib import Path
 
+from devkit.arguments import Arguments, add_profile
 from devkit.commands import command
 from devkit.image.profiles import load_profile
 from devkit.lint import kernel_files, lint
@@ -14,8 +14,8 @@ from devkit.wheels.resolve import lock_path
 @command("lint")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 1 if there is a finding."""
-    parser = argparse.ArgumentParser(prog="python -m devkit.lint", description=__doc__)
-    parser.add_argument("--profile", default="kaggle-py312", help="the image (%(default)s)")
+    parser = Arguments("lint", "python -m devkit.lint", description=__doc__)
+    add_profile(parser)
     parser.add_argument("files", nargs="*", type=Path, help="what to check (all that goes there)")
     options = parser.parse_args(arguments)
     profile = load_profile(options.profile)

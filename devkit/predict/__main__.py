@@ -29,7 +29,7 @@ _LISTED = 20
 _NAMED = 5
 
 
-@command("prediction", go_on="The same command goes on with the images that are not stored yet")
+@command("predict", go_on="The same command goes on with the images that are not stored yet")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 only if every image has a mask.
 

@@ -19,7 +19,7 @@ from devkit.arguments import (
     number_from_0,
 )
 from devkit.commands import command
-from devkit.training.columns import aligned
+from devkit.tables import aligned
 from kernelkit.console import printable
 
 if TYPE_CHECKING:

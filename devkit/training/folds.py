@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from devkit.arguments import Arguments, add_set, add_training_recipe, competition_folder
 from devkit.commands import command
-from devkit.training.columns import aligned
+from devkit.tables import aligned
 from kernelkit.console import printable, progress
 from kernelkit.errors import LabelError, RecipeError, SlideError
 

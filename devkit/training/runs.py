@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from devkit.arguments import Arguments, add_json, models_folder
 from devkit.commands import command
 from devkit.kaggle.settings import load_settings
 from devkit.kaggle.submissions.ledger import Entry, Ledger
+from devkit.tables import aligned
 from devkit.training.scores import entries_of
+from kernelkit.console import printable
 
 if TYPE_CHECKING:
     from kernelkit.training.run_summary import FoldSummary
@@ -60,13 +61,13 @@ class Run:
         """The highest score on the leaderboard. None without a submission."""
         return max(filter(None, map(_number, self.entries)), default=None)
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, str]:
         """The run in a table for people."""
         dates = [fold.date for fold in self.folds if fold.date is not None]
         of_folds = " ".join("-" if f.best is None else f"{f.best:.4f}" for f in self.folds)
         return {
             "run": self.name,
-            "folds": len(self.folds),
+            "folds": str(len(self.folds)),
             "best": _shown(self.best),
             "last": _shown(self.last),
             "best of each fold": of_folds,
@@ -123,20 +124,36 @@ def read_runs(models: Path, entries: Sequence[Entry] = ()) -> list[Run]:
 @command("runs")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 if there is at least one run."""
-    parser = argparse.ArgumentParser(prog="python -m devkit.training.runs", description=__doc__)
-    parser.add_argument("models", type=Path, help="the folder of the run folders, or one run")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--ledger", type=Path, help="the ledger of submissions (default: that of kaggle.toml)"
-    )
-    options = parser.parse_args(arguments)
+    options = _parse(arguments)
+    models_folder(options.models)
     ledger = Ledger(options.ledger or load_settings().ledger)
     runs = read_runs(options.models.resolve(), ledger.entries())
     if options.json:
         print(json.dumps([run.content() for run in runs], indent=1))
     else:
-        print(pd.DataFrame([run.row() for run in runs]).to_string(index=False))
+        rows = [run.row() for run in runs]
+        for line in aligned([list(rows[0]), *(list(row.values()) for row in rows)]):
+            print(printable(line))
     return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = Arguments("runs", "python -m devkit.training.runs", description=__doc__)
+    parser.add_argument(
+        "models",
+        type=Path,
+        metavar="MODELS",
+        variable="MODELS",
+        help="the folder of the run folders, or one run",
+    )
+    add_json(parser)
+    parser.add_argument(
+        "--ledger",
+        type=Path,
+        metavar="FILE",
+        help="the ledger of submissions (default: that of kaggle.toml)",
+    )
+    return parser.parse_args(arguments)
 
 
 def _mean(scores: Sequence[float | None]) -> float | None:
