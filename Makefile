@@ -81,10 +81,10 @@ shift: $(READY)  ## whether test images look like training images (COMPETITION= 
 	@$(PYTHON) -m devkit.evaluation shift $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") $(if $(MODEL),--model "$(MODEL)") $(AS_JSON)
 
 predict: $(READY)  ## run trained models over images at home: masks and a submission (RECIPE= COMPETITION=folder MODELS= OUTPUT= MASKS=png WORKERS= DEVICES= SCHEDULER= LIMIT=)
-	@$(PYTHON) -m devkit.predict $(if $(RECIPE),"$(RECIPE)") $(DATA) $(if $(MODELS),--models "$(MODELS)") $(if $(filter command line,$(origin OUTPUT)),--output "$(OUTPUT)") \
-		$(if $(MASKS),--masks "$(MASKS)") $(EXECUTOR) $(if $(LIMIT),--limit "$(LIMIT)")
+	@$(PYTHON) -m devkit.predict $(if $(NAME),--name "$(NAME)") $(if $(RECIPE),"$(RECIPE)") $(DATA) $(if $(MODELS),--models "$(MODELS)") $(if $(filter command line,$(origin OUTPUT)),--output "$(OUTPUT)") \
+		$(if $(MASKS),--masks "$(MASKS)") $(EXECUTOR) $(if $(LIMIT),--limit "$(LIMIT)") $(AS_JSON)
 
-scheduler: $(READY)  ## a scheduler of dask, which deals the work of commands with SCHEDULER= to its workers (PORT=8786)
+scheduler: $(READY)  ## a scheduler of dask, which deals work to its workers (PORT=8786)
 	@.venv/bin/dask scheduler --port $(or $(PORT),8786)
 
 CORES_EACH = $$(( $$(nproc) > $(1) ? $$(nproc) / $(1) : 1 ))
@@ -154,7 +154,7 @@ format: $(READY)  ## format the code, and mend what ruff can mend
 types: $(READY)  ## check the types
 	@$(PYTHON) -m mypy
 
-lint: $(READY)  ## formatting, ruff, types, the import rule, and whether the image has what is imported
+lint: $(READY)  ## formatting, ruff, types, the import rule, and what the image has
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy

@@ -12,7 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from devkit.arguments import Arguments, competition_folder, models_folder, number_from_1
+from devkit.arguments import (
+    Arguments,
+    add_json,
+    competition_folder,
+    models_folder,
+    number_from_1,
+)
 from devkit.commands import command
 from devkit.competitions import add_name, fill_in
 from devkit.predict.executors import add_executor
@@ -45,12 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
         The output cannot be written.
     """
     options = _parse(arguments)
+    from kernelkit.recipe import Recipe
+
+    recipe = Recipe.load(options.recipe)
     competition_folder(options.competition)
     models_folder(options.models)
     from devkit.predict.images import read_images
-    from kernelkit.recipe import Recipe
 
-    recipe, images = read_images(options.competition, Recipe.load(options.recipe))
+    recipe, images = read_images(options.competition, recipe)
     from devkit.predict.executors import executor_for
     from devkit.predict.run import predict_at_home
 
@@ -119,10 +127,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         variable="LIMIT",
         help="predict only so many images, to try things out",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    add_json(parser)
     add_name(parser)
     options = parser.parse_args(arguments)
-    fill_in(options, recipe="recipe", competition="data_folder", models="models_folder")
+    fill_in(parser, options, recipe="recipe", competition="data_folder", models="models_folder")
     return options
 
 

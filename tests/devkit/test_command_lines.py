@@ -24,7 +24,7 @@ HEAVY = (
 # Targets of the Makefile that start something else than a command of devkit.
 OTHERS = {
     *("help", "test", "test-py313", "format", "types", "notebook", "tensorboard", "bench"),
-    *("clean", "lock", "docs"),
+    *("clean", "lock", "docs", "scheduler", "worker"),
 }
 NO_FOLDER = "/nowhere/at-all"
 # A command line, and a part of the line that it ends with.
