@@ -2,7 +2,7 @@
 
 import logging
 import os
-import socket
+import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -224,7 +224,7 @@ def _refuse_other_weights(job: Job, models: Mapping[str, MegaModel]) -> None:
 def _place() -> str:
     """This process in words."""
     seat = own_seat()
-    return f"the process of {seat.name}" if seat else f"{socket.gethostname()}, {os.getpid()}"
+    return f"the process of {seat.name}" if seat else f"{platform.node()}, {os.getpid()}"
 
 
 @contextmanager
