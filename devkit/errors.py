@@ -12,6 +12,7 @@ __all__ = [
     "DatasetError",
     "DemoError",
     "DryRunError",
+    "GpuCheckError",
     "KaggleError",
     "LedgerError",
     "LintError",
@@ -44,6 +45,10 @@ class DemoError(KernelKitError, ValueError):
 
 class DryRunError(KernelKitError, RuntimeError):
     """A dry-run that did not reach its end, or whose second run is unlike its first."""
+
+
+class GpuCheckError(KernelKitError, RuntimeError):
+    """A check on a GPU that cannot begin, because something is missing on the machine."""
 
 
 class KaggleError(KernelKitError, RuntimeError):

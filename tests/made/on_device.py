@@ -31,6 +31,7 @@ __all__ = [
     "IS_GPU",
     "MODELS",
     "NO_GPU",
+    "PICTURE",
     "THRESHOLD",
     "differing",
     "expected_masks",
@@ -58,7 +59,7 @@ needs_gpu = pytest.mark.skipif(not IS_GPU, reason="only a GPU can show it")
 
 _DEMO = Path(__file__).parents[2] / "build" / "demo"
 MODELS = _DEMO / "large_models"
-_PICTURE = _DEMO / "competition" / "test" / "he_test_tiled.tiff"
+PICTURE = _DEMO / "competition" / "test" / "he_test_tiled.tiff"
 # The input of the demo's recipe, `nuclei`.
 _MEAN, _STD = (0.6042, 0.4064, 0.7058), (0.2168, 0.2458, 0.1503)
 THRESHOLD = 0.5
@@ -96,7 +97,7 @@ def model_of(
 @cache
 def real_tiles(count: int = 6) -> NDArray[np.uint8]:
     """Tiles (count, 3, 256, 256) of a section of tissue, which overlap."""
-    with Slide(_PICTURE) as slide:
+    with Slide(PICTURE) as slide:
         rows = np.linspace(0, slide.height - _SIDE, count, dtype=int)
         columns = np.linspace(slide.width - _SIDE, 0, count, dtype=int)
         windows = [Window(int(r), int(c), _SIDE, _SIDE) for r, c in zip(rows, columns, strict=True)]

@@ -1,0 +1,160 @@
+"""`make gpu-wheels`: gather the wheels that a machine with a GPU may lack, by the hashed lock.
+
+What such a machine has is not gathered: torch, numpy, and what is heavy. Heavy ones are gathered if
+they are named. The wheels travel with the working tree, so their sum has a limit.
+"""
+
+import argparse
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from devkit.commands import command
+from devkit.errors import GpuCheckError
+from devkit.gpu.needed import FROM_THE_MACHINE, HEAVY, REQUIREMENTS
+from devkit.tools import REPOSITORY, run_tool
+
+__all__ = ["gather", "locked"]
+
+_LIMIT = 64 << 20
+# The lock of each Python.
+_LOCKS = {"cp312": "dev.txt", "cp313": "dev-py313.txt"}
+# glibc's versions that wheels are built for. pip takes each name for itself alone.
+_PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (17, 24, 26, 27, 28, 31, 34, 35)]
+_PLATFORMS += ["manylinux2014_x86_64", "manylinux1_x86_64"]
+_ENTRY = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==", re.MULTILINE)
+# What the wanted packages want in turn, for a machine that has none of it.
+_BEHIND = (
+    "affine",
+    "annotated-types",
+    "attrs",
+    "certifi",
+    "click",
+    "cligj",
+    "filelock",
+    "fsspec",
+    "iniconfig",
+    "packaging",
+    "pluggy",
+    "pydantic-core",
+    "pygments",
+    "pyparsing",
+    "typing-extensions",
+    "typing-inspection",
+)
+
+
+def locked(lock: str, names: Iterable[str]) -> str:
+    """The lines of a lock that stand for these packages, with their hashes.
+
+    Raises
+    ------
+    GpuCheckError
+        A package is not in the lock.
+    """
+    starts = [*_ENTRY.finditer(lock)]
+    ends = [entry.start() for entry in starts[1:]] + [len(lock)]
+    entries = {
+        _normal(entry["name"]): lock[entry.start() : end]
+        for entry, end in zip(starts, ends, strict=True)
+    }
+    wanted = [_normal(name) for name in names]
+    unknown = [name for name in wanted if name not in entries]
+    if unknown:
+        raise GpuCheckError(f"the lock has no {', '.join(unknown)}. Correct WITH=")
+    return "".join(entries[name] for name in dict.fromkeys(wanted))
+
+
+def gather(folder: Path, tag: str, heavy: Sequence[str] = (), limit: int = _LIMIT) -> int:
+    """Download the wheels into a folder, which holds nothing else then. Return their bytes.
+
+    Parameters
+    ----------
+    folder
+        Where they go. It is replaced if all is well.
+    tag
+        Of the Python that they are for, such as `cp312`.
+    heavy
+        Which of the heavy packages to take along.
+    limit
+        Bytes that they may have together.
+
+    Raises
+    ------
+    GpuCheckError
+        They are too large together, or there is no lock for this Python.
+    ToolError
+        pip cannot download them.
+    """
+    if tag not in _LOCKS:
+        raise GpuCheckError(f'there is no lock for "{tag}". Choose {" or ".join(_LOCKS)}')
+    lock = (REPOSITORY / "requirements" / _LOCKS[tag]).read_text(encoding="utf-8")
+    names = [each.split(">")[0] for each in REQUIREMENTS]
+    names = [name for name in names if name not in HEAVY] + [*_BEHIND, *_with_needs(heavy)]
+    with tempfile.TemporaryDirectory() as scratch:
+        listed, fetched = Path(scratch) / "requirements.txt", Path(scratch) / "wheels"
+        listed.write_text(locked(lock, names), encoding="utf-8")
+        run_tool([*_download(tag), "-r", str(listed), "-d", str(fetched)], "the download")
+        wheels = sorted(fetched.glob("*.whl"), key=lambda path: -path.stat().st_size)
+        size = sum(path.stat().st_size for path in wheels)
+        if size > limit:
+            largest = ", ".join(f"{p.name} {p.stat().st_size / 2**20:.0f} MiB" for p in wheels[:3])
+            raise GpuCheckError(
+                f"{folder}: found {size / 2**20:.0f} MiB of wheels, wanted at most "
+                f"{limit / 2**20:.0f}. Leave something out of WITH= (the largest: {largest})"
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(fetched, folder)
+    return size
+
+
+def _with_needs(heavy: Sequence[str]) -> list[str]:
+    unknown = [name for name in heavy if name not in HEAVY]
+    if unknown:
+        raise GpuCheckError(
+            f"{', '.join(unknown)}: this is gathered always, or never. "
+            f"WITH= takes {', '.join(HEAVY)}"
+        )
+    return [*heavy, *(["llvmlite"] if "numba" in heavy else [])]
+
+
+def _download(tag: str) -> list[str]:
+    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--quiet"]
+    options += ["--implementation", "cp", "--python-version", tag[2:]]
+    for platform in _PLATFORMS:
+        options += ["--platform", platform]
+    return [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", *options]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@command("gpu-wheels")
+def main(arguments: list[str] | None = None) -> int:
+    """Gather, and print what there is."""
+    parser = argparse.ArgumentParser(prog="make gpu-wheels", description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("build/gpu/wheels"), metavar="FOLDER")
+    parser.add_argument("--tag", default="cp312", choices=list(_LOCKS), help="of its Python")
+    parser.add_argument(
+        "--with",
+        dest="heavy",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help=f"heavy packages that the machine lacks ({', '.join(HEAVY)})",
+    )
+    options = parser.parse_args(arguments)
+    size = gather(options.output, options.tag, options.heavy)
+    for wheel in sorted(options.output.glob("*.whl")):
+        print(f"{wheel.stat().st_size / 2**20:6.1f} MiB  {wheel.name}")
+    never = ", ".join(FROM_THE_MACHINE)
+    print(f"{size / 2**20:6.1f} MiB  {options.output} (without {never}, which the machine has)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

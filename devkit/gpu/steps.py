@@ -1,0 +1,148 @@
+"""The tests and the benchmark, each in a process that ends in time."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from devkit.gpu.machine import Interpreter
+from devkit.gpu.missing import environment
+
+__all__ = ["Step", "run_benchmark", "run_tests"]
+
+_TEST = re.compile(
+    r"^(?P<name>tests/\S+::.+?) (?P<result>PASSED|FAILED|SKIPPED|ERROR|XFAIL|XPASS)\b"
+)
+# How long a process may take to end by itself after its time is over, in seconds.
+_GRACE = 10
+# Its exit code then, as that of the command `timeout`.
+_OUT_OF_TIME = 124
+
+
+@dataclass(frozen=True)
+class Step:
+    """What came of a step.
+
+    Attributes
+    ----------
+    name
+        What was run.
+    exit_code
+        Of its process. 124 if its time was over.
+    seconds
+        How long it took.
+    log
+        The file with all that it printed.
+    results
+        Its figures, for the report.
+    problems
+        What went wrong, a line each.
+    """
+
+    name: str
+    exit_code: int
+    seconds: float
+    log: Path
+    results: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it ended well."""
+        return self.exit_code == 0 and not self.problems
+
+
+def run_tests(
+    interpreter: Interpreter, site: Path, output: Path, seconds: float, words: Sequence[str] = ()
+) -> Step:
+    """Run the tests that are marked `gpu`.
+
+    Parameters
+    ----------
+    seconds
+        After so long they are ended. What they found until then counts.
+    words
+        More arguments of pytest, such as `-k graph`.
+    """
+    log = output / "tests.log"
+    command = [interpreter.path, "-m", "pytest", "-m", "gpu", "-v", "-rfE", "--tb=short"]
+    command += ["--durations=15", "-p", "no:cacheprovider", "--color=no", *words, "tests/gpu"]
+    code, took = _run(command, site, log, seconds)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    tests = {found["name"]: found["result"] for line in lines if (found := _TEST.match(line))}
+    counts = Counter(tests.values())
+    problems = [f"{result.lower()}: {name}" for name, result in tests.items() if _is_bad(result)]
+    if code == _OUT_OF_TIME:
+        problems.append(f"the tests were ended after {took:.0f} s, before the last one")
+    elif code and not problems:
+        problems.append(
+            f"pytest ended with exit code {code}: {lines[-1] if lines else 'no output'}"
+        )
+    if not counts["PASSED"]:
+        problems.append("no test passed, so nothing was shown")
+    return Step("tests", code, took, log, {"counts": dict(counts), "tests": tests}, problems)
+
+
+def run_benchmark(
+    interpreter: Interpreter, site: Path, output: Path, seconds: float, words: Sequence[str] = ()
+) -> Step:
+    """Run the benchmark of ensembles. It begins nothing that would not end in time."""
+    log, figures = output / "benchmark.log", output / "benchmark.json"
+    figures.unlink(missing_ok=True)
+    command = [interpreter.path, "benchmarks/bench_ensemble.py", "--json", str(figures)]
+    command += ["--minutes", f"{seconds / 60:.2f}", *words]
+    code, took = _run(command, site, log, seconds + 60)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    problems = []
+    if code:
+        last = next((line for line in reversed(lines) if line.strip()), "no output")
+        problems.append(f"the benchmark ended with exit code {code}: {last}")
+    results = json.loads(figures.read_text()) if figures.exists() else {}
+    return Step("benchmark", code, took, log, results, problems)
+
+
+def _is_bad(result: str) -> bool:
+    return result in ("FAILED", "ERROR", "XPASS")
+
+
+def _run(command: list[str], site: Path, log: Path, seconds: float) -> tuple[int, float]:
+    """Run a command, show what it prints, and keep it. Return its exit code and its seconds."""
+    start = time.monotonic()
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, env=environment(site), stdout=file, stderr=subprocess.STDOUT
+        )
+        with log.open("rb") as printed:
+            code = None
+            while code is None and time.monotonic() - start < seconds:
+                try:
+                    code = process.wait(0.2)
+                except subprocess.TimeoutExpired:
+                    _show(printed.read())
+            if code is None:
+                code = _end(process)
+            _show(printed.read())
+    return code, time.monotonic() - start
+
+
+def _end(process: "subprocess.Popen[bytes]") -> int:
+    """End a process whose time is over, so that it can still say what it found."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return _OUT_OF_TIME
+
+
+def _show(printed: bytes) -> None:
+    sys.stdout.write(printed.decode("utf-8", "replace"))
+    sys.stdout.flush()
