@@ -24,13 +24,17 @@ AS_JSON = $(if $(JSON),--json)
 PROFILE ?= kaggle-py312
 ONLY ?= $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
 PYTEST = -n 2 --dist worksteal $(if $(FAST),-m "not slow")
-CUTS ?= build/cuts
-OUTPUT ?= build/models
-YOURS = $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)") \
+# A competition of your own, competitions/NAME/. If there is only one, it need not be named.
+# Some shells export a NAME, which is of something else.
+ifneq ($(origin NAME),command line)
+NAME :=
+endif
+NAMED = $(if $(NAME),--name "$(NAME)")
+YOURS = $(NAMED) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)") \
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
-.PHONY: help dry-run shell test test-py313 format types lint lock audit schema licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict scheduler worker runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
+.PHONY: help new dry-run shell test test-py313 format types lint lock audit schema licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict scheduler worker runs tensorboard notebook doctor prepare push status logs submit queue submissions download-data bench clean
 
 help:  ## this list, and what make help-train says about one of them
 	@sed -nE -e 's/^# ---- ([^:]*)$$/\n\1/p' -e 's/^([a-z0-9-]+):[^#]*## ([^(]*[^( ]).*/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,49 +43,53 @@ help-%: $(READY)
 	@$(PYTHON) -m devkit $* --help
 
 # ---- beginning
-dry-run: $(READY)  ## the whole way to a checked submission, at home (RECIPE=clouds SIZE=large RERUN=1 WORKERS=n MEMORY=GiB COMPETITION= MODELS= OWN=)
+new: $(READY)  ## a competition of your own: recipes, settings and what to do next (NAME=my-competition SLUG= FROM=hubmap COMPETITION=folder)
+	@$(PYTHON) -m devkit.new $(NAMED) $(if $(SLUG),--slug "$(SLUG)") $(if $(FROM),--from "$(FROM)") $(DATA)
+
+dry-run: $(READY)  ## the whole way to a checked submission, at home (NAME= RECIPE=clouds SIZE=large RERUN=1 WORKERS=n MEMORY=GiB COMPETITION= MODELS= OWN=)
 	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun) $(YOURS)
 
-shell: $(READY)  ## a shell in the twin of the image, without a network (PROFILE= COMPETITION= MODELS= OWN=)
-	@$(PYTHON) -m devkit.dryrun.shell --profile $(PROFILE) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)")
+shell: $(READY)  ## a shell in the twin of the image, without a network (NAME= PROFILE= COMPETITION= MODELS= OWN=)
+	@$(PYTHON) -m devkit.dryrun.shell --profile $(PROFILE) $(NAMED) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)")
 
 # ---- data
 DATA = $(if $(COMPETITION),--competition "$(COMPETITION)")
 
-download-data: $(READY)  ## fetch and unpack a competition's files (COMPETITION=slug OUTPUT=folder)
-	$(KAGGLE) download-data $(WHERE) $(if $(filter command line,$(origin OUTPUT)),-o "$(OUTPUT)")
+download-data: $(READY)  ## fetch and unpack a competition's files (NAME= COMPETITION=slug OUTPUT=folder)
+	$(KAGGLE) download-data $(WHERE) $(if $(OUTPUT),-o "$(OUTPUT)")
 
-look: $(READY)  ## the images of a competition, before there are models (COMPETITION=folder RECIPE= IMAGES= JSON=1)
-	@$(PYTHON) -m devkit.training.look $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") --workers $(WORKERS) $(AS_JSON)
+look: $(READY)  ## the images of a competition, before there are models (NAME= COMPETITION=folder RECIPE= IMAGES= JSON=1)
+	@$(PYTHON) -m devkit.training.look $(NAMED) $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") --workers $(WORKERS) $(AS_JSON)
 
 # ---- training
 CHANGES = $(foreach change,$(SET),--set "$(change)")
-OF_RUNS = $(if $(RECIPE),"$(RECIPE)") $(DATA) $(CHANGES) $(foreach run,$(RUN),--run "$(run)")
+OF_RUNS = $(if $(RECIPE),"$(RECIPE)") $(NAMED) $(DATA) $(CHANGES) $(foreach run,$(RUN),--run "$(run)")
 
-folds: $(READY)  ## divide the training images into folds, and write folds.csv (RECIPE= COMPETITION= RUN= SET="folds.count=5")
+folds: $(READY)  ## divide the training images into folds, and write folds.csv (NAME= RECIPE= COMPETITION= RUN= SET="folds.count=5")
 	@$(PYTHON) -m devkit.training.folds $(OF_RUNS)
 
-cuts: $(READY)  ## shrink the training images and list their windows (RECIPE= COMPETITION= CUTS= RUN= SET= FILES=png)
-	@$(PYTHON) -m devkit.training.cuts $(OF_RUNS) --cuts "$(CUTS)" --workers $(WORKERS) $(if $(FILES),--files "$(FILES)")
+cuts: $(READY)  ## shrink the training images and list their windows (NAME= RECIPE= COMPETITION= CUTS= RUN= SET= FILES=png)
+	@$(PYTHON) -m devkit.training.cuts $(OF_RUNS) $(if $(CUTS),--cuts "$(CUTS)") --workers $(WORKERS) $(if $(FILES),--files "$(FILES)")
 
-train: $(READY)  ## train run folders (RECIPE= COMPETITION=folder OUTPUT=models RUN= FOLD="0 1" SET="epochs=3 batch=4" CUTS= OWN=)
-	@$(PYTHON) -m devkit.training $(OF_RUNS) $(foreach fold,$(FOLD),--fold $(fold)) --output "$(OUTPUT)" --cuts "$(CUTS)" --workers $(WORKERS)
+train: $(READY)  ## train run folders (NAME= RECIPE= COMPETITION=folder OUTPUT=models RUN= FOLD="0 1" SET="epochs=3 batch=4" CUTS= OWN=)
+	@$(PYTHON) -m devkit.training $(OF_RUNS) $(foreach fold,$(FOLD),--fold $(fold)) $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(CUTS),--cuts "$(CUTS)") --workers $(WORKERS)
 
 # ---- evaluation
 EXECUTOR = --workers $(WORKERS) $(if $(DEVICES),--devices "$(DEVICES)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
-OF_FOLDS = "$(RECIPE)" $(DATA) --models "$(or $(MODELS),$(OUTPUT))" $(CHANGES) --workers $(WORKERS)
+RUNS = $(or $(MODELS),$(OUTPUT))
+OF_FOLDS = $(if $(RECIPE),"$(RECIPE)") $(NAMED) $(DATA) $(if $(RUNS),--models "$(RUNS)") $(CHANGES) --workers $(WORKERS)
 
-validate: $(READY)  ## score training images by the folds that held them out, and report (RECIPE= COMPETITION= MODELS= SET=)
+validate: $(READY)  ## score training images by the folds that held them out, and report (NAME= RECIPE= COMPETITION= MODELS= SET=)
 	@$(PYTHON) -m devkit.evaluation validate $(OF_FOLDS)
 
-tune: $(READY)  ## search thresholds, minimum sizes and weights on them (RECIPE= COMPETITION= MODELS= SHARE=class WEIGHTS=1 WRITE=recipe.yaml)
+tune: $(READY)  ## search thresholds, minimum sizes and weights on them (NAME= RECIPE= COMPETITION= MODELS= SHARE=class WEIGHTS=1 WRITE=recipe.yaml)
 	@$(PYTHON) -m devkit.evaluation tune $(OF_FOLDS) $(if $(SHARE),--share "$(SHARE)") $(if $(WEIGHTS),--weights) $(if $(WRITE),--write "$(WRITE)")
 
-shift: $(READY)  ## whether test images look like training images (COMPETITION= RECIPE= IMAGES="train/{image}.tiff" MODEL=resnet18)
-	@$(PYTHON) -m devkit.evaluation shift $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") $(if $(MODEL),--model "$(MODEL)") $(AS_JSON)
+shift: $(READY)  ## whether test images look like training images (NAME= COMPETITION= RECIPE= IMAGES="train/{image}.tiff" MODEL=resnet18)
+	@$(PYTHON) -m devkit.evaluation shift $(NAMED) $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") $(if $(MODEL),--model "$(MODEL)") $(AS_JSON)
 
-predict: $(READY)  ## run trained models over images at home: masks and a submission (RECIPE= COMPETITION=folder MODELS= OUTPUT= MASKS=png WORKERS= DEVICES= SCHEDULER= LIMIT=)
-	@$(PYTHON) -m devkit.predict $(if $(NAME),--name "$(NAME)") $(if $(RECIPE),"$(RECIPE)") $(DATA) $(if $(MODELS),--models "$(MODELS)") $(if $(filter command line,$(origin OUTPUT)),--output "$(OUTPUT)") \
+predict: $(READY)  ## run trained models over images at home: masks and a submission (NAME= RECIPE= COMPETITION=folder MODELS= OUTPUT= MASKS=png WORKERS= DEVICES= SCHEDULER= LIMIT=)
+	@$(PYTHON) -m devkit.predict $(NAMED) $(if $(RECIPE),"$(RECIPE)") $(DATA) $(if $(MODELS),--models "$(MODELS)") $(if $(OUTPUT),--output "$(OUTPUT)") \
 		$(if $(MASKS),--masks "$(MASKS)") $(EXECUTOR) $(if $(LIMIT),--limit "$(LIMIT)") $(AS_JSON)
 
 scheduler: $(READY)  ## a scheduler of dask, which deals work to its workers (PORT=8786)
@@ -92,48 +100,48 @@ worker: $(READY)  ## workers of a scheduler, on each machine (SCHEDULER=tcp://ma
 	@DASK_DISTRIBUTED__WORKER__DAEMON=False OMP_NUM_THREADS=$(call CORES_EACH,$(if $(GPU),1,$(WORKERS))) $(if $(GPU),CUDA_VISIBLE_DEVICES="$(GPU)") \
 		.venv/bin/dask worker "$(SCHEDULER)" --nthreads 1 --memory-limit 0 $(if $(GPU),--nworkers 1 --resources GPU=1,--nworkers $(WORKERS))
 
-runs: $(READY)  ## a table of trained runs, with their scores here and on the leaderboard (MODELS=folder JSON=1)
-	@$(PYTHON) -m devkit.training.runs "$(or $(MODELS),$(OUTPUT))" $(AS_JSON)
+runs: $(READY)  ## a table of trained runs, with their scores here and on the leaderboard (NAME= MODELS=folder JSON=1)
+	@$(PYTHON) -m devkit.training.runs $(if $(RUNS),"$(RUNS)") $(NAMED) $(AS_JSON)
 
-tensorboard: $(READY)  ## curves and pictures of the trainings in a browser (MODELS=folder)
-	@.venv/bin/tensorboard --logdir "$(or $(MODELS),$(OUTPUT))"
+tensorboard: $(READY)  ## curves and pictures of the trainings in a browser (NAME= MODELS=folder)
+	@.venv/bin/tensorboard --logdir "$(or $(RUNS),$(if $(NAME),competitions/$(NAME),build)/models)"
 
 notebook: $(NOTEBOOKS)  ## JupyterLab with kernelkit, in the folder of the notebooks
 	@PYTHONPATH="$(CURDIR)/kernel_src" .venv-notebook/bin/jupyter lab --notebook-dir notebooks
 
 # ---- Kaggle
-KAGGLE = @$(PYTHON) -m devkit.kaggle $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)")
+KAGGLE = @$(PYTHON) -m devkit.kaggle $(NAMED) $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)")
 WHERE = $(if $(COMPETITION),-c "$(COMPETITION)")
 SUBMIT = $(WHERE) $(if $(MESSAGE),-m "$(MESSAGE)") $(if $(AGAIN),--again)
 
-kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (PROFILE=kaggle-py312 OWN=folder)
-	@$(PYTHON) build_dataset.py --profile $(PROFILE) $(if $(NAME),--name "$(NAME)")
+kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (NAME= PROFILE=kaggle-py312 OWN=folder)
+	@$(PYTHON) build_dataset.py $(NAMED) --profile $(PROFILE)
 
-weights-dataset: $(READY)  ## pack trained runs as safetensors (MODELS=folder RECIPE= OWN=)
-	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)") $(if $(RECIPE),--recipe "$(RECIPE)")
+weights-dataset: $(READY)  ## pack trained runs as safetensors (NAME= MODELS=folder RECIPE= OWN=)
+	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)") $(NAMED) $(if $(RECIPE),--recipe "$(RECIPE)")
 
-doctor: $(READY)  ## what is missing before a push to Kaggle can succeed (JSON=1)
+doctor: $(READY)  ## what is missing before a push to Kaggle can succeed, and the next step (NAME= JSON=1)
 	$(KAGGLE) doctor $(AS_JSON)
 
-prepare: $(READY)  ## write build/kernel, to be pushed by hand
+prepare: $(READY)  ## write the notebook's folder below build/, to be pushed by hand (NAME= NOTEBOOK=)
 	$(KAGGLE) prepare
 
-push: $(READY)  ## upload the datasets if they changed, push the notebook (NOTEBOOK=train or validate)
+push: $(READY)  ## upload the datasets if they changed, push the notebook (NAME= NOTEBOOK=train, validate or engine)
 	$(KAGGLE) push
 
-status: $(READY)  ## how the notebook is doing on Kaggle
+status: $(READY)  ## how the notebook is doing on Kaggle (NAME= NOTEBOOK=)
 	$(KAGGLE) status
 
-logs: $(READY)  ## follow its log to the end, check it and fetch what it wrote (NOTEBOOK=)
+logs: $(READY)  ## follow its log to the end, check it and fetch what it wrote (NAME= NOTEBOOK=)
 	$(KAGGLE) logs
 
-submit: $(READY)  ## push, run, submit, wait for the score (COMPETITION= MESSAGE= FILE= AGAIN=1)
+submit: $(READY)  ## push, run, submit, wait for the score (NAME= COMPETITION= MESSAGE= FILE= AGAIN=1)
 	$(KAGGLE) submit $(SUBMIT) $(if $(FILE),-f "$(FILE)")
 
-queue: $(READY)  ## submit several CSV files, as many as the day allows (FILES="a.csv b.csv")
+queue: $(READY)  ## submit several CSV files, as many as the day allows (NAME= FILES="a.csv b.csv")
 	$(KAGGLE) queue $(SUBMIT) $(FILES)
 
-submissions: $(READY)  ## the ledger beside what Kaggle lists (COMPETITION= JSON=1)
+submissions: $(READY)  ## the ledger beside what Kaggle lists (NAME= COMPETITION= JSON=1)
 	$(KAGGLE) submissions $(WHERE) $(AS_JSON)
 
 # ---- tidying up

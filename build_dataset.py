@@ -9,7 +9,6 @@ carries the fingerprint of its manifest. This command uploads nothing.
 import argparse
 import importlib.util
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent
@@ -114,11 +113,8 @@ def make_builder(options: argparse.Namespace) -> Builder:
     source = WheelSource(folders, options.no_index)
     settings_file = find_settings(options.own_competition)
     competition = OwnCompetition.of_settings(settings_file)
-    default_list = default_listing(profile)
-    if competition is not None:
-        dataset = load_settings(settings_file).dataset
-        default_list = replace(default_list, slug=dataset, title=dataset.replace("-", " "))
-    listing = listing_from(options, default_list)
+    slug = load_settings(settings_file).dataset if competition else ""
+    listing = listing_from(options, default_listing(profile, slug))
     allowed = frozenset(map(canonicalize_name, options.allow_old))
     requirements = options.requirements.absolute()
     resolver = Resolver(profile, requirements, source, allow_old=allowed)

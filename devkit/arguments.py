@@ -137,7 +137,7 @@ def _meant(word: str, known: Sequence[str]) -> str:
 def add_training_recipe(parser: Arguments) -> None:
     """Add the training recipe, and the folder of the competition that it is of."""
     parser.add_argument(
-        "recipe", variable="RECIPE", help="a training recipe: a name or a YAML file"
+        "recipe", nargs="?", variable="RECIPE", help="a training recipe: a name or a YAML file"
     )
     add_competition(parser)
 
@@ -147,7 +147,6 @@ def add_competition(parser: Arguments) -> None:
     parser.add_argument(
         "--competition",
         type=Path,
-        required=True,
         metavar="FOLDER",
         variable="COMPETITION",
         help="the competition's folder",

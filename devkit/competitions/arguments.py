@@ -73,7 +73,9 @@ def fill_in(
             found = getattr(own, attribute)
             setattr(options, argument, str(found) if argument == "recipe" else found)
         elif not otherwise:
-            parser.error(f"{argument.upper()}= is missing. Give it, or {_others()}")
+            is_option = f"--{argument} " in parser.format_usage()
+            name = f"--{argument}" if is_option else argument
+            parser.error(f"give {argument.upper()}= ({name}), or {_others()}")
         elif otherwise[0] is not None:
             setattr(options, argument, Path(otherwise[0]))
     if own is not None:

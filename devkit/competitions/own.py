@@ -95,6 +95,11 @@ class OwnCompetition:
         """What `make validate` and `make tune` write."""
         return self.build_folder / "evaluation"
 
+    @property
+    def predictions_folder(self) -> Path:
+        """What `make predict` writes."""
+        return self.build_folder / "predictions"
+
 
 def find(name: str | None = None) -> OwnCompetition | None:
     """Find a competition of the user's own.

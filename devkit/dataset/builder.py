@@ -39,12 +39,20 @@ BUILD = REPOSITORY / "build"
 _MISSING = re.compile(r"No module named '([\w.]+)'")
 
 
-def default_listing(profile: Profile) -> Listing:
-    """Return how the dataset of a profile is listed by default."""
+def default_listing(profile: Profile, slug: str = "") -> Listing:
+    """Return how the dataset of a profile is listed by default.
+
+    Parameters
+    ----------
+    profile
+        The image.
+    slug
+        The dataset's name for a competition of the user's own, which is its title too.
+    """
     return Listing(
         owner="your-name",
-        slug=f"kernelkit-{profile.name}"[:50],
-        title=f"kernelkit for {profile.name}"[:50],
+        slug=slug or f"kernelkit-{profile.name}"[:50],
+        title=slug.replace("-", " ") or f"kernelkit for {profile.name}"[:50],
         subtitle=f"Modules and wheels of an offline notebook, for {profile.name}"[:80],
     )
 

@@ -21,18 +21,21 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import mounted
 from devkit.arguments import Arguments, models_folder
 from devkit.commands import command
+from devkit.competitions import OwnCompetition, add_name, fill_in
 from devkit.dataset.limits import check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing, add_listing_options, listing_from, mark
 from devkit.dataset.own import add_own_option, find_own
 from devkit.dataset.pack import Packed, write_json, write_manifest
 from devkit.dataset.wanted_weights import BEST, Wanted
 from devkit.errors import DatasetError
+from devkit.kaggle.settings import load_settings
 from devkit.tools import REPOSITORY, read_text
 from kernelkit.files import file_sha256, replace_atomically
 from kernelkit.vocabulary import Prefer
@@ -182,15 +185,20 @@ def _configurations(member: "Member", runs_folder: Path) -> dict[str, str]:
 @command("weights-dataset")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 only if the dataset was written."""
-    options = _parse(arguments)
+    options, own = _parse(arguments)
     models_folder(options.models)
-    folder = options.out.resolve()
-    find_own(options.own)
-    wanted = Wanted.of(options.recipe, options.checkpoints)
+    settings_file = own.settings_file if own else None
+    settings = load_settings(settings_file)
+    folder = (options.out or settings.weights_folder).resolve()
+    find_own(options.own, settings_file)
+    wanted = Wanted.of(options.recipe, options.checkpoints, settings_file)
+    listing = DEFAULT_LISTING
+    if own is not None and settings.weights:
+        listing = replace(listing, slug=settings.weights, title=settings.weights.replace("-", " "))
     packed = pack_weights(
         options.models.resolve(),
         folder,
-        listing_from(options, DEFAULT_LISTING),
+        listing_from(options, listing),
         wanted=wanted,
         programs=options.programs or wanted.programs,
         cache_folder=folder.parent / "weights-cache",
@@ -201,11 +209,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetition | None]:
     parser = Arguments("weights-dataset", "python -m devkit.dataset.weights", description=__doc__)
     parser.add_argument(
         "models",
         type=Path,
+        nargs="?",
         metavar="MODELS",
         variable="MODELS",
         help="the models folder, or one run",
@@ -213,10 +222,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out",
         type=Path,
-        default=_BUILD / "weights",
         metavar="FOLDER",
-        help="where to write (default: build/weights)",
+        help="where to write (default: build/weights, or below build/ for your own competition)",
     )
+    add_name(parser)
     parser.add_argument(
         "--recipe",
         variable="RECIPE",
@@ -239,7 +248,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.recipe and options.checkpoints:
         parser.error("give --recipe or --checkpoints: a recipe says which checkpoints it takes")
-    return options
+    is_own = options.own_competition or options.models is None
+    own = fill_in(parser, options, models="models_folder") if is_own else None
+    return options, own
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from devkit.arguments import (
     models_folder,
 )
 from devkit.commands import command, forgiving_output
+from devkit.competitions import OwnCompetition, add_name, fill_in
 from devkit.errors import BusyError, DryRunError
 from devkit.image.profiles import load_profile
 from devkit.tools import REPOSITORY
@@ -45,7 +46,8 @@ def main(arguments: list[str] | None = None, build: Path = REPOSITORY / "build")
     DryRunError
         If arguments contradict each other.
     """
-    options = _parse(arguments)
+    options, own = _parse(arguments)
+    build = own.build_folder if own else build
     with forgiving_output(), _lock(build):
         # torch takes seconds to import: Ctrl-C ends the command in one line then, too
         from devkit.dryrun.run import DryRun
@@ -56,6 +58,7 @@ def main(arguments: list[str] | None = None, build: Path = REPOSITORY / "build")
             workers=options.workers,
             budget_bytes=int(options.memory * 2**30),
             is_rerun=options.rerun,
+            own_competition=own,
         )
         if options.competition:
             dry_run.on_own(Path(options.competition), Path(options.models), options.recipe)
@@ -80,7 +83,7 @@ def _lock(build: Path) -> AbstractContextManager[object]:
         ) from None
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetition | None]:
     parser = Arguments("dry-run", "python -m devkit.dryrun", description=__doc__)
     parser.add_argument(
         "--size",
@@ -102,6 +105,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="with --competition: the models folder",
     )
     parser.add_argument("--recipe", variable="RECIPE", help=_RECIPE_HELP)
+    add_name(parser)
     parser.add_argument(
         "--workers",
         type=int,
@@ -125,8 +129,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="what all processes may hold, in GiB (PSS)",
     )
     options = parser.parse_args(arguments)
+    own = None
+    if options.own_competition:
+        places = {"competition": "data_folder", "models": "models_folder", "recipe": "name"}
+        own = fill_in(parser, options, **places)
     _refuse_contradictions(options)
-    return options
+    return options, own
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from devkit.competitions import OwnCompetition
 from devkit.demo.prepare import Demo, prepare, prepare_large, prepare_shape
 from devkit.dryrun.killed_reader import rehearse_killed_reader
 from devkit.dryrun.maps import check_maps
@@ -45,6 +46,8 @@ class DryRun:
         What all processes together may hold (PSS).
     is_rerun
         Rehearse the hidden rerun.
+    own_competition
+        The competition of the user's own that is meant, if any.
     """
 
     build: Path
@@ -52,6 +55,7 @@ class DryRun:
     workers: int
     budget_bytes: int
     is_rerun: bool = False
+    own_competition: OwnCompetition | None = None
 
     def on_demo(self) -> None:
         """Run on the demo's test images, which have labels."""
@@ -139,7 +143,8 @@ class DryRun:
         return self.build / "dry-run" / name / "working"
 
     def _runtime(self) -> Runtime:
-        return make_runtime(self.profile, self.build / f"kernel-{self.profile}")
+        folder = self.build / f"kernel-{self.profile}"
+        return make_runtime(self.profile, folder, self.own_competition)
 
     def _run_and_report(self, scenario: Scenario, runtime: Runtime) -> dict[Row, BitMask]:
         """Run the notebook from a clean working folder, check what it wrote, print the table."""

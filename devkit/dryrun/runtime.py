@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from devkit.competitions import OwnCompetition
 from devkit.dataset.builder import Builder, default_listing
 from devkit.dataset.own import find_own
 from devkit.dataset.pack import Packed
 from devkit.image.profiles import load_profile
+from devkit.kaggle.settings import load_settings
 from devkit.wheels.resolve import Resolver
 from devkit.wheels.twin import Twin
 
@@ -29,10 +31,12 @@ class Runtime:
     twin: Twin
 
 
-def make_runtime(profile_name: str, folder: Path) -> Runtime:
+def make_runtime(
+    profile_name: str, folder: Path, competition: OwnCompetition | None = None
+) -> Runtime:
     """Build the dataset for an image into `folder`, and make the image's twin if it is not there.
 
-    The dataset has the code of the user's own, if `KERNELKIT_OWN` or kaggle.toml names a folder.
+    The dataset has the code of the user's own, if `KERNELKIT_OWN` or the settings name a folder.
 
     Parameters
     ----------
@@ -40,8 +44,17 @@ def make_runtime(profile_name: str, folder: Path) -> Runtime:
         Name of the image's profile.
     folder
         Where the dataset is built.
+    competition
+        A competition of the user's own, whose recipes and settings count.
     """
     profile = load_profile(profile_name)
-    builder = Builder(Resolver(profile), default_listing(profile), own=find_own())
+    settings_file = competition.settings_file if competition else None
+    slug = load_settings(settings_file).dataset if competition else ""
+    builder = Builder(
+        Resolver(profile),
+        default_listing(profile, slug),
+        own=find_own(settings_file=settings_file),
+        competition=competition,
+    )
     packed = builder.build_proved(folder, trusts_proof=True)
     return Runtime(packed, builder.twin())

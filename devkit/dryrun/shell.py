@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from devkit.arguments import Arguments, add_profile, competition_folder, models_folder
 from devkit.commands import command
+from devkit.competitions import OwnCompetition, add_name, find
 from devkit.image.profiles import load_profile
 from devkit.tools import REPOSITORY
 
@@ -34,7 +35,8 @@ def main(arguments: list[str] | None = None, build: Path = REPOSITORY / "build")
     CompetitionError, CheckpointError, ProfileError
         There is no such folder or profile.
     """
-    options = _parse(arguments)
+    options, own = _parse(arguments)
+    build = own.build_folder if own else build
     if options.competition is not None:
         competition_folder(options.competition)
     if options.models is not None:
@@ -43,7 +45,7 @@ def main(arguments: list[str] | None = None, build: Path = REPOSITORY / "build")
     # torch takes seconds to import
     from devkit.dryrun.runtime import make_runtime
 
-    runtime = make_runtime(options.profile, build / "shell" / f"kernel-{options.profile}")
+    runtime = make_runtime(options.profile, build / "shell" / f"kernel-{options.profile}", own)
     print(runtime.twin.describe())
     places = {"competitions": options.competition, "models": options.models}
     inputs = {
@@ -83,9 +85,10 @@ def open_shell(
     return sandbox.run([*started, *wanted], variables).exit_code
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetition | None]:
     parser = Arguments("shell", "python -m devkit.dryrun.shell", description=__doc__)
     add_profile(parser)
+    add_name(parser)
     parser.add_argument(
         "--competition",
         type=Path,
@@ -99,7 +102,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "command", nargs="*", help="what to run in place of a shell, behind --, such as -- python"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    own = find(options.own_competition) if options.own_competition else None
+    if own is not None:
+        # what is not there yet is not mounted
+        options.competition = options.competition or _there(own.data_folder)
+        options.models = options.models or _there(own.models_folder)
+    return options, own
+
+
+def _there(folder: Path) -> Path | None:
+    return folder if folder.is_dir() else None
 
 
 if __name__ == "__main__":

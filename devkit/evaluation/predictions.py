@@ -12,32 +12,33 @@ from devkit.arguments import (
     models_folder,
     number_from_0,
 )
+from devkit.competitions import add_name, fill_in
 from kernelkit.errors import RecipeError
 
 if TYPE_CHECKING:
     from kernelkit.training.recipe import TrainingRecipe
     from kernelkit.training.validated import Validated
 
-__all__ = ["checked_recipe", "predict", "refuse_missing_file", "shared_arguments"]
+__all__ = ["checked_recipe", "complete", "predict", "refuse_missing_file", "shared_arguments"]
 
 
 def shared_arguments(parser: Arguments) -> None:
     """Add what both commands are told."""
     add_training_recipe(parser)
+    add_name(parser)
     parser.add_argument(
         "--models",
         type=Path,
-        default=Path("build/models"),
         metavar="FOLDER",
         variable="MODELS",
-        help="the models folder",
+        help="the models folder (default: build/models, or that of your own competition)",
     )
     parser.add_argument(
         "--output",
         type=Path,
-        default=Path("build/evaluation"),
         metavar="FOLDER",
-        help="the store and the tables",
+        help="the store and the tables (default: build/evaluation, or below build/ for your own "
+        "competition)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0")
     parser.add_argument(
@@ -48,6 +49,18 @@ def shared_arguments(parser: Arguments) -> None:
         help="processes that read images",
     )
     add_set(parser, "only=[he_*]")
+
+
+def complete(parser: Arguments, options: argparse.Namespace) -> None:
+    """Fill in what was not given, from a competition of the user's own or by default."""
+    fill_in(
+        parser,
+        options,
+        recipe="training_recipe",
+        competition="data_folder",
+        models=("models_folder", "build/models"),
+        output=("evaluation_folder", "build/evaluation"),
+    )
 
 
 def checked_recipe(options: argparse.Namespace) -> "TrainingRecipe":

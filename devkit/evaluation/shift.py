@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from devkit.arguments import Arguments, add_competition, add_json, competition_folder
 from devkit.commands import command
+from devkit.competitions import add_name, fill_in
 from devkit.predict.images import SUFFIXES
 from devkit.tables import aligned
 from kernelkit.console import printable
@@ -93,6 +94,7 @@ class _Images:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Arguments("shift", "python -m devkit.evaluation shift", description=__doc__)
     add_competition(parser)
+    add_name(parser)
     parser.add_argument(
         "--recipe",
         variable="RECIPE",
@@ -121,7 +123,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="where shift.csv and shift.png go",
     )
     add_json(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    # a folder of other images has nothing to do with the only competition of one's own
+    if options.own_competition or options.competition is None:
+        fill_in(parser, options, competition="data_folder", recipe=("training_recipe", None))
+    return options
 
 
 def _find(options: argparse.Namespace) -> _Images:

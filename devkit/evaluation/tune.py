@@ -14,6 +14,7 @@ from devkit.arguments import Arguments
 from devkit.commands import command
 from devkit.evaluation.predictions import (
     checked_recipe,
+    complete,
     predict,
     refuse_missing_file,
     shared_arguments,
@@ -135,7 +136,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         variable="WRITE",
         help="the recipe's file that gets the values, if any of the gain survives",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    complete(parser, options)
+    return options
 
 
 def _range(text: str) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from devkit.arguments import Arguments
 from devkit.commands import command
-from devkit.evaluation.predictions import checked_recipe, predict, shared_arguments
+from devkit.evaluation.predictions import checked_recipe, complete, predict, shared_arguments
 from devkit.tables import aligned
 from kernelkit.console import printable
 from kernelkit.files import open_atomically
@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--views", action="store_true", help="also predict without each view, to see what it adds"
     )
     options = parser.parse_args(arguments)
+    complete(parser, options)
     training = checked_recipe(options)
     from kernelkit.evaluation.report import write_report
     from kernelkit.evaluation.scored import score_images

@@ -9,9 +9,10 @@ from typing import TextIO, cast
 
 from devkit.arguments import Arguments, add_json
 from devkit.commands import command
+from devkit.competitions import add_name
 from devkit.errors import SettingsError
 from devkit.kaggle.service.secrets import ScrubbedStream, known_secrets
-from devkit.kaggle.settings import SETTINGS_FILE, load_settings
+from devkit.kaggle.settings import find_settings, load_settings
 from kernelkit.errors import SubmissionError
 
 __all__ = ["main"]
@@ -45,9 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.settings != SETTINGS_FILE and not options.settings.exists():
+    if options.settings is not None and not options.settings.exists():
         raise SettingsError(f"{options.settings}: there is no such file. Correct --settings")
-    settings = load_settings(options.settings)
+    settings = load_settings(options.settings or find_settings(options.own_competition))
     _refuse_missing_files(options)
     if getattr(options, "competition", None):
         settings = settings.model_copy(update={"competition": options.competition})
@@ -69,10 +70,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--settings",
         type=Path,
-        default=SETTINGS_FILE,
         metavar="FILE",
-        help="the settings file (default: kaggle.toml)",
+        help="the settings file (default: that of your own competition, or kaggle.toml)",
     )
+    add_name(parser)
     parser.add_argument(
         "--notebook",
         default="inference",
@@ -92,7 +93,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         metavar="FOLDER",
         variable="OUTPUT",
-        help="where to (default: data/COMPETITION)",
+        help="where to (default: data/COMPETITION, or data of your own competition)",
     )
     for name in ("doctor", "submissions"):
         add_json(subs[name])

@@ -116,7 +116,9 @@ def queue(settings: Settings, options: argparse.Namespace) -> None:
 def download_data(settings: Settings, options: argparse.Namespace) -> None:
     """Fetch the competition's files."""
     client = Client(settings)
-    folder = options.output or SETTINGS_FILE.parent / "data" / settings.competition
+    own = settings.own_competition
+    folder = own.data_folder if own else SETTINGS_FILE.parent / "data" / settings.competition
+    folder = options.output or folder
     count = download_competition(client, folder.absolute())
     client.say(f"{folder}: {count} files of {settings.competition}")
 

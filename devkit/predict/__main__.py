@@ -110,9 +110,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--output",
         type=Path,
         metavar="FOLDER",
-        default=Path("build/predictions"),
         variable="OUTPUT",
-        help="the store, the submission, the report and the masks",
+        help="the store, the submission, the report and the masks (default: build/predictions, or "
+        "below build/ for your own competition)",
     )
     parser.add_argument(
         "--masks",
@@ -130,7 +130,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add_json(parser)
     add_name(parser)
     options = parser.parse_args(arguments)
-    fill_in(parser, options, recipe="recipe", competition="data_folder", models="models_folder")
+    fill_in(
+        parser,
+        options,
+        recipe="recipe",
+        competition="data_folder",
+        models="models_folder",
+        output=("predictions_folder", "build/predictions"),
+    )
     return options
 
 

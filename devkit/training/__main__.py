@@ -19,6 +19,7 @@ from devkit.arguments import (
     number_from_0,
 )
 from devkit.commands import command
+from devkit.competitions import add_name, fill_in
 from devkit.tables import aligned
 from kernelkit.console import printable
 
@@ -65,21 +66,20 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Arguments("train", "python -m devkit.training", description=__doc__)
     add_training_recipe(parser)
+    add_name(parser)
     parser.add_argument(
         "--output",
         type=Path,
-        default=Path("build/models"),
         metavar="FOLDER",
         variable="OUTPUT",
-        help="the models folder",
+        help="the models folder (default: build/models, or that of your own competition)",
     )
     parser.add_argument(
         "--cuts",
         type=Path,
-        default=Path("build/cuts"),
         metavar="FOLDER",
         variable="CUTS",
-        help="the images at the training scale",
+        help="the images at the training scale (default: below build/)",
     )
     parser.add_argument(
         "--run", action="append", default=[], variable="RUN", help="one of the runs, all if none"
@@ -100,7 +100,16 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         variable="WORKERS",
         help="processes that read crops, for each fold",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    fill_in(
+        parser,
+        options,
+        recipe="training_recipe",
+        competition="data_folder",
+        output=("models_folder", "build/models"),
+        cuts=("cuts_folder", "build/cuts"),
+    )
+    return options
 
 
 def _table(results: "Sequence[FoldResult]") -> Iterator[str]:

@@ -18,6 +18,7 @@ from devkit.arguments import (
     number_from_0,
 )
 from devkit.commands import command
+from devkit.competitions import add_name, fill_in
 from devkit.tables import aligned
 from kernelkit.console import printable, progress
 from kernelkit.errors import RecipeError
@@ -74,13 +75,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Arguments("cuts", "python -m devkit.training.cuts", description=__doc__)
     add_training_recipe(parser)
+    add_name(parser)
     parser.add_argument(
         "--cuts",
         type=Path,
-        default=Path("build/cuts"),
         metavar="FOLDER",
         variable="CUTS",
-        help="where cuts lie",
+        help="where cuts lie (default: build/cuts, or below build/ for your own competition)",
     )
     parser.add_argument(
         "--run", action="append", default=[], variable="RUN", help="one of the runs, all if none"
@@ -103,7 +104,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="FOLDER",
         help="where files go",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    fill_in(
+        parser,
+        options,
+        recipe="training_recipe",
+        competition="data_folder",
+        cuts=("cuts_folder", "build/cuts"),
+    )
+    return options
 
 
 def _lines(cuts: "Cuts") -> Iterator[str]:

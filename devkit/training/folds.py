@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from devkit.arguments import Arguments, add_set, add_training_recipe, competition_folder
 from devkit.commands import command
+from devkit.competitions import add_name, fill_in
 from devkit.tables import aligned
 from kernelkit.console import printable, progress
 from kernelkit.errors import LabelError, RecipeError, SlideError
@@ -86,14 +87,26 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Arguments("folds", "python -m devkit.training.folds", description=__doc__)
     add_training_recipe(parser)
+    add_name(parser)
     parser.add_argument(
         "--run", variable="RUN", help="the run whose images and folds are meant, the first if none"
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("folds.csv"), metavar="CSV", help="the table to write"
+        "--output",
+        type=Path,
+        metavar="CSV",
+        help="the table to write (default: folds.csv, here or beside your own recipe)",
     )
     add_set(parser, "folds.count=5")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    fill_in(
+        parser,
+        options,
+        recipe="training_recipe",
+        competition="data_folder",
+        output=("folds_file", "folds.csv"),
+    )
+    return options
 
 
 def _path(options: argparse.Namespace) -> Path:

@@ -20,6 +20,7 @@ from devkit.arguments import (
     number_from_0,
 )
 from devkit.commands import command
+from devkit.competitions import add_name, fill_in
 from kernelkit.console import printable
 from kernelkit.errors import CompetitionError
 from kernelkit.recipe import Recipe
@@ -85,7 +86,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="processes that read",
     )
     add_json(parser)
+    add_name(parser)
     options = parser.parse_args(arguments)
+    # a folder of other images has nothing to do with the only competition of one's own
+    if options.own_competition or options.competition is None:
+        fill_in(parser, options, competition="data_folder", recipe=("recipe", None))
     if options.images and not options.recipe:
         parser.error("--images needs --recipe, which says what else the images are")
     return options

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from devkit.arguments import Arguments, add_json, models_folder
 from devkit.commands import command
+from devkit.competitions import OwnCompetition, add_name, fill_in
 from devkit.kaggle.settings import load_settings
 from devkit.kaggle.submissions.ledger import Entry, Ledger
 from devkit.tables import aligned
@@ -124,9 +125,9 @@ def read_runs(models: Path, entries: Sequence[Entry] = ()) -> list[Run]:
 @command("runs")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 if there is at least one run."""
-    options = _parse(arguments)
+    options, own = _parse(arguments)
     models_folder(options.models)
-    ledger = Ledger(options.ledger or load_settings().ledger)
+    ledger = Ledger(options.ledger or load_settings(own.settings_file if own else None).ledger)
     runs = read_runs(options.models.resolve(), ledger.entries())
     if options.json:
         print(json.dumps([run.content() for run in runs], indent=1))
@@ -137,15 +138,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetition | None]:
     parser = Arguments("runs", "python -m devkit.training.runs", description=__doc__)
     parser.add_argument(
         "models",
         type=Path,
+        nargs="?",
         metavar="MODELS",
         variable="MODELS",
-        help="the folder of the run folders, or one run",
+        help="the folder of the run folders, or one run (default: build/models, or that of your "
+        "own competition)",
     )
+    add_name(parser)
     add_json(parser)
     parser.add_argument(
         "--ledger",
@@ -153,7 +157,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="the ledger of submissions (default: that of kaggle.toml)",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    own = None
+    if options.own_competition or options.models is None:
+        own = fill_in(parser, options, models=("models_folder", "build/models"))
+    return options, own
 
 
 def _mean(scores: Sequence[float | None]) -> float | None:

@@ -80,12 +80,12 @@ def test_a_missing_argument_says_what_to_give(
     """It names the competitions that there are, or how one is made."""
     with pytest.raises(SystemExit):
         filled()
-    assert "RECIPE= is missing. Give it, or make a competition" in capsys.readouterr().err
+    assert "give RECIPE= (--recipe), or make a" in capsys.readouterr().err
     write(competitions, "one-of-them")
     write(competitions, "two-of-them")
     with pytest.raises(SystemExit):
         filled()
-    assert "Give it, or NAME=one-of-them or two-of-them, which" in capsys.readouterr().err
+    assert "(--recipe), or NAME=one-of-them or two-of-them, which" in capsys.readouterr().err
 
 
 def test_code_that_its_settings_name_is_found_by_all_commands(
