@@ -38,16 +38,6 @@ def code_in(page: Path) -> list[str]:
     return [*lines, *(" ".join(code.split()) for code in re.findall(r"`([^`]+)`", rest))]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that examples name: models and a slide."""
-    folder = tmp_path_factory.mktemp("place")
-    write_models(folder / "models")
-    pixels = np.random.default_rng(0).integers(0, 255, (3, 1700, 900), dtype=np.uint8)
-    write(folder / "kidney.tiff", pixels, "subdatasets")
-    return folder
-
-
 @each_page
 def test_targets_exist(page: Path) -> None:
     """Each `make` command that a page names is a target of the Makefile."""
@@ -136,29 +126,37 @@ def test_examples_name_what_is_there(page: Path, block: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    ("page", "block"),
-    [(page, block) for page, block in OURS if page.stem not in ELSEWHERE],
-    ids=[page.stem for page, _ in OURS if page.stem not in ELSEWHERE],
-)
-def test_an_example_runs(page: Path, block: str, place: Path) -> None:
-    """It ends without an error, in a folder with a slide and models. A last line is a mask's."""
-    script = place / f"{page.stem}.py"
-    script.write_text(block)
-    done = subprocess.run(
-        [sys.executable, script],
-        cwd=place,
+def test_examples_run(tmp_path: Path) -> None:
+    """They end without an error, in a folder with a slide and models. A last line is a mask's."""
+    write_models(tmp_path / "models")
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 900, 700), dtype=np.uint8)
+    write(tmp_path / "kidney.tiff", pixels, "subdatasets")
+    examples = [(page.stem, block) for page, block in OURS if page.stem not in ELSEWHERE]
+    for number, (name, block) in enumerate(examples):
+        (tmp_path / f"{number}_{name}.py").write_text(block)
+    run_all = """
+import pathlib, runpy
+for path in sorted(pathlib.Path().glob("*.py")):
+    print(f"\\n== {path.stem}")
+    runpy.run_path(str(path), run_name="__main__")
+"""
+    done = subprocess.run(  # one process for all, since to import torch takes longer than they do
+        [sys.executable, "-c", run_all],
+        cwd=tmp_path,
         env={"PYTHONPATH": str(REPOSITORY / "kernel_src"), "PATH": ""},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    if "to_rle()" in block:
-        words = done.stdout.splitlines()[-1].split()  # a progress bar stands before it
-        runs, dice = (words[:-1], words[-1]) if "dice" in block else (words, "0")
-        assert len(runs) % 2 == 0
-        assert 0 <= float(dice) <= 1
+    printed = done.stdout.split("\n== ")[1:]
+    assert len(printed) == len(examples)
+    for (_, block), text in zip(examples, printed, strict=True):
+        if "to_rle()" in block:
+            words = text.splitlines()[-1].split()  # a progress bar stands before it
+            runs, dice = (words[:-1], words[-1]) if "dice" in block else (words, "0")
+            assert len(runs) % 2 == 0
+            assert 0 <= float(dice) <= 1
 
 
 def parts(section: object, path: str = "") -> dict[str, object]:
