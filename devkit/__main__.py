@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "submissions": ("devkit.kaggle.__main__", "submissions"),
     "download-data": ("devkit.kaggle.__main__", "download-data"),
     "schema": ("devkit.reference.__main__",),
+    "forget": ("devkit.forget.__main__",),
     "audit": ("devkit.audit",),
     "licences": ("devkit.licences",),
     "lint": ("devkit.lint.__main__",),
