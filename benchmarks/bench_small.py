@@ -2,12 +2,13 @@
 
     make bench ONLY=small, or benchmarks/bench_small.py [--rounds 5] [--quick]
 
-The first table goes from 2000 PNGs of 101 x 101 to a CSV file. The network takes about as long as
+The first tables go from 2000 PNGs of 101 x 101 to a CSV file. The network takes about as long as
 decoding, as networks on a GPU do. The plain loop reads with OpenCV, pads, asks about 64 pictures at
-a time, and checks nothing. `predict` also opens a sample, hashes, stores and checks.
+a time, and checks nothing. `predict` also opens a sample, hashes, stores and checks. A network on a
+GPU leaves all cores to the readers. So one table gives it a single core, and one gives it all.
 
-The second table reads 200 JPEGs of 1400 x 2100 at the four sizes of the clouds' networks. It has 2
-processes, and drops the pixels. The third says how much memory the reader takes.
+The next tables read 200 JPEGs of 1400 x 2100 at the four sizes of the clouds' networks. They have 2
+processes, and drop the pixels. The last says how much memory the reader takes.
 
 The pictures are cut from photographs that matplotlib ships. Files lie in the page cache. Each round
 runs every contestant once. The tables give medians, and ratios are medians of the rounds' ratios.
@@ -192,8 +193,12 @@ def compare(folder: Path, count: int, rounds: int) -> None:
             same = first == other.sort_values("id", ignore_index=True)
             assert same["id"].all(), "other ids"
             assert same["rle_mask"].mean() > 0.9, "other masks"  # a pixel may be rounded otherwise
-        title = f"{count} PNGs of {SIDE} x {SIDE}, to a CSV file"
-        print_race(title, contestants, rounds, count)
+        for cores in dict.fromkeys((1, torch.get_num_threads())):
+            torch.set_num_threads(cores)
+            title = (
+                f"{count} PNGs of {SIDE} x {SIDE}, to a CSV file, the network on {cores} core(s)"
+            )
+            print_race(title, contestants, rounds, count)
 
 
 class Pictures(Dataset):

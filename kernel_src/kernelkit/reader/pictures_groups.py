@@ -82,16 +82,13 @@ class _Group:
     """Pictures of one kind that wait for others."""
 
     memory: list[np.ndarray]
+    picture_bytes: int
     numbers: list[int] = field(default_factory=list)
     pictures: list[PictureInfo] = field(default_factory=list)
 
     @property
     def room(self) -> int:
         return len(self.memory[0])
-
-    @property
-    def picture_bytes(self) -> int:
-        return sum(array[0].nbytes for array in self.memory)
 
     def batch(self) -> PictureBatch:
         count = len(self.numbers)
@@ -141,7 +138,7 @@ class Groups:
     def _new_group(self, inputs: list[np.ndarray]) -> _Group:
         size = sum(pixels.nbytes for pixels in inputs)
         room = max(1, min(self._batch, _BATCH_BYTES // max(1, size)))
-        return _Group([np.empty((room, *pixels.shape), pixels.dtype) for pixels in inputs])
+        return _Group([np.empty((room, *pixels.shape), pixels.dtype) for pixels in inputs], size)
 
     def _waits_too_long(self, number: int) -> bool:
         first = next(iter(self._groups.values())).numbers[0]

@@ -243,7 +243,8 @@ def _cut(pictures: Sequence[tuple[Path, ...]], most: int) -> Iterator[Sequence[i
     """Iterate over the numbers of the pictures of each task."""
     start, size = 0, 0
     for number, paths in enumerate(pictures):
-        size += sum(map(_file_bytes, paths))
+        for path in paths:
+            size += _file_bytes(path)
         if size >= _TASK_BYTES or number + 1 - start >= most:
             yield range(start, number + 1)
             start, size = number + 1, 0

@@ -6,6 +6,7 @@ the same pixels and knows the sentence for what is wrong.
 """
 
 import hashlib
+import os
 import stat
 import struct
 import zlib
@@ -25,6 +26,8 @@ _END = b"\0\0\0\0IEND\xaeB`\x82"
 _HARMLESS = frozenset((b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs", b"tEXt", b"zTXt", b"tIME"))
 # Larger files and pictures take longer to decode than a `Slide` to open. In bytes.
 _MOST_BYTES = 16 << 20
+# To open a pipe would otherwise take for ever.
+_AT_ONCE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_AS = {0: cv2.IMREAD_GRAYSCALE, 2: cv2.IMREAD_COLOR_RGB}
 
 
@@ -95,13 +98,19 @@ def _content(path: Path) -> bytes | None:
     if (name if path.is_absolute() else str(path.absolute())).startswith("/vsi"):
         return None
     try:
-        found = path.stat()  # to open a pipe would take for ever
-        if not stat.S_ISREG(found.st_mode) or not 0 < found.st_size <= _MOST_BYTES:
-            return None
-        with path.open("rb", buffering=0) as file:
-            return file.read()
+        descriptor = os.open(path, _AT_ONCE)
     except OSError:
         return None
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or not 0 < found.st_size <= _MOST_BYTES:
+            return None
+        content = os.read(descriptor, found.st_size)
+        return content if len(content) == found.st_size else None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def _checked_header(content: bytes) -> tuple[int, int, int] | None:
@@ -109,6 +118,7 @@ def _checked_header(content: bytes) -> tuple[int, int, int] | None:
     if not content.startswith(_SIGNATURE) or not content.endswith(_END):
         return None
     header = None
+    parts = memoryview(content)
     at, ends = len(_SIGNATURE), len(content)
     while at + 12 <= ends:
         size, kind = struct.unpack_from(">I4s", content, at)
@@ -116,7 +126,7 @@ def _checked_header(content: bytes) -> tuple[int, int, int] | None:
         if stop + 4 > ends:
             return None
         [checksum] = struct.unpack_from(">I", content, stop)
-        if zlib.crc32(content[at + 4 : stop]) != checksum:
+        if zlib.crc32(parts[at + 4 : stop]) != checksum:
             return None
         if header is None:
             header = _plain_header(kind, content[at + 8 : stop], len(content))

@@ -76,14 +76,12 @@ class Row:
     @property
     def sha256(self) -> bytes:
         """The checksum of all columns, which also says where each of them ends."""
-        digest = hashlib.sha256()
-        parts = self.name, self.image, self.content, self.label, self.payload, self.missing
-        for part in parts:
+        hashed = []
+        for part in (self.name, self.image, self.content, self.label, self.payload, self.missing):
             # SQLite gives what lies there: a damaged column may be of any type
             content = part if isinstance(part, bytes) else str(part).encode()
-            digest.update(len(content).to_bytes(8, "little"))
-            digest.update(content)
-        return digest.digest()
+            hashed += len(content).to_bytes(8, "little"), content
+        return hashlib.sha256(b"".join(hashed)).digest()
 
 
 class Database:

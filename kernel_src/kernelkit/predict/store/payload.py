@@ -131,7 +131,9 @@ def encode(stored: Stored, place: Row, path: Path, values_file: Path | None = No
     lacking = stored.missing if layers is None else layers.missing
     if masks is not None:
         label = _Label("masks", (len(masks), *masks[0].shape), stored.report)
-        words = np.concatenate([mask.words for mask in masks])
+        words = masks[0].words
+        if len(masks) > 1:
+            words = np.concatenate([mask.words for mask in masks])
         if words.nbytes > _MOST_BYTES_IN_DATABASE:
             label.suffix = ".mask"
             BitMask(words, masks[0].width).save(path.with_name(f"{path.name}.mask"))
