@@ -76,7 +76,7 @@ class Row:
     @property
     def sha256(self) -> bytes:
         """The checksum of all columns, which also says where each of them ends."""
-        hashed = []
+        hashed: list[bytes] = []
         for part in (self.name, self.image, self.content, self.label, self.payload, self.missing):
             # SQLite gives what lies there: a damaged column may be of any type
             content = part if isinstance(part, bytes) else str(part).encode()
