@@ -10,7 +10,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from devkit.commands import command
 from devkit.errors import GpuCheckError
@@ -26,25 +29,6 @@ _LOCKS = {"cp312": "dev.txt", "cp313": "dev-py313.txt"}
 _PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (17, 24, 26, 27, 28, 31, 34, 35)]
 _PLATFORMS += ["manylinux2014_x86_64", "manylinux1_x86_64"]
 _ENTRY = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==", re.MULTILINE)
-# What the wanted packages want in turn, for a machine that has none of it.
-_BEHIND = (
-    "affine",
-    "annotated-types",
-    "attrs",
-    "certifi",
-    "click",
-    "cligj",
-    "filelock",
-    "fsspec",
-    "iniconfig",
-    "packaging",
-    "pluggy",
-    "pydantic-core",
-    "pygments",
-    "pyparsing",
-    "typing-extensions",
-    "typing-inspection",
-)
 
 
 def locked(lock: str, names: Iterable[str]) -> str:
@@ -92,12 +76,10 @@ def gather(folder: Path, tag: str, heavy: Sequence[str] = (), limit: int = _LIMI
     if tag not in _LOCKS:
         raise GpuCheckError(f'there is no lock for "{tag}". Choose {" or ".join(_LOCKS)}')
     lock = (REPOSITORY / "requirements" / _LOCKS[tag]).read_text(encoding="utf-8")
-    names = [each.split(">")[0] for each in REQUIREMENTS]
-    names = [name for name in names if name not in HEAVY] + [*_BEHIND, *_with_needs(heavy)]
     with tempfile.TemporaryDirectory() as scratch:
         listed, fetched = Path(scratch) / "requirements.txt", Path(scratch) / "wheels"
-        listed.write_text(locked(lock, names), encoding="utf-8")
-        run_tool([*_download(tag), "-r", str(listed), "-d", str(fetched)], "the download")
+        listed.write_text(locked(lock, _names(heavy)), encoding="utf-8")
+        run_tool([*_download(tag), "-r", str(listed), "-d", str(fetched)])
         wheels = sorted(fetched.glob("*.whl"), key=lambda path: -path.stat().st_size)
         size = sum(path.stat().st_size for path in wheels)
         if size > limit:
@@ -111,14 +93,25 @@ def gather(folder: Path, tag: str, heavy: Sequence[str] = (), limit: int = _LIMI
     return size
 
 
-def _with_needs(heavy: Sequence[str]) -> list[str]:
+def _names(heavy: Sequence[str]) -> list[str]:
+    """What is gathered: what is wanted, with what that needs in turn as it is installed here."""
     unknown = [name for name in heavy if name not in HEAVY]
     if unknown:
         raise GpuCheckError(
-            f"{', '.join(unknown)}: this is gathered always, or never. "
-            f"WITH= takes {', '.join(HEAVY)}"
+            f"{', '.join(unknown)}: this is gathered always, or never. WITH= takes "
+            f"{', '.join(HEAVY)}"
         )
-    return [*heavy, *(["llvmlite"] if "numba" in heavy else [])]
+    left_out = {*FROM_THE_MACHINE, *HEAVY} - set(heavy)
+    names: dict[str, None] = {}
+    waiting = [*heavy, *(each.split(">")[0] for each in REQUIREMENTS)]
+    while waiting:
+        name = _normal(waiting.pop())
+        if name in names or name in left_out:
+            continue
+        names[name] = None
+        needs = map(Requirement, metadata.requires(name) or ())
+        waiting += [need.name for need in needs if not need.marker or need.marker.evaluate()]
+    return sorted(names)
 
 
 def _download(tag: str) -> list[str]:

@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
+import zipfile
+from collections.abc import Iterable
+from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -15,6 +19,7 @@ __all__ = ["add_missing", "environment"]
 
 _TIMEOUT = 300
 _PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
+_NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
 
 def environment(site: Path) -> dict[str, str]:
@@ -30,6 +35,9 @@ def environment(site: Path) -> dict[str, str]:
 def add_missing(interpreter: Interpreter, wheels: Path, site: Path) -> list[str]:
     """Unpack what is missing or too old into a folder. Return the wheels' names.
 
+    What is there and new enough stays as it is, and its own needs are not looked at. So a torch
+    that was built by hand is as good as one that was installed.
+
     Parameters
     ----------
     wheels
@@ -43,18 +51,11 @@ def add_missing(interpreter: Interpreter, wheels: Path, site: Path) -> list[str]
         The wheels do not fulfil what is wanted, or pip cannot be run.
     """
     wanted = _wanted(interpreter, site)
-    found = _pip(
-        interpreter, site, [*_from(wheels), "--dry-run", "--quiet", "--report", "-", *wanted]
-    )
-    report = json.loads(found.stdout) if found.returncode == 0 else {}
-    if found.returncode:
-        raise GpuCheckError(
-            f"{wheels}: {interpreter.path} lacks packages, and these wheels do not fill the gap "
-            f"({_reason(found.stderr)}). Gather them by `make gpu-wheels`, with WITH= for the "
-            "heavy ones"
-        )
-    chosen = [_path(item) for item in report["install"]]
-    replaced = [p.name for p in chosen if p.name.split("-")[0].lower() in FROM_THE_MACHINE]
+    chosen = _chosen(interpreter, wheels, site, wanted)
+    while more := [need for need in _needs(chosen, wheels) if need not in wanted]:
+        wanted += more
+        chosen = _chosen(interpreter, wheels, site, wanted)
+    replaced = [wheel.name for wheel in chosen if _name(wheel.name) in FROM_THE_MACHINE]
     if replaced:
         raise GpuCheckError(
             f"{wheels}: found {', '.join(replaced)}, wanted those of {interpreter.path}. Take them "
@@ -62,51 +63,64 @@ def add_missing(interpreter: Interpreter, wheels: Path, site: Path) -> list[str]
         )
     if chosen:
         options = ["--no-deps", "--no-compile", "--upgrade", "--quiet", "--target", str(site)]
-        done = _pip(interpreter, site, [*_from(wheels), *options, *map(str, chosen)])
+        done = _pip(interpreter, site, ["install", "--no-index", *options, *map(str, chosen)])
         if done.returncode:
             raise GpuCheckError(
                 f"{site}: the wheels cannot be unpacked ({_reason(done.stderr)}). Remove the "
                 "folder, and try again"
             )
-    return [path.name for path in chosen]
+    return [wheel.name for wheel in chosen]
 
 
 def _wanted(interpreter: Interpreter, site: Path) -> list[str]:
     """The requirements, without those that a package of another name fulfils."""
-    question = (
-        f"import importlib.util as u; print(*[m for m in {list(MODULES)!r} if u.find_spec(m)])"
-    )
-    done = subprocess.run(
-        [interpreter.path, "-c", question],
-        env=environment(site),
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT,
-        check=False,
-    )
-    there = {MODULES[module] for module in done.stdout.split()}
-    return [requirement for requirement in REQUIREMENTS if requirement not in there]
+    there = f"import importlib.util as u; print(*[m for m in {list(MODULES)!r} if u.find_spec(m)])"
+    done = _run(interpreter, site, ["-c", there])
+    fulfilled = {MODULES[module] for module in done.stdout.split()}
+    return [requirement for requirement in REQUIREMENTS if requirement not in fulfilled]
 
 
-def _from(wheels: Path) -> list[str]:
-    found = ["--find-links", str(wheels.absolute())] if wheels.is_dir() else []
-    return ["install", "--no-index", *found]
+def _chosen(
+    interpreter: Interpreter, wheels: Path, site: Path, wanted: Iterable[str]
+) -> list[Path]:
+    """The wheels that pip would install, if what is wanted is not there."""
+    folder = ["--find-links", str(wheels.absolute())] if wheels.is_dir() else []
+    options = ["--no-index", *folder, "--no-deps", "--dry-run", "--quiet", "--report", "-"]
+    done = _pip(interpreter, site, ["install", *options, *wanted])
+    if done.returncode:
+        raise GpuCheckError(
+            f"{wheels}: {interpreter.path} lacks packages, and these wheels do not fill the gap "
+            f"({_reason(done.stderr)}). Gather them by `make gpu-wheels`, with WITH= for the "
+            "heavy ones"
+        )
+    items: list[dict[str, Any]] = json.loads(done.stdout)["install"]
+    return [Path(unquote(urlparse(item["download_info"]["url"]).path)) for item in items]
+
+
+def _needs(chosen: Iterable[Path], wheels: Path) -> list[str]:
+    """What wheels need in turn, as far as the folder has it."""
+    there = {_name(wheel.name) for wheel in wheels.glob("*.whl")}
+    needs = [need for wheel in chosen for need in _requirements(wheel)]
+    return [need for need in needs if "extra ==" not in need and _name(need) in there]
+
+
+def _requirements(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        [metadata] = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")][:1]
+        text = archive.read(metadata).decode("utf-8")
+    return HeaderParser().parsestr(text).get_all("Requires-Dist", [])
+
+
+def _name(text: str) -> str:
+    """The name that a requirement or a wheel begins with, as pip compares them."""
+    found = _NAME.match(text.split("-")[0] if text.endswith(".whl") else text)
+    return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 
 
 def _pip(
     interpreter: Interpreter, site: Path, arguments: list[str]
 ) -> "subprocess.CompletedProcess[str]":
-    try:
-        done = subprocess.run(
-            [interpreter.path, *_PIP, *arguments],
-            env=environment(site),
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise GpuCheckError(f"{interpreter.path}: pip does not run ({error}). Repair it") from error
+    done = _run(interpreter, site, [*_PIP, *arguments])
     if "No module named pip" in done.stderr:
         raise GpuCheckError(
             f"{interpreter.path}: found no pip, wanted one that unpacks wheels. Run "
@@ -115,9 +129,23 @@ def _pip(
     return done
 
 
-def _path(item: dict[str, Any]) -> Path:
-    url: str = item["download_info"]["url"]
-    return Path(unquote(urlparse(url).path))
+def _run(
+    interpreter: Interpreter, site: Path, arguments: list[str]
+) -> "subprocess.CompletedProcess[str]":
+    command = [interpreter.path, *arguments]
+    try:
+        return subprocess.run(
+            command,
+            env=environment(site),
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise GpuCheckError(
+            f"{interpreter.path}: it does not run ({error}). Name another Python by PYTHON="
+        ) from error
 
 
 def _reason(text: str) -> str:

@@ -24,6 +24,14 @@ REQUIREMENTS = (
 # These come with the machine's Python, always. Others would not fit its driver, or each other.
 FROM_THE_MACHINE = ("torch", "torchvision", "numpy")
 # Machines for science have these. They are gathered only if they are named.
-HEAVY = ("numba", "llvmlite", "opencv-python-headless", "matplotlib", "pandas", "scipy")
+HEAVY = (
+    "huggingface-hub",
+    "matplotlib",
+    "numba",
+    "opencv-python-headless",
+    "pandas",
+    "pillow",
+    "scipy",
+)
 # Modules that other packages may bring too, and the requirement that they fulfil.
 MODULES = {"cv2": "opencv-python-headless>=4.9"}
