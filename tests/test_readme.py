@@ -19,9 +19,13 @@ from kernelkit.training.recipe.settings import RunSettings
 from tests.made.competition import write_models
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
+PAGES = [
+    *sorted(REPOSITORY.glob("*.md")),
+    REPOSITORY / "competitions" / "README.md",
+    *sorted((REPOSITORY / "docs").rglob("*.md")),
+]
 # Made by commands, so not in a fresh clone.
-MADE = ("build/", "wheels/downloads/", "wheels/local/")
+MADE = ("build/", "wheels/downloads/", "wheels/local/", "competitions/my-")
 
 # Pages whose examples have a test beside the page's subject.
 ELSEWHERE: tuple[str, ...] = ()
@@ -44,7 +48,14 @@ def test_targets_exist(page: Path) -> None:
     targets = re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), re.M)
     for code in code_in(page):
         for named in re.findall(r"\bmake ([a-z][a-z0-9-]*)(?!\w*=)", code):
-            assert named in targets, code
+            assert named.removeprefix("help-") in targets, code
+
+
+def test_the_page_of_commands_has_all() -> None:
+    """Each command that `make` lists stands on that page."""
+    listed = re.findall(r"^([a-z0-9-]+):.*##", (REPOSITORY / "Makefile").read_text(), re.M)
+    page = (REPOSITORY / "docs" / "commands.md").read_text()
+    assert set(listed) == set(re.findall(r"`make ([a-z0-9-]+)`", page)) - {"help-train"}
 
 
 @each_page

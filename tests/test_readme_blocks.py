@@ -195,6 +195,7 @@ WAYS: list[tuple[str, Way]] = [
     # on Kaggle, and coming from elsewhere
     ("make kernel-dataset\n.venv/bin/python -m papermill", runs(write_own)),
     ("# here: only what the image lacks", long(TWIN, SUBMIT)),
+    ("make forget", runs()),
     # the competitions
     ("make dry-run SIZE=large", long(DRY_RUN, SEAMS)),
     ("make train RECIPE=hubmap", long(TRAINED, DRY_RUN)),
