@@ -10,6 +10,7 @@ __all__ = [
     "CompetitionError",
     "DeadlineError",
     "DeviceError",
+    "EngineError",
     "EvaluationError",
     "GridError",
     "KernelKitError",
@@ -95,6 +96,10 @@ class OwnCodeError(KernelKitError, ImportError):
 
 class TrainingError(KernelKitError, ValueError):
     """A training that cannot begin or go on as it was asked for."""
+
+
+class EngineError(KernelKitError, RuntimeError):
+    """An engine that cannot be made, or answers otherwise than the weights that it is made of."""
 
 
 class DeadlineError(KernelKitError, TimeoutError):

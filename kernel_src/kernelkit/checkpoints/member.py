@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kernelkit.checkpoints.descriptions import DESCRIPTIONS, read_description
+from kernelkit.checkpoints.engine_record import EngineRecord
 from kernelkit.checkpoints.networks import build_empty, describe, from_folder_name
 from kernelkit.checkpoints.onnx_file import refuse_large
 from kernelkit.checkpoints.own_network import ask, with_code
@@ -138,8 +139,7 @@ class MemberLoader:
         self._steps: _Program | _Network
         if is_program(self._path):
             description, _ = _description(self._folders, run, required=False)
-            declared = _Declared.of(description)
-            self._steps = _Program(self._path, programs, declared, runtime)
+            self._steps = _Program(choice, programs, self._folders, description, runtime)
         else:
             self._steps = _Network(choice, *_description(self._folders, run, required=True))
 
@@ -224,9 +224,17 @@ class _Loaded:
 class _Program:
     """The steps of a program. It is loaded in the last one, since it may run code."""
 
-    def __init__(self, path: Path, is_trusted: bool, declared: _Declared, runtime: Runtime) -> None:
-        self._path, self._is_trusted = path, is_trusted
-        self._declared, self._runtime = declared, runtime
+    def __init__(
+        self,
+        choice: Choice,
+        is_trusted: bool,
+        folders: Sequence[Path],
+        description: Mapping[str, Any],
+        runtime: Runtime,
+    ) -> None:
+        self._choice, self._path, self._folders = choice, choice.snapshot.path, folders
+        self._is_trusted = is_trusted
+        self._description, self._runtime = description, runtime
         self._sha256 = ""
 
     def read(self) -> None:
@@ -237,7 +245,54 @@ class _Program:
         self._sha256 = file_sha256(self._path)
 
     def finish(self) -> _Loaded:
-        declared = self._declared
+        can_run = self._is_trusted or self._path.suffix == ".onnx"
+        record = EngineRecord.beside(self._path) if can_run else None
+        try:
+            return self._loaded()
+        except CheckpointError as error:
+            if record is None:
+                raise
+            loaded = self._weights_instead(record)
+            reason = str(error).removeprefix(f"{self._path}: ")
+            note = (
+                f"{self._path}: this engine does not load here, so the weights answer that it was "
+                f"made of. The reason: {reason}"
+            )
+            return replace(loaded, notes=[note, *loaded.notes])
+
+    def _weights_instead(self, record: EngineRecord) -> _Loaded:
+        """The network that the engine was made of, or all of an ensemble as one."""
+        weights = (self._path.parent / record.weights).resolve()
+        if not record.weights_sha256:
+            return self._ensemble_instead(weights, record)
+        snapshot = Snapshot.read(weights, checkpoint_stem(weights))
+        _, source = _description(self._folders, self._folders[-1], required=True)
+        network = _Network(Choice(snapshot, "best"), self._description, source)
+        network.read()
+        loaded = network.finish()
+        if loaded.sha256 != record.weights_sha256:
+            raise CheckpointError(
+                f"{weights}: these are not the weights that {self._path.name} was made of. Make "
+                "the engine again"
+            )
+        return loaded
+
+    def _ensemble_instead(self, folder: Path, record: EngineRecord) -> _Loaded:
+        if self._runtime.merged is None or not folder.is_dir():
+            raise CheckpointError(
+                f"{folder}: the weights of the ensemble are not there. Make the engine again"
+            )
+        module, channels, classes, sha256 = self._runtime.merged(folder)
+        return _Loaded(
+            module=module,
+            kind="segmenter",
+            sha256=sha256,
+            architecture=f"an ensemble of {record.made_of}",
+            io=_Declared(channels, classes),
+        )
+
+    def _loaded(self) -> _Loaded:
+        declared = _Declared.of(self._description)
         program = load_program(
             self._path, self._is_trusted, declared.channels, declared.classes, self._runtime
         )

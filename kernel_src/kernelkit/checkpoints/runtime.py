@@ -1,10 +1,12 @@
 """`Runtime`: on which device programs run, and by which of onnxruntime's providers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from kernelkit.vocabulary import Provider
 
@@ -22,6 +24,8 @@ PROVIDERS: Mapping[Provider, str] = {
 class Runtime:
     """Where programs run. Networks are built on the CPU, wherever they go afterwards.
 
+    An engine that does not load is replaced by the weights that it was made of.
+
     Attributes
     ----------
     device
@@ -31,11 +35,15 @@ class Runtime:
     providers
         What onnxruntime may compute by, the first that works, and each one's options. None means
         CUDA on a GPU, and nothing else. On a CPU it means the CPU.
+    merged
+        Builds the network of a whole ensemble from the folder of its runs, if an engine of it does
+        not load. It gives the network, its channels, its classes, and a hash of its weights.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     is_half: bool = False
     providers: tuple[tuple[Provider, Mapping[str, Any]], ...] | None = None
+    merged: Callable[[Path], tuple[nn.Module, int, int, str]] | None = None
 
     @property
     def wanted(self) -> tuple[Provider, ...]:

@@ -4,7 +4,8 @@
 `transfer` and `normalise` (`preparation`), and becomes `questions`. The `runner` asks them batch by
 batch, and `gates` leave out empty ones. `placement` loads the members and puts each on the `device`
 (`placed`), as `memory` plans it. `batchnorm` makes them faster. The `tree` merges their answers
-(`merge`, `weights`) over views (`tta`) and `scales`, and `graphs` replays it. `packing` makes bits
+(`merge`, `weights`) over views (`tta`) and `scales`, and `graphs` replays it. `merged` makes one
+network of all. `packing` makes bits
 of answers, and `layers` the rest of a merge from stored ones (`stored_merge`). `disagreement` and
 `spread` show where members differ, `fingerprints` what answers depend on, and `notes` what did not
 go as requested.

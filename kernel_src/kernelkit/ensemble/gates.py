@@ -75,6 +75,11 @@ class TileGate:
             raise DeviceError(self._not_finite)
         return emptiness
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the members."""
+        return [placed.member.name for placed in self._placed]
+
     def lets_pass(self, emptiness: Tensor) -> Tensor:
         """Which tiles, or classes of them, are not empty: bool, of the same shape."""
         return emptiness <= self._gate.above

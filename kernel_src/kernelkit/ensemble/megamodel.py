@@ -21,14 +21,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from kernelkit.checkpoints import Runtime
+from kernelkit.checkpoints import Member, Runtime
 from kernelkit.ensemble.answers import Answers
 from kernelkit.ensemble.asked import AskedPictures, AskedTiles, Pixels, input_sizes
 from kernelkit.ensemble.device import choose_device, choose_precision
 from kernelkit.ensemble.fingerprints import fingerprint_of
 from kernelkit.ensemble.loading import changed, load_for
 from kernelkit.ensemble.memory import MemoryPlan
+from kernelkit.ensemble.merged import load_merged
 from kernelkit.ensemble.notes import Notes
 from kernelkit.ensemble.placement import Placement
 from kernelkit.ensemble.preparation import Preparation, Preprocess
@@ -256,10 +258,14 @@ class MegaModel:
         return self._runner.tree.layers(level)
 
     @property
+    def all_members(self) -> list[Member]:
+        """The members that answer and those of the gate, each once."""
+        return [placed.member for placed in self._placement.placed]
+
+    @property
     def weights(self) -> dict[str, str]:
         """The hash of each member's weights, by its name. Members of the gate are among them."""
-        members = [placed.member for placed in self._placement.placed]
-        return {member.name: member.weights_sha256 for member in members}
+        return {member.name: member.weights_sha256 for member in self.all_members}
 
     @property
     def batch(self) -> int:
@@ -353,6 +359,19 @@ class MegaModel:
         with torch.no_grad():
             self._runner.get_ready(self._pictures(inputs, None, crop, source, size), level)
 
+    def seen_tiles(self, pixels: Pixels) -> dict[str, list[Tensor]]:
+        """What each member sees of a batch of tiles: float32 (N, C, h, w) on the device.
+
+        A member that looks at several scales sees several. Members of the gate are among them.
+        """
+        return self._runner.seen(AskedTiles(pixels, range(len(pixels)), self._prepare))
+
+    def seen_pictures(
+        self, inputs: Sequence[NDArray], crop: tuple[int, int], source: tuple[int, int]
+    ) -> dict[str, list[Tensor]]:
+        """What each member sees of whole pictures. Parameters are those of `predict_pictures`."""
+        return self._runner.seen(self._pictures(inputs, None, crop, source, None))
+
     def ask_less(self, what: GiveUp) -> bool:
         """Ask half of the views, of each model's folds or of the scales from the next batch on.
 
@@ -433,6 +452,7 @@ class MegaModel:
             self.device,
             is_half=self.precision == torch.float16,
             providers=None if providers is None else tuple(providers.items()),
+            merged=load_merged,
         )
 
     def _loaded_in_words(self) -> str:

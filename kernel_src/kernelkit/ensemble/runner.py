@@ -152,6 +152,19 @@ class BatchRunner:
                 self._takes[asked.shapes] = False
         return self._takes[asked.shapes]
 
+    @torch.no_grad()
+    def seen(self, asked: Asked) -> dict[str, list[Tensor]]:
+        """What each member of ensemble and gate sees of images, by its name."""
+        question = asked.question(slice(len(asked)))
+        found: dict[str, list[Tensor]] = {}
+        for members, images in self.tree.inputs(question):
+            for placed in members:
+                found.setdefault(placed.member.name, []).append(images)
+        if self._gate is not None:
+            for name in self._gate.names:
+                found.setdefault(name, []).append(question.inputs[gate_place(self._recipe)])
+        return found
+
     def ask_all(self) -> None:
         """Ask all members in all views again."""
         self.tree = MergeTree(self._placement.of(self._members), self._recipe)

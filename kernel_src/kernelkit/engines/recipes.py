@@ -1,0 +1,42 @@
+"""The recipe that reads engines, made of the one that reads their weights."""
+
+from typing import Any
+
+import yaml
+
+from kernelkit.recipe import EnsembleRecipe, Recipe
+
+__all__ = ["recipe_of_engines"]
+
+# What an engine of a whole ensemble has in its graph.
+_IN_GRAPH = ("views", "merge", "weights", "checkpoints")
+
+
+def recipe_of_engines(recipe: Recipe, *, runs_code: bool, as_one: str | None) -> str:
+    """The YAML text of a recipe that reads engines.
+
+    Parameters
+    ----------
+    runs_code
+        Whether loading the engines can run code, so that the recipe has to allow it.
+    as_one
+        What is added to an ensemble's name for the run of all members. None if each member is an
+        engine of its own.
+    """
+    content = recipe.model_dump(mode="json", exclude_unset=True)
+    content["ensembles"] = [_ensemble(each, runs_code, as_one) for each in recipe.ensembles]
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _ensemble(ensemble: EnsembleRecipe, runs_code: bool, as_one: str | None) -> dict[str, Any]:
+    content = ensemble.model_dump(mode="json", exclude_unset=True)
+    if runs_code:
+        content["programs"] = True
+    if as_one is not None:
+        content = {key: value for key, value in content.items() if key not in _IN_GRAPH}
+        content["runs"] = [f"{ensemble.name}{as_one}"]
+        for scale in content.get("pyramid", ()):
+            scale.pop("runs", None)
+        if content.get("gate"):  # it takes the ensemble's checkpoints, if it names none
+            content["gate"].setdefault("checkpoints", ensemble.checkpoints)
+    return content
