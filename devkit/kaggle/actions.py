@@ -13,6 +13,7 @@ from devkit.kaggle.notebook.run import check_log, fetch_runs, fetch_tables, foll
 from devkit.kaggle.push import newest_version, push_and_submit
 from devkit.kaggle.push import push as push_notebook
 from devkit.kaggle.service.client import Client
+from devkit.kaggle.service.endings import explain_ending
 from devkit.kaggle.service.secrets import scrub
 from devkit.kaggle.settings import SETTINGS_FILE, Settings
 from devkit.kaggle.submissions.check import fetch_checked
@@ -72,7 +73,8 @@ def status(settings: Settings, _: argparse.Namespace) -> None:
     if state in ("QUEUED", "RUNNING", "COMPLETE"):
         client.say(said)
     else:
-        raise KaggleError(f"{said}. See make logs")
+        means = explain_ending(failure)
+        raise KaggleError(f"{said}. {means and f'{means}. '}See make logs")
 
 
 def logs(settings: Settings, _: argparse.Namespace) -> None:

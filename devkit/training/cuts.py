@@ -17,10 +17,11 @@ from devkit.arguments import (
     competition_folder,
     number_from_0,
 )
+from devkit.bars import bar
 from devkit.commands import command
 from devkit.competitions import add_name, fill_in
 from devkit.tables import aligned
-from kernelkit.console import printable, progress
+from kernelkit.console import printable
 from kernelkit.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in names:
         run = training.runs[name]
         cuts = make_cuts(
-            run, options.competition, options.cuts, options.workers, progress=sys.stdout.isatty()
+            run, options.competition, options.cuts, options.workers, progress=sys.stderr.isatty()
         )
         runs = shown.setdefault(cuts.folder, [])
         runs.append(name)
@@ -135,14 +136,8 @@ def _lines(cuts: "Cuts") -> Iterator[str]:
 def _write_files(cuts: "Cuts", options: argparse.Namespace) -> None:
     from devkit.training.cut_files import write_cut_files
 
-    bar = progress(
-        description="files",
-        unit="window",
-        total=len(cuts.kept),
-        disable=not sys.stdout.isatty(),
-    )
-    with bar:
-        table = write_cut_files(cuts, options.out, options.files, options.workers, bar.update)
+    with bar(description="files", unit="window", total=len(cuts.kept)) as written:
+        table = write_cut_files(cuts, options.out, options.files, options.workers, written.update)
     print(printable(f"{options.out}: {len(table)} windows as {options.files} files"))
 
 

