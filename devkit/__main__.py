@@ -11,6 +11,7 @@ __all__ = ["COMMANDS", "main"]
 
 # The module of each command, and the words that stand before its arguments.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "new": ("devkit.new.__main__",),
     "dry-run": ("devkit.dryrun.__main__",),
     "shell": ("devkit.dryrun.shell",),
     "look": ("devkit.training.look",),

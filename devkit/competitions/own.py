@@ -14,7 +14,14 @@ from devkit.errors import SettingsError
 from devkit.tools import REPOSITORY
 from kernelkit.own_recipes import PREDICTING, RECIPES_FOLDER, TRAINING
 
-__all__ = ["COMPETITIONS", "OwnCompetition", "all_names", "find", "refuse_name"]
+__all__ = [
+    "COMPETITIONS",
+    "OwnCompetition",
+    "all_names",
+    "competitions_folder",
+    "find",
+    "refuse_name",
+]
 
 COMPETITIONS = REPOSITORY / "competitions"
 
@@ -42,7 +49,7 @@ class OwnCompetition:
     def of_settings(cls, path: Path) -> "OwnCompetition | None":
         """The competition of a settings file. None if the file is that of the repository."""
         folder = path.resolve().parent
-        is_own = folder.parent == _folder().resolve() and path.name == _SETTINGS
+        is_own = folder.parent == competitions_folder().resolve() and path.name == _SETTINGS
         return cls(folder) if is_own else None
 
     @property
@@ -120,7 +127,7 @@ def find(name: str | None = None) -> OwnCompetition | None:
     SettingsError
         There is no such competition.
     """
-    folder, names = _folder(), all_names()
+    folder, names = competitions_folder(), all_names()
     if not name:
         return OwnCompetition(folder / names[0]) if len(names) == 1 else None
     refuse_name(name)
@@ -135,7 +142,7 @@ def find(name: str | None = None) -> OwnCompetition | None:
 
 def all_names() -> list[str]:
     """The names of the user's own competitions, sorted."""
-    folder = _folder()
+    folder = competitions_folder()
     if not folder.is_dir():
         return []
     return sorted(child.name for child in folder.iterdir() if (child / PREDICTING).is_file())
@@ -162,6 +169,6 @@ def refuse_name(name: str) -> None:
         )
 
 
-def _folder() -> Path:
+def competitions_folder() -> Path:
     """Where the competitions lie. From then on recipes are found there by their names."""
     return Path(os.environ.setdefault(RECIPES_FOLDER, str(COMPETITIONS))).expanduser()
