@@ -69,7 +69,8 @@ class Copy:
     @property
     def variables(self) -> dict[str, str]:
         """Nothing of the tests' own reaches a block."""
-        return {"MAKEFLAGS": "", "PYTHONPATH": "", "PYTEST_ADDOPTS": "-m 'not slow'"}
+        clean = ("MAKEFLAGS", "PYTHONPATH", "KERNELKIT_RECIPES")
+        return {**dict.fromkeys(clean, ""), "PYTEST_ADDOPTS": "-m 'not slow'"}
 
 
 @pytest.fixture
@@ -172,6 +173,7 @@ VALIDATED = "tests/devkit/evaluation/test_commands.py::test_validation_writes_sc
 TUNED = "tests/devkit/evaluation/test_commands.py::test_tuning_writes_the_recipe_and_the_total"
 SHIFT = "tests/devkit/evaluation/test_shift.py::test_a_training_recipe_says_where_both_sets_are"
 LOOK = "tests/devkit/training/test_look.py::test_each_image_is_measured"
+OWN_WALK = "tests/devkit/new/test_walk.py::test_the_notebook_finds_the_recipe_in_the_twin"
 SEAMS = "tests/devkit/dryrun/test_seams.py::test_a_difference_at_a_seam_is_found_there"
 TWIN = "tests/devkit/wheels/test_registry.py::test_the_real_dataset_installs_in_the_images_twin"
 SUBMIT = "tests/devkit/kaggle/test_submissions.py::test_submit_goes_from_the_datasets_to_a_score"
@@ -188,6 +190,10 @@ WAYS: list[tuple[str, Way]] = [
     ("make look COMPETITION=", long(LOOK, TRAINED, RUNS, DRY_RUN, SUBMIT)),
     ("make validate RECIPE=my-train.yaml", long(VALIDATED, TUNED, SHIFT)),
     ("make validate RECIPE=devkit", runs(write_demo)),
+    # a competition of your own
+    ("make new NAME=nuclei-again", runs(write_demo)),
+    ("make train NAME=nuclei-again", long(TRAINED, RUNS, VALIDATED)),
+    ("make kernel-dataset NAME=nuclei-again", long(OWN_WALK)),
     # wheels
     ("make kernel-dataset PROFILE=", long(TWIN)),
     ("make dry-run OWN=", runs(write_own, write_code)),

@@ -171,4 +171,5 @@ def refuse_name(name: str) -> None:
 
 def competitions_folder() -> Path:
     """Where the competitions lie. From then on recipes are found there by their names."""
-    return Path(os.environ.setdefault(RECIPES_FOLDER, str(COMPETITIONS))).expanduser()
+    named = os.environ[RECIPES_FOLDER] = os.environ.get(RECIPES_FOLDER) or str(COMPETITIONS)
+    return Path(named).expanduser()
