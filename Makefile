@@ -182,7 +182,7 @@ licences: $(READY)  ## write docs/licences.md from what the installed packages s
 	@$(PYTHON) -m devkit.licences
 
 docs: $(READY)  ## build the documentation's site into build/site, with every link checked
-	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs --quiet build --strict
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
 	@echo "build/site/index.html"
 
 bench: $(BENCHED)  ## speed and memory beside the field's tools, one table per subject (ONLY="mask canvas")

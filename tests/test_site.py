@@ -1,6 +1,8 @@
 """The documentation's site builds without a warning, and stays with itself."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -39,7 +41,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site as `make docs` builds it, in another folder."""
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "--quiet", "build", "--strict", "--site-dir", folder],
+        # with --quiet it would count no warning
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
         cwd=REPOSITORY,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
@@ -47,8 +50,31 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not done.stdout + done.stderr, "a warning"
+    assert "WARNING" not in done.stderr
     return folder
+
+
+def test_a_link_that_leads_nowhere_ends_the_build(tmp_path: Path) -> None:
+    """The command that `make docs` runs fails, with the page and the link."""
+    command = re.search(r"^docs:.*\n\t@(.*)$", (REPOSITORY / "Makefile").read_text(), re.M)
+    assert command is not None
+    for name in ("docs", "devkit", "mkdocs.yml", *ABOVE):
+        source = REPOSITORY / name
+        copied = shutil.copytree if source.is_dir() else shutil.copy2
+        copied(source, tmp_path / name)
+    with (tmp_path / "docs" / "maps.md").open("a") as page:
+        page.write("[a](nowhere.md) [b](tuning.md#nowhere)")
+    done = subprocess.run(
+        ["bash", "-c", command[1].replace("$(PYTHON)", sys.executable)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "maps.md" in done.stderr
+    assert "nowhere.md" in done.stderr
+    assert "#nowhere" in done.stderr
 
 
 def test_each_page_is_there(site: Path) -> None:
