@@ -175,7 +175,7 @@ lint: $(READY)  ## formatting, ruff, types, the import rule, and what the image 
 audit: $(READY) $(AUDITOR)  ## every lock against the advisories that the registry knows (needs the network)
 	@$(PYTHON) -m devkit.audit
 
-schema: $(READY)  ## write JSON schemas of recipes and settings into docs/schemas, for editors
+schema: $(READY)  ## write JSON schemas for editors, and the keys of recipes into docs/
 	@$(PYTHON) -m devkit.reference
 
 licences: $(READY)  ## write docs/licences.md from what the installed packages state

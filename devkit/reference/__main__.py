@@ -1,4 +1,4 @@
-"""`make schema`: write JSON schemas, so that editors complete and check recipes and settings."""
+"""`make schema`: write JSON schemas for editors, and the keys of recipes into docs/."""
 
 import sys
 
@@ -13,12 +13,14 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None) -> int:
     """Write each file, and say which."""
     Arguments("schema", "python -m devkit.reference", description=__doc__).parse_args(arguments)
+    from devkit.reference.pages import page_path, text_of_page
     from devkit.reference.schemas import SCHEMAS, text_of
+    from devkit.reference.sections import PAGES
 
-    for kind in SCHEMAS:
-        path = schema_path(kind)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text_of(kind), encoding="utf-8")
+    made = {schema_path(kind): text_of(kind) for kind in SCHEMAS}
+    made |= {page_path(page): text_of_page(page) for page in PAGES}
+    for path, text in made.items():
+        path.write_text(text, encoding="utf-8")
         print(path)
     return 0
 

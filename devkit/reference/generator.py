@@ -10,9 +10,10 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from devkit.reference.docstrings import about, entries
+from devkit.reference.examples import line_of, value_of
 from kernelkit.recipe.section import Section
 
-__all__ = ["Schema", "any_case", "sections_schema"]
+__all__ = ["QUOTED", "Schema", "any_case", "sections_schema"]
 
 Schema = dict[str, Any]
 
@@ -24,7 +25,7 @@ def any_case(*words: str) -> str:
 
 
 # What stands in quotes or in words, by the name under which a schema defines it.
-_QUOTED: dict[str, Schema] = {
+QUOTED: dict[str, Schema] = {
     "WholeNumberInQuotes": {
         "type": "string",
         "pattern": r"^\s*[+-]?[0-9][0-9_]*(\.0*)?\s*$",
@@ -53,7 +54,7 @@ def sections_schema(section: type[BaseModel]) -> Schema:
         ref_template="#/definitions/{model}", schema_generator=_SectionSchema
     )
     made = _with_shared(made)
-    made["definitions"] = dict(sorted((made.pop("$defs", {}) | _QUOTED).items()))
+    made["definitions"] = dict(sorted((made.pop("$defs", {}) | QUOTED).items()))
     return made
 
 
@@ -97,7 +98,11 @@ class _SectionSchema(GenerateJsonSchema):
         for names, description in entries(section):
             for name in names:
                 if name in made["properties"]:
-                    made["properties"][name] = _described(made["properties"][name], description)
+                    key = _described(made["properties"][name], description)
+                    example = (
+                        {"examples": [value_of(section, name)]} if line_of(section, name) else {}
+                    )
+                    made["properties"][name] = key | example
         short = section.short_forms() if issubclass(section, Section) else None
         if short is None or section in self._open:
             return made
@@ -113,7 +118,7 @@ def _forms(schema: Schema) -> list[Schema]:
 
 
 def _or_quoted(made: Schema, quoted: str) -> Schema:
-    return {"anyOf": [made, _QUOTED[quoted]]}
+    return {"anyOf": [made, QUOTED[quoted]]}
 
 
 def _described(key: Schema, description: str) -> Schema:
@@ -130,7 +135,7 @@ def _described(key: Schema, description: str) -> Schema:
 
 def _with_shared(part: Any) -> Any:
     """A part of a schema in which references stand for what numbers in quotes look like."""
-    for name, quoted in _QUOTED.items():
+    for name, quoted in QUOTED.items():
         if part == quoted:
             return {"$ref": f"#/definitions/{name}"}
     if isinstance(part, dict):

@@ -7,6 +7,7 @@ A value that every run replaces is checked too, although no run reads it.
 """
 
 from devkit.reference.docstrings import entries
+from devkit.reference.examples import value_of
 from devkit.reference.generator import Schema, any_case, sections_schema
 from kernelkit.training.recipe import NetworkRecipe, TrainingRecipe
 from kernelkit.training.recipe.settings import RunSettings
@@ -30,7 +31,7 @@ def training_schema() -> Schema:
     definitions["Run"] = run | {"type": ["object", "null"]}
     head = _head()
     runs = {
-        "description": head.pop("runs")["description"],
+        **head.pop("runs"),
         "anyOf": [
             {
                 "type": "object",
@@ -58,7 +59,14 @@ def _head() -> dict[str, Schema]:
     found = dict.fromkeys((*_HEAD, "runs"), "")
     for names, description in entries(TrainingRecipe):
         found |= dict.fromkeys(set(names) & set(found), description)
-    return {key: {"description": text, **_HEAD.get(key, {})} for key, text in found.items()}
+    return {
+        key: {
+            "description": text,
+            **_HEAD.get(key, {}),
+            "examples": [value_of(TrainingRecipe, key)],
+        }
+        for key, text in found.items()
+    }
 
 
 def _needs(part: Schema, definitions: dict[str, Schema]) -> Schema:

@@ -20,6 +20,8 @@ _OF_SIZES = {"{height}", "{width}"}
 class Competition(Section):
     """What the competition's folder holds, and the columns that its submission wants.
 
+    A submission has one row per image, or one per image and class.
+
     Attributes
     ----------
     slug
@@ -36,27 +38,27 @@ class Competition(Section):
         The sample submission, below the competition's folder, CSV or Parquet. The submission is of
         the same kind, with the columns in the same order.
     classes
-        The names of the submitted classes. None if there is one row per image.
+        The names of the submitted classes. Leave it out if there is one row per image.
     submitted
         The numbers of these classes among those that the networks answer with, counted from 0.
-        Empty means all, in their order.
+        Left out, all are submitted, in their order.
     rows
         How a row's id is made of `{image}`, `{group}` and `{class}`. With `{group}`, images of
         different groups may have the same id. Without `{class}`, a row holds all classes, if the
         form of the RLE is "coco".
     size
-        Height and width of the submitted masks. None is the image's own size.
+        Height and width of the submitted masks. Left out, it is each image's own size.
     id_column, rle_column
-        The columns of the submission.
+        The columns of the submission with the rows' ids and with the encoded masks.
     columns
         Its other columns, and what stands in them. `{width}` and `{height}` are those of the mask,
         `{image}`, `{group}` and `{class}` those of the row. All else is written as it is.
     rle
         How its masks become text.
     nodata
-        The value of a pixel without data. None is what each file says of itself.
+        The value of a pixel without data. Left out, it is what each file says of itself.
     output
-        Files of each mask beside the submission, such as Shapefiles. None writes none.
+        Files of each mask beside the submission, such as Shapefiles.
     """
 
     slug: Word

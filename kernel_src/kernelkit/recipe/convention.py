@@ -22,13 +22,13 @@ class RLEConvention(Section):
     instances
         Connected components that are written one by one: "rows" writes a row per component, all
         with the image's id. "field" writes a part of the field per component. A space separates the
-        parts of "coco", a semicolon those of others. None writes a class as one mask.
+        parts of "coco", a semicolon those of others. Left out, a class is one mask.
     order
-        Of the mask's pixels: down the columns, or along the rows. "coco" has columns.
+        The order of the mask's pixels: down the columns, or along the rows. "coco" has columns.
     base
-        The position of the first pixel. "coco" has no positions.
+        The number of the first pixel. "coco" has no such numbers.
     empty
-        What stands for a mask without pixels.
+        What is written for a mask without pixels.
     confidence
         The confidence of each part of "coco" if only masks are stored. If probabilities are stored,
         it is the mean probability of the part's pixels.

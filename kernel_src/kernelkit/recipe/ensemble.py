@@ -24,14 +24,14 @@ __all__ = ["EnsembleRecipe", "ImageKind", "PostprocessStep"]
 
 
 class ImageKind(Section):
-    """Which images an ensemble is for.
+    """Which images an ensemble is for. It needs not be said if all are of one kind.
 
     Attributes
     ----------
     bands
-        How many bands they have. None is any number.
+        How many bands they have. Left out, it is any number.
     dtype
-        That of their pixels. None is any.
+        The type of their pixels. Left out, it is any.
     """
 
     bands: PositiveInt | None = None
@@ -51,14 +51,14 @@ class ImageKind(Section):
 
 
 class PostprocessStep(Section):
-    """One step on a finished mask.
+    """One step on a finished mask, written as its name, or as `{name: {argument: value}}`.
 
     Attributes
     ----------
     step
-        The name of a function of `postprocess`.
+        The name of a step, in the long form.
     arguments
-        What it is called with.
+        The step's arguments, in the long form. A list has one value per class.
     """
 
     step: Word
@@ -140,7 +140,7 @@ class EnsembleRecipe(Section):
     name
         What reports and errors call it.
     when
-        The kind of image.
+        The kind of image that it is for. Left out, it is for all.
     runs
         Glob patterns of run folders, below the models folder.
     checkpoints
@@ -166,7 +166,7 @@ class EnsembleRecipe(Section):
         The weight in means and votes of runs (`unet*`) or members (`*/fold_0`), by pattern. All
         others weigh 1.
     gate
-        Which runs may say that a tile is empty. None asks none.
+        Which runs may say that a tile is empty.
     thresholds
         A pixel is on if its probability is above it. One value, or one per class. Left out, it is
         0.5 with sigmoid. With softmax a pixel is then of its likeliest class.

@@ -44,19 +44,19 @@ class LabelsRecipe(Section):
         A Shapefile, a GeoPackage or a GeoJSON, per image or per group. With `{class}` there is a
         file per class. An image that no polygon touches is empty. One without a file is left out.
     id_column, rle_column
-        Columns of the table. None is what the submission has. Other columns are not read.
+        Columns of the table. Left out, they are those of the submission. Others are not read.
     class_column
         A column with the name of the class. Then an id is that of an image.
     size
-        Height and width of the encoded masks, or "image" for those of each image. None is the size
-        of the submitted masks.
+        Height and width of the encoded masks, or "image" for those of each image. Left out, it is
+        the size of the submitted masks.
     values
-        The value of each class in a band of values. By default they are counted from 1. Other
+        The value of each class in a band of values. Left out, they are counted from 1. Other
         values than these and 0 are refused.
     names
         The name of each class among the polygons of a GeoJSON. If there is one class, its polygons
-        have any of these names. None takes the competition's classes. With one class it takes all
-        polygons.
+        have any of these names. Left out, they are the competition's classes. With one class, all
+        polygons count then.
     all_touched
         Whether a pixel is labelled if a polygon touches it. If not, its centre must be inside.
     """

@@ -21,9 +21,9 @@ class Decibel(Section):
     Attributes
     ----------
     floor
-        What is below it is no data. So is 0, which has no logarithm.
+        A power below it is no data. So is 0, which has no logarithm.
     nodata
-        The decibels of a pixel without data, before it is normalised. None makes it the mean.
+        The decibels of a pixel without data, before it is normalised. Left out, it is the mean.
     of
         With "bands", decibels are taken of the results of `bands`. With "image", they are taken of
         the image's own bands, and expressions calculate with decibels.
@@ -40,7 +40,7 @@ class MinMax(Section):
     Attributes
     ----------
     power
-        To which that is raised then.
+        The exponent to which the result is raised.
     """
 
     power: PositiveFloat = 1.0
@@ -62,13 +62,13 @@ class NetworkInput(Section):
         1, or an expression such as `(b1 + b2) / 2`. An expression holds numbers, + - * /, brackets,
         `abs`, `log` and `sqrt`.
     decibel
-        How pixels are turned into decibels, as of radar images. True is the usual way.
+        How pixels are turned into decibels, as of radar images. `true` is the usual way.
     minmax
-        How each tile is brought to 0 to 1 by its own values. None does not.
+        How each tile is brought to 0 to 1 by its own values. Left out, it is not.
     divide
         The value that becomes 1. It is not used with `decibel` and `minmax`.
     mean, std
-        One value per band of the input.
+        What is subtracted from each band of the input, and what it is divided by then.
     resample
         How a whole picture comes to a `size` of the pyramid: "area", "bilinear", "bicubic" or
         "nearest", as OpenCV means them. Name the one that the training used.
@@ -124,8 +124,12 @@ def _plain(value: Any) -> Any:
 
 
 Option = Annotated[bool | int | float | str, BeforeValidator(_plain)]
+_WithOptions = Annotated[dict[Provider, dict[str, Option] | None], Field(min_length=1)]
+_Several = Annotated[tuple[Provider, ...], Field(min_length=1)]
 Providers = Annotated[
-    dict[Provider, dict[str, Option]], BeforeValidator(_named_providers), Field(min_length=1)
+    dict[Provider, dict[str, Option]],
+    BeforeValidator(_named_providers, json_schema_input_type=Provider | _Several | _WithOptions),
+    Field(min_length=1),
 ]
 
 

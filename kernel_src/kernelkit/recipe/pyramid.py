@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from kernelkit.recipe.section import Section
 from kernelkit.recipe.words import Patterns, overlap
@@ -17,8 +17,12 @@ def _height_and_width(size: tuple[int, ...]) -> tuple[int, ...]:
     return size
 
 
-# Height and width.
-PictureSize = Annotated[tuple[PositiveInt, ...], AfterValidator(_height_and_width)]
+# Height and width. The validator says so in its own words, and editors in theirs.
+PictureSize = Annotated[
+    tuple[PositiveInt, ...],
+    AfterValidator(_height_and_width),
+    Field(json_schema_extra={"minItems": 2, "maxItems": 2}),
+]
 
 
 class PyramidScale(Section):

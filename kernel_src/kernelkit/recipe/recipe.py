@@ -57,20 +57,29 @@ class Recipe(Section):
 
     Attributes
     ----------
-    name, summary
-        What the recipe is called, and what it is for. No result depends on them.
-    competition, tiles, stitching, execution
-        Sections of their own.
+    name
+        What the recipe is called. No result depends on it.
+    summary
+        What the recipe is for, in a sentence. No result depends on it.
+    competition
+        What the competition's folder holds, and what its submission looks like.
+    tiles
+        How an image is cut into tiles. `whole` leaves pictures in one piece.
     foreground
-        Which tiles are worth reading. None reads all.
+        Which tiles are worth reading. Left out, all are read.
     ensembles
         The models for each kind of image. The first ensemble that fits an image predicts it.
+    stitching
+        How tiles become an image.
     batch
-        Tiles per batch.
+        Tiles, or whole pictures, that the networks see at once. The memory may allow fewer.
     precision
-        The arithmetic of the networks: "auto", "fp32", "bf16" or "fp16".
+        The arithmetic of the networks: "auto", "fp32", "bf16" or "fp16". "auto" is the fastest that
+        is safe on the device.
+    execution
+        How networks run on the device.
     hours
-        How long a session may last.
+        How long a session may last. A run ends before, with what it has.
     nodata
         What pixels are that the file declares to be no data. With "background" they are never
         submitted. With "keep" they are pixels like all others.
@@ -86,8 +95,8 @@ class Recipe(Section):
         `submissions/<name>.csv`, and the first is `submission.csv` too. Without any, the ensembles
         alone say how masks are made.
     groups
-        How images of one group vote on the maps that `competition.output` asks for. None has a map
-        of each image.
+        How images of one group vote on the maps that `competition.output` asks for. Left out, each
+        image has a map.
     steps
         A module of your own code, `package.module`, whose functions are further postprocess steps.
     """

@@ -57,7 +57,7 @@ class Variant(Section):
     Attributes
     ----------
     runs
-        Glob patterns of the runs that are merged. None takes all.
+        Glob patterns of the runs that are merged. Left out, all are.
     thresholds
         One value for all classes, or one per class.
     postprocess

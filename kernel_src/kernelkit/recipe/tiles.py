@@ -137,7 +137,7 @@ class ForegroundRule(Section):
         The file of polygons of each image, below the competition's folder. `{image}` and `{group}`
         stand in its name. An image without such a file has all tiles read.
     names
-        Of these classes are the polygons that count. Without names all do.
+        Of these classes are the polygons that count. Left out, all count.
     fraction
         A tile is kept if more than this share of it counts. With polygons the default is 0.
     scale

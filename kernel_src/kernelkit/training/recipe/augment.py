@@ -244,12 +244,14 @@ class Noise(Step):
 
 
 class OneOf(Step):
-    """One of several steps, each as often. Their own `p` says how often one does nothing.
+    """One of several steps, each as often, written `{one_of: [hsv, clahe], p: 0.4}`.
+
+    The steps' own `p` says how often one of them does nothing.
 
     Attributes
     ----------
     of
-        The steps.
+        The steps, in the long form `{one_of: {of: [hsv, clahe]}}`.
     """
 
     of: Annotated[tuple["AugmentStep", ...], Field(min_length=2)]

@@ -24,8 +24,8 @@ class FoldsRecipe(Section):
     count
         Into how many folds the images are divided.
     by
-        What may not be in two folds, with `count`: `group`, or a column of `groups`. None divides
-        image by image.
+        What may not be in two folds, with `count`: `group`, or a column of `groups`. Left out,
+        each image is by itself.
     groups
         A table with the columns `image` and `by`, below the competition's folder.
     stratify

@@ -87,7 +87,7 @@ class RunKeys(Section):
     sources
         What crops are drawn from. Left out, all windows are, each once.
     crop
-        The square that is cut out of a window. None takes the window as it is.
+        The square that is cut out of a window. Left out, it is the whole window.
     augment
         Steps that change crops, in their order.
     task
@@ -95,7 +95,7 @@ class RunKeys(Section):
     model
         The network.
     init
-        The weights to begin with. None begins with random ones.
+        The weights to begin with. Left out, they are random, or those that `model` names.
     freeze
         Parts of the network, and the share of the epochs in which they stay as they are.
     loss
@@ -105,22 +105,22 @@ class RunKeys(Section):
     epochs
         How many epochs.
     steps
-        Batches per epoch. None draws each window once, times its source's weight.
+        Batches per epoch. Left out, each window is drawn once, times its source's weight.
     batch
         Crops per step and device.
     accumulate
         How many batches one step of the optimiser adds up.
     ema
-        The decay of the averaged weights, per step of the optimiser. None has none.
+        The decay of the averaged weights, per step of the optimiser. Left out, none are averaged.
     precision
         The arithmetic: "auto", "fp32", "bf16" or "fp16".
     validate
-        How weights are judged. None judges none.
+        How weights are judged. With `null` they are not.
     keep
         Which checkpoints are saved: "best", "last" or both. With snapshots it is none beside them,
         if it is left out.
     patience
-        After how many validations without a better score the training stops. None never stops it.
+        After how many validations without a better score the training stops. Left out, it does not.
     seed
         Where all randomness begins.
     loggers

@@ -50,15 +50,15 @@ class Optimiser(Section):
     amsgrad
         Whether Adam keeps the greatest second moment.
     momentum
-        Of "sgd", "momentum", "rmsprop", "muon" and "madgrad".
+        The momentum of "sgd", "momentum", "rmsprop", "muon" and "madgrad".
     betas
-        The decay of both moments. None is the optimiser's own.
+        The decay of both moments. Left out, it is the optimiser's own.
     eps
-        What is added to the denominator. None is the optimiser's own.
+        What is added to the denominator. Left out, it is the optimiser's own.
     encoder_lr
         What the learning rate of the encoder is multiplied by.
     clip
-        The largest norm of all gradients together. None clips none.
+        The largest norm of all gradients together. Left out, there is no limit.
     """
 
     name: OptimiserName = "adamw"

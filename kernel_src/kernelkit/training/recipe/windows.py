@@ -40,15 +40,15 @@ class WindowSource(Section):
     size
         The side of a window.
     step
-        The distance of two windows of a grid. None is the size.
+        The distance of two windows of a grid. Left out, it is the size.
     count
         How many windows of the background an image gives. For polygons, how many random windows lie
-        inside of each. None is one at the centre.
+        inside of each. Left out, there is one at the centre.
     polygons
         The files of the polygons, below the competition's folder. `{image}` and `{group}` stand in
         the name.
     names
-        Of these classes are the polygons that count. None takes all.
+        Of these classes are the polygons that count. Left out, all count.
     """
 
     around: Literal["objects", "grid", "background", "polygons", "picture"]
@@ -94,7 +94,7 @@ class BlankRule(Section):
     drop
         The share of the blank windows that is dropped.
     windows
-        The names of the windows that are judged. None judges all.
+        The names of the windows that are judged. Left out, all are.
     """
 
     mean_below: float | None = None
@@ -128,14 +128,15 @@ class Source(Section):
         The folder of a store of probabilities, or of 8-bit pictures called as their images. They
         are the labels. A path that is not absolute begins at the competition's folder.
     files
-        The images of the pseudo-labels, as `images` has those with labels. None means the same.
+        The images of the pseudo-labels, as `images` has those with labels. Left out, they are the
+        same.
     weight
         How many times each window is drawn per epoch. 0.5 draws every other one.
     images
-        Which images count, as shell patterns of their ids. None takes all.
+        Which images count, as shell patterns of their ids. Left out, all do.
     target
-        The share of the crops that come from windows with a labelled pixel. True is all of them,
-        and false none. Left out, windows are drawn alike.
+        The share of the crops that come from windows with a labelled pixel. `true` is all of them,
+        and `false` none. Left out, windows are drawn alike.
     soft
         Whether stored probabilities are labels as they are. Else they are decided at 0.5.
     least
