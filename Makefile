@@ -46,8 +46,8 @@ help-%: $(READY)
 new: $(READY)  ## a competition of your own: recipes, settings and what to do next (NAME=my-competition SLUG= FROM=hubmap COMPETITION=folder)
 	@$(PYTHON) -m devkit.new $(NAMED) $(if $(SLUG),--slug "$(SLUG)") $(if $(FROM),--from "$(FROM)") $(DATA)
 
-dry-run: $(READY)  ## the whole way to a checked submission, at home (NAME= RECIPE=clouds SIZE=large RERUN=1 WORKERS=n MEMORY=GiB COMPETITION= MODELS= OWN=)
-	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(RERUN),--rerun) $(YOURS)
+dry-run: $(READY)  ## the whole way to a checked submission, at home (NAME= RECIPE=clouds SIZE=large RERUN=1 WORKERS=n DEVICES="cpu cpu" MEMORY=GiB COMPETITION= MODELS= OWN=)
+	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(DEVICES),--devices "$(DEVICES)") $(if $(RERUN),--rerun) $(YOURS)
 
 shell: $(READY)  ## a shell in the twin of the image, without a network (NAME= PROFILE= COMPETITION= MODELS= OWN=)
 	@$(PYTHON) -m devkit.dryrun.shell --profile $(PROFILE) $(NAMED) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)")

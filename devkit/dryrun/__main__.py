@@ -59,6 +59,7 @@ def main(arguments: list[str] | None = None, build: Path = REPOSITORY / "build")
             budget_bytes=int(options.memory * 2**30),
             is_rerun=options.rerun,
             own_competition=own,
+            devices=options.devices,
         )
         if options.competition:
             dry_run.on_own(Path(options.competition), Path(options.models), options.recipe)
@@ -112,6 +113,9 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetit
         default=2,
         variable="WORKERS",
         help="reader processes, 0 for none",
+    )
+    parser.add_argument(
+        "--devices", default="auto", help='all GPUs, or names such as "cpu cpu" for two processes'
     )
     parser.add_argument(
         "--rerun",

@@ -46,6 +46,7 @@ def run_notebook(
     workers: int,
     budget_bytes: int | None = None,
     on_sample: Callable[[list[psutil.Process]], None] | None = None,
+    devices: str = "auto",
 ) -> SandboxResult:
     """Run the inference notebook to its end, without a network, on what lies below `/kaggle`.
 
@@ -59,6 +60,8 @@ def run_notebook(
         Reader processes.
     budget_bytes, on_sample
         As for `Sandbox.run`.
+    devices
+        As the notebook has it.
     """
     slug = Recipe.load(scenario.recipe).competition.slug
     competition = f"{_INPUTS}/competitions/{slug}"
@@ -69,6 +72,7 @@ def run_notebook(
         "models": sandbox.path(_MODELS),
         "recipe": scenario.recipe,
         "workers": workers,
+        "devices": devices,
     }
     if scenario.is_rerun:
         parameters |= {"limit": 1, "strict": True}

@@ -48,6 +48,8 @@ class DryRun:
         Rehearse the hidden rerun.
     own_competition
         The competition of the user's own that is meant, if any.
+    devices
+        As the notebook has it.
     """
 
     build: Path
@@ -56,6 +58,7 @@ class DryRun:
     budget_bytes: int
     is_rerun: bool = False
     own_competition: OwnCompetition | None = None
+    devices: str = "auto"
 
     def on_demo(self) -> None:
         """Run on the demo's test images, which have labels."""
@@ -149,7 +152,9 @@ class DryRun:
     def _run_and_report(self, scenario: Scenario, runtime: Runtime) -> dict[Row, BitMask]:
         """Run the notebook from a clean working folder, check what it wrote, print the table."""
         shutil.rmtree(scenario.working, ignore_errors=True)
-        result = run_notebook(scenario, runtime, self.workers, self.budget_bytes)
+        result = run_notebook(
+            scenario, runtime, self.workers, self.budget_bytes, devices=self.devices
+        )
         if result.is_over_budget:
             raise DryRunError(
                 f"the notebook held {_gigabytes(result.peak_bytes)} of memory, and "

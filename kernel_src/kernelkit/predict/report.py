@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import field
@@ -193,8 +194,14 @@ class Report:
 
     @property
     def megapixels_per_second(self) -> float:
-        """The steady speed: source megapixels per second over the images of `predicted`."""
-        seconds = sum(image.seconds for image in self.predicted)
+        """The steady speed: source megapixels per second over the images of `predicted`.
+
+        Devices work side by side, so the busiest one counts.
+        """
+        busy: defaultdict[str, float] = defaultdict(float)
+        for image in self.predicted:
+            busy[image.device] += image.seconds
+        seconds = max(busy.values(), default=0.0)
         return sum(image.megapixels for image in self.predicted) / seconds if seconds else 0.0
 
     @property
@@ -224,7 +231,7 @@ class Report:
         of them have rows. All others are counted in one row per status.
         """
         if len(self.images) <= most:
-            return pd.DataFrame([_row(image) for image in self.images])
+            return _with_devices([_row(image) for image in self.images])
         urgent = sorted((image for image in self.images if _urgency(image)), key=_urgency)[:most]
         named = {image.image for image in urgent}
         others = [image for image in self.images if image.image not in named]
@@ -232,7 +239,14 @@ class Report:
             _sum([image for image in others if image.status == status])
             for status in dict.fromkeys(image.status for image in others)
         ]
-        return pd.DataFrame([*map(_row, urgent), *summed])
+        return _with_devices([*map(_row, urgent), *summed])
+
+
+def _with_devices(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """A table of rows. It has a column of devices if there are several."""
+    table = pd.DataFrame(rows)
+    several = len({row["device"] for row in rows if row["device"]}) > 1
+    return table if several or table.empty else table.drop(columns="device")
 
 
 def _in_text[T](value: T) -> T:
@@ -259,6 +273,7 @@ def _row(image: ImageReport) -> dict[str, object]:
         "Mpx/s": round(image.megapixels / image.seconds, 2) if image.seconds else None,
         "waiting": _share(image.waited, image.seconds),
         "models": _share(image.network, image.seconds),
+        "device": image.device,
         "status": image.status,
         "notes": image.note,
     }
@@ -279,6 +294,7 @@ def _sum(images: list[ImageReport]) -> dict[str, object]:
         "Mpx/s": round(megapixels / seconds, 2) if seconds else None,
         "waiting": _share(sum(image.waited for image in images), seconds),
         "models": _share(sum(image.network for image in images), seconds),
+        "device": "",
         "status": images[0].status,
         "notes": f"{noted} of them have notes" if noted else "",
     }

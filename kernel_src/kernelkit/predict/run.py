@@ -169,6 +169,7 @@ def predict(
             by_id = {image.image: image for image in doing}
         report.notes += run.notes
         report.first_tile = run.first_tiles
+        report.device = ", ".join(dict.fromkeys(run.hardware.values())) or report.device
     else:
         by_id = {image.image: image for image in merge_stores(tasks, recipe, others)}
     report.images += [by_id[image_id] for image_id in competition.images]

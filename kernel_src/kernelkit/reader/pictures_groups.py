@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from kernelkit.mask import BitMask
 
-__all__ = ["Groups", "PictureBatch", "PictureInfo"]
+__all__ = ["Grouping", "Groups", "PictureBatch", "PictureInfo", "PictureShape"]
 
 # The inputs of a batch take at most so many bytes, unless one picture takes more.
 _BATCH_BYTES = 256 << 20
@@ -68,7 +68,7 @@ class PictureBatch:
     failed: list[tuple[int, str]] = field(default_factory=list)
 
 
-class _Kind(NamedTuple):
+class PictureShape(NamedTuple):
     """What pictures must share to be in one batch."""
 
     height: int
@@ -78,25 +78,16 @@ class _Kind(NamedTuple):
 
 
 @dataclass
-class _Group:
-    """Pictures of one kind that wait for others."""
+class _Waiting:
+    """Pictures of one shape that wait for others."""
 
-    memory: list[np.ndarray]
-    picture_bytes: int
+    room: int
+    bytes_each: int
     numbers: list[int] = field(default_factory=list)
-    pictures: list[PictureInfo] = field(default_factory=list)
-
-    @property
-    def room(self) -> int:
-        return len(self.memory[0])
-
-    def batch(self) -> PictureBatch:
-        count = len(self.numbers)
-        return PictureBatch(self.numbers, [each[:count] for each in self.memory], self.pictures)
 
 
-class Groups:
-    """Pictures that wait for others of their shape.
+class Grouping:
+    """Which pictures share a batch. It depends on their shapes and their order alone.
 
     A batch comes out when it is full. If too much waits, or one picture for too long, its group
     comes out as it is. So memory is bounded whatever the shapes.
@@ -109,42 +100,88 @@ class Groups:
 
     def __init__(self, batch: int) -> None:
         self._batch = batch
-        self._groups: dict[_Kind, _Group] = {}  # those that wait longest come first
+        self._groups: dict[PictureShape, _Waiting] = {}  # those that wait longest come first
         self._bytes = 0
 
+    def room(self, size: int) -> int:
+        """How many pictures a batch has whose inputs take `size` bytes each."""
+        return max(1, min(self._batch, _BATCH_BYTES // max(1, size)))
+
     def add(
-        self, number: int, picture: PictureInfo, inputs: list[np.ndarray]
-    ) -> Iterator[PictureBatch]:
-        """Copy a picture's inputs (C, h, w). Iterate over the batches that are finished by it."""
-        kind = _Kind(picture.height, picture.width, picture.bands, picture.dtype)
-        group = self._groups.get(kind)
-        if group is None:
-            group = self._groups[kind] = self._new_group(inputs)
-        for memory, pixels in zip(group.memory, inputs, strict=True):
-            memory[len(group.numbers)] = pixels
+        self, number: int, shape: PictureShape, size: int
+    ) -> Iterator[tuple[PictureShape, list[int]]]:
+        """Add a picture whose inputs take `size` bytes. Iterate over the batches that are ready."""
+        group = self._groups.setdefault(shape, _Waiting(self.room(size), size))
         group.numbers.append(number)
-        group.pictures.append(picture)
-        self._bytes += group.picture_bytes
+        self._bytes += size
         if len(group.numbers) == group.room:
-            yield self._take(kind)
+            yield self._take(shape)
         while self._groups and (self._bytes > _WAITING_BYTES or self._waits_too_long(number)):
             yield self._take(next(iter(self._groups)))
 
-    def rest(self) -> Iterator[PictureBatch]:
+    def rest(self) -> Iterator[tuple[PictureShape, list[int]]]:
         """Iterate over the batches that are not full, when there are no more pictures."""
         while self._groups:
             yield self._take(next(iter(self._groups)))
-
-    def _new_group(self, inputs: list[np.ndarray]) -> _Group:
-        size = sum(pixels.nbytes for pixels in inputs)
-        room = max(1, min(self._batch, _BATCH_BYTES // max(1, size)))
-        return _Group([np.empty((room, *pixels.shape), pixels.dtype) for pixels in inputs], size)
 
     def _waits_too_long(self, number: int) -> bool:
         first = next(iter(self._groups.values())).numbers[0]
         return number - first > _PATIENCE * self._batch
 
-    def _take(self, kind: _Kind) -> PictureBatch:
-        group = self._groups.pop(kind)
-        self._bytes -= len(group.numbers) * group.picture_bytes
-        return group.batch()
+    def _take(self, shape: PictureShape) -> tuple[PictureShape, list[int]]:
+        group = self._groups.pop(shape)
+        self._bytes -= len(group.numbers) * group.bytes_each
+        return shape, group.numbers
+
+
+@dataclass
+class _Group:
+    """The inputs of pictures of one shape that wait for others."""
+
+    memory: list[np.ndarray]
+    picture_bytes: int
+    pictures: list[PictureInfo] = field(default_factory=list)
+
+
+class Groups:
+    """Pictures that wait for others of their shape, with memory for their inputs.
+
+    Parameters
+    ----------
+    batch
+        Pictures per batch.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self._grouping = Grouping(batch)
+        self._groups: dict[PictureShape, _Group] = {}
+
+    def add(
+        self, number: int, picture: PictureInfo, inputs: list[np.ndarray]
+    ) -> Iterator[PictureBatch]:
+        """Copy a picture's inputs (C, h, w). Iterate over the batches that are finished by it."""
+        shape = PictureShape(picture.height, picture.width, picture.bands, picture.dtype)
+        group = self._groups.get(shape)
+        if group is None:
+            group = self._groups[shape] = self._new_group(inputs)
+        for memory, pixels in zip(group.memory, inputs, strict=True):
+            memory[len(group.pictures)] = pixels
+        group.pictures.append(picture)
+        for ready, numbers in self._grouping.add(number, shape, group.picture_bytes):
+            yield self._take(ready, numbers)
+
+    def rest(self) -> Iterator[PictureBatch]:
+        """Iterate over the batches that are not full, when there are no more pictures."""
+        for ready, numbers in self._grouping.rest():
+            yield self._take(ready, numbers)
+
+    def _new_group(self, inputs: list[np.ndarray]) -> _Group:
+        size = sum(pixels.nbytes for pixels in inputs)
+        room = self._grouping.room(size)
+        return _Group([np.empty((room, *pixels.shape), pixels.dtype) for pixels in inputs], size)
+
+    def _take(self, shape: PictureShape, numbers: list[int]) -> PictureBatch:
+        group = self._groups.pop(shape)
+        return PictureBatch(
+            numbers, [each[: len(numbers)] for each in group.memory], group.pictures
+        )

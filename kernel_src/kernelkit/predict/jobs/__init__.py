@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kernelkit.predict.jobs.dealing import deal
-    from kernelkit.predict.jobs.devices import DeviceProcesses, devices_of
+    from kernelkit.predict.jobs.devices import DeviceProcesses, devices_of, processes_on
     from kernelkit.predict.jobs.job import Done, Job, do
 
-__all__ = ["DeviceProcesses", "Done", "Job", "deal", "devices_of", "do"]
+__all__ = ["DeviceProcesses", "Done", "Job", "deal", "devices_of", "do", "processes_on"]
 
 _MODULES = {
     "DeviceProcesses": "devices",
@@ -24,6 +24,7 @@ _MODULES = {
     "deal": "dealing",
     "devices_of": "devices",
     "do": "job",
+    "processes_on": "devices",
 }
 
 

@@ -24,7 +24,7 @@ from kernelkit.errors import (
     as_sentence,
 )
 from kernelkit.predict.jobs.job import Done, Job, do
-from kernelkit.predict.jobs.plan import Parcel, parcels_of
+from kernelkit.predict.jobs.plan import Parcel, parcels_of, plan_table
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.work.keys import code_sha256
 from kernelkit.predict.work.tasks import Run, Task
@@ -77,14 +77,17 @@ class _Dealing:
 
     def __init__(self, run: Run, executor: Executor) -> None:
         self._run, self._executor = run, executor
-        self._lanes = _lanes_of(executor)
+        self._names = _names_of(executor)
+        self._lanes = len(self._names)
         self._out: dict[Future[Done], _Handed] = {}
         self._said: set[str] = set()
 
     def reports(self, tasks: Sequence[Task]) -> Iterator[ImageReport]:
         run = self._run
+        run.hardware.clear()
         for model in run.models.values():
-            model.leave_device()
+            if model.device.type != "cpu":
+                model.leave_device()
         to_do = []
         for task in tasks:
             report = _done_already(task, run)
@@ -98,7 +101,9 @@ class _Dealing:
         token = _put_token(job)
         try:
             self._make_ready(job)
-            yield from self._hand_out(job, parcels_of(to_do, run))
+            parcels = parcels_of(to_do, run, self._lanes)
+            _log.info("plan:\n%s", plan_table(parcels, self._names, run.progress.unit))
+            yield from self._hand_out(job, parcels)
         finally:
             for future in self._out:
                 future.cancel()
@@ -220,6 +225,8 @@ class _Dealing:
                 who = "" if text.startswith(done.device) else f"{done.device}: "
                 _log.log(level, "%s%s", who, text)
         self._run.first_tiles |= done.first_tiles
+        if done.reports:
+            self._run.hardware[done.device] = done.hardware
 
     def _note(self, sentence: str) -> None:
         if sentence not in self._run.notes:
@@ -241,9 +248,12 @@ def _done_already(task: Task, run: Run) -> ImageReport | None:
     return report
 
 
-def _lanes_of(executor: Executor) -> int:
-    """How many jobs an executor does at once, as far as it says."""
-    return int(getattr(executor, "lanes", 0) or getattr(executor, "_max_workers", 0) or 1)
+def _names_of(executor: Executor) -> list[str]:
+    """The names of an executor's processes, as far as it says how many there are."""
+    if seats := getattr(executor, "seats", None):
+        return [seat.name for seat in seats]
+    lanes = getattr(executor, "lanes", 0) or getattr(executor, "_max_workers", 0) or 1
+    return [f"process {number + 1}" for number in range(lanes)]
 
 
 def _put_token(job: Job) -> Path:

@@ -5,10 +5,10 @@ import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from kernelkit.children import main_module_hidden, starting_children
 from kernelkit.errors import DeviceError
 from kernelkit.predict.jobs.seat import Seat, take_seat
 
-__all__ = ["DeviceProcesses", "devices_of"]
+__all__ = ["DeviceProcesses", "devices_of", "processes_on"]
 
 # a device that fails so often without any success in between gets no more jobs
 _FAILURES = 3
@@ -40,6 +40,16 @@ def devices_of(wanted: str = "auto") -> list[str]:
     if not names:
         raise DeviceError("found no name of a device, wanted auto, cpu, or GPUs such as cuda:0")
     return [str(choose_device(name)) for name in names]
+
+
+@contextmanager
+def processes_on(devices: Sequence[str]) -> Iterator["DeviceProcesses | None"]:
+    """One process per device, for the length of a `with` block. One device alone needs none."""
+    if len(devices) < 2:
+        yield None
+        return
+    with DeviceProcesses(devices) as processes:
+        yield processes
 
 
 class _DeadProcessError(DeviceError):
@@ -76,7 +86,8 @@ class _Waiting:
 class DeviceProcesses(Executor):
     """An executor with one process per device.
 
-    Processes start when there is something to do. They end with this one, however it ends.
+    Processes start when there is something to do. They end with this one, however it ends. The end
+    of a `with` block kills them, so all that is wanted has to be done by then.
 
     Parameters
     ----------
@@ -144,8 +155,8 @@ class DeviceProcesses(Executor):
             for thread in self._threads:
                 thread.join()
 
-    def __exit__(self, kind: Any, *_: object) -> None:
-        self.shutdown(cancel_futures=kind is not None)
+    def __exit__(self, *_: object) -> None:
+        self.shutdown(cancel_futures=True)
 
     def _start_threads(self) -> None:
         if self._threads:

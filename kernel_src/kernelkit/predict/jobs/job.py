@@ -98,6 +98,8 @@ class Done:
         What went otherwise in the process so far, one sentence each.
     messages
         What it logged, each with its level.
+    hardware
+        What the device is, in words.
     first_tiles
         Seconds until the process had its first answers, by the device. Empty if it has none yet.
     """
@@ -106,6 +108,7 @@ class Done:
     reports: list[ImageReport]
     notes: list[str] = field(default_factory=list)
     messages: list[tuple[int, str]] = field(default_factory=list)
+    hardware: str = ""
     first_tiles: dict[str, float] = field(default_factory=dict)
 
 
@@ -130,7 +133,14 @@ def do(job: Job) -> Done:
             run.store.flush()
         except OutputError as error:  # what it could not write falls back when it is handed in
             run.said.append(as_sentence(error))
-        return Done(run.device, reports, run.notes, messages, dict(run.first_tiles))
+        return Done(
+            run.device,
+            reports,
+            run.notes,
+            messages,
+            run.hardware[run.device],
+            dict(run.first_tiles),
+        )
 
 
 class _Desk:

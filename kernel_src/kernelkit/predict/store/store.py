@@ -11,6 +11,7 @@ written in transactions. A killed process loses the last one at most.
 import hashlib
 import os
 import re
+import socket
 import sqlite3
 import tempfile
 import time
@@ -44,7 +45,8 @@ _TICK = 10**8
 _NEVER = -1
 # of the picture of the members' disagreement
 _PICTURE = ".png"
-# how the name of a file begins that is being made, followed by the process that makes it
+# how the name of a file begins that is being made, followed by the process that makes it, the host
+# and something random
 _UNFINISHED = ".unfinished-"
 # what was opened before a fork: closing it in the child would disturb the parent
 _inherited: list[object] = []
@@ -198,7 +200,9 @@ class Store:
     def new_file(self, suffix: str = ".npy") -> Path:
         """A file of no use to others yet, in which something large can be made."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(suffix, f"{_UNFINISHED}{os.getpid()}-", self.folder)
+        descriptor, name = tempfile.mkstemp(
+            suffix, f"{_UNFINISHED}{os.getpid()}-{_host()}-", self.folder
+        )
         os.close(descriptor)
         return Path(name)
 
@@ -327,8 +331,10 @@ class Store:
     def _new_database(self) -> Database:
         """The file that this process writes to. What dead processes were making goes."""
         for path in self.folder.glob(f"{_UNFINISHED}*"):
-            process = path.name.removeprefix(_UNFINISHED).partition("-")[0]
-            if process.isdigit() and not Path(f"/proc/{process}").exists():
+            process, _, rest = path.name.removeprefix(_UNFINISHED).partition("-")
+            # what another machine makes, which shares the folder, looks dead from here
+            is_ours = process.isdigit() and rest.startswith(f"{_host()}-")
+            if is_ours and not Path(f"/proc/{process}").exists():
                 path.unlink(missing_ok=True)
         database = create_database(self.folder)
         self._databases[database.path] = database
@@ -352,6 +358,11 @@ class Store:
             _inherited.append(self._databases)
             self._begin()
         return self._lock
+
+
+def _host() -> str:
+    """This machine, for a file name."""
+    return _file_name(socket.gethostname())
 
 
 def _file_name(image_id: str) -> str:

@@ -18,7 +18,7 @@ from kernelkit.recipe import EnsembleRecipe, Recipe
 from kernelkit.slide import Slide
 from kernelkit.slide.plain import look_at_plain
 
-__all__ = ["PictureKind", "Survey", "checked_ensemble", "survey_images"]
+__all__ = ["PictureKind", "Survey", "checked_ensemble", "look_at", "survey_images"]
 
 _COLOURS = 3
 # so many images are all opened, and of more than that a sample of at most this size
@@ -105,15 +105,15 @@ def survey_images(
 def _open(scenes: Mapping[str, Scene], recipe: Recipe, survey: Survey) -> None:
     for image_id, scene in scenes.items():
         try:
-            height, width, bands, dtype = _look_at(scene.paths)
+            height, width, bands, dtype = look_at(scene.paths)
             name = checked_ensemble(recipe, bands, dtype).name
             survey.kinds[image_id] = PictureKind(name, bands, dtype, height, width)
         except Exception as error:  # whatever it is, it costs this image only
             survey.refused[image_id] = as_sentence(error)
 
 
-def _look_at(paths: tuple[Path, ...]) -> tuple[int, int, int, str]:
-    """Height, width, bands and dtype of an image."""
+def look_at(paths: tuple[Path, ...]) -> tuple[int, int, int, str]:
+    """Height, width, bands and dtype of an image, of whose pixels none is read."""
     plain = look_at_plain(paths[0]) if len(paths) == 1 else None
     if plain is not None:  # twenty times as fast as to open it
         return *plain, "uint8"

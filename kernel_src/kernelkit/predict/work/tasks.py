@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.device import device_name
 from kernelkit.errors import OutputError, as_sentence
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.pictures import save_disagreement
@@ -137,6 +138,8 @@ class Run:
     ----------
     first_tiles
         Seconds from `begun` until the first answers were there, by the device.
+    hardware
+        What each device is, in words.
     keys
         Under which results are stored.
     readers
@@ -179,6 +182,8 @@ class Run:
             else RunProgress(amounts, "tile")
         )
         self.device = device or ", ".join(dict.fromkeys(str(m.device) for m in models.values()))
+        names = dict.fromkeys(device_name(model.device) for model in models.values())
+        self.hardware = {self.device: ", ".join(names)}
         self.first_tiles: dict[str, float] = {}
         self._begun = time.perf_counter() if begun is None else begun
         self.said: list[str] = []

@@ -439,16 +439,19 @@ def test_a_store_travels_to_another_process_by_its_folder(store: Store) -> None:
 
 
 def test_what_a_dead_process_was_making_is_cleared_away(store: Store) -> None:
-    """A large file that it never finished takes no room for ever. One of a living process stays."""
+    """A large file that it never finished takes no room for ever. What others make stays."""
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait(30)
     alive = store.new_file()
-    left = store.folder / f".unfinished-{dead.pid}-x.npy"
+    left = alive.with_name(alive.name.replace(str(os.getpid()), str(dead.pid)))
+    elsewhere = store.folder / f".unfinished-{dead.pid}-another-host-x.npy"
     left.touch()
+    elsewhere.touch()
     store.entry("a", "content").save(MASKS)
     store.flush()
     assert alive.exists()
     assert not left.exists()
+    assert elsewhere.exists()
 
 
 def test_an_old_layout_of_the_table_is_not_read(store: Store) -> None:

@@ -1,0 +1,183 @@
+"""One process per device, beside one process alone, as markdown tables.
+
+    make bench ONLY=devices, or benchmarks/bench_devices.py [--rounds 3] [--quick]
+
+Two processes with a core each stand for two GPUs. Eight images of equal size are predicted by one
+process with one core, and by two. Processes are started before the clock, and load their models
+within it. The submissions have to be the same, byte for byte.
+
+The second table says what it costs to hand work out: the same work in this process, plainly and in
+jobs. It counts seconds of the processor, since a percent is less than what the clock wavers by.
+
+Each round runs every contestant once. The tables give medians, and ratios are medians of the
+rounds' ratios.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import tifffile
+import torch
+import yaml
+from bench_reader import mosaic
+
+from kernelkit.competition import CompetitionFolder
+from kernelkit.predict import load_models, predict
+from kernelkit.predict.deadline import Deadline
+from kernelkit.predict.jobs import DeviceProcesses
+from kernelkit.predict.jobs.dealing import _Dealing, _put_token
+from kernelkit.predict.jobs.job import do
+from kernelkit.predict.store.store import Store
+from kernelkit.predict.work.survey import survey_images
+from kernelkit.predict.work.tasks import Run, tasks_of
+from kernelkit.predict.work.work import work
+from kernelkit.recipe import Recipe
+
+IMAGES, SIDE = 8, 1536
+NETWORK: dict[str, Any] = {
+    "arch": "Unet",
+    "encoder_name": "resnet18",
+    "in_channels": 3,
+    "classes": 1,
+}
+RECIPE = """
+name: devices
+competition: {slug: devices, images: "test/{image}.tiff"}
+tiles: {core: 384, pad: 64, fill: reflect}
+ensembles: [{name: one, views: [identity]}]
+batch: 4
+"""
+
+
+class Made:
+    """Eight images and a network, in a folder."""
+
+    def __init__(self, folder: Path, side: int) -> None:
+        self.folder = folder
+        self.recipe = Recipe.parse(RECIPE)
+        (folder / "in/test").mkdir(parents=True)
+        wall = mosaic(2 * side).transpose(1, 2, 0)
+        for number in range(IMAGES):
+            at = number * side // IMAGES
+            path = folder / f"in/test/{number}.tiff"
+            tifffile.imwrite(path, wall[at : at + side, at : at + side], tile=(256, 256))
+        sample = "id,predicted\n" + "".join(f"{number},\n" for number in range(IMAGES))
+        (folder / "in/sample_submission.csv").write_text(sample)
+        run = folder / "models/run"
+        (run / "fold_0").mkdir(parents=True)
+        torch.manual_seed(0)
+        network = smp.create_model(**NETWORK, encoder_weights=None)
+        torch.save(network.state_dict(), run / "fold_0/e1.pth")
+        (run / "cfg.yaml").write_text(yaml.safe_dump({"MODEL": NETWORK}))
+        self.competition = CompetitionFolder.read(folder / "in", self.recipe.competition)
+        self.runs = 0
+
+    def output(self) -> Path:
+        """A folder that no run has used."""
+        self.runs += 1
+        return self.folder / f"out{self.runs}"
+
+    def predict(self, executor: DeviceProcesses | None) -> tuple[float, bytes]:
+        """The seconds that the images take, and the submission."""
+        models = load_models(self.recipe, self.folder / "models", "cpu")
+        output = self.output()
+        start = time.perf_counter()
+        done = predict(self.competition, self.recipe, models, output, executor=executor)
+        return time.perf_counter() - start, done.submission.read_bytes()
+
+    def work(self, by_jobs: bool) -> float:
+        """The processor's seconds for all images in this process, plainly or in jobs."""
+        models = load_models(self.recipe, self.folder / "models", "cpu")
+        tasks = tasks_of(
+            self.competition, self.recipe, survey_images(self.competition, self.recipe), None
+        )
+        store = Store(self.output())
+        with closing(Run(self.recipe, models, store, Deadline(9), tasks)) as run:
+            if not by_jobs:
+                start = time.process_time()
+                list(work(tasks, run))
+                return time.process_time() - start
+            job = _Dealing(run, NOBODY)._job(tasks)
+            _put_token(job)
+            do(job)  # loads the models
+            start = time.process_time()
+            for task in tasks:
+                do(replace(job, tasks=(task,)))
+            return time.process_time() - start
+
+
+NOBODY: Any = object()
+
+
+def rounds(count: int, contestants: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Seconds of each contestant in each round, in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(count):
+        for name, run in contestants.items():
+            with contextlib.redirect_stdout(io.StringIO()):
+                seconds[name].append(run())
+    return seconds
+
+
+def ratio(over: list[float], under: list[float]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(over, under, strict=True))
+
+
+def compare_devices(made: Made, count: int) -> None:
+    """Print how much faster two processes are."""
+    submissions = set()
+
+    def by(executor: DeviceProcesses | None) -> float:
+        seconds, submission = made.predict(executor)
+        submissions.add(submission)
+        return seconds
+
+    torch.set_num_threads(1)
+    with DeviceProcesses(["cpu", "cpu"]) as two:
+        rounds(1, {"started": lambda: by(two)})
+        found = rounds(count, {"one": lambda: by(None), "two": lambda: by(two)})
+    assert len(submissions) == 1
+    speed = ratio(found["one"], found["two"])
+    print(f"\n## {IMAGES} images, two processes beside one (load {os.getloadavg()[0]:.1f})\n")
+    print("| | seconds | images per second, of one process |\n|---|---|---|")
+    print(f"| one process, one core | {statistics.median(found['one']):.1f} | 1.00x |")
+    print(f"| two processes, a core each | {statistics.median(found['two']):.1f} | {speed:.2f}x |")
+
+
+def compare_jobs(made: Made, count: int) -> None:
+    """Print what jobs cost beside plain work."""
+    found = rounds(
+        count, {"plain": lambda: made.work(by_jobs=False), "jobs": lambda: made.work(by_jobs=True)}
+    )
+    cost = ratio(found["jobs"], found["plain"])
+    print(f"\n## The same work in one process (load {os.getloadavg()[0]:.1f})\n")
+    print("| | processor seconds | beside plain work |\n|---|---|---|")
+    print(f"| `predict` without an executor | {statistics.median(found['plain']):.2f} | 1.000x |")
+    print(f"| in jobs of one image | {statistics.median(found['jobs']):.2f} | {cost:.3f}x |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of all contestants (3)")
+    parser.add_argument("--quick", action="store_true", help="smaller images")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        made = Made(Path(name), SIDE // 2 if arguments.quick else SIDE)
+        compare_devices(made, arguments.rounds)
+        compare_jobs(made, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

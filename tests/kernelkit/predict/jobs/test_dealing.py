@@ -1,0 +1,188 @@
+"""Runs over executors: the same submission, whoever does the work and whatever dies."""
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from devkit.demo.layouts import write
+from kernelkit.competition import CompetitionFolder
+from kernelkit.ensemble import MegaModel
+from kernelkit.predict import Prediction, load_models, predict
+from kernelkit.predict.jobs import DeviceProcesses
+from kernelkit.recipe import Recipe
+from tests.made.competition import IMAGES, RECIPE, write_competition, write_models
+from tests.made.deadly import DEADLY, Deaths, deadly
+from tests.made.executors import AnyOrder
+from tests.made.pictures import Clouds, Salt, run
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def deaths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deaths]:
+    """How many processes the deadly image kills."""
+    counted = Deaths(tmp_path_factory.mktemp("deaths"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*counted.environment)
+        yield counted
+
+
+@pytest.fixture(scope="module")
+def two(deaths: Deaths) -> Iterator[DeviceProcesses]:  # noqa: ARG001, children inherit it
+    """Two processes with half of the cores each."""
+    with DeviceProcesses(["cpu", "cpu"]) as processes:
+        yield processes
+
+
+@pytest.fixture(scope="module")
+def pool(deaths: Deaths) -> Iterator[ProcessPoolExecutor]:  # noqa: ARG001, as above
+    """A pool of the standard library."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        yield executor
+
+
+@dataclass
+class Slides:
+    """A small competition in tiles, and its submission by this process alone."""
+
+    recipe: Recipe
+    competition: CompetitionFolder
+    models: Path
+    wanted: bytes
+
+    def predict(self, output: Path, executor: Any = None, **models: MegaModel) -> Prediction:
+        loaded = models or load_models(self.recipe, self.models)
+        return predict(self.competition, self.recipe, loaded, output, executor=executor)
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Slides:
+    folder = tmp_path_factory.mktemp("slides")
+    recipe = Recipe.parse(RECIPE)
+    write_competition(folder / "in")
+    competition = CompetitionFolder.read(folder / "in", recipe.competition)
+    made = Slides(recipe, competition, write_models(folder / "models"), b"")
+    made.wanted = made.predict(folder / "inline").submission.read_bytes()
+    return made
+
+
+def test_slides_are_the_same_on_two_devices(
+    slides: Slides, two: DeviceProcesses, tmp_path: Path
+) -> None:
+    """The submission has the same bytes, and each report says which device did its image."""
+    done = slides.predict(tmp_path / "out", two)
+    assert done.submission.read_bytes() == slides.wanted
+    assert {image.device for image in done.report.images} <= {"cpu (1)", "cpu (2)"}
+    assert done.report.notes == []
+    assert set(done.report.first_tile) == {image.device for image in done.report.images}
+
+
+def test_slides_are_the_same_in_a_pool(
+    slides: Slides, pool: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    """Any executor of the standard library does."""
+    done = slides.predict(tmp_path / "out", pool)
+    assert done.submission.read_bytes() == slides.wanted
+
+
+@pytest.mark.parametrize("made_of", [Salt, Clouds])
+def test_pictures_are_the_same_on_two_devices(
+    made_of: Any, two: DeviceProcesses, tmp_path: Path
+) -> None:
+    """Batches, and the bytes of all masks, are those of one process."""
+    made = made_of(tmp_path)
+    wanted = run(made, tmp_path / "inline")
+    done = run(made, tmp_path / "out", executor=two)
+    assert done.submission.read_bytes() == wanted.submission.read_bytes()
+    assert done.report.counts == wanted.report.counts
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_order_of_answers_does_not_matter(slides: Slides, tmp_path: Path, seed: int) -> None:
+    """Jobs are done in any order, and the report has that of the submission."""
+    executor = AnyOrder(seed, wait_for=len(IMAGES))
+    done = slides.predict(tmp_path / "out", executor)
+    assert done.submission.read_bytes() == slides.wanted
+    assert [image.image for image in done.report.images] == list(IMAGES)
+
+
+def test_what_the_store_has_is_not_done_again(slides: Slides, tmp_path: Path) -> None:
+    """A second run keeps all images, whoever made them."""
+    slides.predict(tmp_path / "out", AnyOrder(0, wait_for=len(IMAGES)))
+    again = slides.predict(tmp_path / "out")
+    assert again.report.counts["kept"] == len(IMAGES)
+    once_more = slides.predict(tmp_path / "out", AnyOrder(0, wait_for=len(IMAGES)))
+    assert once_more.report.counts["kept"] == len(IMAGES)
+    assert once_more.submission.read_bytes() == slides.wanted
+
+
+@pytest.fixture(scope="module")
+def with_deadly(tmp_path_factory: pytest.TempPathFactory) -> Slides:
+    """Slides, and one more over which a process can be made to die. It comes after the first."""
+    folder = tmp_path_factory.mktemp("deadly")
+    recipe = Recipe.parse(RECIPE)
+    images = {**IMAGES, "deadly": ("tiled", 130, 200)}
+    write_competition(folder / "in", images)
+    pixels = np.full((3, 130, 200), DEADLY, np.uint8)
+    write(folder / "in/test/deadly.tiff", pixels, "tiled")
+    competition = CompetitionFolder.read(folder / "in", recipe.competition)
+    made = Slides(recipe, competition, write_models(folder / "models"), b"")
+    made.wanted = made.predict(folder / "inline", one=own(made)).submission.read_bytes()
+    return made
+
+
+def own(slides: Slides) -> MegaModel:
+    """The slides' models with the preprocessing that may kill."""
+    return MegaModel(
+        slides.models, recipe=slides.recipe.ensembles[0], batch=4, preprocess_fn=deadly
+    )
+
+
+def test_an_image_whose_process_is_killed_is_tried_elsewhere(
+    with_deadly: Slides, two: DeviceProcesses, deaths: Deaths, tmp_path: Path
+) -> None:
+    """By `kill -9` in the middle of its tiles. The bytes stay the same, and its note says so."""
+    deaths.set(1)
+    done = with_deadly.predict(tmp_path / "out", two, one=own(with_deadly))
+    assert done.submission.read_bytes() == with_deadly.wanted
+    [noted] = [image for image in done.report.images if image.notes]
+    assert noted.image == "deadly"
+    [note] = noted.notes
+    assert note.startswith("it was tried twice, because: the process of cpu (")
+    assert noted.device not in note
+
+
+def test_an_image_that_kills_two_processes_falls_back(
+    with_deadly: Slides, two: DeviceProcesses, deaths: Deaths, tmp_path: Path
+) -> None:
+    """All others are predicted, by processes that are started anew."""
+    deaths.set(2)
+    done = with_deadly.predict(tmp_path / "out", two, one=own(with_deadly))
+    [fallback] = done.report.fallbacks
+    assert fallback.image == "deadly"
+    assert "it was tried twice, and the second time: the process of cpu (" in fallback.note
+    assert done.report.counts["predicted"] == len(IMAGES)
+    kept, wanted = done.submission.read_text(), with_deadly.wanted.decode()
+    assert kept.splitlines()[: len(IMAGES)] == wanted.splitlines()[: len(IMAGES)]
+
+
+def test_a_broken_pool_ends_with_a_valid_submission(
+    with_deadly: Slides, pool: ProcessPoolExecutor, deaths: Deaths, tmp_path: Path
+) -> None:
+    """A pool of the standard library starts no process anew. Its sentence is in the report."""
+    deaths.set(1)
+    done = with_deadly.predict(tmp_path / "out", pool, one=own(with_deadly))
+    assert {image.image: image.status for image in done.report.images} == {
+        "a": "predicted",
+        "b": "fallback",
+        "c": "fallback",
+        "deadly": "fallback",
+    }
+    assert "the executor is broken (BrokenProcessPool: " in done.report.images[1].note
+    assert len(done.submission.read_text().splitlines()) == 1 + len(done.report.images)
