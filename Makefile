@@ -34,7 +34,7 @@ YOURS = $(NAMED) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODE
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
-.PHONY: help new dry-run shell test test-py313 format types lint lock audit schema licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict scheduler worker runs tensorboard notebook doctor prepare push status logs forget submit queue submissions download-data bench clean
+.PHONY: help new dry-run shell test test-py313 format types lint lock audit schema licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict engine scheduler worker runs tensorboard notebook doctor prepare push status logs forget submit queue submissions download-data bench clean
 
 help:  ## this list, and what make help-train says about one of them
 	@sed -nE -e 's/^# ---- ([^:]*)$$/\n\1/p' -e 's/^([a-z0-9-]+):[^#]*## ([^(]*[^( ]).*/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -91,6 +91,10 @@ shift: $(READY)  ## whether test images look like training images (NAME= COMPETI
 predict: $(READY)  ## run trained models over images at home: masks and a submission (NAME= RECIPE= COMPETITION=folder MODELS= OUTPUT= MASKS=png WORKERS= DEVICES= SCHEDULER= LIMIT=)
 	@$(PYTHON) -m devkit.predict $(NAMED) $(if $(RECIPE),"$(RECIPE)") $(DATA) $(if $(MODELS),--models "$(MODELS)") $(if $(OUTPUT),--output "$(OUTPUT)") \
 		$(if $(MASKS),--masks "$(MASKS)") $(EXECUTOR) $(if $(LIMIT),--limit "$(LIMIT)") $(AS_JSON)
+
+engine: $(READY)  ## export members as ONNX or AOTInductor, and check each on real tiles (NAME= RECIPE= COMPETITION= MODELS= OUTPUT= FORMAT=aoti ONE=1 HALF=1 DEVICE=cuda:0 TILES=)
+	@$(PYTHON) -m devkit.engine $(NAMED) $(if $(RECIPE),"$(RECIPE)") $(DATA) $(if $(MODELS),--models "$(MODELS)") $(if $(OUTPUT),--output "$(OUTPUT)") \
+		$(if $(FORMAT),--format "$(FORMAT)") $(if $(ONE),--one) $(if $(HALF),--half) $(if $(DEVICE),--device "$(DEVICE)") $(if $(TILES),--tiles "$(TILES)")
 
 scheduler: $(READY)  ## a scheduler of dask, which deals work to its workers (PORT=8786)
 	@.venv/bin/dask scheduler --port $(or $(PORT),8786)

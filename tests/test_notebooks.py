@@ -9,7 +9,7 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("
 FIRST_CELL = NOTEBOOKS[0].parent.parent / "kernel_src" / "first_cell.py"
 INFERENCE, *OTHERS = (
     next(path for path in NOTEBOOKS if path.stem == name)
-    for name in ("inference", "train", "validate")
+    for name in ("inference", "train", "validate", "engine")
 )
 
 

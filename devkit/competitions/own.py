@@ -103,6 +103,11 @@ class OwnCompetition:
         return self.build_folder / "evaluation"
 
     @property
+    def engines_folder(self) -> Path:
+        """What `make engine` writes."""
+        return self.build_folder / "engines"
+
+    @property
     def predictions_folder(self) -> Path:
         """What `make predict` writes."""
         return self.build_folder / "predictions"

@@ -35,6 +35,8 @@ _LAST_CHARACTERS = 20_000
 # of the list of what a run left, a hundred files each
 _PAGES = 100
 # what a run writes beside its submission
+# the recipe that reads engines
+_RECIPE = "recipe.yaml"
 _REPORT = "report.json"
 # what a validation writes beside its store
 _TABLES = (".html", ".csv", ".yaml", ".json")
@@ -242,7 +244,7 @@ def fetch_runs(client: Client, version: KernelVersion, notebook: str = "train") 
     """
     files = _output(client, version).files
     runs = {name.split("/")[0] for name in files if name.endswith("/cfg.yaml")}
-    wanted = [name for name in files if name.split("/")[0] in runs]
+    wanted = [name for name in files if name.split("/")[0] in {*runs, _RECIPE}]
     return _fetched(client, version, files, wanted, notebook, "run folder")
 
 

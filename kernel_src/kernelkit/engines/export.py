@@ -42,13 +42,15 @@ class _Exported(nn.Module):
 
 
 def check_tools(form: Format, device: torch.device) -> None:
-    """Refuse a form that this machine lacks the tools for.
+    """Refuse a form that there is not, or that this machine lacks the tools for.
 
     Raises
     ------
     EngineError
-        It lacks a library, or a compiler.
+        There is no such form, or a library or a compiler is missing.
     """
+    if form not in SUFFIXES:
+        raise EngineError(f"found the form {form!r:.40}, wanted {' or '.join(SUFFIXES)}")
     if form == "onnx":
         for name in ("onnx", "onnxscript", "onnxruntime"):
             try:

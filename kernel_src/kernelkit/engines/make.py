@@ -6,6 +6,7 @@ was there.
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -34,7 +35,7 @@ from kernelkit.engines.samples import read_samples
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import choose_device, device_name
 from kernelkit.ensemble.merged import MergedNetwork
-from kernelkit.errors import EngineError
+from kernelkit.errors import EngineError, KernelKitError, OutputError
 from kernelkit.files import open_atomically
 from kernelkit.recipe import Execution, Recipe
 from kernelkit.vocabulary import Activation
@@ -138,9 +139,7 @@ def make_engines(
     place = choose_device(device)
     check_tools(form, place)
     output = output.absolute()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".engines-") as name:
-        staged = Path(name)
+    with _staging_in(output) as staged:
         parts: dict[str, _Part] = {}
         for ensemble in recipe.ensembles:
             model = MegaModel(
@@ -160,7 +159,7 @@ def make_engines(
                 parts.setdefault(part.name, part)
         refuse_runs(output, [part.run for part in parts.values()])
         for part in parts.values():
-            say(f"{part.name}: {form} is made, for {device_name(place)}")
+            say(f"{part.name}: becomes {form} for {device_name(place)}")
             part.engine.parent.mkdir(parents=True, exist_ok=True)
             export(part.network, part.tiles, part.engine, form, is_half=is_half)
         engines = list(_checked(list(parts.values()), staged, output, place, say))
@@ -169,6 +168,24 @@ def make_engines(
         added = AS_ONE if as_one else None
         file.write(recipe_of_engines(recipe, runs_code=form == "aoti", as_one=added))
     return engines
+
+
+@contextmanager
+def _staging_in(output: Path) -> Iterator[Path]:
+    """A folder within `output` that vanishes afterwards. So does `output` if nothing is in it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output, prefix=".engines-") as name:
+            yield Path(name)
+    except OSError as error:
+        if error.errno is None or isinstance(error, KernelKitError):
+            raise
+        raise OutputError(
+            f"{output}: engines cannot be written here ({error.strerror}). Choose another OUTPUT"
+        ) from error
+    finally:
+        with suppress(OSError):  # it is not empty, or not there
+            output.rmdir()
 
 
 def _parts_of(

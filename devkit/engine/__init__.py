@@ -1,0 +1,1 @@
+"""Engines at home: trained members as ONNX files or AOTInductor packages (`make engine`)."""
