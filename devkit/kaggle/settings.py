@@ -80,6 +80,11 @@ def _slug(shortest: int, longest: int, empty: str = "") -> AfterValidator:
     return _form(f"|{pattern}" if empty else pattern, f"{wanted}{empty}")
 
 
+def _seen(pattern: str) -> Any:
+    """The form as editors check it. They know fewer patterns than Python."""
+    return Field(json_schema_extra={"pattern": f"^{pattern}$"})
+
+
 def _check_parameter(value: Any) -> Any:
     if not isinstance(value, str | int | float) or value != value or value in (_INF, -_INF):
         raise ValueError("text, a finite number, true or false")
@@ -90,33 +95,61 @@ _INF = float("inf")
 # What the section of a notebook says in place of the keys above it.
 _OF_NOTEBOOK = ("kernel", "title", "accelerator", "datasets", "models", "kernels", "parameters")
 UserName = Annotated[
-    str, _form(f"|{_SLUG}", "a user name as in its address on kaggle.com, in small letters")
+    str,
+    _form(f"|{_SLUG}", "a user name as in its address on kaggle.com, in small letters"),
+    _seen(f"({_SLUG})?"),
 ]
-KernelSlug = Annotated[str, _slug(5, 50)]
-DatasetSlug = Annotated[str, _slug(6, 50, ", or nothing")]
-Reference = Annotated[str, _form(r"[\w-]+/[\w-]+", "owner/slug")]
+KernelSlug = Annotated[str, _slug(5, 50), _seen(_SLUG)]
+DatasetSlug = Annotated[str, _slug(6, 50, ", or nothing"), _seen(f"({_SLUG})?")]
+Reference = Annotated[str, _form(r"[\w-]+/[\w-]+", "owner/slug"), _seen("[^/]+/[^/]+")]
 ModelReference = Annotated[
-    str, _form(r"[\w-]+/[\w-]+/[\w-]+/[\w.-]+/\d+", "owner/model/framework/variation/version")
+    str,
+    _form(r"[\w-]+/[\w-]+/[\w-]+/[\w.-]+/\d+", "owner/model/framework/variation/version"),
+    _seen("[^/]+(/[^/]+){4}"),
 ]
 Parameter = Annotated[str | int | float | bool, BeforeValidator(_check_parameter)]
-Pause = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False)]
-Limit = Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False)]
+# true is no number
+Pause = Annotated[float, Field(gt=0, le=_LONGEST, allow_inf_nan=False, strict=True)]
+Limit = Annotated[float, Field(ge=0, le=_LONGEST, allow_inf_nan=False, strict=True)]
+Hours = Annotated[float, Field(gt=0, le=12, allow_inf_nan=False, strict=True)]
 
 
 class NotebookSettings(BaseModel):
-    """The keys of a section about a further notebook, where it differs from the first."""
+    """The keys of a section about a further notebook, where it differs from the first.
+
+    Attributes
+    ----------
+    kernel
+        The notebook's slug.
+    title
+        Its title. Empty, it is the slug in words.
+    recipe
+        The recipe's name, for training where it trains. Empty, it is that of the same name.
+    accelerator
+        The GPU. "NvidiaTeslaT4" is two T4. Empty, there is none.
+    hours
+        How long a session may last.
+    datasets
+        More datasets, such as one of pretrained weights.
+    models
+        Kaggle's models, "owner/model/framework/variation/version".
+    kernels
+        Notebooks of which the output is read, such as its own last one, to go on from.
+    parameters
+        The notebook's parameters, over those that are baked in.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kernel: KernelSlug
-    title: str = ""  # empty: its slug in words
-    recipe: str = ""  # one of kernelkit, for training where it trains. Empty: of the same name
-    accelerator: str = "NvidiaTeslaT4"  # two T4. Empty: no GPU
-    hours: Annotated[float, Field(gt=0, le=12, allow_inf_nan=False)] = 9.0  # of a session
-    datasets: tuple[Reference, ...] = ()  # such as one of pretrained weights
+    title: str = ""
+    recipe: str = ""
+    accelerator: str = "NvidiaTeslaT4"
+    hours: Hours = 9.0
+    datasets: tuple[Reference, ...] = ()
     models: tuple[ModelReference, ...] = ()
-    kernels: tuple[Reference, ...] = ()  # such as its own last output, to go on from
-    parameters: dict[str, Parameter] = {}  # of the notebook, over those baked in
+    kernels: tuple[Reference, ...] = ()
+    parameters: dict[str, Parameter] = {}
 
 
 class TrainSettings(NotebookSettings):
@@ -142,29 +175,93 @@ class Settings(BaseModel):
 
     Folders and files are relative to the folder of the settings file. `{profile}` in them stands
     for the profile. Times are in seconds.
+
+    Attributes
+    ----------
+    owner
+        Your name on Kaggle. Empty, it is the user who is signed in.
+    kernel
+        The slug of the notebook that predicts.
+    title
+        Its title. Empty, it is the slug in words.
+    dataset
+        The slug of the code and wheels. Empty, it is `kernelkit-{profile}`.
+    weights
+        The slug of the weights. Empty, there are none, such as with one of Kaggle's models.
+    recipe
+        The recipe's name.
+    competition
+        The competition's slug. Empty, it is the recipe's.
+    own
+        The folder of your own packages, with networks and steps. Empty, there is none.
+    profile
+        The image that the dataset was built for.
+    pinning
+        The image to run in: "original" is that of the notebook's first version, "latest" is the
+        newest. Left out, the profile says it.
+    docker_image
+        An exact image. Empty, it is the one that the pinning picks.
+    accelerator
+        The GPU. "NvidiaTeslaT4" is two T4. Empty, there is none.
+    datasets
+        More datasets, "owner/slug".
+    models
+        Kaggle's models, "owner/model/framework/variation/version".
+    kernels
+        Notebooks of which the output is read, and utility scripts, "owner/slug".
+    parameters
+        The notebook's parameters, over those that are baked in.
+    train, validation, engine
+        The notebooks that train, that validate, and that compile what inference runs.
+    notebook
+        The notebook that is pushed.
+    dataset_folder, weights_folder, kernel_folder
+        Where the datasets and the notebook are prepared.
+    output_folder
+        Where the output of a run is fetched to.
+    ledger
+        What was submitted, with what score.
+    state
+        Where uploads that can be resumed are kept. Keep the path short.
+    poll_seconds
+        The pause between two questions while waiting.
+    answer_seconds
+        The limit for one answer.
+    patience_seconds
+        How long to go on while Kaggle has trouble.
+    upload_seconds
+        The limit for an upload.
+    ready_seconds
+        The limit for a dataset version to be ready.
+    kernel_seconds
+        The limit for a run and its time in the queue.
+    score_seconds
+        The limit for scoring.
+    settle_seconds
+        How long it may take until Kaggle lists what was submitted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # whose things they are, and what they are called on Kaggle
-    owner: UserName = ""  # empty: the user who is signed in
+    owner: UserName = ""
     kernel: KernelSlug = "kernelkit-inference"
-    title: str = ""  # of the kernel. Empty: its slug in words
-    dataset: DatasetSlug = ""  # code and wheels. Empty: kernelkit-{profile}
-    weights: DatasetSlug = "kernelkit-weights"  # empty: no dataset of weights
+    title: str = ""
+    dataset: DatasetSlug = ""
+    weights: DatasetSlug = "kernelkit-weights"
 
     # what runs, and on what
     recipe: str = "hubmap"
-    competition: str = ""  # empty: the recipe's
-    own: str = ""  # the folder of your own packages. Empty: none
+    competition: str = ""
+    own: str = ""
     profile: str = "kaggle-py312"
-    pinning: Literal["original", "latest"] | None = None  # of the image. None: the profile's
-    docker_image: str = ""  # an exact image, in place of the one that the pinning picks
-    accelerator: str = "NvidiaTeslaT4"  # two T4. Empty: no GPU
-    datasets: tuple[Reference, ...] = ()  # more datasets, owner/slug
-    models: tuple[ModelReference, ...] = ()  # owner/model/framework/variation/version
-    kernels: tuple[Reference, ...] = ()  # utility scripts, owner/slug
-    parameters: dict[str, Parameter] = {}  # of the notebook, over those baked in
+    pinning: Literal["original", "latest"] | None = None
+    docker_image: str = ""
+    accelerator: str = "NvidiaTeslaT4"
+    datasets: tuple[Reference, ...] = ()
+    models: tuple[ModelReference, ...] = ()
+    kernels: tuple[Reference, ...] = ()
+    parameters: dict[str, Parameter] = {}
     train: TrainSettings = TrainSettings()
     validation: ValidationSettings = ValidationSettings()
     engine: EngineSettings = EngineSettings()
@@ -176,17 +273,17 @@ class Settings(BaseModel):
     kernel_folder: Path = Path("build/kernel")
     output_folder: Path = Path("build/kaggle-output")
     ledger: Path = Path("submissions.jsonl")
-    state: Path = Path("~/.cache/kernelkit")  # uploads that can be resumed. Keep the path short
+    state: Path = Path("~/.cache/kernelkit")
 
     # how long to wait, and how often to ask
     poll_seconds: Pause = 20
-    answer_seconds: Pause = 120  # for one answer
-    patience_seconds: Limit = 600  # while Kaggle has trouble
+    answer_seconds: Pause = 120
+    patience_seconds: Limit = 600
     upload_seconds: Pause = 12 * 3600
-    ready_seconds: Pause = 3600  # for a dataset version
-    kernel_seconds: Pause = 13 * 3600  # for a run and its time in the queue
+    ready_seconds: Pause = 3600
+    kernel_seconds: Pause = 13 * 3600
     score_seconds: Pause = 24 * 3600
-    settle_seconds: Limit = 60  # until Kaggle lists what was submitted
+    settle_seconds: Limit = 60
 
     # the competition of the user's own that the file belongs to
     _own_competition: OwnCompetition | None = PrivateAttr(None)

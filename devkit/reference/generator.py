@@ -71,8 +71,9 @@ class _SectionSchema(GenerateJsonSchema):
         return _or_quoted(super().int_schema(schema), "WholeNumberInQuotes")
 
     def float_schema(self, schema: Any) -> Schema:
-        """A number, as such or in quotes."""
-        return _or_quoted(super().float_schema(schema), "NumberInQuotes")
+        """A number, as such or in quotes, unless the section says that it is strict."""
+        made = super().float_schema(schema)
+        return made if schema.get("strict") else _or_quoted(made, "NumberInQuotes")
 
     def bool_schema(self, schema: Any) -> Schema:
         """True or false, as such or in words."""
