@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from kernelkit.errors import KernelKitError
+from kernelkit.memory import available_memory
 
 __all__ = ["command", "forgiving_output"]
 
@@ -215,7 +216,8 @@ def _print_nowhere(stream: TextIO) -> None:
 def _unexpected(error: Exception) -> str:
     """One line about an error that nobody foresaw, and how to see more."""
     if isinstance(error, MemoryError):
-        return "the machine has too little memory. Close other programs, or give it less at a time"
+        free = f"{available_memory() / 2**30:.1f} GiB are free"
+        return f"the machine has too little memory ({free}). Close other programs, or give it less"
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename is not None else ""
         return f"{place}{error.strerror}. Set {_DEBUG}=1 to see where it came from"

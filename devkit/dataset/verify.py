@@ -25,6 +25,7 @@ from devkit.wheels.refusals import active_requirements
 from devkit.wheels.twin import Twin
 from devkit.wheels.wheelfile import Wheel, check_wheel, read_wheel
 from kernelkit.files import file_sha256
+from kernelkit.memory import killed_in_words
 from kernelkit.own import OWN_DISTRIBUTION
 from kernelkit.own_recipes import RECIPES_DISTRIBUTION
 
@@ -172,7 +173,7 @@ def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
     if result.exit_code:
         last = output.splitlines()[-1] if output else f"exit code {result.exit_code}"
         if result.was_killed:
-            last = "it was killed, as a machine does that runs out of memory. Close other programs"
+            last = f"{killed_in_words('it')}. Close other programs"
         raise TwinError(f"{folder}: the dataset does not start in the {twin.describe()}\n{last}")
     return Proof(output, time.monotonic() - start, sandbox.is_isolated)
 

@@ -23,6 +23,7 @@ from devkit.dryrun.variants import check_variants, submissions_of
 from devkit.errors import DryRunError
 from kernelkit.competition import Row
 from kernelkit.mask import BitMask
+from kernelkit.memory import total_memory
 from kernelkit.predict.report import Report
 
 __all__ = ["DryRun"]
@@ -164,8 +165,9 @@ class DryRun:
         if result.exit_code != 0 and was_killed(result.exit_code, executed):
             raise DryRunError(
                 f"{executed}: the notebook's kernel was killed, as a machine does that runs out of "
-                f"memory. It held {_gigabytes(result.peak_bytes)}. Close other programs, use fewer "
-                "WORKERS, or lower the recipe's batch"
+                f"memory. It held {_gigabytes(result.peak_bytes)} of "
+                f"{_gigabytes(total_memory())}. Close other programs, use fewer WORKERS, or lower "
+                "the recipe's batch"
             )
         if result.exit_code != 0:
             raise DryRunError(

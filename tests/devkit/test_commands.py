@@ -59,7 +59,7 @@ def test_the_traceback_can_be_asked_for(
     [
         (OSError(28, "No space left on device", "soup"), "soup: No space left on device."),
         (OSError(28, "No space left on device"), "No space left on device."),
-        (MemoryError(), "the machine has too little memory."),
+        (MemoryError(), "the machine has too little memory ("),
         (RecursionError(), "a fault of kernelkit, RecursionError in test_commands.py"),
     ],
 )

@@ -14,6 +14,7 @@ from typing import Any
 
 from kernelkit.children import main_module_hidden, starting_children
 from kernelkit.errors import DeviceError
+from kernelkit.memory import killed_in_words
 from kernelkit.predict.jobs.seat import Seat, take_seat
 
 __all__ = ["DeviceProcesses", "devices_of", "processes_on"]
@@ -62,9 +63,7 @@ class _DeadProcessError(DeviceError):
     """
 
     def __init__(self, device: str) -> None:
-        super().__init__(
-            f"the process of {device} died, as processes do that are killed or run out of memory"
-        )
+        super().__init__(killed_in_words(f"the process of {device}"))
         self.device = device
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from kernelkit.children import end_with_parent, starting_children
 from kernelkit.console import progress
 from kernelkit.errors import TrainingError
+from kernelkit.memory import killed_in_words
 
 __all__ = ["Seat", "in_processes"]
 
@@ -107,8 +108,8 @@ def in_processes[Result](
                 process.kill()  # Lightning would wait for the end of the batch
             if isinstance(error, BrokenProcessPool):
                 raise TrainingError(
-                    "a training process died, as processes do if the memory runs out. Train with a "
-                    "smaller batch, or fewer folds at once, and start again: finished epochs stay"
+                    f"{killed_in_words('a training process')}. Train with a smaller batch, or "
+                    "fewer folds at once, and start again: finished epochs stay"
                 ) from error
             raise
     return [future.result() for future in futures]
