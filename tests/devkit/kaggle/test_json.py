@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+from devkit.training.runs import Run
+from devkit.training.survey import Survey
+from devkit.training.survey_lines import as_json
 from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/on-kaggle.md"
@@ -49,3 +52,10 @@ def test_submissions_are_a_table_for_people(home: Home) -> None:
     header, row = home.run("submissions").out.splitlines()
     assert header.split() == ["date", "score", "ref", "from", "dataset", "message"]
     assert row.index("answer.csv") == header.index("from")
+
+
+def test_the_keys_of_runs_and_images_are_those_of_the_page() -> None:
+    """Programs rely on them."""
+    assert set(Run("fpn", [], []).content()) == documented("make runs")
+    found = Survey([], {"a": "it is damaged"}, 1, "whole", "0 in all bands")
+    assert set(as_json(found)) == documented("make look")
