@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "tune": ("devkit.evaluation.__main__", "tune"),
     "shift": ("devkit.evaluation.__main__", "shift"),
     "predict": ("devkit.predict.__main__",),
+    "engine": ("devkit.engine.__main__",),
     "runs": ("devkit.training.runs",),
     "kernel-dataset": ("build_dataset",),
     "weights-dataset": ("devkit.dataset.weights",),
