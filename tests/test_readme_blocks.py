@@ -173,6 +173,7 @@ VALIDATED = "tests/devkit/evaluation/test_commands.py::test_validation_writes_sc
 TUNED = "tests/devkit/evaluation/test_commands.py::test_tuning_writes_the_recipe_and_the_total"
 SHIFT = "tests/devkit/evaluation/test_shift.py::test_a_training_recipe_says_where_both_sets_are"
 LOOK = "tests/devkit/training/test_look.py::test_each_image_is_measured"
+NEW = "tests/devkit/new/test_new.py::test_the_folder_is_looked_at"
 OWN_WALK = "tests/devkit/new/test_walk.py::test_the_notebook_finds_the_recipe_in_the_twin"
 SEAMS = "tests/devkit/dryrun/test_seams.py::test_a_difference_at_a_seam_is_found_there"
 TWIN = "tests/devkit/wheels/test_registry.py::test_the_real_dataset_installs_in_the_images_twin"
@@ -184,7 +185,7 @@ WAYS: list[tuple[str, Way]] = [
     ("make dry-run     # environment", long(DRY_RUN, HOUSE)),
     ("make dry-run    # environment", long(DRY_RUN, HOUSE)),
     ("make dry-run RECIPE=clouds    # whole", long(SHAPES, RADAR)),
-    ("make train RECIPE=my-train.yaml", long(TRAINED, RUNS)),
+    ("make new NAME=my-competition", long(NEW, LOOK, TRAINED, VALIDATED, DRY_RUN)),
     ("make kernel-dataset                    # the code", on_kaggle),
     # training and tuning
     ("make look COMPETITION=", long(LOOK, TRAINED, RUNS, DRY_RUN, SUBMIT)),
