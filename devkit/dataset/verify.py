@@ -29,7 +29,7 @@ from kernelkit.memory import killed_in_words
 from kernelkit.own import OWN_DISTRIBUTION
 from kernelkit.own_recipes import RECIPES_DISTRIBUTION
 
-__all__ = ["FIRST_CELL", "Proof", "check_dataset", "prove"]
+__all__ = ["FIRST_CELL", "LOAD_RECIPES", "Proof", "check_dataset", "prove"]
 
 FIRST_CELL = KERNEL_SOURCE / "first_cell.py"
 
@@ -44,7 +44,8 @@ for package in {packages!r}:
         importlib.import_module(module)
     print(f"  {{len(modules)}} modules of {{package}} import")
 """
-_RECIPES = """\
+# What loads both recipes of each competition of the user's own.
+LOAD_RECIPES = """\
 from kernelkit.own_recipes import PREDICTING, TRAINING, own_recipe_names
 from kernelkit.recipe import Recipe
 from kernelkit.training.recipe import TrainingRecipe
@@ -163,7 +164,7 @@ def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
             packages=["kernelkit", *_modules_of(folder, OWN_DISTRIBUTION)],
         )
         if _modules_of(folder, RECIPES_DISTRIBUTION):
-            code += _RECIPES
+            code += LOAD_RECIPES
         log = proof_folder / "log.txt"
         log.touch()  # the sandbox itself may fail before the shell opens it
         shell = ["sh", "-c", f'exec "$@" > {log} 2>&1', "sh", str(twin.python), "-Iu", "-c", code]

@@ -73,6 +73,10 @@ class Home:
     def kernel_dataset(self) -> Path:
         return self.folder / "build/kernel-kaggle-py312"
 
+    @property
+    def weights_dataset(self) -> Path:
+        return self.folder / "build/weights"
+
     def write_dataset(self, fingerprint: str) -> None:
         self.kernel_dataset.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(self.kernel_dataset / "one-1.0-py3-none-any.whl", "w") as wheel:
@@ -86,7 +90,7 @@ class Home:
         (self.kernel_dataset / "dataset-metadata.json").write_text(json.dumps(metadata))
 
     def write_weights(self, fingerprint: str) -> None:
-        folder = self.folder / "build/weights"
+        folder = self.weights_dataset
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "unet__fold_0.safetensors").write_bytes(bytes(range(256)) * 100)
         files = [{"name": "unet/fold_0/models/e1.safetensors"}]
@@ -107,6 +111,13 @@ class Home:
         """Run a command here. What it prints may hold no credential."""
         self.capture.readouterr()
         code = main(["--settings", str(self.write_settings()), *arguments])
+        out, err = self.capture.readouterr()
+        return _without_credentials(Result(code, out, err))
+
+    def run_own(self, name: str, *arguments: str) -> Result:
+        """Run a command for a competition of the user's own below `competitions`."""
+        self.capture.readouterr()
+        code = main(["--name", name, *arguments])
         out, err = self.capture.readouterr()
         return _without_credentials(Result(code, out, err))
 
