@@ -28,7 +28,7 @@ PAGES = [
 MADE = ("build/", "wheels/downloads/", "wheels/local/", "competitions/my-", "competitions/nuclei-")
 
 # Pages whose examples have a test beside the page's subject.
-ELSEWHERE: tuple[str, ...] = ()
+ELSEWHERE: tuple[str, ...] = ("devices",)
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 

@@ -163,7 +163,7 @@ def long(*tests: str) -> Way:
     return way
 
 
-DRY_RUN = "tests/devkit/dryrun/test_dryrun.py::test_both_ways_of_reading_give_one_submission"
+DRY_RUN = "tests/devkit/dryrun/test_dryrun.py::test_all_ways_of_working_give_one_submission"
 SHAPES = "tests/devkit/dryrun/test_variants.py::test_a_shape_goes_the_whole_way"
 RADAR = "tests/devkit/dryrun/test_variants.py::test_radar_goes_the_whole_way"
 HOUSE = "tests/test_house.py::test_examples_run"
@@ -195,6 +195,8 @@ WAYS: list[tuple[str, Way]] = [
     ("make new NAME=nuclei-again", runs(write_demo)),
     ("make train NAME=nuclei-again", long(TRAINED, RUNS, VALIDATED)),
     ("make kernel-dataset NAME=nuclei-again", long(OWN_WALK)),
+    # devices
+    ('make dry-run DEVICES="cpu cpu"', long(DRY_RUN)),
     # wheels
     ("make kernel-dataset PROFILE=", long(TWIN)),
     ("make dry-run OWN=", runs(write_own, write_code)),
