@@ -264,7 +264,7 @@ def measure_from_file(folder: Path, case: Case, options: Options) -> Row:
         busy, peak = Busy(), None
     plan = model.memory.total / 1e9 if model.memory else None
     mpx = (side // 2 if options.quick else side) ** 2 / 1e6
-    title = f"{mpx:.0f} Mpx of LZW, {workers} readers"
+    title = f"{mpx:.1f} Mpx of LZW, {workers} readers"
     return Row(title, mpx / seconds, busy, plan, peak, model.warm_up_seconds)
 
 

@@ -60,7 +60,8 @@ class Report:
         for step in self.steps:
             lines.append(f"{step.name}: {_in_words(step)}, {step.seconds:.0f} s ({step.log})")
             lines += [f"  {problem}" for problem in step.problems]
-        lines.append("all is well" if self.exit_code == 0 else "NOT all is well")
+        if self.steps:
+            lines.append("all is well" if self.exit_code == 0 else "NOT all is well")
         return "\n".join(lines)
 
     def save(self, output: Path) -> None:

@@ -73,7 +73,15 @@ def run_tests(
     """
     log = output / "tests.log"
     command = [interpreter.path, "-m", "pytest", "-m", "gpu", "-v", "-rfE", "--tb=short"]
-    command += ["--durations=15", "-p", "no:cacheprovider", "--color=no", *words, "tests/gpu"]
+    command += [
+        "--durations=15",
+        "-p",
+        "no:cacheprovider",
+        "--continue-on-collection-errors",
+        "--color=no",
+        *words,
+        "tests/gpu",
+    ]
     code, took = _run(command, site, log, seconds)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     tests = {found["name"]: found["result"] for line in lines if (found := _TEST.match(line))}

@@ -117,7 +117,8 @@ def test_pictures_in_four_sizes(tmp_path: Path, execution: dict[str, Any]) -> No
 @pytest.mark.parametrize("precision", ["auto", "fp16", "fp32"] if IS_GPU else ["fp32"])
 def test_a_fold_is_trained(tmp_path: Path, precision: str) -> None:
     """It learns on the device, and its network can be loaded without one."""
-    pytest.importorskip("pytorch_lightning")
+    for library in ("pytorch_lightning", "shapely", "pyogrio"):
+        pytest.importorskip(library)
     from kernelkit.training.train import train
 
     competition = write_squares(tmp_path)

@@ -10,7 +10,6 @@ from affine import Affine
 
 from kernelkit.competition import CompetitionFolder
 from kernelkit.errors import MaskError, as_sentence
-from kernelkit.maps import polygons, write_geotiff, write_polygons
 from kernelkit.mask import BitMask
 from kernelkit.mask.votes import Ballot
 from kernelkit.predict.hand_in.finished_masks import FinishedMasks
@@ -87,6 +86,9 @@ def write_maps(
     output = recipe.competition.output
     if output is None:
         return done
+    # most runs write no map, and its libraries take most of a second to be imported
+    from kernelkit.maps import polygons, write_geotiff, write_polygons
+
     for name, places, images in _parties(competition, recipe):
         voters = [image for image in images if image in masks]
         _say_who_is_left_out(name, images, voters, recipe, done)
