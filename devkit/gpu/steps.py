@@ -73,15 +73,10 @@ def run_tests(
     """
     log = output / "tests.log"
     command = [interpreter.path, "-m", "pytest", "-m", "gpu", "-v", "-rfE", "--tb=short"]
-    command += [
-        "--durations=15",
-        "-p",
-        "no:cacheprovider",
-        "--continue-on-collection-errors",
-        "--color=no",
-        *words,
-        "tests/gpu",
-    ]
+    # a line per test, whatever the project's own options are
+    command += ["-o", "addopts=--import-mode=importlib --strict-markers", "--color=no"]
+    command += ["--continue-on-collection-errors", "-p", "no:cacheprovider", "--durations=15"]
+    command += [*words, "tests/gpu"]
     code, took = _run(command, site, log, seconds)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     tests = {found["name"]: found["result"] for line in lines if (found := _TEST.match(line))}

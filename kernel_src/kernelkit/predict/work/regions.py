@@ -6,7 +6,6 @@ from pathlib import Path
 from kernelkit.competition import CompetitionFolder
 from kernelkit.errors import CompetitionError
 from kernelkit.grid import TileGrid
-from kernelkit.maps import DrawnLabels
 from kernelkit.predict.findings import Finding
 from kernelkit.reader.foreground import tiles_in_mask
 from kernelkit.recipe import ForegroundRule, Recipe
@@ -43,6 +42,8 @@ def tiles_in_regions(
     """
     if drawn is None:
         raise CompetitionError(f"there is no file of polygons, wanted {rule.files}")
+    from kernelkit.maps import DrawnLabels  # few recipes name polygons, and its libraries are slow
+
     regions = DrawnLabels(drawn, slide.transform, slide.crs, rule.names)
     mask = regions.mask(slide.bounds, scale=rule.scale)
     return tiles_in_mask(mask.to_array() > 0, grid, rule.fraction)
@@ -58,6 +59,8 @@ def missing_regions(
     rule = recipe.foreground
     if rule is None or rule.files is None:
         return
+    from kernelkit.maps import DrawnLabels
+
     images = [image for image in competition.images[:limit] if image in competition.scenes]
     found = {image: drawn_regions(competition, recipe, image) for image in images}
     missing = [image for image, path in found.items() if path is None]
