@@ -45,15 +45,31 @@ class ClusterExecutor(Executor):
         What a call takes of a worker, such as `{"GPU": 1}`.
     shares_cpu
         Whether the workers share the cores of this machine.
+
+    Attributes
+    ----------
+    address
+        Where the scheduler is.
     """
 
     def __init__(
         self, client: Client, resources: Mapping[str, float], shares_cpu: bool = False
     ) -> None:
         self._client, self._resources, self.shares_cpu = client, resources, shares_cpu
-        self._address = _address_of(client)
+        self.address = _address_of(client)
         self._inner = client.get_executor(pure=False, resources=dict(resources) or None)
         self._is_lost = False
+
+    def refuse_lost(self) -> None:
+        """Refuse to go on with what a lost scheduler left.
+
+        Raises
+        ------
+        ClusterError
+            The scheduler is gone.
+        """
+        if self._is_lost:
+            raise self._lost()
 
     @property
     def lanes(self) -> int:
@@ -68,8 +84,7 @@ class ClusterExecutor(Executor):
         ClusterError
             The scheduler is gone.
         """
-        if self._is_lost:
-            raise self._lost()
+        self.refuse_lost()
         asked = self._inner.submit(_caught(fn), *args, **kwargs)
         answer: Future[Any] = Future()
 
@@ -103,7 +118,7 @@ class ClusterExecutor(Executor):
 
     def _lost(self) -> ClusterError:
         return ClusterError(
-            f"{self._address}: the scheduler is gone, or it was restarted. Start it and its "
+            f"{self.address}: the scheduler is gone, or it was restarted. Start it and its "
             "workers, and the same command goes on with what is stored"
         )
 

@@ -9,6 +9,7 @@ import logging
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from kernelkit.evaluation.held_out import HeldOut
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.findings import refuse_errors
 from kernelkit.predict.hand_in.finished_masks import FinishedMasks
+from kernelkit.predict.jobs import deal
 from kernelkit.predict.preflight.preflight import preflight
 from kernelkit.predict.preflight.trained import with_trained
 from kernelkit.predict.report import Report
@@ -90,6 +92,7 @@ def predict_out_of_fold(
     device: str = "auto",
     workers: int = 0,
     deadline: Deadline | None = None,
+    executor: Executor | None = None,
 ) -> OutOfFold:
     """Predict each image by the members whose fold held it out.
 
@@ -112,6 +115,9 @@ def predict_out_of_fold(
     deadline
         When prediction has to stop. Images that are not finished then are left out. None has no
         end.
+    executor
+        Who does the work, as for `kernelkit.predict.predict`. Its processes see the models folder
+        and `output` under the same paths.
 
     Raises
     ------
@@ -133,12 +139,14 @@ def predict_out_of_fold(
             update={"ensembles": tuple(e for e in recipe.ensembles if e.name == group.ensemble)}
         )
         said_before, done_before = len(report.notes), len(report.images)
-        with _linked(models, group.folds) as folder:
+        # links lie where all machines see them, if several do the work
+        with _linked(models, group.folds, output if executor else None) as folder:
             loaded = load_models(own, folder, device)
             for image in group.images:
                 held.refuse_leaks(image, _members(loaded))
             own, said = with_trained(own, loaded)
-            _predict(part, own, loaded, store, report, workers, deadline or Deadline(_HOURS))
+            ends = deadline or Deadline(_HOURS)
+            _predict(part, own, loaded, store, report, workers, ends, executor)
         report.device = ", ".join(dict.fromkeys(device_name(m.device) for m in loaded.values()))
         trained[group.ensemble] = own.ensembles[0]
         recipe = recipe.model_copy(update={"tiles": own.tiles})
@@ -214,11 +222,11 @@ def _part(competition: CompetitionFolder, images: Sequence[str]) -> CompetitionF
 
 
 @contextmanager
-def _linked(models: Path, folds: Mapping[str, int]) -> Iterator[Path]:
-    """A models folder with one fold of each run, as links."""
+def _linked(models: Path, folds: Mapping[str, int], place: Path | None) -> Iterator[Path]:
+    """A models folder with one fold of each run, as links. It lies in a place that is temporary."""
     runs = {run.name: run for run in matching_runs(models, list(folds))}
-    with tempfile.TemporaryDirectory(prefix="folds-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix=".folds-", dir=place) as name:
+        folder = Path(name).absolute()
         for run, number in folds.items():
             source = runs[run].absolute()
             own = folds_of(source)
@@ -270,6 +278,7 @@ def _predict(
     report: Report,
     workers: int,
     deadline: Deadline,
+    executor: Executor | None,
 ) -> None:
     """Put the images of one group into the store."""
     checked = preflight(competition, recipe, models, store.folder.parent)
@@ -277,5 +286,6 @@ def _predict(
     refuse_errors(checked.findings, recipe)
     tasks = tasks_of(competition, recipe, checked.survey, None)
     with closing(Run(recipe, models, store, deadline, tasks, workers)) as run:
-        report.images += list(work(tasks, run))
+        doing = work(tasks, run) if executor is None else deal(tasks, run, executor)
+        report.images += list(doing)
     report.notes += run.notes

@@ -1,6 +1,7 @@
 """Out-of-fold predictions of what a training recipe trained, and the truth beside them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def predict_held_out(
     device: str = "auto",
     workers: int = 0,
     deadline: Deadline | None = None,
+    executor: Executor | None = None,
 ) -> Validated:
     """Predict each training image by the members whose fold held it out.
 
@@ -64,7 +66,7 @@ def predict_held_out(
         Which images there are, with which labels, and which recipe predicts.
     competition, models, output
         The competition's folder, the models folder, and a folder for the store.
-    device, workers, deadline
+    device, workers, deadline, executor
         As for `predict_out_of_fold`.
 
     Raises
@@ -98,6 +100,7 @@ def predict_held_out(
             device=device,
             workers=workers,
             deadline=deadline,
+            executor=executor,
         )
 
     predicted = by(training.recipe)
