@@ -62,27 +62,28 @@ look: $(READY)  ## the images of a competition, before there are models (NAME= C
 	@$(PYTHON) -m devkit.training.look $(NAMED) $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") --workers $(WORKERS) $(AS_JSON)
 
 # ---- training
+SCHEDULED = $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
 CHANGES = $(foreach change,$(SET),--set "$(change)")
 OF_RUNS = $(if $(RECIPE),"$(RECIPE)") $(NAMED) $(DATA) $(CHANGES) $(foreach run,$(RUN),--run "$(run)")
 
 folds: $(READY)  ## divide the training images into folds, and write folds.csv (NAME= RECIPE= COMPETITION= RUN= SET="folds.count=5")
 	@$(PYTHON) -m devkit.training.folds $(OF_RUNS)
 
-cuts: $(READY)  ## shrink the training images and list their windows (NAME= RECIPE= COMPETITION= CUTS= RUN= SET= FILES=png)
-	@$(PYTHON) -m devkit.training.cuts $(OF_RUNS) $(if $(CUTS),--cuts "$(CUTS)") --workers $(WORKERS) $(if $(FILES),--files "$(FILES)")
+cuts: $(READY)  ## shrink the training images and list their windows (NAME= RECIPE= COMPETITION= CUTS= RUN= SET= FILES=png SCHEDULER=)
+	@$(PYTHON) -m devkit.training.cuts $(OF_RUNS) $(if $(CUTS),--cuts "$(CUTS)") --workers $(WORKERS) $(SCHEDULED) $(if $(FILES),--files "$(FILES)")
 
 train: $(READY)  ## train run folders (NAME= RECIPE= COMPETITION=folder OUTPUT=models RUN= FOLD="0 1" SET="epochs=3 batch=4" CUTS= OWN=)
 	@$(PYTHON) -m devkit.training $(OF_RUNS) $(foreach fold,$(FOLD),--fold $(fold)) $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(CUTS),--cuts "$(CUTS)") --workers $(WORKERS)
 
 # ---- evaluation
-EXECUTOR = --workers $(WORKERS) $(if $(DEVICES),--devices "$(DEVICES)") $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
+EXECUTOR = --workers $(WORKERS) $(if $(DEVICES),--devices "$(DEVICES)") $(SCHEDULED)
 RUNS = $(or $(MODELS),$(OUTPUT))
-OF_FOLDS = $(if $(RECIPE),"$(RECIPE)") $(NAMED) $(DATA) $(if $(RUNS),--models "$(RUNS)") $(CHANGES) --workers $(WORKERS)
+OF_FOLDS = $(if $(RECIPE),"$(RECIPE)") $(NAMED) $(DATA) $(if $(RUNS),--models "$(RUNS)") $(CHANGES) $(EXECUTOR)
 
-validate: $(READY)  ## score training images by the folds that held them out, and report (NAME= RECIPE= COMPETITION= MODELS= SET=)
+validate: $(READY)  ## score training images by the folds that held them out, and report (NAME= RECIPE= COMPETITION= MODELS= SET= DEVICES= SCHEDULER=)
 	@$(PYTHON) -m devkit.evaluation validate $(OF_FOLDS)
 
-tune: $(READY)  ## search thresholds, minimum sizes and weights on them (NAME= RECIPE= COMPETITION= MODELS= SHARE=class WEIGHTS=1 WRITE=recipe.yaml)
+tune: $(READY)  ## search thresholds, minimum sizes and weights on them (NAME= RECIPE= COMPETITION= MODELS= SHARE=class WEIGHTS=1 WRITE=recipe.yaml DEVICES= SCHEDULER=)
 	@$(PYTHON) -m devkit.evaluation tune $(OF_FOLDS) $(if $(SHARE),--share "$(SHARE)") $(if $(WEIGHTS),--weights) $(if $(WRITE),--write "$(WRITE)")
 
 shift: $(READY)  ## whether test images look like training images (NAME= COMPETITION= RECIPE= IMAGES="train/{image}.tiff" MODEL=resnet18)

@@ -1,6 +1,8 @@
 """What both commands begin with: training images, their truth, and predictions out of fold."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +15,19 @@ from devkit.arguments import (
     number_from_0,
 )
 from devkit.competitions import add_name, fill_in
+from devkit.predict.executors import (
+    add_executor,
+    device_of_parent,
+    executor_for,
+    refuse_lost,
+)
 from kernelkit.errors import RecipeError
 
 if TYPE_CHECKING:
     from kernelkit.training.recipe import TrainingRecipe
     from kernelkit.training.validated import Validated
 
-__all__ = ["checked_recipe", "complete", "predict", "refuse_missing_file", "shared_arguments"]
+__all__ = ["checked_recipe", "complete", "predicted", "refuse_missing_file", "shared_arguments"]
 
 
 def shared_arguments(parser: Arguments) -> None:
@@ -40,7 +48,7 @@ def shared_arguments(parser: Arguments) -> None:
         help="the store and the tables (default: build/evaluation, or below build/ for your own "
         "competition)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0")
+    add_executor(parser)
     parser.add_argument(
         "--workers",
         type=number_from_0,
@@ -81,8 +89,11 @@ def checked_recipe(options: argparse.Namespace) -> "TrainingRecipe":
     return training
 
 
-def predict(training: "TrainingRecipe", options: argparse.Namespace) -> "Validated":
+@contextmanager
+def predicted(training: "TrainingRecipe", options: argparse.Namespace) -> "Iterator[Validated]":
     """Predict each training image by the members whose fold held it out.
+
+    In the `with` block images can be predicted again by another recipe.
 
     Raises
     ------
@@ -90,17 +101,24 @@ def predict(training: "TrainingRecipe", options: argparse.Namespace) -> "Validat
         The recipe, the folds or the labels cannot be read, or do not fit each other.
     EvaluationError
         An image has no honest prediction.
+    ClusterError, DeviceError
+        As of `devkit.predict.executors.executor_for`.
     """
     from kernelkit.training.validated import predict_held_out
 
-    return predict_held_out(
-        training,
-        options.competition,
-        options.models,
-        options.output,
-        device=options.device,
-        workers=options.workers,
-    )
+    with executor_for(options.scheduler, devices=options.devices) as executor:
+        validated = predict_held_out(
+            training,
+            options.competition.absolute(),
+            options.models.absolute(),
+            options.output,
+            device=device_of_parent(options.devices, executor),
+            workers=options.workers,
+            executor=executor,
+        )
+        refuse_lost(executor)
+        yield validated
+        refuse_lost(executor)
 
 
 def refuse_missing_file(path: Path) -> None:

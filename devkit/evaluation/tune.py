@@ -15,7 +15,7 @@ from devkit.commands import command
 from devkit.evaluation.predictions import (
     checked_recipe,
     complete,
-    predict,
+    predicted,
     refuse_missing_file,
     shared_arguments,
 )
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     Raises
     ------
     EvaluationError, RecipeError, TrainingError, LabelError
-        As of `devkit.evaluation.predictions.predict`. Or the search cannot be done, or values are
+        As of `devkit.evaluation.predictions.predicted`. Or the search cannot be done, or values are
         to be written of which nothing of the gain survives.
     OutputError
         The recipe cannot be written.
@@ -65,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         tuple(options.exclude),
         options.weights,
     )
-    validated = predict(training, options)
-    found = validated.found
+    with predicted(training, options) as validated:
+        found = validated.found
     used = dict.fromkeys(image.ensemble for image in found.report.images if image.ensemble)
     wanted = {}
     for name in used:

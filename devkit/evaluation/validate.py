@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from devkit.arguments import Arguments
 from devkit.commands import command
-from devkit.evaluation.predictions import checked_recipe, complete, predict, shared_arguments
+from devkit.evaluation.predictions import checked_recipe, complete, predicted, shared_arguments
 from devkit.tables import aligned
 from kernelkit.console import printable
 from kernelkit.files import open_atomically
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     Raises
     ------
     EvaluationError, RecipeError, TrainingError, LabelError
-        As of `devkit.evaluation.predictions.predict`.
+        As of `devkit.evaluation.predictions.predicted`.
     """
     parser = Arguments("validate", "python -m devkit.evaluation validate", description=__doc__)
     shared_arguments(parser)
@@ -41,18 +41,22 @@ def main(arguments: list[str] | None = None) -> int:
     from kernelkit.evaluation.scored import score_images
     from kernelkit.evaluation.views import leave_one_view_out
 
-    validated = predict(training, options)
-    found = validated.found
-    images = list(found.masks)
-    masks = found.masks
-    table = score_images(images, validated.classes, masks.__getitem__, validated.truth, masks.held)
-    groups = {image: scene.group for image, scene in found.scenes.items()}
-    with open_atomically(options.output / "scores.csv") as file:
-        table.frame(fold=found.folds, group=groups).to_csv(file, index=False, lineterminator="\n")
-    views = {}
-    if options.views:
-        views = leave_one_view_out(found, validated.again, validated.truth)
-    write_report(found, validated.truth, table, options.output / "report.html", views)
+    with predicted(training, options) as validated:
+        found = validated.found
+        images = list(found.masks)
+        masks = found.masks
+        table = score_images(
+            images, validated.classes, masks.__getitem__, validated.truth, masks.held
+        )
+        groups = {image: scene.group for image, scene in found.scenes.items()}
+        with open_atomically(options.output / "scores.csv") as file:
+            table.frame(fold=found.folds, group=groups).to_csv(
+                file, index=False, lineterminator="\n"
+            )
+        views = {}
+        if options.views:
+            views = leave_one_view_out(found, validated.again, validated.truth)
+        write_report(found, validated.truth, table, options.output / "report.html", views)
     for line in (*_lines(table), *_view_lines(views)):
         print(printable(line))
     for note in validated.notes:

@@ -17,11 +17,12 @@ from devkit.arguments import (
     add_json,
     competition_folder,
     models_folder,
+    number_from_0,
     number_from_1,
 )
 from devkit.commands import command
 from devkit.competitions import add_name, fill_in
-from devkit.predict.executors import add_executor
+from devkit.predict.executors import add_executor, executor_for, refuse_lost
 from kernelkit.console import printable
 from kernelkit.errors import SubmissionError
 
@@ -59,7 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
     from devkit.predict.images import read_images
 
     recipe, images = read_images(options.competition, recipe)
-    from devkit.predict.executors import executor_for
     from devkit.predict.run import predict_at_home
 
     with (
@@ -67,22 +67,27 @@ def main(arguments: list[str] | None = None) -> int:
         contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout),
         executor_for(options.scheduler, options.workers, options.devices) as executor,
     ):
-        run = predict_at_home(
-            recipe,
-            images,
-            options.models,
-            options.output,
-            device=options.devices,
-            workers=options.workers,
-            limit=options.limit,
-            form=options.masks,
-            executor=executor,
-        )
+        try:
+            run = predict_at_home(
+                recipe,
+                images,
+                options.models,
+                options.output,
+                device=options.devices,
+                workers=options.workers,
+                limit=options.limit,
+                form=options.masks,
+                executor=executor,
+            )
+        except SubmissionError:
+            refuse_lost(executor)  # it is the reason
+            raise
     if options.json:
         print(json.dumps(_as_json(run), indent=2))
     else:
         for line in _lines(run):
             print(printable(line))
+    refuse_lost(executor)
     _refuse_missing(run, options.output)
     return 0
 
@@ -121,6 +126,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="write masks as files too",
     )
     add_executor(parser)
+    parser.add_argument(
+        "--workers",
+        type=number_from_0,
+        default=0,
+        variable="WORKERS",
+        help="processes: those that read images for a GPU, or those that share the CPU",
+    )
     parser.add_argument(
         "--limit",
         type=number_from_1,

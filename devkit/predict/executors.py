@@ -12,32 +12,56 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 
-from devkit.arguments import Arguments, number_from_0
+from devkit.arguments import Arguments
 
-__all__ = ["add_executor", "device_of_parent", "executor_for", "readers_of"]
+__all__ = [
+    "add_executor",
+    "add_scheduler",
+    "device_of_parent",
+    "executor_for",
+    "readers_of",
+    "refuse_lost",
+    "workers_of",
+]
 
 
 def add_executor(parser: Arguments) -> None:
-    """Add what says who does the work."""
+    """Add what says who runs networks."""
     parser.add_argument(
         "--devices",
         default="auto",
         variable="DEVICES",
         help="auto is every GPU, else the CPU. Or cpu, or some, such as cuda:0,cuda:1",
     )
-    parser.add_argument(
-        "--workers",
-        type=number_from_0,
-        default=0,
-        variable="WORKERS",
-        help="processes: those that read images for a GPU, or those that share the CPU",
-    )
+    add_scheduler(parser)
+
+
+def add_scheduler(parser: Arguments) -> None:
+    """Add the address of a scheduler."""
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
         variable="SCHEDULER",
         help="give the work to the workers of a scheduler of dask, such as tcp://machine:8786",
     )
+
+
+@contextmanager
+def workers_of(scheduler: str | None) -> Iterator[Executor | None]:
+    """Give the workers of a scheduler of dask. Without one, None.
+
+    Raises
+    ------
+    ClusterError
+        No scheduler answers, it has no workers, or these cannot do the work.
+    """
+    if not scheduler:
+        yield None
+        return
+    from devkit.predict.cluster import remote_cluster
+
+    with remote_cluster(scheduler) as executor:
+        yield executor
 
 
 @contextmanager
@@ -67,10 +91,8 @@ def executor_for(
         There is no such device.
     """
     if scheduler:
-        from devkit.predict.cluster import remote_cluster
-
-        with remote_cluster(scheduler) as executor:
-            yield executor
+        with workers_of(scheduler) as remote:
+            yield remote
         return
     from kernelkit.predict.jobs import DeviceProcesses, devices_of
 
@@ -94,4 +116,18 @@ def readers_of(executor: Executor | None, workers: int) -> int:
 
 def device_of_parent(devices: str, executor: Executor | None) -> str:
     """What this process loads the models on, to look at them before it hands out the work."""
-    return devices if executor is None else "cpu" if devices == "cpu" else "auto"
+    if executor is None:
+        return devices
+    return "auto" if devices == "auto" or "cuda" in devices else "cpu"
+
+
+def refuse_lost(executor: Executor | None) -> None:
+    """Refuse to go on with what is there if a scheduler was lost in the middle.
+
+    Raises
+    ------
+    ClusterError
+        It was.
+    """
+    if executor is not None and hasattr(executor, "refuse_lost"):
+        executor.refuse_lost()

@@ -20,6 +20,7 @@ from devkit.arguments import (
 from devkit.bars import bar
 from devkit.commands import command
 from devkit.competitions import add_name, fill_in
+from devkit.predict.executors import add_scheduler, workers_of
 from devkit.tables import aligned
 from kernelkit.console import printable
 from kernelkit.errors import RecipeError
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         There is no such recipe or run.
     LabelError, TrainingError, OutputError
         As of `kernelkit.training.cuts.make_cuts`.
+    ClusterError
+        As of `devkit.predict.executors.workers_of`.
     """
     options = _parse(arguments)
     from kernelkit.training.recipe import TrainingRecipe
@@ -54,20 +57,28 @@ def main(arguments: list[str] | None = None) -> int:
     competition_folder(options.competition)
     from kernelkit.training.cuts import make_cuts
 
+    # other machines have other working folders
+    competition = options.competition.absolute()
     shown: dict[Path, list[str]] = {}
-    for name in names:
-        run = training.runs[name]
-        cuts = make_cuts(
-            run, options.competition, options.cuts, options.workers, progress=sys.stderr.isatty()
-        )
-        runs = shown.setdefault(cuts.folder, [])
-        runs.append(name)
-        if len(runs) > 1:
-            continue  # a run before it sees the same
-        for line in _lines(cuts):
-            print(printable(line), flush=True)
-        if options.files:
-            _write_files(cuts, options)
+    with workers_of(options.scheduler) as executor:
+        for name in names:
+            run = training.runs[name]
+            cuts = make_cuts(
+                run,
+                competition,
+                options.cuts,
+                options.workers,
+                progress=sys.stderr.isatty(),
+                executor=executor,
+            )
+            runs = shown.setdefault(cuts.folder, [])
+            runs.append(name)
+            if len(runs) > 1:
+                continue  # a run before it sees the same
+            for line in _lines(cuts):
+                print(printable(line), flush=True)
+            if options.files:
+                _write_files(cuts, options)
     for folder, runs in shown.items():
         print(printable(f"{folder}: the cuts of {', '.join(runs)}"))
     return 0
@@ -95,6 +106,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         variable="WORKERS",
         help="processes that decode",
     )
+    add_scheduler(parser)
     parser.add_argument(
         "--files", choices=("png", "geotiff"), variable="FILES", help="write windows as files too"
     )

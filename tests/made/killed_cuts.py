@@ -5,14 +5,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kernelkit.training.cuts import make_cuts, packs, shrunk
+from kernelkit.training.cuts import make_cuts, packs, pixels
 from tests.made.cut_competition import CutCompetition
 
 
 def main(folder: str, out: str) -> None:
     """Make cuts with a file per image. Stop in the middle of the second image, and say so."""
     packs._PACK_BYTES = 1
-    plain = shrunk.write_slide
+    plain = pixels.write_slide
     begun: list[str] = []
 
     def slowly(slide: Any, *others: Any) -> Any:
@@ -23,7 +23,7 @@ def main(folder: str, out: str) -> None:
             time.sleep(60)
         return found
 
-    shrunk.write_slide = slowly
+    pixels.write_slide = slowly
     made = CutCompetition(Path(folder).parent, {})
     make_cuts(made.run(), Path(folder), Path(out))
 

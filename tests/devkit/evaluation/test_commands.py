@@ -71,7 +71,7 @@ def place(tmp_path_factory) -> Path:
 def arguments(place: Path, *more: str) -> list[str]:
     where = ("competition", "models", "output")
     named = [part for name in where for part in (f"--{name}", str(place / name))]
-    return [str(place / "train.yaml"), *named, "--device", "cpu", *more]
+    return [str(place / "train.yaml"), *named, "--devices", "cpu", *more]
 
 
 def test_validation_writes_scores_and_a_report(place: Path, capsys) -> None:

@@ -28,11 +28,15 @@ from kernelkit.evaluation.out_of_fold import predict_out_of_fold
 from kernelkit.recipe import Recipe
 from tests.made.competition import RECIPE, write_competition, write_models
 
-# Image c is alone in its size, and f is done first.
-IMAGES = {name: ("tiled", 150, 201) for name in "abde"} | {
+IMAGES = {
+    **dict.fromkeys("abde", ("tiled", 150, 201)),
     "c": ("strips", 40, 50),
     "f": ("subdatasets", 300, 260),
 }
+
+
+# What keeps the processes that tests start to this machine, on free ports.
+_HERE = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
 
 
 @pytest.fixture(scope="module")
@@ -72,20 +76,16 @@ class started:  # noqa: N801, it reads as a verb
     def __enter__(self) -> tuple[subprocess.Popen[bytes], str]:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dask", *self._command, "--host", "127.0.0.1"]
-                + ["--dashboard-address", "127.0.0.1:0"],
+                [sys.executable, "-m", "dask", *self._command, *_HERE],
                 cwd=REPOSITORY,
                 env=self._environment,
                 stderr=log,
                 start_new_session=True,
             )
-        until(lambda: " at:" in self._log.read_text() or self._process.poll() is not None)
-        found = [
-            line.split(" at:")[1].strip()
-            for line in self._log.read_text().splitlines()
-            if " at:" in line
-        ]
-        return self._process, found[0].strip("'")
+        said = " at:" if self._command[0] == "scheduler" else "Registered to:"
+        until(lambda: said in self._log.read_text() or self._process.poll() is not None)
+        line = next(line for line in self._log.read_text().splitlines() if said in line)
+        return self._process, line.split(said)[1].strip()
 
     def __exit__(self, *_: object) -> None:
         for process in [*psutil.Process(self._process.pid).children(recursive=True)]:
@@ -198,7 +198,8 @@ def test_a_lost_scheduler_ends_the_run_in_one_sentence(
     output = tmp_path / "output"
 
     def kill() -> None:
-        until(lambda: output.is_dir() and stored(output) >= 1)
+        # the report of the first one has come by then
+        until(lambda: output.is_dir() and stored(output) >= 2)
         process.kill()
 
     killer = Thread(target=kill)
@@ -209,7 +210,7 @@ def test_a_lost_scheduler_ends_the_run_in_one_sentence(
     killer.join()
     said = capfd.readouterr()
     last = said.err.strip().splitlines()[-1]
-    assert last.startswith(f"prediction failed: {address}: the scheduler is gone"), said.err
+    assert last.startswith(f"predict failed: {address}: the scheduler is gone"), said.err
     assert "the same command goes on" in last
     assert "Traceback" not in said.err
     rows = (output / "submission.csv").read_text().splitlines()

@@ -9,6 +9,7 @@ cuts/contents.json      the hashes of the images' files
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ def make_cuts(
     workers: int = 0,
     *,
     progress: bool = False,
+    executor: Executor | None = None,
     labels: Callable[[Mapping[str, Scene]], Labels] | None = None,
 ) -> Cuts:
     """Shrink a run's images to its training scale, and lay its windows over them.
@@ -72,6 +74,9 @@ def make_cuts(
         How many processes decode. 0 decodes in this one.
     progress
         Whether to show a bar.
+    executor
+        Who shrinks the images: any that takes functions of modules. Its processes see the images
+        and `out` under the same paths. None is this process, with its `workers`.
     labels
         Opens other labels of the images than the run's own. Then all images train in all folds.
 
@@ -96,7 +101,7 @@ def make_cuts(
         remove_unfinished(packs_of(out))
         records = {record.key: record for record in read_packs(packs_of(out))}
         shrunk = ShrunkImages(sight, scenes, found, contents, records, packs_of(out), bar.update)
-        shrunk.make(readers, workers)
+        shrunk.make(readers, workers, executor)
         contents.keep()
         shares = shrunk.shares
         used = {image: scenes[image] for image in shares}

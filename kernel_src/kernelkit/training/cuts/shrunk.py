@@ -1,7 +1,7 @@
 """The images of a run at its training scale: what is there stays, and what lacks is made."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import batched
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelkit.competition import Scene
-from kernelkit.errors import ReaderError, SlideError, TrainingError, as_sentence
+from kernelkit.errors import TrainingError, as_sentence
 from kernelkit.labels import ImageLabel, Labels
 from kernelkit.labels.labels import some
-from kernelkit.maps.polygonise import PIXELS
-from kernelkit.reader import PictureInfo, ReaderPool
+from kernelkit.reader import ReaderPool
 from kernelkit.slide import Slide
-from kernelkit.slide.content import refuse_changed, state_of
+from kernelkit.slide.content import state_of
 from kernelkit.training.cuts.contents import Contents
 from kernelkit.training.cuts.packs import PackSeries, Record
-from kernelkit.training.cuts.pictures import label_of_picture, read_pictures, write_whole
-from kernelkit.training.cuts.shrink import write_labels, write_slide
+from kernelkit.training.cuts.pictures import label_of_picture, write_whole
+from kernelkit.training.cuts.pixels import Made, Source, hand_out, make
+from kernelkit.training.cuts.shrink import write_labels
 from kernelkit.training.cuts.sight import Sight
 
 __all__ = ["ShrunkImages"]
@@ -91,8 +91,13 @@ class ShrunkImages:
             if image not in self.left_out
         }
 
-    def make(self, readers: ReaderPool, workers: int) -> None:
+    def make(self, readers: ReaderPool, workers: int, executor: Executor | None = None) -> None:
         """Make what is not there yet, with these readers and so many threads for labels.
+
+        Parameters
+        ----------
+        executor
+            Who makes the pixels. None is this process.
 
         Raises
         ------
@@ -103,11 +108,11 @@ class ShrunkImages:
         TrainingError
             No image can be read.
         """
-        lacking = self._lacking()
-        if self._sight.whole:
-            self._make_pictures(list(lacking), readers)
-        else:
-            self._make_slides(lacking, readers)
+        for image, error in self._made(readers, executor):
+            if error is None:
+                self._advance()
+            else:
+                self._leave_out(image, error)
         images = [image for image in self.keys if image not in self.left_out]
         if not images:
             raise TrainingError(
@@ -122,7 +127,16 @@ class ShrunkImages:
         else:
             self._label_slides(unlabelled)
 
-    def _lacking(self) -> Iterator[str]:
+    def _made(self, readers: ReaderPool, executor: Executor | None) -> Iterator[Made]:
+        """Make the pixels that are not there, and say what became of each image."""
+        lacking = self._lacking()
+        if executor is not None:
+            yield from hand_out(lacking, self._sight, self._packs, executor, self._records)
+            return
+        with PackSeries(self._packs, self._records) as packs:
+            yield from make(lacking, self._sight, readers, packs)
+
+    def _lacking(self) -> Iterator[Source]:
         """Find the keys of each image. Iterate over those whose pixels are not there."""
         for image, hashed in self._hashes.items():
             try:
@@ -136,52 +150,7 @@ class ShrunkImages:
             if pixels in self._records:
                 self._advance()
             else:
-                yield image
-
-    def _make_slides(self, images: Iterator[str], readers: ReaderPool) -> None:
-        scale = self._sight.scale
-        with PackSeries(self._packs, self._records) as packs:
-            for image in images:
-                try:
-                    with self._opened(image) as slide, packs.adding() as writer:
-                        arrays, notes = write_slide(slide, self._sight, readers, writer)
-                        self._refuse_changed(image)
-                        facts = _facts(slide, (scale, scale)) | {
-                            "transform": list(slide.transform[:6]),
-                            "crs": None if slide.crs is None else slide.crs.to_wkt(),
-                            "notes": [*slide.notes, *notes],
-                        }
-                        writer.add(Record(self.keys[image][0], arrays, facts))
-                        self._advance()
-                except (SlideError, ReaderError) as error:
-                    self._leave_out(image, error)
-
-    def _make_pictures(self, images: Sequence[str], readers: ReaderPool) -> None:
-        paths = [self._scenes[image].paths for image in images]
-        with PackSeries(self._packs, self._records) as packs:
-            for number, found in read_pictures(paths, self._sight, readers):
-                try:
-                    self._add_picture(images[number], found, packs)
-                except SlideError as error:
-                    self._leave_out(images[number], error)
-
-    def _add_picture(
-        self,
-        image: str,
-        found: SlideError | tuple[PictureInfo, Mapping[str, np.ndarray]],
-        packs: PackSeries,
-    ) -> None:
-        if isinstance(found, SlideError):
-            raise found
-        self._refuse_changed(image)
-        info, pixels = found
-        added = sum(self._sight.pads)
-        height, width = pixels["pixels"].shape[1:]
-        step = (info.height + added) / height, (info.width + added) / width
-        with packs.adding() as writer:
-            arrays = {name: write_whole(array, writer) for name, array in pixels.items()}
-            writer.add(Record(self.keys[image][0], arrays, _facts(info, step)))
-        self._advance()
+                yield Source(image, self._scenes[image].paths, self._states[image], pixels)
 
     def _label_slides(self, images: Sequence[str]) -> None:
         with PackSeries(self._packs, self._records) as packs:
@@ -219,10 +188,6 @@ class ShrunkImages:
     def _opened(self, image: str) -> Slide:
         return Slide(self._scenes[image].paths, nodata=self._sight.nodata_value)
 
-    def _refuse_changed(self, image: str) -> None:
-        """Refuse files that were written to since they were hashed."""
-        refuse_changed(self._scenes[image].paths, self._states[image])
-
     def _leave_out(self, image: str, error: Exception) -> None:
         self.left_out[image] = as_sentence(error)
         self._advance()
@@ -231,14 +196,3 @@ class ShrunkImages:
 def _shares(label: ImageLabel) -> list[float]:
     """The share of an image that each class has."""
     return [mask.area / (mask.height * mask.width) for mask in label.masks()]
-
-
-def _facts(source: Slide | PictureInfo, step: tuple[float, float]) -> dict[str, Any]:
-    """What is known of a file, as JSON has it. A picture is no map."""
-    return {
-        "source": [source.height, source.width],
-        "step": step,
-        "transform": list(PIXELS[:6]),
-        "crs": None,
-        "notes": list(source.notes),
-    }

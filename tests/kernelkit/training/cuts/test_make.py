@@ -1,8 +1,10 @@
 """Cuts: the pixels that inference sees, made once, and made again only where something changed."""
 
+import multiprocessing
 import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from kernelkit.errors import OutputError, TrainingError
 from kernelkit.grid import TileGrid, Window
 from kernelkit.reader import TileReader
 from kernelkit.slide import Slide
-from kernelkit.training.cuts import CutImage, Cuts
+from kernelkit.training.cuts import CutImage, Cuts, make_cuts
+from kernelkit.training.cuts import pixels as pixels_module
 from kernelkit.training.cuts import shrunk as shrunk_module
 from kernelkit.vocabulary import Fill
 from tests.made.cut_competition import CutCompetition, blobs
@@ -134,7 +137,7 @@ def test_a_second_call_decodes_nothing(
     first = made.make()
     files = [*(made.cuts / "packs").iterdir(), *first.folder.iterdir()]
     states = {path: path.stat().st_mtime_ns for path in files}
-    monkeypatch.setattr(shrunk_module, "write_slide", None)
+    monkeypatch.setattr(pixels_module, "write_slide", None)
     monkeypatch.setattr(shrunk_module, "write_labels", None)
     second = made.make()
     pd.testing.assert_frame_equal(first.windows, second.windows)
@@ -158,13 +161,13 @@ def test_runs_that_see_alike_share_pixels(made: CutCompetition) -> None:
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the slides that are shrunk from now on."""
     shrunk: list[str] = []
-    plain = shrunk_module.write_slide
+    plain = pixels_module.write_slide
 
     def spy(slide: Slide, *others: Any) -> Any:
         shrunk.append(slide.name)
         return plain(slide, *others)
 
-    monkeypatch.setattr(shrunk_module, "write_slide", spy)
+    monkeypatch.setattr(pixels_module, "write_slide", spy)
     return shrunk
 
 
@@ -288,3 +291,30 @@ def test_cuts_that_are_gone_are_one_sentence(made: CutCompetition) -> None:
         Cuts.load(cuts.folder)
     with pytest.raises(OutputError, match="the cuts cannot be read"):
         Cuts.load(made.folder)
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+def test_an_executor_makes_the_same_cuts(tmp_path: Path, pictures: bool) -> None:
+    """Tables, folds and pixels are those of one process, and a bad image is left out as there."""
+    keys = {"tiles": {"whole": True}, "windows": None, "crop": None} if pictures else {}
+    found = []
+    for name in ("inline", "handed out"):
+        made = CutCompetition(tmp_path / name, SIZES)
+        (made.folder / "train" / "c.tif").write_bytes(b"II*\0")
+        made.write_mask("c", blobs(9, 9))
+        run = made.run(**keys)
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        with pool as executor:
+            chosen = executor if name == "handed out" else None
+            found.append(make_cuts(run, made.folder, made.cuts, executor=chosen))
+    inline, handed = found
+    assert handed.index.images == inline.index.images
+    assert list(handed.left_out) == ["c"]
+    pd.testing.assert_frame_equal(handed.windows, inline.windows)
+    for name, image in inline.images.items():
+        for other, own in zip(whole_of(handed.images[name]), whole_of(image), strict=True):
+            np.testing.assert_array_equal(other, own)
+
+
+def whole_of(image: CutImage) -> list[np.ndarray]:
+    return [part for part in whole(image) if part is not None]
