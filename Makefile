@@ -34,7 +34,7 @@ YOURS = $(NAMED) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODE
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
-.PHONY: help new dry-run shell test test-py313 format types lint lock audit schema licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict engine scheduler worker runs tensorboard notebook doctor prepare push status logs forget submit queue submissions download-data bench clean
+.PHONY: help new dry-run shell test test-py313 format types lint lock audit schema licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict engine scheduler worker runs tensorboard notebook doctor prepare push status logs forget submit queue submissions download-data bench gpu-check gpu-wheels clean
 
 help:  ## this list, and what make help-train says about one of them
 	@sed -nE -e 's/^# ---- ([^:]*)$$/\n\1/p' -e 's/^([a-z0-9-]+):[^#]*## ([^(]*[^( ]).*/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -152,6 +152,13 @@ submissions: $(READY)  ## the ledger beside what Kaggle lists (NAME= COMPETITION
 # ---- tidying up
 forget: $(READY)  ## what is kept on this machine, and how large it is. WHAT="twins demo" removes it (YES=1)
 	@$(PYTHON) -m devkit.forget $(WHAT) $(if $(YES),--yes)
+
+# ---- on a machine with a GPU, which needs neither make nor this environment (docs/gpu.md)
+gpu-check:  ## run the tests of a GPU and the benchmark of ensembles, and report (WHEELS=folder PYTHON=python3 MINUTES=30)
+	@$(if $(filter command line,$(origin PYTHON)),$(PYTHON),$(firstword $(wildcard $(PYTHON)) python3)) -m devkit.gpu $(if $(WHEELS),--wheels "$(WHEELS)") $(if $(MINUTES),--minutes $(MINUTES))
+
+gpu-wheels: $(READY)  ## gather the wheels that such a machine lacks (TAG=cp312 WITH="numba scipy" WHEELS=folder)
+	@$(PYTHON) -m devkit.gpu.gather $(if $(TAG),--tag $(TAG)) $(if $(WHEELS),--output "$(WHEELS)") $(if $(WITH),--with $(WITH))
 
 clean:  ## remove all that was made, but for the environment
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -6,8 +6,8 @@ There are two ensembles of random weights. One is a small U-Net. The other has s
 about 24 M parameters, with 4 views. Tiles are HuBMAP's: 2304 px read at scale 3, 1536 px of them
 core, in batches of 8. The cores come down as packed bits. The reference is the loop that everybody
 writes. It runs each member after the other: in float32 with TF32 off and on, and by autocast. The
-last table is a whole run of the HuBMAP recipe with the small U-Net, from a compressed file to a
-checked submission. Without a GPU the benchmark says so, and measures small members on the CPU.
+last table is a whole run of the HuBMAP recipe with the small U-Net. It goes from a compressed file
+to a checked submission. Without a GPU the benchmark says so, and measures small members on the CPU.
 
 `kernels`, `batches` and `sampled` say how busy the GPU is (see `gpu_meter`). `times` compares with
 the first line. `plan` is the memory that was planned, and `peak` what tensors took at most. `Dice`

@@ -178,6 +178,7 @@ OWN_WALK = "tests/devkit/new/test_walk.py::test_the_notebook_finds_the_recipe_in
 SEAMS = "tests/devkit/dryrun/test_seams.py::test_a_difference_at_a_seam_is_found_there"
 TWIN = "tests/devkit/wheels/test_registry.py::test_the_real_dataset_installs_in_the_images_twin"
 SUBMIT = "tests/devkit/kaggle/test_submissions.py::test_submit_goes_from_the_datasets_to_a_score"
+GPU = "tests/devkit/gpu/test_check.py::test_what_is_missing_comes_from_the_folder"
 
 # how a block begins, and how it is run
 WAYS: list[tuple[str, Way]] = [
@@ -211,6 +212,9 @@ WAYS: list[tuple[str, Way]] = [
     ("make dry-run RECIPE=clouds    # a small", long(SHAPES)),
     ("make dry-run RECIPE=salt", long(SHAPES)),
     ("make dry-run RECIPE=unosat", long(RADAR)),
+    # on a GPU, whose machine is another one
+    ("make gpu-wheels", long(GPU, DRY_RUN)),
+    ("make gpu-check", long(GPU)),
     # taking part
     ("make test FAST=1", long(HOUSE)),
     ("export PYTHONPATH=kernel_src\n", runs()),
