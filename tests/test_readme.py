@@ -192,6 +192,13 @@ def test_a_competition_s_page_quotes_its_recipe(name: str) -> None:
         assert there[path] == value, path
 
 
+def test_the_example_of_a_recipe_is_one(tmp_path: Path) -> None:
+    """The block that shows how a recipe is read can be loaded."""
+    [block] = blocks_of(REPOSITORY / "docs" / "recipes.md", "yaml")
+    (tmp_path / "recipe.yaml").write_text(f"name: mine\n{block}")
+    assert Recipe.load(str(tmp_path / "recipe.yaml")).ensembles[0].name == "kidney"
+
+
 @each_page
 def test_keys_exist(page: Path) -> None:
     """Each block of YAML on a page has the keys of a recipe, or of a recipe of training."""
