@@ -1,0 +1,142 @@
+"""Processes of devices, with calls that need no torch: how they start, die and end."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from devkit.tools import REPOSITORY
+from kernelkit.errors import DeviceError
+from kernelkit.predict.jobs import DeviceProcesses, devices_of, processes_on
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def one() -> Iterator[DeviceProcesses]:
+    with DeviceProcesses(["cpu"]) as processes:
+        yield processes
+
+
+def variables(*names: str) -> list[str | None]:
+    """The environment of the process that is asked."""
+    return [os.environ.get(name) for name in names]
+
+
+def test_two_processes_divide_the_cores() -> None:
+    """Each has its own name, and libraries read its share when they are loaded."""
+    cores = len(os.sched_getaffinity(0))
+    with DeviceProcesses(["cpu", "cpu"]) as two:
+        assert [seat.name for seat in two.seats] == ["cpu (1)", "cpu (2)"]
+        asked = two.submit(variables, "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+        assert asked.result() == [str(max(1, cores // 2))] * 2
+
+
+@pytest.mark.parametrize(("workers", "wanted"), [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2)])
+def test_two_processes_divide_the_readers(workers: int, wanted: int) -> None:
+    """Who asks for readers has at least one in each process."""
+    assert DeviceProcesses(["cpu", "cpu"]).seats[0].readers(workers) == wanted
+
+
+def test_a_dead_process_is_started_anew(one: DeviceProcesses) -> None:
+    """The call that it died of has an error with the device's name. The next has a new process."""
+    first = one.submit(os.getpid).result()
+    with pytest.raises(DeviceError, match="the process of cpu died") as caught:
+        one.submit(os._exit, 1).result()
+    assert getattr(caught.value, "device", "") == "cpu"
+    assert one.submit(os.getpid).result() != first
+
+
+def test_a_device_that_always_fails_is_given_up(one: DeviceProcesses) -> None:
+    """After three failures in a row no call is taken. Without a device nothing waits for ever."""
+    dying = [one.submit(os._exit, 1) for _ in range(3)]
+    after = one.submit(os.getpid)
+    for future in dying:
+        with pytest.raises(DeviceError, match="died"):
+            future.result()
+    with pytest.raises(DeviceError, match="no device is left"):
+        after.result()
+    with pytest.raises(DeviceError, match="no device is left"):
+        one.submit(os.getpid)
+
+
+def test_what_a_call_raises_is_raised_here(one: DeviceProcesses) -> None:
+    """An error is no death: the process stays."""
+    first = one.submit(os.getpid).result()
+    with pytest.raises(FileNotFoundError):
+        one.submit(os.stat, "/nowhere").result()
+    assert one.submit(os.getpid).result() == first
+
+
+def test_one_device_needs_no_process() -> None:
+    """A notebook with one GPU predicts in its own process."""
+    with processes_on(["cuda:0"]) as processes:
+        assert processes is None
+
+
+def test_names_of_devices_may_be_parted_by_commas() -> None:
+    """As people write lists."""
+    assert devices_of("cpu, cpu") == devices_of("cpu cpu") == ["cpu", "cpu"]
+
+
+SCRIPT = """
+import os, time
+from kernelkit.predict.jobs import DeviceProcesses
+
+with DeviceProcesses(["cpu", "cpu"]) as two:
+    both = [two.submit(time.sleep, 0.5) for _ in range(2)]
+    asked = [two.submit(os.getpid) for _ in range(2)]
+    two.submit(time.sleep, 100), two.submit(time.sleep, 100)
+    print(*(future.result() for future in asked), flush=True)
+    two.submit(time.sleep, 100).result()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_processes_end_with_the_one_that_started_them(how: signal.Signals) -> None:
+    """By `kill -9` too. After Ctrl-C in a terminal, one process alone prints a traceback."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    children = [psutil.Process(int(word)) for word in set(process.stdout.readline().split())]
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)
+    else:
+        process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert said.count("Traceback") == (how == signal.SIGINT)
+
+
+def test_a_call_waits_for_another_device_than_the_one_that_it_avoids() -> None:
+    """As a job does whose process died."""
+    with DeviceProcesses(["cpu", "cpu"]) as two:
+        first, second = (seat.name for seat in two.seats)
+        assert two.submit(where, Avoiding(first)).result() == second
+        assert two.submit(where, Avoiding(second)).result() == first
+
+
+class Avoiding:
+    """An argument that says which device it is not for."""
+
+    def __init__(self, device: str) -> None:
+        self.avoids = device
+
+
+def where(_: Avoiding) -> str:
+    """The device of the process that is asked."""
+    from kernelkit.predict.jobs.seat import own_seat
+
+    seat = own_seat()
+    assert seat is not None
+    return seat.name
