@@ -156,7 +156,8 @@ def is_unpacked(path: Path) -> bool:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     _refuse_folder(path)
     try:
-        return safetensors.torch.load_file(path)
+        # they lie in the file itself, which may change while a run lasts
+        return {name: t.clone() for name, t in safetensors.torch.load_file(path).items()}
     except Exception as error:  # the library has an error per kind of damage
         raise _unreadable(path, error) from error
 

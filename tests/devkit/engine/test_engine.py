@@ -1,0 +1,214 @@
+"""`make engine`: members as ONNX files, which answer as their weights and stand beside them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import yaml
+
+from devkit.engine.__main__ import main
+from kernelkit.checkpoints import load_members
+from kernelkit.engines import checking
+from kernelkit.ensemble import MegaModel
+from kernelkit.errors import CheckpointError
+from kernelkit.predict.run import load_models
+from kernelkit.recipe import Recipe
+from tests.made.competition import RECIPE, write_competition, write_models
+from tests.made.networks import FPN, tiles
+
+ENGINE = "run/fold_0/models/e1_t2_cmax_val_0.9.onnx"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A competition, two folds of a small network, and a recipe with two views."""
+    folder = tmp_path_factory.mktemp("engine")
+    write_competition(folder / "competition")
+    write_models(folder / "models", FPN)
+    (folder / "test.yaml").write_text(RECIPE)
+    return folder
+
+
+def make(place: Path, output: Path, *options: str) -> int:
+    """Run the command on the CPU."""
+    return main(
+        [
+            str(place / "test.yaml"),
+            *("--competition", str(place / "competition")),
+            *("--models", str(place / "models")),
+            *("--output", str(output)),
+            *("--device", "cpu"),
+            *options,
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def engines(place: Path) -> Path:
+    """Engines of both folds."""
+    assert make(place, place / "engines") == 0
+    return place / "engines"
+
+
+@pytest.fixture(scope="module")
+def as_one(place: Path) -> Path:
+    """One engine of both folds, with views and merging."""
+    assert make(place, place / "as_one", "--one") == 0
+    return place / "as_one"
+
+
+def model_of(recipe: Path, models: Path) -> MegaModel:
+    """The model of the recipe's one ensemble, in float32."""
+    loaded = load_models(Recipe.load(recipe).override(precision="fp32"), models, "cpu")
+    return loaded["one"]
+
+
+def difference(place: Path, engines: Path) -> float:
+    """The largest difference of a probability, by inference with engines and with weights."""
+    pixels = tiles(3, (128, 128), seed=3)
+    one = model_of(place / "test.yaml", place / "models").predict(pixels).probabilities
+    other = model_of(engines / "recipe.yaml", engines).predict(pixels).probabilities
+    return float((one - other).abs().max())
+
+
+def test_inference_by_engines_is_that_by_weights(place: Path, engines: Path, as_one: Path) -> None:
+    """The written recipe reads the written folder, each member alone or all as one graph."""
+    assert difference(place, engines) < 1e-5
+    assert difference(place, as_one) < 1e-5
+    [member] = load_members(as_one)
+    assert (member.kind, member.size) == ("program", (128, 128))
+    assert [m.name for m in load_members(engines)] == ["run/fold_0", "run/fold_1"]
+
+
+def test_a_run_folder_says_what_it_is_made_of(place: Path, engines: Path) -> None:
+    """The training's settings are carried over. The record has weights, device and versions."""
+    own, carried = place / "models/run/cfg.yaml", engines / "run/cfg.yaml"
+    assert carried.read_text() == own.read_text()
+    record = json.loads((engines / f"{ENGINE}.json").read_text())
+    first, _ = load_members(place / "models")
+    assert record["weights_sha256"] == first.weights_sha256
+    assert record["made_of"] == "run/fold_0"
+    assert record["made_on"].startswith("CPU")
+    assert "onnxruntime" in record["made_by"]
+    assert 0 <= record["largest_difference"] < 1e-3
+    assert not list(engines.glob(".*"))
+
+
+@pytest.fixture
+def one_fold(place: Path, tmp_path: Path) -> Path:
+    """The same with one fold, which takes half of the time."""
+    shutil.copytree(place / "competition", tmp_path / "competition")
+    shutil.copytree(place / "models", tmp_path / "models")
+    shutil.rmtree(tmp_path / "models/run/fold_1")
+    shutil.copy(place / "test.yaml", tmp_path)
+    return tmp_path
+
+
+def test_a_failed_check_writes_nothing(
+    one_fold: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error has the difference, the tile, the class and the pixel. Old engines stay."""
+    output = one_fold / "engines"
+    (output / "run").mkdir(parents=True)
+    (output / "run/old.onnx.json").write_text("{}")
+    monkeypatch.setattr(checking, "LIMIT", 1e-6)
+    assert make(one_fold, output, "--half", "--tiles", "2") == 1
+    said = capsys.readouterr().err
+    assert "run/fold_0: the engine's probability differs by " in said
+    assert ", class 0, row " in said
+    assert [path.name for path in output.rglob("*")] == ["run", "old.onnx.json"]
+
+
+def damaged(engines: Path, folder: Path, name: str) -> Path:
+    """A copy of engines, of which one is cut off."""
+    shutil.copytree(engines, folder)
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-100])
+    return folder
+
+
+def test_weights_answer_for_an_engine_that_does_not_load(
+    place: Path, engines: Path, tmp_path: Path
+) -> None:
+    """A note says so, with the reason. The other fold stays an engine."""
+    folder = damaged(engines, tmp_path / "engines", ENGINE)
+    model = model_of(folder / "recipe.yaml", folder)
+    assert [member.is_program for member in model.members] == [False, True]
+    [note] = [note for note in model.notes if "does not load here" in note]
+    assert "so the weights answer that it was made of. The reason: " in note
+    first, _ = load_members(place / "models")
+    assert model.members[0].weights_sha256 == first.weights_sha256
+    assert difference(place, folder) < 1e-5
+
+
+def test_an_ensemble_answers_for_its_graph(place: Path, as_one: Path, tmp_path: Path) -> None:
+    """All members, merged by torch, give what the graph gives."""
+    folder = damaged(as_one, tmp_path / "as_one", "one_as_one/models/ensemble.onnx")
+    model = model_of(folder / "recipe.yaml", folder)
+    assert model.members[0].architecture == "an ensemble of run/fold_0, run/fold_1"
+    assert difference(place, folder) < 1e-5
+
+
+def test_other_weights_beside_an_engine_are_refused(engines: Path, tmp_path: Path) -> None:
+    """They would answer otherwise than the engine did."""
+    folder = damaged(engines, tmp_path / "engines", ENGINE)
+    eager = folder / "run/fold_0/eager/e1_t2_cmax_val_0.9.safetensors"
+    shutil.copy(folder / "run/fold_1/eager/e1_t2_cmax_val_0.9.safetensors", eager)
+    with pytest.raises(CheckpointError, match="not the weights that .*onnx was made of"):
+        load_members(folder)
+
+
+def test_engines_replace_engines(
+    one_fold: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In float16 they differ more, and what is printed says by how much and how fast they are."""
+    output = one_fold / "engines"
+    (output / "run").mkdir(parents=True)
+    (output / "run/old.onnx.json").write_text("{}")
+    monkeypatch.setattr(checking, "LIMIT", 1e-2)
+    assert make(one_fold, output, "--half", "--tiles", "2") == 0
+    printed = capsys.readouterr().out
+    assert "run/fold_0: becomes onnx for CPU" in printed
+    assert "run/fold_0: differs by " in printed
+    assert "ms by the weights" in printed
+    assert not (output / "run/old.onnx.json").exists()
+    assert 1e-7 < difference(one_fold, output) < 1e-2
+
+
+def test_a_folder_of_trained_runs_is_never_replaced(
+    one_fold: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command ends before anything is exported."""
+    assert make(one_fold, one_fold / "models") == 1
+    printed = capsys.readouterr()
+    assert "found a folder without an engine, which would be replaced" in printed.err
+    assert printed.out == ""
+
+
+def test_an_engine_of_a_classifier_gates(one_fold: Path) -> None:
+    """A gate's classifier becomes an engine of its own, and lets the same tiles pass."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = timm.create_model("test_resnet", num_classes=2).eval()
+    gate = one_fold / "models/gate"
+    gate.mkdir()
+    description = {"arch": "timm", "model_name": "test_resnet", "num_classes": 2}
+    (gate / "cfg.yaml").write_text(yaml.safe_dump({"MODEL": description}))
+    torch.save(network.state_dict(), gate / "e1.pth")
+    recipe = yaml.safe_load(RECIPE)
+    recipe["ensembles"][0] |= {"runs": ["run"], "gate": {"runs": ["gate"], "empty_class": 0}}
+    (one_fold / "test.yaml").write_text(yaml.safe_dump(recipe))
+    assert make(one_fold, one_fold / "engines", "--one") == 0
+    pixels = tiles(4, (128, 128), seed=5)
+    gates = [
+        model_of(folder, models).predict(pixels, ask_gated=True).gate
+        for folder, models in (
+            (one_fold / "test.yaml", one_fold / "models"),
+            (one_fold / "engines/recipe.yaml", one_fold / "engines"),
+        )
+    ]
+    np.testing.assert_allclose(gates[0].numpy(), gates[1].numpy(), atol=1e-5)
