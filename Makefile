@@ -153,15 +153,18 @@ submissions: $(READY)  ## the ledger beside what Kaggle lists (NAME= COMPETITION
 forget: $(READY)  ## what is kept on this machine, and how large it is. WHAT="twins demo" removes it (YES=1)
 	@$(PYTHON) -m devkit.forget $(WHAT) $(if $(YES),--yes)
 
-# ---- on a machine with a GPU, which needs neither make nor this environment (docs/gpu.md)
-gpu-check:  ## run the tests of a GPU and the benchmark of ensembles, and report (WHEELS=folder PYTHON=python3 MINUTES=30)
-	@$(if $(filter command line,$(origin PYTHON)),$(PYTHON),$(firstword $(wildcard $(PYTHON)) python3)) -m devkit.gpu $(if $(WHEELS),--wheels "$(WHEELS)") $(if $(MINUTES),--minutes $(MINUTES))
-
-gpu-wheels: $(READY)  ## gather the wheels that such a machine lacks (TAG=cp312 WITH="numba scipy" WHEELS=folder)
-	@$(PYTHON) -m devkit.gpu.gather $(if $(TAG),--tag $(TAG)) $(if $(WHEELS),--output "$(WHEELS)") $(if $(WITH),--with $(WITH))
-
 clean:  ## remove all that was made, but for the environment
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# ---- a machine with a GPU
+# Such a machine needs neither make nor this environment: `python3 -m devkit.gpu` is the same.
+GPU_PYTHON = $(if $(filter command line,$(origin PYTHON)),$(PYTHON),$(firstword $(wildcard $(PYTHON)) python3))
+
+gpu-check:  ## run the tests of a GPU and the benchmark of ensembles (WHEELS=folder PYTHON=python3 MINUTES=30 QUICK=1)
+	@$(GPU_PYTHON) -m devkit.gpu $(if $(WHEELS),--wheels "$(WHEELS)") $(if $(MINUTES),--minutes "$(MINUTES)") $(if $(QUICK),--quick)
+
+gpu-wheels: $(READY)  ## gather the wheels that such a machine lacks (TAG=cp312 WITH="numba scipy" WHEELS=folder)
+	@$(PYTHON) -m devkit.gpu.gather $(if $(TAG),--tag "$(TAG)") $(if $(WHEELS),--output "$(WHEELS)") $(if $(WITH),--with $(WITH))
 
 # ---- working on kernelkit
 test: $(READY) lint  ## lint, then every test, two at a time (FAST=1 leaves the slow ones out)

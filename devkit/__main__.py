@@ -37,6 +37,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "download-data": ("devkit.kaggle.__main__", "download-data"),
     "schema": ("devkit.reference.__main__",),
     "forget": ("devkit.forget.__main__",),
+    "gpu-check": ("devkit.gpu.__main__",),
+    "gpu-wheels": ("devkit.gpu.gather",),
     "audit": ("devkit.audit",),
     "licences": ("devkit.licences",),
     "lint": ("devkit.lint.__main__",),

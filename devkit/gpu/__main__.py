@@ -14,7 +14,6 @@ if sys.version_info < (3, 12):  # noqa: UP036
         "or newer. Name one by PYTHON="
     )
 
-import argparse
 import json
 import subprocess
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path("kernel_src").absolute()))
 
+from devkit.arguments import Arguments
 from devkit.commands import command
 from devkit.errors import GpuCheckError
 from devkit.gpu.machine import Interpreter, find_interpreter, rehearsed_on
@@ -37,17 +37,25 @@ _LEAST = 60.0
 @command("gpu-check")
 def main(arguments: list[str] | None = None) -> int:
     """Check, and return 0 if all tests passed and the benchmark ended well."""
-    parser = argparse.ArgumentParser(
-        prog="python3 -m devkit.gpu", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--wheels", type=Path, default=Path("build/gpu/wheels"), metavar="FOLDER")
-    parser.add_argument("--output", type=Path, default=Path("build/gpu"), metavar="FOLDER")
-    parser.add_argument("--minutes", type=float, default=30, help="for all of it (default 30)")
-    parser.add_argument("--only", choices=["tests", "benchmark"], help="leave the other one out")
-    parser.add_argument("--quick", action="store_true", help="shorter measurements")
+    parser = Arguments("gpu-check", "python3 -m devkit.gpu", description=__doc__)
     parser.add_argument(
-        "--tests", metavar="WORDS", help="only tests with these words in their name"
+        "--wheels",
+        type=Path,
+        default=Path("build/gpu/wheels"),
+        variable="WHEELS",
+        help="the folder of wheels",
     )
+    parser.add_argument(
+        "--minutes", type=float, default=30, variable="MINUTES", help="for all of it"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", variable="QUICK", help="a shorter benchmark"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/gpu"), help="the folder of the report"
+    )
+    parser.add_argument("--only", choices=["tests", "benchmark"], help="leave the other one out")
+    parser.add_argument("--tests", help="only tests with these words in their names")
     options = parser.parse_args(arguments)
     if not Path("tests/gpu").is_dir():
         raise GpuCheckError(

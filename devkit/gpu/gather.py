@@ -4,7 +4,6 @@ What such a machine has is not gathered: torch, numpy, and what is heavy. Heavy 
 they are named. The wheels travel with the working tree, so their sum has a limit.
 """
 
-import argparse
 import re
 import shutil
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from devkit.arguments import Arguments
 from devkit.commands import command
 from devkit.errors import GpuCheckError
 from devkit.gpu.needed import FROM_THE_MACHINE, HEAVY, REQUIREMENTS
@@ -129,15 +129,24 @@ def _normal(name: str) -> str:
 @command("gpu-wheels")
 def main(arguments: list[str] | None = None) -> int:
     """Gather, and print what there is."""
-    parser = argparse.ArgumentParser(prog="make gpu-wheels", description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path("build/gpu/wheels"), metavar="FOLDER")
-    parser.add_argument("--tag", default="cp312", choices=list(_LOCKS), help="of its Python")
+    parser = Arguments("gpu-wheels", "python -m devkit.gpu.gather", description=__doc__)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("build/gpu/wheels"),
+        variable="WHEELS",
+        help="the folder that they go to. It is replaced",
+    )
+    parser.add_argument(
+        "--tag", default="cp312", choices=list(_LOCKS), variable="TAG", help="of the Python"
+    )
     parser.add_argument(
         "--with",
         dest="heavy",
         nargs="*",
         default=[],
         metavar="NAME",
+        variable="WITH",
         help=f"heavy packages that the machine lacks ({', '.join(HEAVY)})",
     )
     options = parser.parse_args(arguments)
