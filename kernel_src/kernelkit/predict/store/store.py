@@ -11,7 +11,6 @@ written in transactions. A killed process loses the last one at most.
 import hashlib
 import os
 import re
-import socket
 import sqlite3
 import tempfile
 import time
@@ -362,7 +361,7 @@ class Store:
 
 def _host() -> str:
     """This machine, for a file name."""
-    return _file_name(socket.gethostname())
+    return _file_name(os.uname().nodename)
 
 
 def _file_name(image_id: str) -> str:
