@@ -39,6 +39,7 @@ def train_networks(
     cuts: Path,
     runs: Sequence[str] = (),
     overrides: Sequence[str] = (),
+    devices: str = "auto",
 ) -> None:
     """Train the networks of one of the demo's competitions.
 
@@ -56,6 +57,8 @@ def train_networks(
         Which runs. Without any, all.
     overrides
         As for `training_recipe`.
+    devices
+        As for `train`.
 
     Raises
     ------
@@ -64,7 +67,7 @@ def train_networks(
     """
     training = training_recipe(name, overrides)
     folds = (0,) if name in _FIRST_FOLD_ONLY else ()
-    train(training, competition, models, cuts=cuts, runs=runs, folds=folds)
+    train(training, competition, models, cuts=cuts, runs=runs, folds=folds, devices=devices)
 
 
 def export_pretrained(models: Path, pretrained: Path) -> None:
