@@ -39,17 +39,22 @@ def locked(lock: str, names: Iterable[str]) -> str:
     GpuCheckError
         A package is not in the lock.
     """
-    starts = [*_ENTRY.finditer(lock)]
-    ends = [entry.start() for entry in starts[1:]] + [len(lock)]
-    entries = {
-        _normal(entry["name"]): lock[entry.start() : end]
-        for entry, end in zip(starts, ends, strict=True)
-    }
+    entries = _entries(lock)
     wanted = [_normal(name) for name in names]
     unknown = [name for name in wanted if name not in entries]
     if unknown:
         raise GpuCheckError(f"the lock has no {', '.join(unknown)}. Correct WITH=")
     return "".join(entries[name] for name in dict.fromkeys(wanted))
+
+
+def _entries(lock: str) -> dict[str, str]:
+    """The lines of each package of a lock."""
+    starts = [*_ENTRY.finditer(lock)]
+    ends = [entry.start() for entry in starts[1:]] + [len(lock)]
+    return {
+        _normal(entry["name"]): lock[entry.start() : end]
+        for entry, end in zip(starts, ends, strict=True)
+    }
 
 
 def gather(folder: Path, tag: str, heavy: Sequence[str] = (), limit: int = _LIMIT) -> int:
@@ -78,7 +83,7 @@ def gather(folder: Path, tag: str, heavy: Sequence[str] = (), limit: int = _LIMI
     lock = (REPOSITORY / "requirements" / _LOCKS[tag]).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as scratch:
         listed, fetched = Path(scratch) / "requirements.txt", Path(scratch) / "wheels"
-        listed.write_text(locked(lock, _names(heavy)), encoding="utf-8")
+        listed.write_text(locked(lock, _names(heavy, lock)), encoding="utf-8")
         run_tool([*_download(tag), "-r", str(listed), "-d", str(fetched)])
         wheels = sorted(fetched.glob("*.whl"), key=lambda path: -path.stat().st_size)
         size = sum(path.stat().st_size for path in wheels)
@@ -93,8 +98,8 @@ def gather(folder: Path, tag: str, heavy: Sequence[str] = (), limit: int = _LIMI
     return size
 
 
-def _names(heavy: Sequence[str]) -> list[str]:
-    """What is gathered: what is wanted, with what that needs in turn as it is installed here."""
+def _names(heavy: Sequence[str], lock: str) -> list[str]:
+    """What is gathered: what is wanted, with what that needs in turn, as far as it is locked."""
     unknown = [name for name in heavy if name not in HEAVY]
     if unknown:
         raise GpuCheckError(
@@ -102,6 +107,7 @@ def _names(heavy: Sequence[str]) -> list[str]:
             f"{', '.join(HEAVY)}"
         )
     left_out = {*FROM_THE_MACHINE, *HEAVY} - set(heavy)
+    known = _entries(lock)
     names: dict[str, None] = {}
     waiting = [*heavy, *(each.split(">")[0] for each in REQUIREMENTS)]
     while waiting:
@@ -110,7 +116,8 @@ def _names(heavy: Sequence[str]) -> list[str]:
             continue
         names[name] = None
         needs = map(Requirement, metadata.requires(name) or ())
-        waiting += [need.name for need in needs if not need.marker or need.marker.evaluate()]
+        needed = [need.name for need in needs if not need.marker or need.marker.evaluate()]
+        waiting += [need for need in needed if _normal(need) in known]
     return sorted(names)
 
 

@@ -50,17 +50,17 @@ def add_missing(interpreter: Interpreter, wheels: Path, site: Path) -> list[str]
     GpuCheckError
         The wheels do not fulfil what is wanted, or pip cannot be run.
     """
+    own = [w.name for w in sorted(wheels.glob("*.whl")) if _name(w.name) in FROM_THE_MACHINE]
+    if own:
+        raise GpuCheckError(
+            f"{wheels}: found {', '.join(own)}, wanted those of {interpreter.path}. Take them out "
+            "of the folder"
+        )
     wanted = _wanted(interpreter, site)
     chosen = _chosen(interpreter, wheels, site, wanted)
     while more := [need for need in _needs(chosen, wheels) if need not in wanted]:
         wanted += more
         chosen = _chosen(interpreter, wheels, site, wanted)
-    replaced = [wheel.name for wheel in chosen if _name(wheel.name) in FROM_THE_MACHINE]
-    if replaced:
-        raise GpuCheckError(
-            f"{wheels}: found {', '.join(replaced)}, wanted those of {interpreter.path}. Take them "
-            "out of the folder"
-        )
     if chosen:
         options = ["--no-deps", "--no-compile", "--upgrade", "--quiet", "--target", str(site)]
         done = _pip(interpreter, site, ["install", "--no-index", *options, *map(str, chosen)])
