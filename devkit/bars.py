@@ -1,5 +1,8 @@
 """Progress of commands: a bar on stderr for people at a terminal, and nothing for programs."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kernelkit.console import progress
@@ -7,7 +10,10 @@ from kernelkit.console import progress
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["bar"]
+__all__ = ["bar", "waiting"]
+
+# Seconds. What takes no longer shows nothing.
+_AT_ONCE = 2.0
 
 
 def bar[T](items: Any = None, *, description: str, unit: str, **options: Any) -> "tqdm[T]":
@@ -24,3 +30,30 @@ def bar[T](items: Any = None, *, description: str, unit: str, **options: Any) ->
     """
     chosen = {"leave": False, "disable": None, **options}
     return progress(items, description=description, unit=unit, **chosen)
+
+
+@contextmanager
+def waiting(description: str) -> Iterator[None]:
+    """Show for how long something goes on that cannot be counted, if it takes over two seconds.
+
+    Parameters
+    ----------
+    description
+        What it is.
+    """
+    is_over = threading.Event()
+
+    def show() -> None:
+        if is_over.wait(_AT_ONCE):
+            return
+        with bar(description=description, unit="s", bar_format="{desc} {elapsed}") as shown:
+            while not is_over.wait(1):
+                shown.refresh()
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from devkit.bars import waiting
 from devkit.errors import ToolError
 from kernelkit.errors import KernelKitError
 
@@ -96,14 +97,15 @@ def run_tool(command: Sequence[str | Path], timeout: float = 3600) -> str:
     """
     words = [str(word) for word in command]
     try:
-        result = subprocess.run(
-            words,
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        with waiting(_name(words)):
+            result = subprocess.run(
+                words,
+                cwd=REPOSITORY,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
     except FileNotFoundError:
         raise ToolError(
             f"{words[0]}: there is no such program. Install it, or check the path"

@@ -15,6 +15,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 import mounted
+from devkit.bars import waiting
 from devkit.dataset.limits import check_upload
 from devkit.dataset.listing import CLIENT_FILE, read_listing
 from devkit.errors import DatasetError, TwinError
@@ -169,7 +170,8 @@ def prove(folder: Path, fingerprint: str, twin: Twin) -> Proof:
         log.touch()  # the sandbox itself may fail before the shell opens it
         shell = ["sh", "-c", f'exec "$@" > {log} 2>&1', "sh", str(twin.python), "-Iu", "-c", code]
         environment = {"PATH": "/usr/bin:/bin", "KERNELKIT_WORK": sandbox.path("/kaggle/tmp")}
-        result = sandbox.run(shell, environment)
+        with waiting("the dataset is installed and imported in the twin"):
+            result = sandbox.run(shell, environment)
         output = log.read_text(encoding="utf-8", errors="replace").rstrip()
     if result.exit_code:
         last = output.splitlines()[-1] if output else f"exit code {result.exit_code}"

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from devkit.bars import waiting
 from devkit.errors import KaggleError
 from devkit.kaggle.datasets.staging import staged, temporary_folder
 from devkit.kaggle.manifest import find_manifest, read_manifest
@@ -64,7 +65,8 @@ def upload_dataset(client: Client, manifest: Path, slug: str) -> None:
         Kaggle refused it or failed, or it was not ready in time.
     """
     fingerprint = read_manifest(manifest).fingerprint
-    refuse_secrets(manifest.parent, client.secrets)
+    with waiting(f"{manifest.parent} is searched for credentials"):
+        refuse_secrets(manifest.parent, client.secrets)
     _Upload(client, manifest, f"{client.owner}/{slug}", fingerprint).run()
 
 
@@ -151,12 +153,13 @@ class _Upload:
 
     def _wait_until_ready(self, version: int) -> None:
         settings = self.client.settings
-        found = wait_for(
-            f"version {version} of {self.ref} to be ready",
-            lambda: self._ready(version),
-            seconds=settings.ready_seconds,
-            every=settings.poll_seconds,
-        )
+        with waiting(f"{self.ref}: Kaggle processes version {version}"):
+            found = wait_for(
+                f"version {version} of {self.ref} to be ready",
+                lambda: self._ready(version),
+                seconds=settings.ready_seconds,
+                every=settings.poll_seconds,
+            )
         self.client.say(f"{self.ref}: version {found} is ready")
 
     def _ready(self, version: int) -> int | None:

@@ -325,5 +325,6 @@ def _pieces(log: str) -> list[str]:
 
 def _download(client: Client, url: str, path: Path) -> None:
     timeout = client.settings.answer_seconds
+    path.parent.mkdir(parents=True, exist_ok=True)
     # each attempt goes on where the last one broke off
     client.ask(f"fetch {path.name}", lambda _: fetch_file(url, path, timeout))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from devkit.bars import waiting
 from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel import Pushed
 from devkit.kaggle.service.answers import SubmissionAnswer
@@ -275,12 +276,13 @@ def _wait_for_score(client: Client, entry: Entry) -> Entry:
             listed = look_up(client, entry.ref)
             return listed if listed.status != "PENDING" else None
 
-        listed = wait_for(
-            f"the score of {_name(entry)}",
-            ended,
-            seconds=settings.score_seconds,
-            every=settings.poll_seconds,
-        )
+        with waiting(f"Kaggle scores {_name(entry)}"):
+            listed = wait_for(
+                f"the score of {_name(entry)}",
+                ended,
+                seconds=settings.score_seconds,
+                every=settings.poll_seconds,
+            )
         found = {
             "status": "scored" if listed.status == "COMPLETE" else "failed",
             "public_score": listed.public_score,

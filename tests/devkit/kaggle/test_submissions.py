@@ -335,9 +335,9 @@ def test_submissions_shows_the_ledger_beside_kaggles_list(home: Home) -> None:
     result = home.run("submissions")
     assert result.code == 0
     lines = result.out.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 1 + 5
     assert f"0.9123  7000  {KERNEL} v1  {FINGERPRINT[:12]}" in lines[-1]
-    assert "not in the ledger  by a team mate" in lines[0]
+    assert "not in the ledger  by a team mate" in lines[1]
 
 
 def test_a_ledger_that_cannot_be_read_is_an_error(home: Home) -> None:

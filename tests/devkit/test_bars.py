@@ -1,0 +1,53 @@
+import io
+import sys
+import time
+
+import pytest
+
+from devkit import bars
+
+
+class Terminal(io.StringIO):
+    """A screen."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_sees_how_long_something_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line has what it is and for how long, and is gone at the end."""
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(bars, "_AT_ONCE", 0.01)
+    with bars.waiting("uv resolves"):
+        time.sleep(0.2)
+    shown = screen.getvalue()
+    assert "uv resolves 00:00" in shown
+    assert shown.endswith("\r")
+
+
+def test_a_log_gets_no_line_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is for people."""
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(bars, "_AT_ONCE", 0.0)
+    with bars.waiting("uv resolves"):
+        time.sleep(0.05)
+    assert list(bars.bar(range(3), description="files", unit="file")) == [0, 1, 2]
+    assert log.getvalue() == ""
+
+
+def test_what_is_over_at_once_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal does not flicker."""
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with bars.waiting("uv resolves"):
+        pass
+    assert screen.getvalue() == ""
+
+
+def test_an_error_ends_the_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing goes on in the background."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with pytest.raises(ValueError, match="no"), bars.waiting("uv resolves"):
+        raise ValueError("no")
