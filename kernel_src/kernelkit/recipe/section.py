@@ -1,5 +1,6 @@
 """What every section of a recipe refuses."""
 
+from collections.abc import ValuesView
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -23,11 +24,17 @@ class Section(BaseModel):
         if isinstance(value, dict):
             for name, given in value.items():
                 field = cls.model_fields.get(name) if isinstance(name, str) else None
-                if field and "bool" not in str(field.annotation) and _has_truth_value(given):
+                kind = str(field.annotation) if field else "Any"
+                parts = given.values() if _is_of_names(kind, given) else given
+                if "bool" not in kind and "Any" not in kind and _has_truth_value(parts):
                     raise ValueError(f"found a truth value as {name}, wanted numbers or words")
         return value
 
 
+def _is_of_names(kind: str, value: Any) -> bool:
+    return kind.startswith("dict[") and isinstance(value, dict)
+
+
 def _has_truth_value(value: Any) -> bool:
-    many = isinstance(value, list | tuple)
+    many = isinstance(value, list | tuple | ValuesView)
     return isinstance(value, bool) or (many and any(isinstance(part, bool) for part in value))
