@@ -25,7 +25,7 @@ __all__ = ["TILE_KEY", "TORCH_KEY", "is_compiled", "load_compiled"]
 TORCH_KEY, TILE_KEY = "KERNELKIT_TORCH", "KERNELKIT_TILE"
 _DEVICE, _KIND_OF_GPU, _INSTRUCTIONS = "AOTI_DEVICE_KEY", "AOTI_COMPUTE_CAPABILITY", "AOTI_CPU_ISA"
 _FOLDER = "/aotinductor/"
-_SUFFIX = "wrapper_metadata.json"
+_SUFFIX, _CODE = "wrapper_metadata.json", ".wrapper.so"
 # Bytes. Those of torch have 200.
 _MOST_BYTES = 1 << 16
 # How Linux calls instructions, if not as torch does.
@@ -56,14 +56,18 @@ def load_compiled(path: Path, runtime: Runtime) -> tuple[nn.Module, Shape | None
 
 
 def _said_in(path: Path) -> Mapping[str, Any]:
-    """What a package says of itself. Nothing if it says nothing that can be read."""
+    """What a package says of itself. It is whole: torch ends the process over one that is not."""
     with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            is_said = _FOLDER in member.filename and member.filename.endswith(_SUFFIX)
-            if is_said and member.file_size <= _MOST_BYTES:
-                content = json.loads(archive.read(member))
-                return content if isinstance(content, dict) else {}
-    return {}
+        inside = [member for member in archive.infolist() if _FOLDER in member.filename]
+        said = [member for member in inside if member.filename.endswith(_SUFFIX)]
+        has_code = any(member.filename.endswith(_CODE) for member in inside)
+        if has_code and said and said[0].file_size <= _MOST_BYTES and archive.testzip() is None:
+            content = json.loads(archive.read(said[0]))
+            if isinstance(content, dict):
+                return content
+    raise CheckpointError(
+        f"{path}: this package is damaged, or has no code for this system. Copy it again"
+    )
 
 
 def _refuse_another_device(path: Path, said: Mapping[str, Any], device: torch.device) -> None:

@@ -90,7 +90,8 @@ class Program(nn.Module):
         self._check_answer(answer, tiles, classes)
         self.classes = answer.shape[1]
         self._check_again(answer, tiles)
-        self.size = self._only_size(tiles)
+        is_fixed = shape is not None and shape[2] is not None and shape[3] is not None
+        self.size = _size_of(tiles) if is_fixed else self._only_size(tiles)
         self._check_range(tiles[:1])
         self.module.cpu()
 
@@ -201,9 +202,9 @@ class Program(nn.Module):
             larger = noise(1, self.channels, (height + 32, width + 64)).to(tiles.device)
             answer = self._answered(larger)
         except Exception:  # as above
-            return height, width
+            return _size_of(tiles)
         is_whole = self.is_classifier or answer.shape[-2:] == larger.shape[-2:]
-        return None if is_whole else (height, width)
+        return None if is_whole else _size_of(tiles)
 
     def _check_range(self, tiles: Tensor) -> None:
         """Turn probabilities into logits from now on, if it answers with them."""
@@ -213,3 +214,8 @@ class Program(nn.Module):
                 f"{self._path}: the answers lie between 0 and 1. They are taken for probabilities "
                 "and turned into logits. Export the network without its last activation"
             )
+
+
+def _size_of(tiles: Tensor) -> tuple[int, int]:
+    height, width = tiles.shape[-2:]
+    return height, width

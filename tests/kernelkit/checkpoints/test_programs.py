@@ -1,7 +1,6 @@
 """Members that are programs: TorchScript, torch.export and ONNX files."""
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -121,26 +120,3 @@ def test_onnx_members_do_not_report_home(onnx_models):
         check=True,
     )
     assert done.stdout == "nothing\n"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.skipif(not shutil.which("g++"), reason="compiling for a CPU needs a compiler")
-def test_a_compiled_package(tmp_path, monkeypatch):
-    """An AOTInductor package answers as its network, also one tile, and refuses other sizes."""
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    module = Doubling().eval()
-    shapes = ({0: torch.export.Dim("batch", min=1, max=64)},)
-    program = torch.export.export(module, (PIXELS,), dynamic_shapes=shapes)
-    (tmp_path / "models/run").mkdir(parents=True)
-    package = tmp_path / "models/run/network.pt2"
-    torch._inductor.aoti_compile_and_package(program, package_path=str(package))
-    with pytest.raises(CheckpointError, match=r"network\.pt2: this is a program"):
-        load_members(tmp_path / "models")
-    [member] = load_members(tmp_path / "models", programs=True)
-    for count in (1, 2):
-        torch.testing.assert_close(
-            answer(member.module, PIXELS[:count]), answer(module, PIXELS[:count])
-        )
-    with pytest.raises(CheckpointError, match="takes tiles of 64 x 64 only"):
-        member.module(torch.zeros(1, 3, 96, 96))
