@@ -6,7 +6,8 @@ from tests.made.on_device import NO_GPU
 
 
 def pytest_collection_modifyitems(items):
-    """Skip tests of a GPU if there is none."""
+    """Skip tests of a GPU if there is none. If there is one, the slow ones come last."""
+    items.sort(key=lambda item: all(map(item.get_closest_marker, ("gpu", "slow"))))
     if NO_GPU:
         for item in items:
             if item.get_closest_marker("gpu"):

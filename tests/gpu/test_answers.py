@@ -92,6 +92,7 @@ def test_a_recorded_graph_serves_two_sizes_and_a_level():
     assert recorded.notes == plain.notes
 
 
+@pytest.mark.slow
 @needs_gpu
 @pytest.mark.skipif(not shutil.which("cc"), reason="Triton compiles with cc, which is missing")
 @pytest.mark.parametrize("cuda_graph", [False, True])

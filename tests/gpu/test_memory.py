@@ -37,14 +37,14 @@ def masks_of(model):
     return model.predict(real_tiles()).masks([THRESHOLD])
 
 
-def need_of_a_tile():
-    """What one tile takes beside the weights, in bytes."""
-    return model_of(precision="fp32").plan((3, 256, 256)).total
+def need_of_four_tiles():
+    """What four tiles take with the weights, in bytes."""
+    return model_of(precision="fp32", batch=4).plan((3, 256, 256)).total
 
 
 def test_too_little_memory_when_it_is_planned():
     """If memory is short from the start, the plan takes a smaller batch. The masks are the same."""
-    need = need_of_a_tile()
+    need = need_of_four_tiles()
     model = model_of(precision="fp32", batch=6)
     with with_little_memory(need // 2):
         assert differing(masks_of(model), expected_masks()) <= 0.0005
@@ -83,7 +83,7 @@ def test_members_that_do_not_fit_answer_from_the_host(tmp_path):
     model = model_of(ensemble(), "fp32", 1, tmp_path)
     model.predict(tiles(1))
     with with_little_memory(2 * _MB):
-        found = model.predict(tiles(2, size=(96, 96)))
+        found = model.predict(tiles(2, size=(320, 320)))
         assert np.isfinite(found.probabilities.cpu().numpy()).all()
         again = model.predict(tiles(2)).probabilities.cpu()
     torch.testing.assert_close(again, wanted, atol=1e-4, rtol=1e-3)

@@ -72,6 +72,7 @@ def test_a_section_gives_the_same_bytes_twice(section: Path, tmp_path: Path) -> 
     assert first == second
 
 
+@pytest.mark.slow
 @needs_gpu
 def test_a_section_with_programs(section: Path, tmp_path: Path) -> None:
     """Compiled networks in a graph give nearly the processor's mask, and no note."""
