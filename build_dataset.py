@@ -42,8 +42,9 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     parser.epilog = details
     add_profile(parser)
     parser.add_argument(
-        "--out",
+        "--output",
         type=Path,
+        metavar="FOLDER",
         help="where to write the dataset (default: kernel-PROFILE below build/, or below the "
         "folder there of a competition of your own)",
     )
@@ -95,7 +96,7 @@ def main(arguments: "list[str] | None" = None) -> int:
     competition = builder.competition
     name = f"kernel-{options.profile}{'-unproved' if options.no_proof else ''}"
     build_folder = competition.build_folder if competition else BUILD
-    folder = (options.out or build_folder / name).absolute()
+    folder = (options.output or build_folder / name).absolute()
     if options.dry:
         print("\n".join(builder.describe_plan(folder)))
         return 0

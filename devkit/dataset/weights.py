@@ -189,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     models_folder(options.models)
     settings_file = own.settings_file if own else None
     settings = load_settings(settings_file)
-    folder = (options.out or settings.weights_folder).resolve()
+    folder = (options.output or settings.weights_folder).resolve()
     find_own(options.own, settings_file)
     wanted = Wanted.of(options.recipe, options.checkpoints, settings_file)
     listing = DEFAULT_LISTING
@@ -220,7 +220,7 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetit
         help="the models folder, or one run",
     )
     parser.add_argument(
-        "--out",
+        "--output",
         type=Path,
         metavar="FOLDER",
         help="where to write (default: build/weights, or below build/ for your own competition)",

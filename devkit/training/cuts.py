@@ -111,7 +111,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--files", choices=("png", "geotiff"), variable="FILES", help="write windows as files too"
     )
     parser.add_argument(
-        "--out",
+        "--output",
         type=Path,
         default=Path("build/cut_files"),
         metavar="FOLDER",
@@ -149,8 +149,10 @@ def _write_files(cuts: "Cuts", options: argparse.Namespace) -> None:
     from devkit.training.cut_files import write_cut_files
 
     with bar(description="files", unit="window", total=len(cuts.kept)) as written:
-        table = write_cut_files(cuts, options.out, options.files, options.workers, written.update)
-    print(printable(f"{options.out}: {len(table)} windows as {options.files} files"))
+        table = write_cut_files(
+            cuts, options.output, options.files, options.workers, written.update
+        )
+    print(printable(f"{options.output}: {len(table)} windows as {options.files} files"))
 
 
 if __name__ == "__main__":

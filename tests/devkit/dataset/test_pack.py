@@ -242,7 +242,7 @@ def command(tmp_path, *asked, requirements=()):
     path.write_text("".join(f"{line}\n" for line in requirements))
     (tmp_path / "registry").mkdir(exist_ok=True)
     folders = ["--find-links", str(tmp_path / "registry"), "--no-index"]
-    out = ["--out", str(tmp_path / "out"), "--requirements", str(path), *folders]
+    out = ["--output", str(tmp_path / "out"), "--requirements", str(path), *folders]
     return build_dataset.main([*out, *asked])
 
 
@@ -279,5 +279,5 @@ def test_each_option_is_explained(capsys):
         build_dataset.main(["--help"])
     assert stop.value.code == 0
     said = capsys.readouterr().out
-    for option in ("--profile", "--out", "--requirements", "--find-links", "--dry", "--owner"):
+    for option in ("--profile", "--output", "--requirements", "--find-links", "--dry", "--owner"):
         assert option in said

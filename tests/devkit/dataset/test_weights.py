@@ -158,7 +158,7 @@ def test_a_recipe_says_which_runs_and_checkpoints_go_out(
     """What it does not name is left out, and the mounted dataset has the same members."""
     recipe = recipe_file(tmp_path, **ensemble)
     out = tmp_path / "out"
-    assert command.main([str(snapshots), "--out", str(out), "--recipe", recipe]) == 0
+    assert command.main([str(snapshots), "--output", str(out), "--recipe", recipe]) == 0
     said = capsys.readouterr().out
     entries = json.loads((out / mounted.WEIGHTS_MANIFEST).read_text())["files"]
     assert sorted(Path(entry["name"]).name[:5] for entry in entries) == sorted(names)
@@ -176,7 +176,9 @@ def test_a_recipe_says_which_runs_and_checkpoints_go_out(
 def test_checkpoints_can_be_named_without_a_recipe(snapshots, tmp_path, capsys):
     """Then every run is packed. With both, nobody knows what is meant."""
     out = tmp_path / "out"
-    assert command.main([str(snapshots), "--out", str(out), "--checkpoints", "best", "last"]) == 0
+    assert (
+        command.main([str(snapshots), "--output", str(out), "--checkpoints", "best", "last"]) == 0
+    )
     assert "4 checkpoints" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         command.main([str(snapshots), "--recipe", "hubmap", "--checkpoints", "best"])
@@ -212,7 +214,7 @@ def test_code_of_the_users_own_is_loaded_once_too(tmp_path):
         run.mkdir(parents=True)
         torch.save(load_own(f"{PACKAGE}.model:Net")().state_dict(), run / "e1.pth")
         (run / "cfg.yaml").write_text(f"MODEL: {{network: '{PACKAGE}.model:Net'}}")
-        out = ["--out", str(tmp_path / "out"), "--own", str(own)]
+        out = ["--output", str(tmp_path / "out"), "--own", str(own)]
         assert command.main([str(run.parent), *out]) == 0
         tree = session(tmp_path).models(tmp_path / "out")
         [before], [after] = load_members(run.parent), load_members(tree)
@@ -296,9 +298,9 @@ def test_runs_that_would_fail_on_kaggle_fail_here(models, tmp_path, capsys):
         pack_weights(models, tmp_path / "dataset", cache_folder=tmp_path / "cache", say=str)
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert command.main([str(empty), "--out", str(tmp_path / "out")]) == 1
+    assert command.main([str(empty), "--output", str(tmp_path / "out")]) == 1
     assert "weights-dataset failed:" in capsys.readouterr().err
-    assert command.main([str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 1
+    assert command.main([str(tmp_path / "nothing"), "--output", str(tmp_path / "out")]) == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -317,7 +319,7 @@ def test_the_command_lists_what_it_packed(models, tmp_path, capsys):
     """The command prints each checkpoint, the total and the folder."""
     folder = tmp_path / "out"
     listing = ["--owner", "me", "--slug", "my-weights", "--title", "My weights"]
-    assert command.main([str(models), "--out", str(folder), *listing]) == 0
+    assert command.main([str(models), "--output", str(folder), *listing]) == 0
     said = capsys.readouterr().out
     assert "unet+run/fold_0/models/" in said
     assert "3 checkpoints" in said
