@@ -10,6 +10,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from kernelkit.children import main_module_hidden, starting_children
@@ -50,6 +51,7 @@ def processes_on(devices: Sequence[str]) -> Iterator["DeviceProcesses | None"]:
         yield None
         return
     with DeviceProcesses(devices) as processes:
+        processes.begin()
         yield processes
 
 
@@ -119,6 +121,11 @@ class DeviceProcesses(Executor):
         self._serving: set[str] = set()
         self._processes: dict[str, int] = {}
         self._is_closing = False
+
+    def begin(self) -> None:
+        """Have processes start and import torch, while this one does other things."""
+        for _ in self.seats:
+            self.submit(import_module, "kernelkit.predict.jobs.job")
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Have a process call a function of a module.

@@ -3,7 +3,7 @@
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.jobs import DeviceProcesses
+from kernelkit.predict.work import pace
 from kernelkit.recipe import Recipe
 from tests.made.competition import IMAGES, RECIPE, write_competition, write_models
 from tests.made.deadly import DEADLY, Deaths, deadly
-from tests.made.executors import AnyOrder
+from tests.made.executors import AnyOrder, Elsewhere
 from tests.made.pictures import Clouds, Salt, run
 
 pytestmark = pytest.mark.timeout(300)
@@ -110,6 +111,20 @@ def test_the_order_of_answers_does_not_matter(slides: Slides, tmp_path: Path, se
     done = slides.predict(tmp_path / "out", executor)
     assert done.submission.read_bytes() == slides.wanted
     assert [image.image for image in done.report.images] == list(IMAGES)
+
+
+def test_a_process_asks_less_if_much_waits_for_it(
+    slides: Slides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job says how much, and the clock on the wall says when it has to end."""
+    monkeypatch.setattr(pace, "_LEAST_SECONDS", 0.0)
+    busy = Elsewhere(lambda job: replace(job, others=10**9) if job.tasks else job)
+    done = slides.predict(tmp_path / "busy", busy)
+    asked = {image.image: image.asked for image in done.report.images}
+    assert asked["a"] == asked["b"] == asked["c"] == 0.25
+    assert "the time is short: only" in " ".join(done.report.notes)
+    idle = slides.predict(tmp_path / "idle", Elsewhere(lambda job: job))
+    assert {image.asked for image in idle.report.images} == {1.0}
 
 
 def test_what_the_store_has_is_not_done_again(slides: Slides, tmp_path: Path) -> None:
