@@ -8,6 +8,7 @@ nothing of the image changes, and nothing is imported from a mounted folder.
 Standard library only: at this point nothing else can be relied upon.
 """
 
+import glob
 import importlib
 import importlib.metadata
 import importlib.util
@@ -38,8 +39,9 @@ from mounted import (
 __all__ = ["Dataset", "start"]
 
 _NEVER_REPLACED = ("torch", "numpy")
-# below the inputs, where Kaggle mounts datasets and the outputs of notebooks
-_DEPTHS = ("", "datasets/*/", "notebooks/*/")
+# Below the inputs, where Kaggle mounts datasets, outputs of notebooks and models. The older layout
+# has none of these folders, nor that of the owner.
+_DEPTHS = ("", "datasets/*/", "notebooks/*/", "models/*/")
 # how the wheel of the user's own code begins
 _OWN = "kernelkit_own-"
 
@@ -141,7 +143,13 @@ def _mounted_as(folder: Path) -> Path:
     inputs = next((parent for parent in folder.parents if parent.name == "input"), None)
     if folder.exists() or inputs is None:
         return folder
-    found = (match for depth in _DEPTHS for match in inputs.glob(depth + folder.name))
+    parts = folder.relative_to(inputs).parts
+    kind, *below = parts
+    # what follows the folder of the kind and that of the owner
+    name = "/".join(below[1:] if f"{kind}/*/" in _DEPTHS else parts)
+    if not name:
+        return folder
+    found = (match for depth in _DEPTHS for match in inputs.glob(depth + glob.escape(name)))
     return next(found, folder)
 
 

@@ -6,7 +6,7 @@ import json
 
 from devkit.errors import KaggleError, SettingsError
 from devkit.kaggle.datasets.competition import download_competition
-from devkit.kaggle.doctor import examine
+from devkit.kaggle.doctor import examine, find_next_step
 from devkit.kaggle.notebook.kernel import run_state
 from devkit.kaggle.notebook.kernel_folder import prepare_folder
 from devkit.kaggle.notebook.run import check_log, fetch_runs, fetch_tables, follow_run
@@ -36,7 +36,7 @@ __all__ = [
 
 
 def doctor(settings: Settings, options: argparse.Namespace) -> None:
-    """Say what is missing before a push can succeed."""
+    """Say what is missing before a push can succeed, and what is to be done next."""
     findings = []
     for finding in examine(settings):
         findings.append(finding)
@@ -44,9 +44,12 @@ def doctor(settings: Settings, options: argparse.Namespace) -> None:
             mark = "ok     " if finding.is_fine else "MISSING"
             print(f"{mark}  {finding.what:<14} {finding.found}", flush=True)
     missing = [finding.what for finding in findings if not finding.is_fine]
+    step = find_next_step(settings)
     if options.json:
         content = [dataclasses.asdict(finding) for finding in findings]
-        print(json.dumps({"is_ready": not missing, "findings": content}, indent=1))
+        print(json.dumps({"is_ready": not missing, "findings": content, "next": step}, indent=1))
+    else:
+        print(f"next     {step}")
     if missing:
         raise KaggleError(f"not ready to push: {', '.join(missing)}")
 

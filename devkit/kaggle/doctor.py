@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from devkit.errors import KaggleError
+from devkit.kaggle.next_step import next_step
 from devkit.kaggle.notebook.kernel_folder import prepare_folder
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.secrets import refuse_secrets
 from devkit.kaggle.settings import Settings
 from devkit.kaggle.submissions.account import check_competition, check_gpu_hours, check_submissions
 from devkit.kaggle.submissions.ledger import Ledger
-from kernelkit.errors import KernelKitError
+from kernelkit.errors import KernelKitError, as_sentence
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "examine", "find_next_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,18 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _check("competition", lambda: check_competition(client))
     yield _check("submissions", lambda: check_submissions(client))
     yield _check("ledger", lambda: _ledger(settings))
+
+
+def find_next_step(settings: Settings) -> str:
+    """What is to be done next, in one line."""
+    try:
+        client: Client | None = Client(settings)
+    except KaggleError:
+        client = None
+    try:
+        return next_step(settings, client)
+    except KernelKitError as error:
+        return f"see above ({as_sentence(error)})"
 
 
 def _check(what: str, look: Callable[[], str]) -> Finding:

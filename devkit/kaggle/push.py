@@ -20,6 +20,9 @@ from mounted import MANIFEST, WEIGHTS_MANIFEST
 
 __all__ = ["newest_version", "push", "push_and_submit"]
 
+# Builds of torch for CUDA 12.8, as both images have them, begin with sm_70.
+_OLD_GPU = "P100"
+
 
 def push(client: Client) -> Pushed:
     """Upload both datasets, wait until they are ready, prepare the kernel's folder and push it.
@@ -37,6 +40,7 @@ def push(client: Client) -> Pushed:
         Kaggle refused something, or took too long. Or it would refuse the run.
     """
     folder = prepare_folder(client.settings, client.owner)
+    _warn_of_gpu(client)
     check_competition(client)
     if find_pushed(client, folder) is None:
         check_gpu_hours(client)
@@ -67,6 +71,7 @@ def push_and_submit(client: Client, message: str, *, again: bool = False) -> Ent
         It wrote a submission that the competition would refuse.
     """
     folder = prepare_folder(client.settings, client.owner)
+    _warn_of_gpu(client)
     Ledger(client.settings.ledger).prove_writable()
     check_competition(client)
     pushed = find_pushed(client, folder)
@@ -84,6 +89,16 @@ def push_and_submit(client: Client, message: str, *, again: bool = False) -> Ent
     check_log(follow_run(client, version, quietly=True), version)
     fetch_checked(client, version)
     return submit_kernel(client, pushed, message, again=again)
+
+
+def _warn_of_gpu(client: Client) -> None:
+    """Say that a P100 may be there, and that the image's torch has no code for it."""
+    accelerator = client.settings.accelerator
+    if _OLD_GPU in accelerator:
+        client.say(
+            f"warning: accelerator is {accelerator}. The image's torch has no code for its sm_60, "
+            "so the notebook will stop at once. Set it to NvidiaTeslaT4 in kaggle.toml"
+        )
 
 
 def _push(client: Client, folder: KernelFolder) -> Pushed:

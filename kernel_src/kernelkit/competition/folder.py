@@ -10,7 +10,7 @@ from kernelkit.console import printable
 from kernelkit.errors import CompetitionError
 from kernelkit.recipe import Competition
 
-__all__ = ["CompetitionFolder"]
+__all__ = ["CompetitionFolder", "mounted_folder"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,12 @@ class CompetitionFolder:
         CompetitionError
             No such folder, no image in it, or a sample submission of another form.
         """
-        folder = _mounted(Path(folder), competition)
+        folder = mounted_folder(Path(folder))
+        if not folder.is_dir():
+            raise CompetitionError(
+                f"{folder}: there is no such competition folder. "
+                f"Attach the competition {competition.slug!r}, or correct the path"
+            )
         found, problems = find_scenes(folder, competition)
         sample = read_sample(folder, competition)
         # a name on disk may be bytes that are no text, and no row can hold them
@@ -101,18 +106,12 @@ class CompetitionFolder:
         )
 
 
-def _mounted(folder: Path, competition: Competition) -> Path:
-    """The competition's folder in either of Kaggle's layouts of mounts."""
+def mounted_folder(folder: Path) -> Path:
+    """The competition's folder in either of Kaggle's layouts of mounts. If in none, as it is."""
     above = folder.parent
     above = above.parent if above.name == "competitions" else above / "competitions"
     other = above / folder.name
-    found = next((place for place in (folder, other) if place.is_dir()), None)
-    if found is None:
-        raise CompetitionError(
-            f"{folder}: there is no such competition folder. "
-            f"Attach the competition {competition.slug!r}, or correct the path"
-        )
-    return found
+    return other if other.is_dir() and not folder.is_dir() else folder
 
 
 def _wanted(competition: Competition) -> str:

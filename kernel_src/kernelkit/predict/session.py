@@ -5,14 +5,15 @@ of images is lifted, and `strict` is off. A notebook that fails has no score at 
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from kernelkit.errors import DeviceError
 
-__all__ = ["Session"]
+__all__ = ["Session", "has_code_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,10 @@ class Session:
         ------
         DeviceError
             The session is on Kaggle and has no GPU. Nine hours would not do without one, unless
-            `allow_cpu` says so.
+            `allow_cpu` says so. Or torch was built without code for a GPU that is there.
         """
         if torch.cuda.is_available():
+            _refuse_without_code()
             return torch.device("cuda")
         if self.on_kaggle and not allow_cpu:
             raise DeviceError(
@@ -66,3 +68,45 @@ class Session:
         if self.is_rerun:
             return "the hidden rerun (all images, strict off)"
         return "a Kaggle session" if self.on_kaggle else "a machine of your own"
+
+
+def has_code_for(capability: tuple[int, int], architectures: Iterable[str]) -> bool:
+    """Whether a build of torch runs on a GPU.
+
+    Code for `sm_75` runs on GPUs of its major number, from its minor number on. Code for
+    `compute_75` is compiled when it is loaded, on every GPU from 7.5 on.
+
+    Parameters
+    ----------
+    capability
+        The compute capability of the GPU.
+    architectures
+        What the build has code for, as `torch.cuda.get_arch_list` has it.
+
+    Examples
+    --------
+    >>> has_code_for((6, 0), ["sm_70", "sm_75"]), has_code_for((8, 6), ["sm_80", "sm_90"])
+    (False, True)
+    """
+    for name in architectures:
+        found = re.fullmatch(r"(sm|compute)_(\d+)(\d)[a-z]?", name)
+        if found is None:
+            continue
+        built = int(found[2]), int(found[3])
+        if built <= capability and (found[1] == "compute" or built[0] == capability[0]):
+            return True
+    return False
+
+
+def _refuse_without_code() -> None:
+    """Refuse a GPU that torch sees and cannot compute on, before any network is loaded."""
+    architectures = torch.cuda.get_arch_list()
+    for index in range(torch.cuda.device_count()):
+        capability = torch.cuda.get_device_capability(index)
+        if not has_code_for(capability, architectures):
+            raise DeviceError(
+                f"cuda:{index}: found {torch.cuda.get_device_name(index)} (sm_{capability[0]}"
+                f"{capability[1]}), and torch {torch.__version__} has code for "
+                f"{', '.join(architectures)}. Set accelerator to NvidiaTeslaT4 in kaggle.toml, and "
+                "push again"
+            )

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from kernelkit.competition.folder import mounted_folder
 from kernelkit.errors import DeadlineError, KernelKitError, TrainingError, as_sentence
 from kernelkit.predict.deadline import Deadline
 from kernelkit.training.cuts import make_cuts
@@ -29,8 +30,8 @@ from kernelkit.yamlfile import read_yaml
 
 __all__ = ["TrainingSession"]
 
-# Where the output of another notebook, or a dataset, is mounted.
-_MOUNTS = ("*", "notebooks/*/*", "datasets/*/*")
+# Where the output of another notebook, a dataset or a model is mounted, in both layouts.
+_MOUNTS = ("*", "notebooks/*/*", "datasets/*/*", "models/*/*/*/*/*")
 
 
 @dataclass
@@ -42,7 +43,7 @@ class TrainingSession:
     training
         What is trained.
     competition
-        The competition's folder.
+        The competition's folder. If it is not there, Kaggle's other layout of mounts is tried.
     output
         The models folder.
     cuts
@@ -72,6 +73,7 @@ class TrainingSession:
 
     def __post_init__(self) -> None:
         self._deadline = Deadline(self.hours)
+        self.competition = mounted_folder(self.competition)
         unknown = [name for name in self.runs if name not in self.training.runs]
         if unknown:
             raise TrainingError(

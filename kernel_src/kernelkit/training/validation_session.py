@@ -14,6 +14,7 @@ from typing import get_args
 
 import pandas as pd
 
+from kernelkit.competition.folder import mounted_folder
 from kernelkit.console import printable
 from kernelkit.errors import EvaluationError, KernelKitError, as_sentence
 from kernelkit.evaluation.report import write_report
@@ -49,7 +50,7 @@ class ValidationSession:
     recipe
         The training recipe, by its name or as a YAML file.
     competition
-        The competition's folder.
+        The competition's folder. If it is not there, Kaggle's other layout of mounts is tried.
     models
         The models folder.
     output
@@ -95,6 +96,7 @@ class ValidationSession:
                     f"found {value!r:.40} as {name}, wanted {choices(words)}. Correct the parameter"
                 )
         self.training = TrainingRecipe.load(self.recipe, self.overrides)
+        self.competition = mounted_folder(Path(self.competition))
         self._validated: Validated | None = None
         self._tuned: dict[str, Tuned] = {}
 

@@ -62,6 +62,25 @@ def test_the_mounted_dataset_has_the_same_members(original, packed, tmp_path):
     assert len(after) == 3
 
 
+LAYOUTS = [
+    ("datasets/me/runs", "runs"),
+    ("runs", "datasets/me/runs"),
+    ("notebooks/me/train", "train"),
+    ("models/me/net/pytorch/big/3", "net/pytorch/big/3"),
+    ("net/pytorch/big/3", "models/me/net/pytorch/big/3"),
+]
+
+
+@pytest.mark.parametrize(("asked", "mounted_at"), LAYOUTS)
+def test_models_are_found_in_either_layout_of_mounts(asked, mounted_at, tmp_path):
+    """A version of a model that has the number of another is not taken for it."""
+    inputs = tmp_path / "input"
+    (inputs / mounted_at).mkdir(parents=True)
+    (inputs / "models/me/other/pytorch/big/3").mkdir(parents=True)
+    assert session(tmp_path).models(inputs / asked) == inputs / mounted_at
+    assert session(tmp_path).models(inputs / "datasets/me/gone") == inputs / "datasets/me/gone"
+
+
 def test_the_files_are_flat_safetensors_with_a_manifest(packed):
     """No folder, archive or code is in it. The manifest tells each file's place and hash."""
     names = sorted(path.name for path in packed.folder.iterdir())

@@ -107,3 +107,31 @@ def test_weights_without_a_checkpoint_that_the_recipe_takes_are_not_pushed(
     result = home.run("prepare")
     assert (result.code == 1) == bool(said)
     assert said in result.err
+
+
+def test_a_p100_is_warned_of(home: Home) -> None:
+    """The push goes on, since an image of one's own may have another torch."""
+    home.settings["accelerator"] = "NvidiaTeslaP100"
+    result = home.run("push")
+    assert result.code == 0, result.err
+    assert "warning: accelerator is NvidiaTeslaP100" in result.out + result.err
+    home.settings["accelerator"] = "NvidiaTeslaT4"
+    result = home.run("push")
+    assert "warning" not in result.out + result.err
+
+
+def test_doctor_says_the_next_step_in_the_order_of_the_work(home: Home) -> None:
+    """First what lies at home, then the push, the run and the submission."""
+    manifest = home.weights_dataset / "kernelkit-weights.json"
+    content = manifest.read_bytes()
+    manifest.unlink()
+    assert "next     make weights-dataset (there is no" in home.run("doctor").out
+    manifest.write_bytes(content)
+    assert "next     make push (Kaggle does not have" in home.run("doctor").out
+    assert home.run("push").code == 0
+    assert "next     make " in home.run("doctor").out
+    sources(home, "own code", code(home))
+    (home.folder / "code/my_steps.py").write_text("WIDTH = 5\n")
+    said = home.run("doctor").out
+    assert "next     make kernel-dataset PROFILE=kaggle-py312 (" in said
+    assert "own code in" in said

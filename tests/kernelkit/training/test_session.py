@@ -16,6 +16,7 @@ from kernelkit.training.session import TrainingSession
 from tests.made.training_run import load_training, write_trained
 
 MOUNTS = ["kernelkit-train", "notebooks/alice/kernelkit-train", "datasets/alice/runs/models"]
+MODEL = "models/alice/runs/pytorch/big/1"
 
 
 def session(folder: Path, overrides: tuple[str, ...] = (), **more: Any) -> TrainingSession:
@@ -41,7 +42,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
-@pytest.mark.parametrize("mount", MOUNTS)
+@pytest.mark.parametrize("mount", [*MOUNTS, MODEL])
 def test_an_earlier_output_is_taken_up_wherever_it_is_mounted(mount: str, tmp_path: Path) -> None:
     """All of its files are there again, and can be written to."""
     earlier = write_earlier(tmp_path, mount, 2)
@@ -52,6 +53,16 @@ def test_an_earlier_output_is_taken_up_wherever_it_is_mounted(mount: str, tmp_pa
     FoldFolder(copy, 0).add_metrics(3, {"loss": 1.0})
     shutil.rmtree(copy)
     assert course.take_up(tmp_path / "nowhere") == []
+
+
+def test_the_competition_is_found_in_either_layout_of_mounts(tmp_path: Path) -> None:
+    """A notebook names the newer one, and a session may have the older one."""
+    training = load_training(tmp_path / "recipes", {}, {"core": 96})
+    older = tmp_path / "input/a-slug"
+    older.mkdir(parents=True)
+    newer = tmp_path / "input/competitions/a-slug"
+    course = TrainingSession(training, newer, tmp_path / "working", tmp_path / "cuts")
+    assert course.competition == older
 
 
 def test_of_several_outputs_the_farthest_is_taken_up(tmp_path: Path) -> None:
