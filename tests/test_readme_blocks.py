@@ -6,7 +6,10 @@ The table says for each block how it is run. A block that stands in no row is a 
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +153,41 @@ def on_kaggle(block: str, copy: Copy, home: Home) -> None:
     copy.run(block, **{**home.environment, **settings})
 
 
+def on_cluster(block: str, copy: Copy, _: Home) -> None:
+    """The first two lines run until the third is done, all on this machine."""
+    write_own(copy)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    block = block.replace("//head:8786", f"//127.0.0.1:{port}").replace("\\\n", "")
+    scheduler, worker, last = block.strip().splitlines()
+    log = copy.folder / "cluster.log"
+    servers = []
+    try:
+        for line, said in ((f"PORT={port} {scheduler}", " at:"), (worker, "Registered to:")):
+            with log.open("a") as out:
+                servers.append(
+                    subprocess.Popen(
+                        ["bash", "-c", line],
+                        cwd=copy.folder,
+                        env={**os.environ, **copy.variables},
+                        stderr=out,
+                        start_new_session=True,
+                    )
+                )
+            end = time.monotonic() + 120
+            while said not in log.read_text():
+                assert servers[-1].poll() is None, log.read_text()
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.1)
+        copy.run(last)
+        submission = copy.data / "out" / "submission.csv"
+        assert submission.read_text().startswith("id,predicted")
+    finally:
+        for server in servers:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
 def long(*tests: str) -> Way:
     """The block takes minutes: its commands are checked, and these tests run what they run."""
 
@@ -172,6 +210,8 @@ RUNS = "tests/devkit/training/test_runs.py::test_a_table_has_a_row_per_run"
 VALIDATED = "tests/devkit/evaluation/test_commands.py::test_validation_writes_scores_and_a_report"
 TUNED = "tests/devkit/evaluation/test_commands.py::test_tuning_writes_the_recipe_and_the_total"
 SHIFT = "tests/devkit/evaluation/test_shift.py::test_a_training_recipe_says_where_both_sets_are"
+MASKS = "tests/devkit/predict/test_command.py::test_mask_files_hold_what_is_submitted"
+WORKERS = "tests/devkit/predict/test_cluster.py::test_workers_write_what_one_process_writes"
 LOOK = "tests/devkit/training/test_look.py::test_each_image_is_measured"
 NEW = "tests/devkit/new/test_new.py::test_the_folder_is_looked_at"
 OWN_WALK = "tests/devkit/new/test_walk.py::test_the_notebook_finds_the_recipe_in_the_twin"
@@ -198,6 +238,8 @@ WAYS: list[tuple[str, Way]] = [
     ("make kernel-dataset NAME=nuclei-again", long(OWN_WALK)),
     # devices
     ('make dry-run DEVICES="cpu cpu"', long(DRY_RUN)),
+    ("make predict RECIPE=my-recipe.yaml", long(MASKS, WORKERS)),
+    ("make scheduler", on_cluster),
     # wheels
     ("make kernel-dataset PROFILE=", long(TWIN)),
     ("make dry-run OWN=", runs(write_own, write_code)),

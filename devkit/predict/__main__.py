@@ -61,7 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     recipe, images = read_images(options.competition, recipe)
     from devkit.predict.run import predict_at_home
+    from kernelkit.predict.run import check_writable
 
+    check_writable(options.output)
     with (
         # what is printed may be read by a program
         contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout),
