@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 REPOSITORY = Path(__file__).resolve().parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "kernel_src")]
@@ -26,13 +27,13 @@ from packaging.utils import canonicalize_name  # noqa: E402
 from devkit.arguments import Arguments, add_profile  # noqa: E402
 from devkit.commands import command  # noqa: E402
 from devkit.competitions import OwnCompetition, add_name  # noqa: E402
-from devkit.dataset.builder import BUILD, Builder, default_listing  # noqa: E402
 from devkit.dataset.listing import add_listing_options, listing_from  # noqa: E402
 from devkit.dataset.own import add_own_option, find_own  # noqa: E402
 from devkit.image.profiles import load_profile  # noqa: E402
 from devkit.kaggle.settings import find_settings, load_settings  # noqa: E402
-from devkit.wheels.downloads import WheelSource  # noqa: E402
-from devkit.wheels.resolve import REQUIREMENTS, Resolver  # noqa: E402
+
+if TYPE_CHECKING:
+    from devkit.dataset.builder import Builder
 
 
 def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
@@ -53,7 +54,7 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     parser.add_argument(
         "--requirements",
         type=Path,
-        default=REQUIREMENTS,
+        default=REPOSITORY / "wheels" / "requirements.in",
         help="the packages to vendor, one per line (default: wheels/requirements.in)",
     )
     parser.add_argument(
@@ -95,7 +96,7 @@ def main(arguments: "list[str] | None" = None) -> int:
     builder = make_builder(options)
     competition = builder.competition
     name = f"kernel-{options.profile}{'-unproved' if options.no_proof else ''}"
-    build_folder = competition.build_folder if competition else BUILD
+    build_folder = competition.build_folder if competition else REPOSITORY / "build"
     folder = (options.output or build_folder / name).absolute()
     if options.dry:
         print("\n".join(builder.describe_plan(folder)))
@@ -106,9 +107,13 @@ def main(arguments: "list[str] | None" = None) -> int:
     return 0
 
 
-def make_builder(options: argparse.Namespace) -> Builder:
+def make_builder(options: argparse.Namespace) -> "Builder":
     """Make the builder that the options ask for."""
     profile = load_profile(options.profile)
+    from devkit.dataset.builder import Builder, default_listing
+    from devkit.wheels.downloads import WheelSource
+    from devkit.wheels.resolve import Resolver
+
     default = WheelSource.default()
     folders = (*default.folders, *(folder.resolve() for folder in options.find_links))
     source = WheelSource(folders, options.no_index)
