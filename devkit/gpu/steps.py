@@ -20,6 +20,8 @@ __all__ = ["Step", "run_benchmark", "run_tests"]
 _TEST = re.compile(
     r"^(?P<name>tests/\S+::.+?) (?P<result>PASSED|FAILED|SKIPPED|ERROR|XFAIL|XPASS)\b"
 )
+# How lines of pytest's summary begin, with what went wrong.
+_BAD = ("FAILED ", "ERROR ")
 # How long a process may take to end by itself after its time is over, in seconds.
 _GRACE = 10
 # Its exit code then, as that of the command `timeout`.
@@ -81,7 +83,7 @@ def run_tests(
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     tests = {found["name"]: found["result"] for line in lines if (found := _TEST.match(line))}
     counts = Counter(tests.values())
-    problems = [f"{result.lower()}: {name}" for name, result in tests.items() if _is_bad(result)]
+    problems = [line for line in lines if line.startswith(_BAD)]
     if code == _OUT_OF_TIME:
         problems.append(f"the tests were ended after {took:.0f} s, before the last one")
     elif code and not problems:
@@ -109,10 +111,6 @@ def run_benchmark(
         problems.append(f"the benchmark ended with exit code {code}: {last}")
     results = json.loads(figures.read_text()) if figures.exists() else {}
     return Step("benchmark", code, took, log, results, problems)
-
-
-def _is_bad(result: str) -> bool:
-    return result in ("FAILED", "ERROR", "XPASS")
 
 
 def _run(command: list[str], site: Path, log: Path, seconds: float) -> tuple[int, float]:

@@ -1,4 +1,4 @@
-"""Whole runs on the device: from files to a checked submission, and from crops to a network."""
+"""Whole runs on the device: from files to a checked submission."""
 
 import shutil
 from pathlib import Path
@@ -9,16 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from kernelkit.checkpoints import load_members
 from kernelkit.competition import CompetitionFolder
 from kernelkit.mask import BitMask
 from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.recipe import Recipe
-from kernelkit.training.recipe import TrainingRecipe
 from tests.made.ensembles import dice
-from tests.made.on_device import DEVICE, HALF, IS_GPU, MODELS, PICTURE, differing, needs_gpu
+from tests.made.on_device import DEVICE, HALF, MODELS, PICTURE, differing, needs_gpu
 from tests.made.pictures import NEAR, Clouds, Salt, run, submitted
-from tests.made.squares import write_squares
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
@@ -113,26 +110,3 @@ def test_pictures_in_four_sizes(tmp_path: Path, execution: dict[str, Any]) -> No
             mask = BitMask.from_rle(rle, clouds.size).to_array().astype(bool)
             near = np.abs(plane - clouds.threshold) <= 10 * NEAR
             assert differing(mask[~near], (plane > clouds.threshold)[~near]) <= 0.0005
-
-
-@pytest.mark.parametrize("precision", ["auto", "fp16", "fp32"] if IS_GPU else ["fp32"])
-def test_a_fold_is_trained(tmp_path: Path, precision: str) -> None:
-    """It learns on the device, and its network can be loaded without one."""
-    for library in ("pytorch_lightning", "shapely", "pyogrio"):
-        pytest.importorskip(library)
-    from kernelkit.training.train import train
-
-    competition = write_squares(tmp_path)
-    training = TrainingRecipe.load(tmp_path / "train.yaml", [f"precision={precision}"])
-    [result] = train(
-        training,
-        competition,
-        tmp_path / "models",
-        cuts=tmp_path / "cuts",
-        folds=[0],
-        devices=str(DEVICE),
-        progress=False,
-    )
-    assert result.score is not None
-    assert result.score > 0.3
-    assert {member.fold for member in load_members(tmp_path / "models")} == {"fold_0"}

@@ -119,7 +119,7 @@ def test_tests_are_counted_as_they_end(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     step = run_tests(HERE, tmp_path / "site", tmp_path, 60)
     assert step.results["counts"] == {"PASSED": 1, "FAILED": 1, "SKIPPED": 1}
-    assert step.problems == ["failed: tests/gpu/test_made.py::test_bad"]
+    assert step.problems == ["FAILED tests/gpu/test_made.py::test_bad - assert False"]
     assert not step.is_good
     none = run_tests(HERE, tmp_path / "site", tmp_path, 60, ["-k", "skipped"])
     assert none.problems == ["no test passed, so nothing was shown"]
