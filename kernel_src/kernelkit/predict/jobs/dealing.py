@@ -36,6 +36,8 @@ __all__ = ["deal"]
 _log = logging.getLogger(__name__)
 # Jobs end by themselves at the deadline. One that has not so many seconds later is given up.
 _GRACE = 120.0
+# how often the bar moves, in seconds
+_LOOK = 1.0
 # so many images must be somewhere, or their folder is not there
 _SHOWN = 8
 # What a process sees otherwise than the run's own: no other try would help.
@@ -81,6 +83,10 @@ class _Dealing:
         self._lanes = len(self._names)
         self._out: dict[Future[Done], _Handed] = {}
         self._said: set[str] = set()
+        # what is stored is found in a moment, even if the session is over
+        self._end = time.monotonic() + max(0.0, run.deadline.seconds_left) + _GRACE
+        # what its processes had done before this run, if it says how much they do
+        self._ticks: int | None = getattr(executor, "ticks", None)
 
     def reports(self, tasks: Sequence[Task]) -> Iterator[ImageReport]:
         run = self._run
@@ -163,11 +169,18 @@ class _Dealing:
             part = replace(job, tasks=parcel.tasks, others=rest // self._lanes)
             yield from self._submit(_Handed(part))
         while self._out:
-            done, _ = wait(self._out, self._seconds_left(), FIRST_COMPLETED)
-            if not done:
+            done, _ = wait(self._out, min(_LOOK, self._seconds_left()), FIRST_COMPLETED)
+            self._show_ticks()
+            if not done and not self._seconds_left():
                 yield from self._give_up_all()
             for future in done:
                 yield from self._finished(future, self._out.pop(future))
+        self._run.progress.move_to_end()
+
+    def _show_ticks(self) -> None:
+        """Move the bar to what processes have done, if the executor says it."""
+        if self._ticks is not None:
+            self._run.progress.move_to(self._executor.ticks - self._ticks)  # type: ignore[attr-defined]
 
     def _submit(self, handed: _Handed) -> Iterator[ImageReport]:
         try:
@@ -212,7 +225,8 @@ class _Dealing:
 
     def _counted(self, report: ImageReport) -> ImageReport:
         self._run.progress.begin(report.image)
-        self._run.progress.end()
+        if self._ticks is None:
+            self._run.progress.end()
         return report
 
     def _take_in(self, done: Done) -> None:
@@ -233,7 +247,7 @@ class _Dealing:
             self._run.said.append(sentence)
 
     def _seconds_left(self) -> float:
-        return max(0.0, self._run.deadline.seconds_left) + _GRACE
+        return max(0.0, self._end - time.monotonic())
 
 
 def _done_already(task: Task, run: Run) -> ImageReport | None:

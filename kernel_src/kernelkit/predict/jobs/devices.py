@@ -103,6 +103,8 @@ class DeviceProcesses(Executor):
         The device of each process, and its share of the machine.
     """
 
+    _context = multiprocessing.get_context("spawn")
+
     def __init__(self, devices: Sequence[str]) -> None:
         if not devices:
             raise DeviceError("found no device, wanted one per process. Give them as devices_of")
@@ -121,6 +123,12 @@ class DeviceProcesses(Executor):
         self._serving: set[str] = set()
         self._processes: dict[str, int] = {}
         self._is_closing = False
+        self._ticks = self._context.Value("q", 0)
+
+    @property
+    def ticks(self) -> int:
+        """How much work its processes have done, also within jobs that are not finished."""
+        return self._ticks.value
 
     def begin(self) -> None:
         """Have processes start and import torch, while this one does other things."""
@@ -225,8 +233,7 @@ class DeviceProcesses(Executor):
             self._changed.notify_all()
 
     def _new_pool(self, seat: Seat) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(1, context, take_seat, (seat,))
+        pool = ProcessPoolExecutor(1, self._context, take_seat, (seat, self._ticks))
         with main_module_hidden(), starting_children():
             process = pool.submit(os.getpid)
         with self._changed:

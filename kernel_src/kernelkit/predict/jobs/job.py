@@ -18,10 +18,11 @@ from kernelkit.console import bars_hidden
 from kernelkit.ensemble import MegaModel
 from kernelkit.errors import CheckpointError, CompetitionError, OutputError, as_sentence
 from kernelkit.predict.deadline import Deadline
-from kernelkit.predict.jobs.seat import own_seat
+from kernelkit.predict.jobs.seat import own_seat, tick
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store.store import Store
 from kernelkit.predict.work.keys import code_sha256
+from kernelkit.predict.work.progress import RunProgress
 from kernelkit.predict.work.tasks import Run, Task
 from kernelkit.predict.work.work import predict_tasks
 from kernelkit.recipe import Recipe
@@ -128,6 +129,8 @@ def do(job: Job) -> Done:
         run = _desk.run_for(job)
         amounts = {task.image_id: task.amount for task in job.tasks}
         run.pace.expect(amounts, job.others)
+        is_whole = job.recipe.tiles.whole
+        run.progress.expect(dict.fromkeys(amounts, 1) if is_whole else amounts)
         reports = list(predict_tasks(job.tasks, run))
         try:
             run.store.flush()
@@ -141,6 +144,14 @@ def do(job: Job) -> Done:
             run.hardware[run.device],
             dict(run.first_tiles),
         )
+
+
+class _Ticking(RunProgress):
+    """Progress of which the parent has the bar."""
+
+    def advance(self, amount: int) -> None:
+        super().advance(amount)
+        tick(amount)
 
 
 class _Desk:
@@ -180,7 +191,7 @@ def _begin(job: Job) -> Run:
     models = {name: MegaModel(**made, device=device) for name, made in job.models.items()}
     _refuse_other_weights(job, models)
     hours = (job.ends - time.time()) / 3600
-    return Run(
+    run = Run(
         job.recipe,
         models,
         Store(job.store),
@@ -190,6 +201,8 @@ def _begin(job: Job) -> Run:
         begun=begun,
         device=seat.name if seat else f"{next(iter(models.values())).device} of {_place()}",
     )
+    run.progress = _Ticking({}, "tile")
+    return run
 
 
 def _refuse_strangers(job: Job) -> None:

@@ -5,10 +5,11 @@ It imports no torch. Libraries read how many threads they may start when they ar
 
 import os
 from dataclasses import dataclass
+from multiprocessing.sharedctypes import Synchronized
 
 from kernelkit.children import end_with_parent
 
-__all__ = ["Seat", "own_seat", "take_seat"]
+__all__ = ["Seat", "own_seat", "take_seat", "tick"]
 
 # read by OpenMP, MKL, OpenBLAS and numba when they are loaded
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -41,15 +42,30 @@ class Seat:
 
 
 _seat: Seat | None = None
+_ticks: "Synchronized[int] | None" = None
 
 
-def take_seat(seat: Seat) -> None:
-    """Let this process have a seat. It ends with the one that started it."""
-    global _seat
+def take_seat(seat: Seat, ticks: "Synchronized[int]") -> None:
+    """Let this process have a seat. It ends with the one that started it.
+
+    Parameters
+    ----------
+    ticks
+        Counts what all processes have done, for the bar of their parent.
+    """
+    global _seat, _ticks
     end_with_parent()
+    _ticks = ticks
     for name in _THREADS:
         os.environ[name] = str(seat.threads)
     _seat = seat
+
+
+def tick(amount: int) -> None:
+    """Count work for the bar of the process that started this one, if it has a seat."""
+    if _ticks is not None:
+        with _ticks.get_lock():
+            _ticks.value += amount
 
 
 def own_seat() -> Seat | None:

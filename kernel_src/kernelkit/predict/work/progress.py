@@ -35,6 +35,18 @@ class RunProgress:
         total = sum(self._amounts.values())
         self._bar = console.progress(description="predict", unit=unit, total=total, mininterval=2)
 
+    def expect(self, amounts: Mapping[str, int]) -> None:
+        """Replace how much work the images are that were not begun."""
+        self._amounts = dict(amounts)
+
+    def move_to(self, done: int) -> None:
+        """Show that so much is done in all. The bar goes neither back nor beyond its end."""
+        self._bar.update(max(0, min(done, self._bar.total) - self._bar.n))
+
+    def move_to_end(self) -> None:
+        """Show that all is done."""
+        self.move_to(self._bar.total)
+
     def begin(self, image_id: str, amount: int | None = None) -> None:
         """Show the name of an image. Its `amount` replaces the estimate, if it is given."""
         expected = self._amounts.pop(image_id, 0)

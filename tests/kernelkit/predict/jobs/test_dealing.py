@@ -77,7 +77,9 @@ def test_slides_are_the_same_on_two_devices(
     slides: Slides, two: DeviceProcesses, tmp_path: Path
 ) -> None:
     """The submission has the same bytes, and each report says which device did its image."""
+    before = two.ticks
     done = slides.predict(tmp_path / "out", two)
+    assert two.ticks - before == 12 + 6 + 1  # tiles, each counted once
     assert done.submission.read_bytes() == slides.wanted
     assert {image.device for image in done.report.images} <= {"cpu (1)", "cpu (2)"}
     assert done.report.notes == []
