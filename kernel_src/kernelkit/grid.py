@@ -34,6 +34,13 @@ class Window(NamedTuple):
     """A rectangle of pixels, rows [row, row + height) and columns [col, col + width).
 
     It may reach outside of its image on any side, so `row` and `col` may be negative.
+
+    Attributes
+    ----------
+    row, col
+        Its upper left pixel.
+    height, width
+        How many rows and columns it has.
     """
 
     row: int
@@ -86,6 +93,8 @@ def placed(window: Window, transform: Affine, shape: tuple[int, int] | None = No
 
     Parameters
     ----------
+    window
+        The window.
     transform
         That of the image.
     shape
@@ -103,7 +112,17 @@ def placed(window: Window, transform: Affine, shape: tuple[int, int] | None = No
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One tile: its place in the grid's order, what is read, and what of that counts."""
+    """One tile of a grid.
+
+    Attributes
+    ----------
+    index
+        Its place in the grid's order.
+    read
+        What is read: the core and the pads around it.
+    core
+        What of that counts.
+    """
 
     index: int
     read: Window

@@ -67,9 +67,25 @@ def check_submission(
     competition: Competition,
     header: Sequence[str] | None = None,
 ) -> None:
-    """Refuse what the competition would refuse. The arguments are those of `read_submission`.
+    """Refuse what the competition would refuse. One row at a time is in memory, as runs.
 
-    One row at a time is in memory, as runs.
+    Parameters
+    ----------
+    path
+        The CSV file, its archive, or a Parquet file.
+    ids
+        The ids it must have, in this order. None means its own, each of them once.
+    sizes
+        Height and width of each id's image, as for `read_submission`.
+    competition
+        The columns and the RLE convention.
+    header
+        The columns in the sample's order. None means the recipe's order.
+
+    Raises
+    ------
+    SubmissionError
+        As `read_submission`.
     """
     for _ in _parts(path, ids, sizes, competition, header):
         pass

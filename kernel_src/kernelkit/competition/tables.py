@@ -39,6 +39,11 @@ def submission_rows(path: str | Path) -> Iterator[list[str]]:
     A CSV file may be compressed by gzip, or be the one file of a zip archive. Kaggle takes both.
     In a Parquet file, what is no text is written as text, and nothing as "".
 
+    Parameters
+    ----------
+    path
+        The file.
+
     Raises
     ------
     SubmissionError
@@ -116,7 +121,17 @@ def write_parquet(
 
 
 def preview(path: str | Path, rows: int = 20, characters: int = 60) -> pd.DataFrame:
-    """The first rows of a submission for people. A long RLE is cut, and its length stated."""
+    """The first rows of a submission for people. A long RLE is cut, and its length stated.
+
+    Parameters
+    ----------
+    path
+        The file.
+    rows
+        How many rows.
+    characters
+        The longest text that stays whole.
+    """
     if is_parquet(path):
         table = pd.read_parquet(path).head(rows).astype(str)
     else:

@@ -21,10 +21,17 @@ class Labels(ABC):
 
     They hold no open file, and can be sent to another process.
 
-    Attributes
+    Parameters
     ----------
     source
         What the labels come from, for messages.
+    competition
+        The classes.
+    scenes
+        The images.
+
+    Attributes
+    ----------
     ids
         The images that have labels, in the order of the scenes.
     classes

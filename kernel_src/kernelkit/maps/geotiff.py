@@ -32,6 +32,8 @@ def write_geotiff(
     ----------
     path
         What lies there stays until the new file is complete. Missing folders are made.
+    mask
+        The mask.
     transform, crs
         Those of the image, as `Slide` has them.
     tags

@@ -31,6 +31,8 @@ def polygons(mask: BitMask, transform: Affine = PIXELS) -> Iterator[Polygon]:
 
     Parameters
     ----------
+    mask
+        The mask.
     transform
         From columns and rows to the coordinates of the map. The default are pixels.
     """

@@ -16,7 +16,16 @@ def rle_encode(
 ) -> str:
     """The run-length encoding of a mask or of an array, as by `BitMask.to_rle`.
 
-    Pixels of an array that are not 0 are on.
+    Parameters
+    ----------
+    mask
+        A `BitMask`, or an array (height, width). Pixels of an array that are not 0 are on.
+    order
+        The order of the pixels: down the columns, or along the rows.
+    base
+        The number of the first pixel: 0 or 1.
+    empty
+        What stands for a mask without pixels.
 
     >>> rle_encode(np.eye(3))
     '1 1 5 1 9 1'
@@ -28,12 +37,39 @@ def rle_encode(
 def rle_decode(
     text: str, shape: tuple[int, int], order: Order = "column", base: int = 1, empty: str = ""
 ) -> NDArray[np.uint8]:
-    """The uint8 array (height, width) of 0 and 1 of an encoding, as by `BitMask.from_rle`."""
+    """The uint8 array (height, width) of 0 and 1 of an encoding, as by `BitMask.from_rle`.
+
+    Parameters
+    ----------
+    text
+        The encoding.
+    shape
+        Height and width.
+    order
+        The order of the pixels: down the columns, or along the rows.
+    base
+        The number of the first pixel: 0 or 1.
+    empty
+        What stands for a mask without pixels.
+
+    >>> rle_decode("1 3", (2, 2))
+    array([[1, 1],
+           [1, 0]], dtype=uint8)
+    """
     return BitMask.from_rle(text, shape, order, base, empty).to_array()
 
 
 def rle_check(text: str, base: int = 1, empty: str = "") -> None:
     """Refuse a run-length encoding that no image has, whatever its size.
+
+    Parameters
+    ----------
+    text
+        The encoding.
+    base
+        The number of the first pixel: 0 or 1.
+    empty
+        What stands for a mask without pixels.
 
     Raises
     ------

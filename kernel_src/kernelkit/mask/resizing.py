@@ -16,6 +16,8 @@ def resize(mask: BitMask, size: tuple[int, int]) -> BitMask:
 
     Parameters
     ----------
+    mask
+        The mask.
     size
         The height and width wanted.
 

@@ -75,7 +75,26 @@ class Prediction:
 
 
 def load_models(recipe: Recipe, folder: str | Path, device: str = "auto") -> dict[str, MegaModel]:
-    """Load the members of every ensemble of `recipe` from `folder` into the device's memory."""
+    """Load the members of every ensemble of a recipe into the device's memory.
+
+    Parameters
+    ----------
+    recipe
+        Names runs and checkpoints, ensemble by ensemble.
+    folder
+        The models folder.
+    device
+        `auto`, `cpu`, or a GPU such as `cuda:0`.
+
+    Returns
+    -------
+    One `MegaModel` per ensemble, by its name.
+
+    Raises
+    ------
+    CheckpointError, DeviceError, RecipeError
+        As `MegaModel`.
+    """
     return {
         ensemble.name: MegaModel(
             folder,
@@ -109,6 +128,10 @@ def predict(
 
     Parameters
     ----------
+    competition
+        The rows that are wanted, and the files of each image.
+    recipe
+        All that the competition decides.
     models
         One `MegaModel` per ensemble of the recipe, by its name, as `load_models` gives them. With
         `stores` there may be none: then what these hold is merged and handed in.
@@ -121,6 +144,8 @@ def predict(
     strict
         Raise at the end, with the submission written, if any image has only the fallback row, or if
         a map is missing.
+    deadline
+        When the session ends. None is the recipe's hours from now.
     stores
         Folders with stores of other runs, such as outputs of other notebooks. Their layers are
         merged with those of this run.
