@@ -2,12 +2,12 @@
 
 import random
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any
 
 from kernelkit.predict.jobs import Job
 
-__all__ = ["AnyOrder", "Elsewhere"]
+__all__ = ["AnyOrder", "Deadly", "Elsewhere"]
 
 
 class AnyOrder(Executor):
@@ -49,4 +49,19 @@ class Elsewhere(Executor):
             future.set_result(fn(job, **kwargs))
         except Exception as error:
             future.set_exception(error)
+        return future
+
+
+class Deadly(Executor):
+    """Runs jobs in this process, but for those with a certain image, of which processes die."""
+
+    def __init__(self, image: str) -> None:
+        self._image = image
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        if any(task.image_id == self._image for task in args[0].tasks):
+            future.set_exception(BrokenExecutor("it was killed"))
+        else:
+            future.set_result(fn(*args, **kwargs))
         return future

@@ -1,7 +1,8 @@
 """Images are dealt to an executor: jobs go out, reports come in, bytes stay in the store.
 
 An image whose process dies is tried once more, elsewhere if there is another device. If that
-process dies too, the image falls back. Whatever fails, each image has a report in the end.
+process dies too, the image falls back. Pictures that went out together are then tried one by one.
+Whatever fails, each image has a report in the end.
 """
 
 import logging
@@ -201,13 +202,16 @@ class _Dealing:
             yield self._counted(report)
 
     def _died(self, handed: _Handed, error: Exception) -> Iterator[ImageReport]:
-        """Try a job once more, or let its images fall back."""
-        reason = as_sentence(error)
-        if handed.deaths:
+        """Try a job once more, and then each of its images alone. Let that one fall back."""
+        reason, job = as_sentence(error), handed.job
+        if not handed.deaths:
+            again = replace(job, avoids=getattr(error, "device", ""))
+            yield from self._submit(_Handed(again, (reason,)))
+        elif len(job.tasks) > 1:
+            for task in job.tasks:
+                yield from self._submit(_Handed(replace(job, tasks=(task,)), (reason,)))
+        else:
             yield from self._fall_back(handed, f"it was tried twice, and the second time: {reason}")
-            return
-        job = replace(handed.job, avoids=getattr(error, "device", ""))
-        yield from self._submit(_Handed(job, (reason,)))
 
     def _give_up_all(self) -> Iterator[ImageReport]:
         for future, handed in self._out.items():

@@ -19,7 +19,7 @@ from kernelkit.predict.work import pace
 from kernelkit.recipe import Recipe
 from tests.made.competition import IMAGES, RECIPE, write_competition, write_models
 from tests.made.deadly import DEADLY, Deaths, deadly
-from tests.made.executors import AnyOrder, Elsewhere
+from tests.made.executors import AnyOrder, Deadly, Elsewhere
 from tests.made.pictures import Clouds, Salt, run
 
 pytestmark = pytest.mark.timeout(300)
@@ -104,6 +104,17 @@ def test_pictures_are_the_same_on_two_devices(
     done = run(made, tmp_path / "out", executor=two)
     assert done.submission.read_bytes() == wanted.submission.read_bytes()
     assert done.report.counts == wanted.report.counts
+
+
+def test_a_picture_that_kills_costs_no_other_of_its_batch(tmp_path: Path) -> None:
+    """What went out together twice in vain is tried one by one."""
+    made = Salt(tmp_path)
+    image = made.paths[1].stem
+    done = run(made, tmp_path / "out", executor=Deadly(image))
+    [fallback] = done.report.fallbacks
+    assert fallback.image == image
+    assert "it was tried twice, and the second time: " in fallback.note
+    assert done.report.counts["predicted"] == len(made.paths) - 1
 
 
 @pytest.mark.parametrize("seed", [1, 2])
