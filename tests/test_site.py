@@ -15,7 +15,7 @@ from devkit.site import ABOVE
 from devkit.tools import REPOSITORY
 
 # Hosts that a reader may be led to by a link.
-INTENDED = {"github.com", "www.kaggle.com"}
+INTENDED = {"distributed.dask.org", "github.com", "www.kaggle.com"}
 
 
 class Addresses(HTMLParser):
