@@ -13,6 +13,7 @@ import numpy as np
 
 from kernelkit.errors import ReaderDiedError, ReaderError
 from kernelkit.grid import Tile, TileGrid, Window
+from kernelkit.memory import killed_in_words
 from kernelkit.reader.pieces import Piece, cut_pieces, piece_size, whole_tiles
 from kernelkit.reader.shared import LocalArray, SharedArena
 from kernelkit.reader.workers import PieceResult, PieceTask, ReaderPool, Target
@@ -285,8 +286,8 @@ class TilePass:
             except BrokenProcessPool as error:
                 self.pool.abandon()
                 raise ReaderDiedError(
-                    f"{self._slide.paths[0]}: a reader process died before {piece.window} was "
-                    "read. It was killed, or out of memory. Use fewer workers, or threads"
+                    f"{self._slide.paths[0]}: {killed_in_words('a reader process')}. "
+                    f"{piece.window} was not read. Use fewer workers, or threads"
                 ) from error
             self._running.popleft()
             self.stats.decoding += result.seconds
