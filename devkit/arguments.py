@@ -83,10 +83,13 @@ class Arguments(argparse.ArgumentParser):
             self._variables["/".join(names)] = variable
         return action
 
-    @property
-    def variables(self) -> dict[str, str]:
-        """The variables of make, by the names of the arguments."""
-        return dict(self._variables)
+    def leave_to_parent(self) -> None:
+        """Leave each argument so far without a value of its own, if it is not given.
+
+        A command below another parser has the same options as that one then, in both places.
+        """
+        for action in self._actions:
+            action.default = argparse.SUPPRESS
 
     def format_help(self) -> str:
         """The help, below the line that make needs."""

@@ -67,25 +67,14 @@ def _refuse_missing_files(options: argparse.Namespace) -> None:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Arguments(prog="python -m devkit.kaggle", description=_DESCRIPTION)
-    parser.add_argument(
-        "--settings",
-        type=Path,
-        metavar="FILE",
-        help="the settings file (default: that of your own competition, or kaggle.toml)",
-    )
-    add_name(parser)
-    parser.add_argument(
-        "--notebook",
-        default="inference",
-        metavar="NAME",
-        variable="NOTEBOOK",
-        help="inference, train, validate or engine",
-    )
+    _add_shared(parser)
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
     subs: dict[str, Arguments] = {}
     for name, text in _COMMANDS.items():
         about = f"{text[0].upper()}{text[1:]}."
         subs[name] = commands.add_parser(name, target=name, help=text, description=about)
+        _add_shared(subs[name])
+        subs[name].leave_to_parent()  # what stands before the command's name counts too
     _add_files(subs["submit"], subs["queue"])
     subs["download-data"].add_argument(
         "-o",
@@ -106,6 +95,24 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
             help="the competition (default: the one in the settings)",
         )
     return parser.parse_args(arguments)
+
+
+def _add_shared(parser: Arguments) -> None:
+    """Add what every command is told, before its name or behind it."""
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="the settings file (default: that of your own competition, or kaggle.toml)",
+    )
+    add_name(parser)
+    parser.add_argument(
+        "--notebook",
+        default="inference",
+        metavar="NAME",
+        variable="NOTEBOOK",
+        help="inference, train, validate or engine (default: inference)",
+    )
 
 
 def _add_files(submit: Arguments, queue: Arguments) -> None:
