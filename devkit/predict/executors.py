@@ -94,19 +94,17 @@ def executor_for(
         with workers_of(scheduler) as remote:
             yield remote
         return
-    from kernelkit.predict.jobs import DeviceProcesses, devices_of
+    from kernelkit.predict.jobs import devices_of, processes_on
 
     names = devices_of(devices)
-    if len(names) > 1:
-        with DeviceProcesses(names) as processes:
-            yield processes
-    elif names == ["cpu"] and workers > 1:
+    if names == ["cpu"] and workers > 1:
         from devkit.predict.cluster import local_cluster
 
         with local_cluster(workers) as executor:
             yield executor
     else:
-        yield None
+        with processes_on(names) as processes:
+            yield processes
 
 
 def readers_of(executor: Executor | None, workers: int) -> int:

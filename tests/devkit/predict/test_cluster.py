@@ -94,7 +94,7 @@ class started:  # noqa: N801, it reads as a verb
         self._process.wait()
 
 
-def until(is_so: Callable[[], object], seconds: float = 60) -> None:
+def until(is_so: Callable[[], object], seconds: float = 150) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not is_so():
@@ -220,25 +220,44 @@ def test_a_lost_scheduler_ends_the_run_in_one_sentence(
     assert_same_files(output, place / "inline")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 def test_workers_that_cannot_do_the_work_are_refused(tmp_path: Path, monkeypatch) -> None:
-    """A scheduler without workers, a worker of several threads, and one without kernelkit."""
+    """There is none, or one of several threads, without kernelkit, or with another torch."""
     monkeypatch.setattr(cluster, "_PATIENCE", 1)
+    (tmp_path / "torch-9.9.dist-info").mkdir()
+    (tmp_path / "torch-9.9.dist-info" / "METADATA").write_text("Name: torch\nVersion: 9.9\n")
     with started(["scheduler", "--port", "0"], tmp_path / "scheduler.log") as (_, address):
         with pytest.raises(ClusterError, match="the scheduler has no workers. Start some"):
             refuse(address)
         monkeypatch.setattr(cluster, "_PATIENCE", 30)
-        command = ["worker", address, "--no-nanny", "--nthreads"]
-        with (
-            started([*command, "2"], tmp_path / "worker.log"),
-            pytest.raises(ClusterError, match="found a worker with 2 threads, wanted one"),
+        for threads, path, sentence in (
+            ("2", "kernel_src", "found a worker with 2 threads, wanted one"),
+            ("1", "", "the worker cannot import kernelkit"),
+            ("1", f"kernel_src:{tmp_path}", r"found torch 9.9 at tcp://\S+, wanted 2\..* as here"),
         ):
-            refuse(address)
-        with (
-            started([*command, "1"], tmp_path / "other.log", PYTHONPATH=""),
-            pytest.raises(ClusterError, match="the worker cannot import kernelkit"),
-        ):
-            refuse(address)
+            worker = ["worker", address, "--no-nanny", "--nthreads", threads]
+            with (
+                started(worker, tmp_path / "worker.log", PYTHONPATH=path),
+                pytest.raises(ClusterError, match=sentence),
+            ):
+                refuse(address)
+
+
+@pytest.mark.timeout(120)
+def test_only_workers_with_a_gpu_are_asked_if_there_are_some(
+    tmp_path: Path, scheduler: tuple[str, subprocess.Popen[bytes]], monkeypatch
+) -> None:
+    """Of two workers one has the resource, and all calls go to its process."""
+    monkeypatch.setattr(cluster, "_PATIENCE", 30)
+    address, _ = scheduler
+    worker = ["worker", address, "--no-nanny", "--nthreads", "1", "--resources", "GPU=1"]
+    with (
+        started(worker, tmp_path / "gpu.log") as (process, _),
+        remote_cluster(address) as executor,
+    ):
+        assert executor.lanes == 1
+        calls = [executor.submit(os.getpid) for _ in range(4)]
+        assert {call.result() for call in calls} == {process.pid}
 
 
 def refuse(address: str) -> None:
