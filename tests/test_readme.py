@@ -136,7 +136,7 @@ def test_examples_name_what_is_there(page: Path, block: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_examples_run(tmp_path: Path) -> None:
     """They end without an error, in a folder with a slide and models. A last line is a mask's."""
     write_models(tmp_path / "models")
