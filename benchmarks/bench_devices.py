@@ -7,8 +7,8 @@ process with one core, and by two. Processes are started before the clock, and l
 within it. The submissions have to be the same, byte for byte. Seconds of the processor are those of
 all processes. On a machine that is busy with other things, they say more than the clock.
 
-The second table says what it costs to hand work out: the same work in this process, plainly and in
-jobs. It counts seconds of the processor, since a percent is less than what the clock wavers by.
+The second table says what it costs to hand work out. This process does the same work plainly and in
+jobs. Seconds of the processor are counted, since a percent is less than what the clock wavers by.
 
 Each round runs every contestant once. The tables give medians, and ratios are medians of the
 rounds' ratios.

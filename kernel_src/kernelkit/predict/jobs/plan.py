@@ -40,9 +40,9 @@ class Parcel:
 def parcels_of(tasks: Sequence[Task], run: Run, lanes: int) -> list[Parcel]:
     """The parcels, the largest first.
 
-    An image in tiles is one. Whole pictures go out in the batches that a run in one process makes
-    of them, so that networks see the same batches and answer with the same bytes. Only a picture
-    that cannot be decoded, although its header can be read, leaves its batch one short.
+    An image in tiles is one. Whole pictures go out in the batches that one process makes of them.
+    So networks see the same batches, and answer with the same bytes. Only a picture that cannot be
+    decoded, although its header can be read, leaves its batch one short.
 
     Parameters
     ----------
