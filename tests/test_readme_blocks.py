@@ -218,6 +218,8 @@ OWN_WALK = "tests/devkit/new/test_walk.py::test_the_notebook_finds_the_recipe_in
 SEAMS = "tests/devkit/dryrun/test_seams.py::test_a_difference_at_a_seam_is_found_there"
 TWIN = "tests/devkit/wheels/test_registry.py::test_the_real_dataset_installs_in_the_images_twin"
 SUBMIT = "tests/devkit/kaggle/test_submissions.py::test_submit_goes_from_the_datasets_to_a_score"
+ENGINE = "tests/devkit/engine/test_engine.py::test_inference_by_engines_is_that_by_weights"
+ON_KAGGLE_ENGINE = "tests/devkit/kaggle/test_engine_notebook.py::test_it_has_weights_and_a_gpu"
 GPU = "tests/devkit/gpu/test_check.py::test_what_is_missing_comes_from_the_folder"
 
 # how a block begins, and how it is run
@@ -240,6 +242,9 @@ WAYS: list[tuple[str, Way]] = [
     ('make dry-run DEVICES="cpu cpu"', long(DRY_RUN)),
     ("make predict RECIPE=my-recipe.yaml", long(MASKS, WORKERS)),
     ("make scheduler", on_cluster),
+    # engines
+    ("make engine RECIPE=", long(ENGINE)),
+    ("make push NOTEBOOK=engine", long(ON_KAGGLE_ENGINE)),
     # wheels
     ("make kernel-dataset PROFILE=", long(TWIN)),
     ("make dry-run OWN=", runs(write_own, write_code)),

@@ -149,8 +149,8 @@ class EnsembleRecipe(Section):
         highest epoch, "all" each. Several words, such as [best, last], give several members. They
         are merged with the folds, as if each were one.
     programs
-        Whether TorchScript, torch.export and ONNX files are loaded too. They can run code, so use
-        it only if you trust them.
+        Whether TorchScript, torch.export and AOTInductor files are loaded too. They can run code,
+        so use it only if you trust them. ONNX files hold no code, and are loaded in any case.
     input
         How pixels become the network's input.
     activation
