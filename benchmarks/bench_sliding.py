@@ -4,9 +4,9 @@
 
 The image is a tiled TIFF of JPEG blocks, and the network a small UNet of MONAI. Both sides use the
 same weights, windows of 1024 that overlap by 256, and Gaussian weights. Both end with a mask of the
-pixels above 0.5. Each contestant runs in a process of its own. Its peak is the proportional memory
-(PSS) of that process and of those that it starts, without what it holds before it begins. MONAI's
-peer takes an image in memory, so tifffile reads the file into one.
+pixels above 0.5. Each contestant runs in a process of its own. Its memory is the peak of the
+proportional set (PSS) of that process and its children, less what it holds before it begins.
+MONAI's function takes a tensor, so tifffile reads the file into one.
 """
 
 import argparse

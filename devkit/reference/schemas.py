@@ -1,5 +1,6 @@
 """The JSON schemas of recipe.yaml, train.yaml and kaggle.toml, by which editors complete them."""
 
+import inspect
 import json
 from collections.abc import Callable
 
@@ -7,6 +8,9 @@ from devkit.editor import Kind
 from devkit.kaggle.settings import Settings
 from devkit.reference.generator import Schema, sections_schema
 from devkit.reference.training_schema import training_schema
+from kernelkit.ensemble.tta import SETS, VIEWS
+from kernelkit.predict.hand_in.postprocess import STEPS
+from kernelkit.predict.hand_in.seen import asked_of
 from kernelkit.recipe import Recipe
 
 __all__ = ["SCHEMAS", "schema_of", "text_of"]
@@ -23,7 +27,36 @@ def text_of(kind: Kind) -> str:
 
 
 def _recipe() -> Schema:
-    return {"title": "A recipe of kernelkit", **sections_schema(Recipe)}
+    made = {"title": "A recipe of kernelkit", **sections_schema(Recipe)}
+    _offer_names(made["definitions"])
+    return made
+
+
+def _offer_names(definitions: dict[str, Schema]) -> None:
+    """Put known views and steps before the texts that may be names of others.
+
+    Recipes do not know them, so that they can be loaded without what does.
+    """
+    views = definitions["EnsembleRecipe"]["properties"]["views"]
+    views["anyOf"] = [
+        {"enum": [*SETS, *(name for name in VIEWS if name not in SETS)]},
+        *views["anyOf"],
+    ]
+    steps = definitions["PostprocessStep"]["anyOf"]
+    named = next(form for form in steps if "propertyNames" in form)
+    named["properties"] = {name: _of_step(step) for name, step in STEPS.items()}
+    steps.insert(0, {"enum": list(STEPS)})
+
+
+def _of_step(step: Callable[..., object]) -> Schema:
+    """A step with the names of its arguments. The run itself checks their values."""
+    _, *names = inspect.signature(step).parameters
+    arguments = [name for name in names if name not in asked_of(step)]
+    return {
+        "description": " ".join((inspect.getdoc(step) or "").split("\n\n")[0].split()),
+        "type": ["object", "null"],
+        "properties": {key: {} for key in arguments},
+    }
 
 
 def _kaggle() -> Schema:
