@@ -37,6 +37,8 @@ _BUILT: Mapping[str, tuple[tuple[str, ...], str, str]] = {
     ),
     "fetched": (("kaggle-output",), "what notebooks on Kaggle wrote", "make logs"),
     "site": (("site",), "the documentation's site", "make docs"),
+    "engines": (("engines",), "networks made for one kind of device", "make engine"),
+    "gpu": (("gpu",), "reports of a GPU, and their wheels", "make gpu-wheels, make gpu-check"),
     "models": (("models",), "trained networks", "make train, which takes hours"),
 }
 _COMPETITIONS = "competitions"

@@ -35,7 +35,6 @@ class Ending:
 
 _LESS = "Use fewer workers, or smaller tiles or batches in the recipe"
 
-# The first that is found in a log is meant. So what says more stands first.
 ENDINGS = (
     Ending(
         "Your notebook tried to allocate more memory than is available",
@@ -63,8 +62,8 @@ ENDINGS = (
     ),
     Ending(
         "Notebook Timeout",
-        r"Notebook Timeout|exceeded the (allowed|maximum) (run)?time|Timeout(Expired)?\b"
-        r"|maximum execution time",
+        r"Notebook Timeout|exceeded the (allowed|maximum) (run)?time|maximum execution time"
+        r"|Timeout waiting for execute reply|CellTimeoutError|^\W*Timeout\W*$",
         "The run took longer than a session lasts. That is 12 h, or 9 h in most competitions",
         "Set hours in the recipe to what the competition allows, or use fewer views or folds",
     ),
@@ -122,13 +121,20 @@ ENDINGS = (
 def explain_ending(*texts: str) -> str:
     """Say what the words of a log mean and what to do, or nothing if they are not known.
 
+    Of several words in a text, the last ones are meant: what stands before was survived.
+
     Parameters
     ----------
     texts
         What Kaggle says of the failure, and the log's end. What is known of the first one counts.
     """
     for text in texts:
-        for ending in ENDINGS:
-            if re.search(ending.pattern, text, re.IGNORECASE):
-                return f"{ending.means}. {ending.remedy}"
+        found = [
+            (match.start(), ending)
+            for ending in ENDINGS
+            for match in re.finditer(ending.pattern, text, re.IGNORECASE | re.MULTILINE)
+        ]
+        if found:
+            _, last = max(found, key=lambda each: each[0])
+            return f"{last.means}. {last.remedy}"
     return ""

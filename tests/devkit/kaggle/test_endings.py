@@ -16,6 +16,7 @@ LOGS = [
     ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "T4 has 15 GiB"),
     ("OSError: [Errno 28] No space left on device: '/kaggle/working/a'", "20 GB"),
     ("Notebook Timeout", "longer than a session lasts"),
+    (" (Timeout)", "longer than a session lasts"),
     ("Timeout waiting for execute reply (32400s)", "longer than a session lasts"),
     ("CUDA error: no kernel image is available for execution on the device", "P100"),
     (
@@ -37,10 +38,25 @@ def test_known_words_are_explained(text: str, said: str) -> None:
     assert said in explain_ending(f"predicting\n{text}\nend")
 
 
-@pytest.mark.parametrize("text", ["", "ValueError: no", "the timeouts are 20 s", "137 images"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ValueError: no",
+        "the timeouts are 20 s",
+        "requests.exceptions.ConnectTimeout: timeout=20",
+        "137 images",
+    ],
+)
 def test_other_words_are_not(text: str) -> None:
     """Nothing is better than a guess."""
     assert explain_ending(text) == ""
+
+
+def test_the_last_words_of_a_log_are_meant() -> None:
+    """A batch that did not fit was halved, and the run went on."""
+    said = explain_ending("CUDA out of memory, in halves\nModuleNotFoundError: No module named 'x'")
+    assert "wheels/requirements.in" in said
 
 
 def test_what_kaggle_says_of_the_failure_counts_more_than_the_log() -> None:
