@@ -96,8 +96,9 @@ class Wanted:
             As `load_groups`. If other runs are left out, also if a pattern matches no run.
         """
         # torch takes seconds to import
-        from kernelkit.checkpoints import load_groups
+        from kernelkit.checkpoints import Runtime, load_groups
         from kernelkit.checkpoints.run_folders import matching_runs
+        from kernelkit.ensemble.merged import load_merged
 
         runs = [run.name for run in matching_runs(models_folder, ("*",))]
         if self.others is None:
@@ -118,7 +119,9 @@ class Wanted:
             left += [] if own else [run]
         if left:
             say(f"left out, since the recipe does not name them: {', '.join(left)}")
-        loaded = load_groups(models_folder, asked, programs=programs)
+        # an engine for another device is packed too, and its weights are loaded here
+        runtime = Runtime(merged=load_merged)
+        loaded = load_groups(models_folder, asked, programs=programs, runtime=runtime)
         unique = {member.name: member for group in loaded for member in group}
         return list(unique.values())
 

@@ -42,6 +42,7 @@ from kernelkit.vocabulary import Prefer
 
 if TYPE_CHECKING:
     from kernelkit.checkpoints import Member
+    from kernelkit.checkpoints.engine_record import EngineRecord
 
 __all__ = ["DEFAULT_LISTING", "pack_weights"]
 
@@ -102,9 +103,24 @@ def pack_weights(
             # a folder that is itself a run is found as the only one below its parent
             is_above = (models_folder / member.run).is_dir()
             runs_folder = models_folder if is_above else models_folder.parent
-            entry = _pack_member(member, runs_folder, staging_folder, cache_folder)
+            record = _record_of(member)
+            source, place = member.path, member.path.relative_to(runs_folder)
+            if not member.is_program and record is None:
+                place = place.with_name(f"{member.checkpoint or member.stem}.safetensors")
+                source = _converted(member, cache_folder)
+            entry = _pack_file(source, place, member, staging_folder)
             entries.append(entry)
             configurations |= _configurations(member, runs_folder)
+            if record is not None:
+                files, texts = _beside_engine(member.path, record)
+                entries += [
+                    _pack_file(file, file.relative_to(runs_folder), member, staging_folder)
+                    for file in files
+                ]
+                configurations |= {
+                    text.relative_to(runs_folder).as_posix(): read_text(text, DatasetError)
+                    for text in texts
+                }
             run = str(entry["name"]).split("/")[0]
             checkpoints[run] = wanted.words_of(run)
             say(f"{entry['name']}  {entry['size'] / 1e6:.1f} MB")
@@ -117,14 +133,24 @@ def pack_weights(
     return Packed(folder, manifest)
 
 
-def _pack_member(
-    member: "Member", runs_folder: Path, staging_folder: Path, cache_folder: Path
-) -> dict[str, Any]:
-    place = member.path.relative_to(runs_folder)
-    source = member.path
-    if not member.is_program:
-        place = place.with_name(f"{member.checkpoint or member.stem}.safetensors")
-        source = _converted(member, cache_folder)
+def _record_of(member: "Member") -> "EngineRecord | None":
+    """What is known of a member that is an engine, also if it does not load on this machine."""
+    from kernelkit.checkpoints.engine_record import EngineRecord
+
+    return EngineRecord.beside(member.path)
+
+
+def _beside_engine(engine: Path, record: "EngineRecord") -> tuple[list[Path], list[Path]]:
+    """The weights that an engine was made of, and the files of text about them and about it."""
+    weights = record.place_beside(engine)
+    found = sorted(path for path in weights.rglob("*") if path.is_file()) or [weights]
+    files = [path for path in found if path.suffix == ".safetensors"]
+    texts = [path for path in found if path not in files]
+    return files, [engine.with_name(engine.name + ".json"), *texts]
+
+
+def _pack_file(source: Path, place: Path, member: "Member", staging_folder: Path) -> dict[str, Any]:
+    """Put a file of a member into the dataset, to lie at `place` below the models folder."""
     packed = staging_folder / safe_name("__".join(place.parts))
     try:
         os.link(source, packed)

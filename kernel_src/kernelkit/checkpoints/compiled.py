@@ -1,7 +1,7 @@
 """An AOTInductor package as a module. It runs only where it was compiled for.
 
-torch writes into a package for which device, which kind of GPU and which instructions of a CPU it
-was compiled. `make engine` also writes by which torch, and for which tiles. If one of them differs,
+torch writes into a package what it was compiled for: the device, the kind of GPU, and the
+instructions of a CPU. `make engine` also writes by which torch, and for which tiles. If one of them differs,
 loading could end the process. So all are compared first.
 """
 

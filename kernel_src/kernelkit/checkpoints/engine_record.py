@@ -75,6 +75,10 @@ class EngineRecord:
             )
         return record
 
+    def place_beside(self, engine: Path) -> Path:
+        """The file of the weights, or the folder of the ensemble's runs."""
+        return engine.parent.parent / PurePosixPath(self.weights).relative_to("..")
+
     def plain(self) -> dict[str, Any]:
         """The record as JSON has it."""
         return asdict(self)

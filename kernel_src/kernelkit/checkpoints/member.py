@@ -1,8 +1,8 @@
 """One checkpoint becomes a member: its network, built as its folder says, with its weights.
 
 That has three steps, so that several members can load side by side. Networks are built and asked in
-the caller's thread only, since libraries and code of a user's own may share something. Files are
-read and hashed in any thread.
+the caller's thread only: libraries, and code of a user's own, may share something. Files are read
+and hashed in any thread.
 """
 
 from collections.abc import Mapping, Sequence
@@ -262,7 +262,7 @@ class _Program:
 
     def _weights_instead(self, record: EngineRecord) -> _Loaded:
         """The network that the engine was made of, or all of an ensemble as one."""
-        weights = (self._path.parent / record.weights).resolve()
+        weights = record.place_beside(self._path)
         if not record.weights_sha256:
             return self._ensemble_instead(weights, record)
         snapshot = Snapshot.read(weights, checkpoint_stem(weights))

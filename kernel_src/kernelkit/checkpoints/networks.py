@@ -81,9 +81,9 @@ def build(description: Mapping[str, Any], source: str) -> nn.Module:
 def build_empty(description: Mapping[str, Any], source: str) -> nn.Module:
     """A fresh module whose state has no values yet, if all that it has is in its state.
 
-    Nothing is drawn at random for it, and it takes no memory. All else that a network has must have
-    values: buffers that are not saved, tensors beside them, and weights that two layers share. If
-    there is any, or if it is code of the user's own, the module is that of `build`.
+    Nothing is drawn at random for it, and it takes no memory. But buffers that are not saved need
+    values, and so do tensors beside them, and weights that two layers share. If there is any, or if
+    it is code of the user's own, the module is that of `build`.
 
     Raises
     ------

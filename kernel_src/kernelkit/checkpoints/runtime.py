@@ -36,8 +36,8 @@ class Runtime:
         What onnxruntime may compute by, the first that works, and each one's options. None means
         CUDA on a GPU, and nothing else. On a CPU it means the CPU.
     merged
-        Builds the network of a whole ensemble from the folder of its runs, if an engine of it does
-        not load. It gives the network, its channels, its classes, and a hash of its weights.
+        Builds the network of a whole ensemble, whose engine does not load, from the folder of its
+        runs. It gives the network, its channels, its classes, and a hash of its weights.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

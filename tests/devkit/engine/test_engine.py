@@ -10,6 +10,8 @@ import timm
 import torch
 import yaml
 
+from bootstrap import Dataset
+from devkit.dataset.weights import pack_weights
 from devkit.engine.__main__ import main
 from kernelkit.checkpoints import load_members
 from kernelkit.engines import checking
@@ -151,6 +153,27 @@ def test_an_ensemble_answers_for_its_graph(place: Path, as_one: Path, tmp_path: 
     model = model_of(folder / "recipe.yaml", folder)
     assert model.members[0].architecture == "an ensemble of run/fold_0, run/fold_1"
     assert difference(place, folder) < 1e-5
+
+
+def test_engines_are_packed_with_what_lies_beside_them(
+    place: Path, engines: Path, as_one: Path, tmp_path: Path
+) -> None:
+    """A dataset of weights has engines, their records and weights, and gives them back."""
+    for number, folder in enumerate((engines, as_one)):
+        packed = pack_weights(folder, tmp_path / f"packed-{number}", programs=True, say=str)
+        session = Dataset(tmp_path, tmp_path, "f" * 64, tmp_path / f"work-{number}")
+        found = session.models(packed.folder)
+        assert inside(found) == inside(folder) - {"recipe.yaml"}
+        [damage] = sorted(found.rglob("*.onnx"))[:1]
+        damage.unlink()
+        damage.write_bytes(b"damaged")
+        shutil.copy(folder / "recipe.yaml", found)
+        assert difference(place, found) < 1e-5
+
+
+def inside(folder: Path) -> set[str]:
+    """The names of the files in a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_other_weights_beside_an_engine_are_refused(engines: Path, tmp_path: Path) -> None:
