@@ -1,8 +1,8 @@
 """An AOTInductor package as a module. It runs only where it was compiled for.
 
 torch writes into a package what it was compiled for: the device, the kind of GPU, and the
-instructions of a CPU. `make engine` also writes by which torch, and for which tiles. If one of them differs,
-loading could end the process. So all are compared first.
+instructions of a CPU. `make engine` also writes by which torch, and for which tiles. If one of
+them differs, loading could end the process. So all are compared first.
 """
 
 import json
