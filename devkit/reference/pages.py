@@ -116,7 +116,7 @@ class _Keys:
         words = in_words(schema, self._definitions, self._anchors_of)
         if field.is_required():
             return f"{words}, needed"
-        value: Any = field.get_default(call_default_factory=False)
+        value: Any = field.default if field.default_factory is None else None
         if isinstance(value, BaseModel) or value in (None, (), {}) or _is_sections(value):
             return words
         return f"{words}, default `{value_in_words(value)}`"
