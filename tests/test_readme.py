@@ -104,6 +104,16 @@ def test_the_import_rule_is_the_contract() -> None:
         assert lines == [line.replace(" | ", ", ") for line in contracts[world]["layers"]]
 
 
+def test_the_page_of_the_architecture_has_all_folders() -> None:
+    """Each folder of both worlds stands in its table."""
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    tables = text.partition("## The folders\n")[2].partition("\n## ")[0].split("`devkit/`")
+    worlds = [REPOSITORY / "kernel_src" / "kernelkit", REPOSITORY / "devkit"]
+    for world, table in zip(worlds, tables, strict=True):
+        there = {path.parent.name for path in world.glob("*/__init__.py")}
+        assert there == set(re.findall(r"`(\w+)/`", table)), world
+
+
 @each_page
 def test_names_exist(page: Path) -> None:
     """Each dotted name of kernelkit or devkit that a page names can be imported."""
