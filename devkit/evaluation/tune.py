@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from devkit.arguments import Arguments
+from devkit.bars import waiting
 from devkit.commands import command
 from devkit.evaluation.predictions import (
     checked_recipe,
@@ -70,7 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     used = dict.fromkeys(image.ensemble for image in found.report.images if image.ensemble)
     wanted = {}
     for name in used:
-        tuned = tune(found, validated.truth, name, asked)
+        with waiting(f"thresholds and sizes of {name} are searched"):
+            tuned = tune(found, validated.truth, name, asked)
         file = "total.csv" if len(used) == 1 else f"total_{name}.csv"
         write_total(tuned.total, options.output / file)
         for line in _lines(name, tuned):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from devkit.arguments import Arguments
+from devkit.bars import waiting
 from devkit.commands import command
 from devkit.evaluation.predictions import checked_recipe, complete, predicted, shared_arguments
 from devkit.tables import aligned
@@ -45,9 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
         found = validated.found
         images = list(found.masks)
         masks = found.masks
-        table = score_images(
-            images, validated.classes, masks.__getitem__, validated.truth, masks.held
-        )
+        with waiting("masks are scored"):
+            table = score_images(
+                images, validated.classes, masks.__getitem__, validated.truth, masks.held
+            )
         groups = {image: scene.group for image, scene in found.scenes.items()}
         with open_atomically(options.output / "scores.csv") as file:
             table.frame(fold=found.folds, group=groups).to_csv(
@@ -56,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         views = {}
         if options.views:
             views = leave_one_view_out(found, validated.again, validated.truth)
-        write_report(found, validated.truth, table, options.output / "report.html", views)
+        with waiting("the report is written"):
+            write_report(found, validated.truth, table, options.output / "report.html", views)
     for line in (*_lines(table), *_view_lines(views)):
         print(printable(line))
     for note in validated.notes:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from devkit.arguments import Arguments, add_profile
+from devkit.bars import waiting
 from devkit.commands import command
 from devkit.image.profiles import load_profile
 from devkit.lint import kernel_files, lint
@@ -21,7 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     profile = load_profile(options.profile)
     lock = read_lock(lock_path(profile))
     files = [path.resolve() for path in options.files] or kernel_files()
-    findings = lint(files, profile, lock.modules if lock else ())
+    with waiting(f"{len(files)} files are linted"):
+        findings = lint(files, profile, lock.modules if lock else ())
     for finding in findings:
         print(finding)
     print(f"{len(files)} files for {profile.name}: {len(findings) or 'no'} findings")
