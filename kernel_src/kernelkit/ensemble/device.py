@@ -1,5 +1,6 @@
 """What the networks run on: which device, in which precision, with how much free memory."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import get_args
@@ -16,6 +17,7 @@ __all__ = [
     "choose_precision",
     "device_name",
     "free_bytes",
+    "has_code_for",
     "is_out_of_memory",
     "not_finite_message",
     "on_device",
@@ -64,7 +66,41 @@ def choose_device(name: str = "auto") -> torch.device:
             f"{name}: found {torch.cuda.device_count()} GPU(s), which count from cuda:0. Choose "
             f"one up to cuda:{torch.cuda.device_count() - 1}"
         )
+    if device.type == "cuda":
+        _refuse_without_code(device)
     return device
+
+
+def _refuse_without_code(device: torch.device) -> None:
+    capability = torch.cuda.get_device_capability(device)
+    built_for = torch.cuda.get_arch_list()
+    if built_for and not has_code_for(capability, built_for):
+        major, minor = capability
+        raise DeviceError(
+            f"{device}: found {device_name(device)} of compute capability {major}.{minor}, and "
+            f"torch {torch.__version__} is built for {', '.join(built_for)}. Choose another kind "
+            "of GPU, or the device cpu"
+        )
+
+
+def has_code_for(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
+    """Whether a GPU runs what torch was built for.
+
+    Code for a kind of GPU (`sm_80`) runs on later ones of the same generation. The driver
+    translates other code (`compute_90`) for all later ones.
+
+    >>> has_code_for((8, 6), ["sm_75", "sm_80"]), has_code_for((6, 0), ["sm_75", "sm_80"])
+    (True, False)
+    """
+    for name in built_for:
+        kind, _, number = name.partition("_")
+        if not number.isdecimal():  # such as sm_90a, which runs on no other
+            continue
+        built = divmod(int(number), 10)
+        is_same_generation = built[0] == capability[0]
+        if built <= capability and (kind == "compute" or is_same_generation):
+            return True
+    return any(name.rstrip("af") == f"sm_{capability[0]}{capability[1]}" for name in built_for)
 
 
 def choose_precision(name: Precision, device: torch.device) -> torch.dtype:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.device import has_code_for
 from kernelkit.ensemble.graphs import GraphRecorder
 from kernelkit.ensemble.notes import Notes
 from kernelkit.errors import DeviceError
@@ -170,3 +171,21 @@ def test_a_device_that_is_not_there(models):
         MegaModel(models[0], device="gpu")
     with pytest.raises(DeviceError, match='of the kind "meta", wanted a processor or a GPU'):
         MegaModel(models[0], device="meta")
+
+
+@pytest.mark.parametrize(
+    ("capability", "built_for", "expected"),
+    [
+        ((7, 5), ["sm_75", "sm_80"], True),
+        ((8, 9), ["sm_75", "sm_86"], True),
+        ((6, 0), ["sm_75", "sm_80"], False),
+        ((10, 0), ["sm_80", "sm_90"], False),
+        ((10, 0), ["sm_80", "compute_90"], True),
+        ((9, 0), ["sm_80", "sm_90a"], True),
+        ((9, 1), ["sm_80", "sm_90a"], False),
+        ((12, 0), ["sm_100", "sm_120"], True),
+    ],
+)
+def test_which_gpus_torch_was_built_for(capability, built_for, expected):
+    """Binary code runs on later GPUs of its generation, and PTX on all later ones."""
+    assert has_code_for(capability, built_for) is expected
