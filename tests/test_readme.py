@@ -154,7 +154,7 @@ def test_examples_run(tmp_path: Path) -> None:
     write(tmp_path / "kidney.tiff", pixels, "subdatasets")
     examples = [(page.stem, block) for page, block in OURS if page.stem not in ELSEWHERE]
     for number, (name, block) in enumerate(examples):
-        (tmp_path / f"{number}_{name}.py").write_text(block)
+        (tmp_path / f"{number:02}_{name}.py").write_text(block)
     run_all = """
 import pathlib, runpy
 for path in sorted(pathlib.Path().glob("*.py")):
@@ -173,7 +173,7 @@ for path in sorted(pathlib.Path().glob("*.py")):
     printed = done.stdout.split("\n== ")[1:]
     assert len(printed) == len(examples)
     for (_, block), text in zip(examples, printed, strict=True):
-        if "to_rle()" in block:
+        if "to_rle()" in block.splitlines()[-1]:
             words = text.splitlines()[-1].split()  # a progress bar stands before it
             runs, dice = (words[:-1], words[-1]) if "dice" in block else (words, "0")
             assert len(runs) % 2 == 0
