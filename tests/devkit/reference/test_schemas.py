@@ -1,7 +1,9 @@
 """The JSON schemas, by which editors complete and check what people write."""
 
 import json
+import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -15,20 +17,26 @@ from kernelkit.errors import RecipeError
 from kernelkit.yamlfile import read_yaml
 
 KINDS = get_args(Kind)
-FOLDERS = {
-    "recipe": ("kernel_src/kernelkit/recipe", "tests/made/recipes"),
-    "train": ("kernel_src/kernelkit/training/recipe", "devkit/demo/training"),
-}
-FILES = [
-    *(
-        (kind, path)
-        for kind, each in FOLDERS.items()
-        for f in each
-        for path in sorted((REPOSITORY / f).glob("*.yaml"))
-    ),
-    ("kaggle", REPOSITORY / "kaggle.toml"),
-]
-each_file = pytest.mark.parametrize(("kind", "path"), FILES, ids=lambda value: str(value)[-40:])
+# YAML of the repository that is neither a recipe nor a training recipe.
+OTHERS = ("devkit/reference/examples.yaml",)
+
+
+def files() -> Iterator[tuple[Kind, Path]]:
+    """The recipes, training recipes and settings of the repository, whatever their folders."""
+    for folder in ("kernel_src", "devkit", "tests"):
+        for path in sorted((REPOSITORY / folder).rglob("*.yaml")):
+            if str(path.relative_to(REPOSITORY)) not in OTHERS:
+                is_training = re.search("^predicts:", path.read_text(encoding="utf-8"), re.M)
+                yield "train" if is_training else "recipe", path
+        for path in sorted((REPOSITORY / folder).rglob("kaggle.toml")):
+            yield "kaggle", path
+    yield "kaggle", REPOSITORY / "kaggle.toml"
+
+
+FILES = list(files())
+each_file = pytest.mark.parametrize(
+    ("kind", "path"), FILES, ids=lambda value: "-".join(Path(value).parts[-2:])
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
