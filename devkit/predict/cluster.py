@@ -3,18 +3,20 @@
 What dask raises becomes a sentence, and what it logs below a warning is not shown.
 """
 
+import asyncio
 import logging
 import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import dask.config
 import psutil
 from distributed import Client, KilledWorker, LocalCluster
+from tornado.ioloop import IOLoop
 
 from devkit.errors import ClusterError
 from kernelkit.children import starting_children
@@ -37,6 +39,8 @@ _COMPUTING = ("torch", "rasterio", "numba")
 class ClusterExecutor(Executor):
     """The workers of a scheduler as an executor. A worker that is lost costs a repeat of its call.
 
+    The workers outlive it, and calls that nobody waits for are forgotten.
+
     Parameters
     ----------
     client
@@ -55,9 +59,8 @@ class ClusterExecutor(Executor):
     def __init__(
         self, client: Client, resources: Mapping[str, float], shares_cpu: bool = False
     ) -> None:
-        self._client, self._resources, self.shares_cpu = client, resources, shares_cpu
+        self._client, self._resources, self.shares_cpu = client, dict(resources), shares_cpu
         self.address = _address_of(client)
-        self._inner = client.get_executor(pure=False, resources=dict(resources) or None)
         self._is_lost = False
 
     def refuse_lost(self) -> None:
@@ -85,36 +88,34 @@ class ClusterExecutor(Executor):
             The scheduler is gone.
         """
         self.refuse_lost()
-        asked = self._inner.submit(_caught(fn), *args, **kwargs)
+        asked = self._client.submit(
+            _caught(fn), *args, pure=False, resources=self._resources or None, **kwargs
+        )
         answer: Future[Any] = Future()
 
-        def pass_on(asked: "Future[Any]") -> None:
+        async def pass_on() -> None:
+            try:
+                error, result = await asked._result()
+            except (CancelledError, asyncio.CancelledError, OSError):
+                error, result = self._lost(), None  # unless the call was cancelled here
+                self._is_lost |= not answer.cancelled()
+            except Exception as died:
+                error, result = _in_words(died), None
             if not answer.set_running_or_notify_cancel():
                 return
-            if asked.cancelled():
-                self._is_lost = True
-                answer.set_exception(self._lost())
-            elif (died := asked.exception()) is not None:
-                answer.set_exception(_in_words(died))
+            if error is None:
+                answer.set_result(result)
             else:
-                error, result = asked.result()
-                if error is None:
-                    answer.set_result(result)
-                else:
-                    answer.set_exception(error)
+                answer.set_exception(error)
 
         def cancel(answer: "Future[Any]") -> None:
             if answer.cancelled():
                 asked.cancel()
 
         answer.add_done_callback(cancel)
-        asked.add_done_callback(pass_on)
+        # an executor of dask's own waits for ever if the scheduler dies while it sends a result
+        cast(IOLoop, self._client.loop).add_callback(pass_on)
         return answer
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Forget the calls. The workers stay."""
-        if not self._is_lost:
-            self._inner.shutdown(wait and not cancel_futures)
 
     def _lost(self) -> ClusterError:
         return ClusterError(
@@ -297,7 +298,7 @@ def _or_none(version: str | None) -> str:
     return version or "not installed"
 
 
-def _in_words(error: BaseException) -> BaseException:
+def _in_words(error: Exception) -> Exception:
     """What a call raised. Of workers that died, dask says it in five sentences."""
     if isinstance(error, KilledWorker):
         return ClusterError(
