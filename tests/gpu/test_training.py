@@ -6,7 +6,6 @@ import pytest
 
 from kernelkit.checkpoints import load_members
 from tests.made.on_device import DEVICE, IS_GPU
-from tests.made.squares import write_squares
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
@@ -18,6 +17,7 @@ def test_a_fold_is_trained(tmp_path: Path, precision: str) -> None:
         pytest.importorskip(library)
     from kernelkit.training.recipe import TrainingRecipe
     from kernelkit.training.train import train
+    from tests.made.squares import write_squares
 
     competition = write_squares(tmp_path)
     training = TrainingRecipe.load(tmp_path / "train.yaml", [f"precision={precision}"])
