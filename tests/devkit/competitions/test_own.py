@@ -1,5 +1,6 @@
 import argparse
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from devkit.arguments import Arguments
 from devkit.competitions import OwnCompetition, add_name, fill_in, find
 from devkit.errors import SettingsError
+from devkit.tools import REPOSITORY
 from kernelkit.errors import RecipeError
 from kernelkit.recipe import Recipe
 from kernelkit.training.recipe import TrainingRecipe
@@ -129,3 +131,21 @@ def test_a_folder_with_the_name_of_a_recipe_of_kernelkit_hides_nothing(competiti
     for load in (Recipe.load, TrainingRecipe.load):
         with pytest.raises(RecipeError, match="of kernelkit too, and one would hide the other"):
             load("hubmap")
+
+
+def test_a_name_that_the_shell_exports_is_of_something_else() -> None:
+    """Some systems export the machine's name so. Only what is said to make counts."""
+    environment = {"PATH": os.environ["PATH"], "NAME": "MY-LAPTOP"}
+    said = {
+        arguments: subprocess.run(
+            ["make", "-n", "look", *arguments],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for arguments in ((), ("NAME=my-slides",))
+    }
+    assert "--name" not in said[()]
+    assert '--name "my-slides"' in said[("NAME=my-slides",)]
