@@ -82,6 +82,7 @@ def _head(name: str, slug: str, seen: Seen) -> Iterator[str]:
     yield _SCHEMA.format("recipe")
     yield f"# How {name} is predicted. docs/recipes.md has every key."
     yield f"name: {name}"
+    yield f"summary: A first recipe for {slug}."
     yield ""
     yield "competition:"
     yield f"  slug: {slug}  # as in its address on kaggle.com"
