@@ -154,4 +154,4 @@ def test_a_shell_needs_the_folders_that_are_named(
 ) -> None:
     """Before anything is built."""
     assert main(["--models", str(tmp_path / "nowhere")], tmp_path) == 1
-    assert "nowhere: there is no such folder. Check the path" in capsys.readouterr().err
+    assert "nowhere: there is no such models folder. Check the path" in capsys.readouterr().err
