@@ -195,7 +195,7 @@ def long(*tests: str) -> Way:
         for test in tests:
             path, name = test.split("::")
             assert f"def {name}(" in (REPOSITORY / path).read_text()
-        for line in block.splitlines():
+        for line in block.replace("\\\n", "").splitlines():
             copy.run(line.replace("make ", "make -n ", 1))
 
     return way
