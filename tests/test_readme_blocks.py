@@ -201,7 +201,8 @@ def long(*tests: str) -> Way:
     return way
 
 
-DRY_RUN = "tests/devkit/dryrun/test_dryrun.py::test_all_ways_of_working_give_one_submission"
+DRY_RUN = "tests/devkit/dryrun/test_dryrun.py::test_both_ways_of_reading_give_one_submission"
+DEVICES = "tests/devkit/dryrun/test_dryrun.py::test_two_devices_share_the_images"
 SHAPES = "tests/devkit/dryrun/test_variants.py::test_a_shape_goes_the_whole_way"
 RADAR = "tests/devkit/dryrun/test_variants.py::test_radar_goes_the_whole_way"
 HOUSE = "tests/test_house.py::test_examples_run"
@@ -239,7 +240,7 @@ WAYS: list[tuple[str, Way]] = [
     ("make train NAME=nuclei-again", long(TRAINED, RUNS, VALIDATED)),
     ("make kernel-dataset NAME=nuclei-again", long(OWN_WALK)),
     # devices
-    ('make dry-run DEVICES="cpu cpu"', long(DRY_RUN)),
+    ('make dry-run DEVICES="cpu cpu"', long(DEVICES)),
     ("make predict RECIPE=my-recipe.yaml", long(MASKS, WORKERS)),
     ("make scheduler", on_cluster),
     # engines
