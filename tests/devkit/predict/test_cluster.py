@@ -28,6 +28,8 @@ from kernelkit.evaluation.out_of_fold import predict_out_of_fold
 from kernelkit.recipe import Recipe
 from tests.made.competition import RECIPE, write_competition, write_models
 
+pytestmark = pytest.mark.slow
+
 IMAGES = {
     **dict.fromkeys("abde", ("tiled", 150, 201)),
     "c": ("strips", 40, 50),
