@@ -11,13 +11,16 @@ from safetensors.torch import save_file
 from kernelkit.checkpoints import Member
 from kernelkit.checkpoints.descriptions import read_content
 from kernelkit.checkpoints.engine_record import ENGINE_SUFFIX, EngineRecord
+from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of
 from kernelkit.checkpoints.trained_with import SETTINGS
+from kernelkit.engines.export import SUFFIXES
 from kernelkit.ensemble.merged import ENSEMBLE_FILE
 from kernelkit.errors import EngineError
 from kernelkit.files import open_atomically
 from kernelkit.recipe import EnsembleRecipe
 
 __all__ = [
+    "RECIPE_FILE",
     "carry_over",
     "fold_folder",
     "place_runs",
@@ -27,6 +30,9 @@ __all__ = [
     "without_network",
     "write_record",
 ]
+
+# Beside the run folders: the recipe that reads them.
+RECIPE_FILE = "recipe.yaml"
 
 
 def _run_folder(member: Member) -> Path:
@@ -95,15 +101,35 @@ def refuse_runs(output: Path, runs: Sequence[str]) -> None:
     Raises
     ------
     EngineError
-        A folder of such a name has no engine.
+        A folder of such a name has no engine, or a checkpoint that is none. Or a recipe lies in
+        `output`, and no engine beside it.
     """
     for run in runs:
         folder = output / run
-        if folder.exists() and not any(folder.rglob(f"*{ENGINE_SUFFIX}")):
+        if not folder.exists():
+            continue
+        if not _has_engine(folder):
             raise EngineError(
                 f"{folder}: found a folder without an engine, which would be replaced. Choose "
                 "another OUTPUT"
             )
+        for path in (path for fold in folds_of(folder) for path in checkpoints_of(fold)):
+            if not path.with_name(path.name + ENGINE_SUFFIX).exists():
+                raise EngineError(
+                    f"{path}: found a checkpoint that is no engine, and its folder would be "
+                    "replaced. Choose another OUTPUT"
+                )
+    recipe = output / RECIPE_FILE
+    if recipe.exists() and not any(_has_engine(child) for child in output.iterdir()):
+        raise EngineError(
+            f"{recipe}: found a recipe without an engine beside it, which would be replaced. "
+            "Choose another OUTPUT"
+        )
+
+
+def _has_engine(folder: Path) -> bool:
+    """Whether the record of an engine lies in a folder or below it. Training writes JSON too."""
+    return any(any(folder.rglob(f"*{suffix}{ENGINE_SUFFIX}")) for suffix in SUFFIXES.values())
 
 
 def place_runs(staged: Path, output: Path) -> None:

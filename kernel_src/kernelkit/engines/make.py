@@ -21,6 +21,7 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.engines.checking import compare, probabilities, seconds_per_tile
 from kernelkit.engines.export import SUFFIXES, Format, check_tools, export
 from kernelkit.engines.folders import (
+    RECIPE_FILE,
     carry_over,
     fold_folder,
     place_runs,
@@ -141,6 +142,7 @@ def make_engines(
     output = output.absolute()
     with _staging_in(output) as staged:
         parts: dict[str, _Part] = {}
+        runs: dict[str, list[str]] = {}
         for ensemble in recipe.ensembles:
             model = MegaModel(
                 models,
@@ -152,6 +154,7 @@ def make_engines(
                 whole=recipe.tiles.whole,
             )
             _refuse_what_cannot_be(model)
+            runs[ensemble.name] = sorted({member.run for member in model.all_members})
             sample = read_samples(recipe, images, model, count)
             found = _parts_of(model, sample.seen, sample.names, staged, form, as_one)
             for part in found:
@@ -164,9 +167,9 @@ def make_engines(
             export(part.network, part.tiles, part.engine, form, is_half=is_half)
         engines = list(_checked(list(parts.values()), staged, output, place, say))
         place_runs(staged, output)
-    with open_atomically(output / "recipe.yaml") as file:
+    with open_atomically(output / RECIPE_FILE) as file:
         added = AS_ONE if as_one else None
-        file.write(recipe_of_engines(recipe, runs_code=form == "aoti", as_one=added))
+        file.write(recipe_of_engines(recipe, runs, runs_code=form == "aoti", as_one=added))
     return engines
 
 

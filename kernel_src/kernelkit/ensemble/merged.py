@@ -99,7 +99,7 @@ def load_merged(folder: Path) -> tuple[nn.Module, int, int, str]:
 
     Returns
     -------
-    The network, its channels, its classes, and a hash of all weights.
+    The network, its channels, its classes, and a hash of all weights and of how they are merged.
 
     Raises
     ------
@@ -116,6 +116,7 @@ def load_merged(folder: Path) -> tuple[nn.Module, int, int, str]:
     [loaded] = load_groups(folder, [(recipe.runs, recipe.checkpoints)])
     members = [member for member in loaded if member.kind != "classifier"]
     network = MergedNetwork(members, recipe).eval()
-    hashes = " ".join(member.weights_sha256 for member in members)
-    sha256 = hashlib.sha256(hashes.encode()).hexdigest()
+    hashes = [f"{member.name} {member.weights_sha256}" for member in members]
+    said = "\n".join([*hashes, recipe.model_dump_json()])
+    sha256 = hashlib.sha256(said.encode()).hexdigest()
     return network, members[0].channels, members[0].classes, sha256

@@ -16,6 +16,7 @@ from devkit.engine.__main__ import main
 from kernelkit.checkpoints import load_members
 from kernelkit.engines import checking
 from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.merged import ENSEMBLE_FILE, load_merged
 from kernelkit.errors import CheckpointError
 from kernelkit.predict.run import load_models
 from kernelkit.recipe import Recipe
@@ -210,6 +211,51 @@ def test_a_folder_of_trained_runs_is_never_replaced(
     printed = capsys.readouterr()
     assert "found a folder without an engine, which would be replaced" in printed.err
     assert printed.out == ""
+
+
+def test_files_that_training_writes_make_no_engine(
+    one_fold: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run with a config.json, or with weights beside an engine, is not replaced."""
+    run = one_fold / "models/run"
+    (run / "config.json").write_text("{}")
+    assert make(one_fold, one_fold / "models") == 1
+    assert "found a folder without an engine" in capsys.readouterr().err
+    (run / "fold_0/old.onnx.json").write_text("{}")
+    assert make(one_fold, one_fold / "models") == 1
+    said = capsys.readouterr().err
+    assert "e1_t2_cmax_val_0.9.pth: found a checkpoint that is no engine, and its folder" in said
+    assert list(run.rglob("*.pth"))
+
+
+def test_a_recipe_without_engines_is_never_replaced(
+    one_fold: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder may be one of the user's own competitions, which holds a recipe of that name."""
+    (one_fold / "recipe.yaml").write_text(RECIPE)
+    assert make(one_fold, one_fold) == 1
+    assert "found a recipe without an engine beside it, which" in capsys.readouterr().err
+    assert (one_fold / "recipe.yaml").read_text() == RECIPE
+
+
+def test_engines_from_before_do_not_answer_with_those_of_a_recipe(
+    engines: Path, as_one: Path, tmp_path: Path
+) -> None:
+    """The recipe names its runs, and not a pattern that they match."""
+    shutil.copytree(engines, tmp_path / "engines")
+    shutil.copytree(as_one / "one_as_one", tmp_path / "engines/one_as_one")
+    model = model_of(tmp_path / "engines/recipe.yaml", tmp_path / "engines")
+    assert [member.name for member in model.members] == ["run/fold_0", "run/fold_1"]
+
+
+def test_another_merge_of_the_same_weights_is_another_network(as_one: Path, tmp_path: Path) -> None:
+    """What is stored of an ensemble's weights would otherwise answer for another merge."""
+    shutil.copytree(as_one / "one_as_one/eager", tmp_path / "eager")
+    path = tmp_path / "eager" / ENSEMBLE_FILE
+    *_, before = load_merged(path.parent)
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"views": ["identity"]}))
+    *_, after = load_merged(path.parent)
+    assert before != after
 
 
 def test_an_engine_of_a_classifier_gates(one_fold: Path) -> None:
