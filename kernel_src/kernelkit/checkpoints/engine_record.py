@@ -27,7 +27,7 @@ class EngineRecord:
         The file of the weights, from the engine's folder. For a whole ensemble it is the folder of
         its runs.
     weights_sha256
-        The hash of these weights. For an ensemble it is empty.
+        The hash of these weights. For an ensemble, it is also one of how they are merged.
     made_of
         The members, by name.
     made_on
@@ -74,6 +74,11 @@ class EngineRecord:
                 "Make the engine again"
             )
         return record
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the engine was made of a whole ensemble."""
+        return not PurePosixPath(self.weights).suffix
 
     def place_beside(self, engine: Path) -> Path:
         """The file of the weights, or the folder of the ensemble's runs."""

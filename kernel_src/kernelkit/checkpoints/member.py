@@ -263,19 +263,23 @@ class _Program:
     def _weights_instead(self, record: EngineRecord) -> _Loaded:
         """The network that the engine was made of, or all of an ensemble as one."""
         weights = record.place_beside(self._path)
-        if not record.weights_sha256:
-            return self._ensemble_instead(weights, record)
-        snapshot = Snapshot.read(weights, checkpoint_stem(weights))
-        _, source = _description(self._folders, self._folders[-1], required=True)
-        network = _Network(Choice(snapshot, "best"), self._description, source)
-        network.read()
-        loaded = network.finish()
+        if record.is_ensemble:
+            loaded = self._ensemble_instead(weights, record)
+        else:
+            loaded = self._member_instead(weights)
         if loaded.sha256 != record.weights_sha256:
             raise CheckpointError(
                 f"{weights}: these are not the weights that {self._path.name} was made of. Make "
                 "the engine again"
             )
         return loaded
+
+    def _member_instead(self, weights: Path) -> _Loaded:
+        snapshot = Snapshot.read(weights, checkpoint_stem(weights))
+        _, source = _description(self._folders, self._folders[-1], required=True)
+        network = _Network(Choice(snapshot, "best"), self._description, source)
+        network.read()
+        return network.finish()
 
     def _ensemble_instead(self, folder: Path, record: EngineRecord) -> _Loaded:
         if self._runtime.merged is None or not folder.is_dir():

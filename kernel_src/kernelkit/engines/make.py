@@ -35,7 +35,7 @@ from kernelkit.engines.recipes import recipe_of_engines
 from kernelkit.engines.samples import read_samples
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import choose_device, device_name
-from kernelkit.ensemble.merged import MergedNetwork
+from kernelkit.ensemble.merged import MergedNetwork, merged_sha256
 from kernelkit.errors import EngineError, KernelKitError, OutputError
 from kernelkit.files import open_atomically
 from kernelkit.recipe import Execution, Recipe
@@ -220,7 +220,10 @@ def _parts_of(
         names=names,
         activation=model.recipe.activation,
         record=_record(
-            "../eager", "", ", ".join(member.name for member in model.members), model.device
+            "../eager",
+            merged_sha256(model.members, staged / run / "eager"),
+            ", ".join(member.name for member in model.members),
+            model.device,
         ),
     )
 

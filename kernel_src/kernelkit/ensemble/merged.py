@@ -17,10 +17,11 @@ from kernelkit.ensemble.merge import convert
 from kernelkit.ensemble.questions import TileQuestion
 from kernelkit.ensemble.tree import MergeTree
 from kernelkit.errors import CheckpointError, RecipeError
+from kernelkit.files import file_sha256
 from kernelkit.recipe import EnsembleRecipe
 from kernelkit.yamlfile import read_yaml
 
-__all__ = ["ENSEMBLE_FILE", "MergedNetwork", "load_merged"]
+__all__ = ["ENSEMBLE_FILE", "MergedNetwork", "load_merged", "merged_sha256"]
 
 # Beside the runs of the members: what the recipe says of their ensemble.
 ENSEMBLE_FILE = "ensemble.yaml"
@@ -116,7 +117,11 @@ def load_merged(folder: Path) -> tuple[nn.Module, int, int, str]:
     [loaded] = load_groups(folder, [(recipe.runs, recipe.checkpoints)])
     members = [member for member in loaded if member.kind != "classifier"]
     network = MergedNetwork(members, recipe).eval()
-    hashes = [f"{member.name} {member.weights_sha256}" for member in members]
-    said = "\n".join([*hashes, recipe.model_dump_json()])
-    sha256 = hashlib.sha256(said.encode()).hexdigest()
-    return network, members[0].channels, members[0].classes, sha256
+    return network, members[0].channels, members[0].classes, merged_sha256(members, folder)
+
+
+def merged_sha256(members: Sequence[Member], folder: Path) -> str:
+    """A hash of the weights of all members, and of how `ensemble.yaml` in `folder` merges them."""
+    hashes = sorted(f"{member.run}/{member.fold} {member.weights_sha256}" for member in members)
+    said = "\n".join([*hashes, file_sha256(folder / ENSEMBLE_FILE)])
+    return hashlib.sha256(said.encode()).hexdigest()

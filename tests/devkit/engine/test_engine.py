@@ -249,13 +249,15 @@ def test_engines_from_before_do_not_answer_with_those_of_a_recipe(
 
 
 def test_another_merge_of_the_same_weights_is_another_network(as_one: Path, tmp_path: Path) -> None:
-    """What is stored of an ensemble's weights would otherwise answer for another merge."""
-    shutil.copytree(as_one / "one_as_one/eager", tmp_path / "eager")
-    path = tmp_path / "eager" / ENSEMBLE_FILE
+    """It has another hash, so nothing stored answers for it, and no graph is replaced by it."""
+    folder = damaged(as_one, tmp_path / "as_one", "one_as_one/models/ensemble.onnx")
+    path = folder / "one_as_one/eager" / ENSEMBLE_FILE
     *_, before = load_merged(path.parent)
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"views": ["identity"]}))
     *_, after = load_merged(path.parent)
     assert before != after
+    with pytest.raises(CheckpointError, match=r"not the weights that ensemble\.onnx was made of"):
+        model_of(folder / "recipe.yaml", folder)
 
 
 def test_an_engine_of_a_classifier_gates(one_fold: Path) -> None:
