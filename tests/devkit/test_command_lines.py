@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,16 @@ def run(lines: list[str]) -> list[Any]:
 
     Of each come the exit code, both outputs, and the heavy modules that it imported.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, " ".join(HEAVY), json.dumps(lines)],
-        cwd=REPOSITORY,
-        env={"PYTHONPATH": "kernel_src:.", "PATH": "", "HOME": "/nowhere"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=True,
-    )
+    with tempfile.TemporaryDirectory() as home:  # libraries make folders there
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, " ".join(HEAVY), json.dumps(lines)],
+            cwd=REPOSITORY,
+            env={"PYTHONPATH": "kernel_src:.", "PATH": "", "HOME": home},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        )
     return list(json.loads(done.stdout))
 
 

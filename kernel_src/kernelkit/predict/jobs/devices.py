@@ -123,6 +123,7 @@ class DeviceProcesses(Executor):
         self._serving: set[str] = set()
         self._processes: dict[str, int] = {}
         self._is_closing = False
+        self._is_killing = False
         self._ticks = self._context.Value("q", 0)
 
     @property
@@ -159,6 +160,7 @@ class DeviceProcesses(Executor):
         with self._changed:
             self._is_closing = True
             if cancel_futures:
+                self._is_killing = True  # also those that are just starting
                 for task in self._waiting:
                     task.future.cancel()
                 self._waiting.clear()
@@ -228,7 +230,9 @@ class DeviceProcesses(Executor):
             self._serving.discard(seat.name)
             if not self._serving:
                 for task in self._waiting:
-                    task.future.set_exception(DeviceError("no device is left whose process works"))
+                    if task.future.set_running_or_notify_cancel():
+                        error = DeviceError("no device is left whose process works")
+                        task.future.set_exception(error)
                 self._waiting.clear()
             self._changed.notify_all()
 
@@ -236,8 +240,11 @@ class DeviceProcesses(Executor):
         pool = ProcessPoolExecutor(1, self._context, take_seat, (seat, self._ticks))
         with main_module_hidden(), starting_children():
             process = pool.submit(os.getpid)
+        number = process.result()
         with self._changed:
-            self._processes[seat.name] = process.result()
+            self._processes[seat.name] = number
+            if self._is_killing:
+                _kill(number)
         return pool
 
     def _end(self, seat: Seat, pool: ProcessPoolExecutor | None) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -64,11 +65,20 @@ def test_a_device_that_always_fails_is_given_up(one: DeviceProcesses) -> None:
         one.submit(os.getpid)
 
 
+def test_a_process_that_is_starting_ends_with_the_block() -> None:
+    """Otherwise it would do its whole call first, and the block would wait for it."""
+    with DeviceProcesses(["cpu"]) as one:
+        call = one.submit(time.sleep, 600)
+        while not call.running():
+            time.sleep(0.001)
+    assert isinstance(call.exception(), DeviceError)
+
+
 def test_what_a_call_raises_is_raised_here(one: DeviceProcesses) -> None:
     """An error is no death: the process stays."""
     first = one.submit(os.getpid).result()
     with pytest.raises(FileNotFoundError):
-        one.submit(os.stat, "/nowhere").result()
+        one.submit(os.stat, "/proc/nowhere").result()
     assert one.submit(os.getpid).result() == first
 
 
