@@ -34,9 +34,11 @@ _LAST_LINES = 20
 _LAST_CHARACTERS = 20_000
 # of the list of what a run left, a hundred files each
 _PAGES = 100
-# what a run writes beside its submission
 # the recipe that reads engines
 _RECIPE = "recipe.yaml"
+# by these a run folder is known: how it was trained, or the record of an engine
+_OF_RUNS = ("/cfg.yaml", ".onnx.json", ".pt2.json")
+# what a run writes beside its submission
 _REPORT = "report.json"
 # what a validation writes beside its store
 _TABLES = (".html", ".csv", ".yaml", ".json")
@@ -243,8 +245,8 @@ def fetch_runs(client: Client, version: KernelVersion, notebook: str = "train") 
         The output folder cannot be written.
     """
     files = _output(client, version).files
-    runs = {name.split("/")[0] for name in files if name.endswith("/cfg.yaml")}
-    wanted = [name for name in files if name.split("/")[0] in {*runs, _RECIPE}]
+    runs = {name.split("/")[0] for name in files if name.endswith(_OF_RUNS)}
+    wanted = [name for name in files if runs and name.split("/")[0] in {*runs, _RECIPE}]
     return _fetched(client, version, files, wanted, notebook, "run folder")
 
 

@@ -41,6 +41,8 @@ def test_its_run_folders_are_fetched_with_their_recipe(home: Home) -> None:
         "unet/cfg.yaml": b"MODEL: {}",
         "unet/fold_0/models/best.pt2": b"engine",
         "unet/fold_0/eager/best.safetensors": b"weights",
+        "Unet_resnet18/models/best.pt2": b"engine of a run without a cfg.yaml",
+        "Unet_resnet18/models/best.pt2.json": b"{}",
         "recipe.yaml": b"name: hubmap",
         "engine.ipynb": b"{}",
     }
@@ -52,3 +54,14 @@ def test_its_run_folders_are_fetched_with_their_recipe(home: Home) -> None:
     folder = home.folder / "build/kaggle-output/engine-v1"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert found == set(home.service.next_files) - {"engine.ipynb"}
+
+
+def test_a_recipe_without_run_folders_is_no_result(home: Home) -> None:
+    """An output that has lost its run folders is not told to be fetched."""
+    home.settings |= {"weights": ""}
+    home.settings["engine"] = {"kernels": [TRAIN]}
+    home.service.next_files = {"recipe.yaml": b"name: hubmap"}
+    assert home.run("--notebook", "engine", "push").code == 0
+    result = home.run("--notebook", "engine", "logs")
+    assert result.code == 1
+    assert "left no run folder" in result.err
