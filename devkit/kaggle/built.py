@@ -4,18 +4,21 @@ A push of an old dataset runs another recipe or other code than one sees at home
 with the command that builds it again.
 """
 
+import time
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
 
+from devkit.competitions import OwnCompetition
 from devkit.errors import DatasetError
 from devkit.kaggle.marks import Source, read_marks
 from devkit.kaggle.settings import Settings
+from kernelkit.errors import CheckpointError
 from kernelkit.recipe import Recipe
 from mounted import WEIGHTS_MANIFEST
 
-__all__ = ["build_command", "check_sources", "check_weights"]
+__all__ = ["build_command", "check_sources", "check_weights", "newer_run", "trained_runs"]
 
 # How many runs an error lists.
 _SHOWN = 8
@@ -115,6 +118,38 @@ def check_weights(settings: Settings) -> None:
                     f"{folder}: the recipe {recipe} takes the {lacking[0]} checkpoints of "
                     f"{run}, and packed are the {' and '.join(has)}. Run {again}"
                 )
+
+
+def newer_run(settings: Settings) -> Path | None:
+    """A run of the user's own competition with a checkpoint that is newer than the dataset."""
+    own, path = settings.own_competition, settings.weights_folder / WEIGHTS_MANIFEST
+    if own is None or not settings.weights or not path.is_file():
+        return None
+    newest = max(trained_runs(own), key=_time, default=None)
+    return newest if newest is not None and _time(newest) > path.stat().st_mtime else None
+
+
+def trained_runs(own: OwnCompetition) -> list[Path]:
+    """The run folders of a competition of the user's own with a checkpoint in any fold."""
+    # torch takes seconds to import
+    from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of, matching_runs
+
+    try:
+        runs = matching_runs(own.models_folder, ["*"])
+    except CheckpointError:  # there is no run yet
+        return []
+    return [run for run in runs if any(checkpoints_of(fold) for fold in folds_of(run))]
+
+
+def _time(run: Path) -> float:
+    """When a checkpoint of a run was written last."""
+    from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of
+
+    try:
+        paths = [path for fold in folds_of(run) for path in checkpoints_of(fold)]
+        return max((path.stat().st_mtime for path in paths), default=0)
+    except FileNotFoundError:  # a training has just replaced it
+        return time.time()
 
 
 def _names(folder: Path) -> list[str]:

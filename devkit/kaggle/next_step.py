@@ -4,10 +4,15 @@ What lies at home is looked at first, in the order of the work. Then Kaggle is a
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 from devkit.competitions import OwnCompetition
-from devkit.kaggle.built import build_command, check_sources, check_weights
+from devkit.kaggle.built import (
+    build_command,
+    check_sources,
+    check_weights,
+    newer_run,
+    trained_runs,
+)
 from devkit.kaggle.manifest import check_proved, find_manifest, read_manifest
 from devkit.kaggle.notebook.kernel import find_pushed
 from devkit.kaggle.notebook.kernel_folder import prepare_folder
@@ -78,7 +83,7 @@ def _recipes(own: OwnCompetition) -> str | None:
 
 
 def _folds(own: OwnCompetition) -> str | None:
-    if own.folds_file.is_file() or _trained(own):
+    if own.folds_file.is_file() or trained_runs(own):
         return None
     return _make("folds", own, "nobody has looked at what each fold holds")
 
@@ -87,7 +92,7 @@ def _runs(own: OwnCompetition) -> str | None:
     """Whether each run that the recipe names is trained, all its folds to the end."""
     from kernelkit.checkpoints.run_folders import matching_runs
 
-    trained = _trained(own)
+    trained = trained_runs(own)
     if not trained:
         return _make("train", own, f"no run in {own.models_folder} has a checkpoint")
     patterns = [run for ensemble in Recipe.load(own.recipe).ensembles for run in ensemble.runs]
@@ -96,16 +101,6 @@ def _runs(own: OwnCompetition) -> str | None:
     except KernelKitError as error:
         return _make("train", own, as_sentence(error))
     return None
-
-
-def _trained(own: OwnCompetition) -> list[Path]:
-    """The run folders with a checkpoint in any fold."""
-    from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of, matching_runs
-
-    if not own.models_folder.is_dir():
-        return []
-    runs = matching_runs(own.models_folder, ["*"]) if any(own.models_folder.iterdir()) else []
-    return [run for run in runs if any(checkpoints_of(fold) for fold in folds_of(run))]
 
 
 def _kernel_dataset(settings: Settings) -> str | None:
@@ -127,22 +122,13 @@ def _weights_dataset(settings: Settings) -> str | None:
     if find_manifest(path) is None:
         why = f"there is no {settings.weights_folder}"
         return f"{build_command(settings, command)} ({why})"
-    own = settings.own_competition
-    newest = max((_time(run) for run in _trained(own)), default=0) if own else 0
-    if newest > path.stat().st_mtime:
+    if newer_run(settings):
         return f"{build_command(settings, command)} (a run is newer than the packed weights)"
     try:
         check_weights(settings)
     except KernelKitError as error:
         return f"{build_command(settings, command)} ({as_sentence(error)})"
     return None
-
-
-def _time(run: Path) -> float:
-    """When a checkpoint of a run was written last."""
-    from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of
-
-    return max((p.stat().st_mtime for f in folds_of(run) for p in checkpoints_of(f)), default=0)
 
 
 def _on_kaggle(settings: Settings, client: Client) -> str:

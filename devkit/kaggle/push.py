@@ -1,6 +1,7 @@
 """The steps of `make push`, from the built datasets to a run, and those of `make submit`."""
 
 from devkit.errors import KaggleError
+from devkit.kaggle.built import build_command, newer_run
 from devkit.kaggle.datasets.upload import upload_dataset
 from devkit.kaggle.notebook.kernel import (
     KernelVersion,
@@ -41,6 +42,7 @@ def push(client: Client) -> Pushed:
     """
     folder = prepare_folder(client.settings, client.owner)
     _warn_of_gpu(client)
+    _warn_of_weights(client)
     check_competition(client)
     if find_pushed(client, folder) is None:
         check_gpu_hours(client)
@@ -72,6 +74,7 @@ def push_and_submit(client: Client, message: str, *, again: bool = False) -> Ent
     """
     folder = prepare_folder(client.settings, client.owner)
     _warn_of_gpu(client)
+    _warn_of_weights(client)
     Ledger(client.settings.ledger).prove_writable()
     check_competition(client)
     pushed = find_pushed(client, folder)
@@ -98,6 +101,16 @@ def _warn_of_gpu(client: Client) -> None:
         client.say(
             f"warning: accelerator is {accelerator}. The image's torch has no code for its sm_60, "
             "so the notebook will stop at once. Set it to NvidiaTeslaT4 in kaggle.toml"
+        )
+
+
+def _warn_of_weights(client: Client) -> None:
+    """Say that a run was trained on. Its older weights may be meant, so they are pushed."""
+    settings = client.settings
+    if run := newer_run(settings):
+        client.say(
+            f"warning: {run} has a checkpoint that is newer than the packed weights, which are "
+            f"pushed. To push it, run {build_command(settings, 'weights-dataset')} first"
         )
 
 

@@ -1,11 +1,14 @@
 """A push of a dataset that is no longer what would be built: refused, with what to do."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from devkit.kaggle.marks import CLIENT_FILE, Source
+from mounted import WEIGHTS_MANIFEST
 from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
 
 
@@ -52,12 +55,11 @@ def test_code_that_the_settings_name_must_be_in_the_dataset(home: Home) -> None:
     assert f"it has no own code, wanted own code of {home.folder / 'code'}" in result.err
 
 
-def test_a_changed_recipe_is_not_left_at_home(home: Home) -> None:
-    """The name of the competition is part of the command that builds it again."""
+def own_competition(home: Home) -> Path:
+    """A competition of the user's own, with the datasets of this home."""
     place = home.folder / "competitions/my-slides"
     place.mkdir(parents=True)
-    recipe = Path("kernel_src/kernelkit/recipe/hubmap.yaml").read_text()
-    (place / "recipe.yaml").write_text(recipe)
+    shutil.copy("kernel_src/kernelkit/recipe/hubmap.yaml", place / "recipe.yaml")
     settings = home.write_settings().read_text().replace("kernelkit-", "my-slides-")
     (place / "kaggle.toml").write_text(settings)
     folders = {"dataset_folder": home.kernel_dataset, "weights_folder": home.weights_dataset}
@@ -65,13 +67,36 @@ def test_a_changed_recipe_is_not_left_at_home(home: Home) -> None:
         text = f'{key} = "{folder}"\n' + (place / "kaggle.toml").read_text()
         (place / "kaggle.toml").write_text(text)
     sources(home, "recipes", place)
+    return place
+
+
+def test_a_changed_recipe_is_not_left_at_home(home: Home) -> None:
+    """The name of the competition is part of the command that builds it again."""
+    place = own_competition(home)
     result = home.run_own("my-slides", "prepare")
     assert result.code == 0, result.err
+    recipe = (place / "recipe.yaml").read_text()
     (place / "recipe.yaml").write_text(recipe.replace("0.55", "0.5"))
     result = home.run_own("my-slides", "prepare")
     assert result.code == 1
     assert "recipes in" in result.err
     assert "Run make kernel-dataset PROFILE=kaggle-py312 NAME=my-slides" in result.err
+
+
+def test_weights_that_are_older_than_a_training_are_pushed_with_a_warning(home: Home) -> None:
+    """They may be meant, since another training may still be going on."""
+    run = own_competition(home) / "models/unet"
+    run.mkdir(parents=True)
+    (run.parent / "notes.txt").touch()
+    assert home.run_own("my-slides", "push").code == 0
+    (run / "e1.pth").touch()
+    packed = (home.weights_dataset / WEIGHTS_MANIFEST).stat().st_mtime
+    for seconds, is_newer in ((-10, False), (10, True)):
+        os.utime(run / "e1.pth", (packed + seconds, packed + seconds))
+        result = home.run_own("my-slides", "push")
+        assert result.code == 0, result.err
+        warning = f"warning: {run} has a checkpoint that is newer than the packed weights"
+        assert (warning in result.out + result.err) == is_newer
 
 
 def test_a_dataset_that_does_not_say_it_is_built_again(home: Home) -> None:
