@@ -1,9 +1,12 @@
 """The two recipes of a new competition, from what was seen of its folder or from another recipe."""
 
 import itertools
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import yaml
 
 from devkit.new.seen import Kind, Seen
 from devkit.tools import REPOSITORY
@@ -87,7 +90,7 @@ def _head(name: str, slug: str, seen: Seen) -> Iterator[str]:
     yield "competition:"
     yield f"  slug: {slug}  # as in its address on kaggle.com"
     yield f"  images: {_quoted(seen.test_images or 'test/{image}.tiff')}"
-    yield f"  sample: {seen.sample or 'sample_submission.csv'}"
+    yield f"  sample: {_quoted(seen.sample or 'sample_submission.csv')}"
     yield f"  id_column: {_quoted(seen.id_column or 'id')}"
     yield f"  rle_column: {_quoted(seen.rle_column or 'predicted')}"
     yield '  rle: {order: column, base: 1, empty: ""}  # down the columns, counted from 1'
@@ -180,7 +183,7 @@ def _labels(seen: Seen) -> str:
     if seen.label_masks:
         return f"{{masks: {_quoted(seen.label_masks)}}}"
     table, ids, runs = seen.label_table or ("train.csv", "id", "encoding")
-    return f"{{rle: {table}, id_column: {_quoted(ids)}, rle_column: {_quoted(runs)}}}"
+    return f"{{rle: {_quoted(table)}, id_column: {_quoted(ids)}, rle_column: {_quoted(runs)}}}"
 
 
 def _found(seen: Seen) -> list[_Ensemble]:
@@ -236,5 +239,6 @@ def _rounded(pixels: int) -> int:
 
 
 def _quoted(text: str) -> str:
-    """Text as YAML has it, in quotes unless it is a plain word."""
-    return text if re.fullmatch(r"[A-Za-z][\w./-]*", text) else f'"{text}"'
+    """Text as YAML has it, in quotes unless it is a plain word. "no" and "on" are none."""
+    is_plain = re.fullmatch(r"[A-Za-z][\w./-]*", text) and yaml.safe_load(text) == text
+    return text if is_plain else json.dumps(text, ensure_ascii=False)

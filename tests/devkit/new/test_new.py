@@ -117,6 +117,24 @@ def test_small_pictures_of_one_size_are_whole_with_a_row_per_class(tmp_path: Pat
     assert labels.masks == "train/masks/{image}.tif"
 
 
+def test_names_that_yaml_takes_for_something_else_stay_text(tmp_path: Path) -> None:
+    """A class may be called "no", and files and columns have commas and quotes."""
+    data = tmp_path / "some-contest"
+    images(data / "train", "a b c", (101, 90), 3, "uint8")
+    images(data / "test", "d e", (101, 90), 3, "uint8")
+    rows = [f"{image}_{name},1 1" for image in "de" for name in ("no", "1", "0x1", 'a"b')]
+    rows = [row.replace('a"b', 'a""b') for row in rows]
+    text = "\n".join(["No,RLE", *(f'"{row.split(",")[0]}",1 1' for row in rows)])
+    (data / "sample, all.csv").write_text(text)
+    (data / "train, all.csv").write_text("No,RLE\na,1 1\n")
+    own = make_new("my-names", data=data)
+    competition = Recipe.load(own.recipe).competition
+    assert competition.classes == ("no", "1", "0x1", 'a"b')
+    assert (competition.sample, competition.id_column) == ("sample, all.csv", "No")
+    labels = TrainingRecipe.load(own.training_recipe).runs["unet_resnet34"].labels
+    assert labels.rle == "train, all.csv"
+
+
 def test_a_folder_without_anything_gives_the_usual_recipe(tmp_path: Path) -> None:
     """It is then the user who says what the images are."""
     (tmp_path / "empty").mkdir()
