@@ -7,7 +7,7 @@ from itertools import batched
 from pathlib import Path
 from typing import Any
 
-from kernelkit.errors import OutputError, ReaderError, SlideError, as_sentence
+from kernelkit.errors import KernelKitError, OutputError, ReaderError, SlideError, as_sentence
 from kernelkit.maps.polygonise import PIXELS
 from kernelkit.reader import PictureInfo, ReaderPool
 from kernelkit.slide import Slide
@@ -122,21 +122,23 @@ def hand_out(
     ------
     OutputError
         The cuts cannot be written, or processes do not share the folder.
+    ReaderError
+        The executor is broken.
     """
     number = _PICTURES if sight.whole else 1
     code = _code()
     out: dict[Future[Any], CutJob] = {}
+    again: dict[Future[Any], CutJob] = {}
     try:
         for together in batched(sources, number):
             job = CutJob(together, sight, packs.absolute(), code)
-            out[executor.submit(do, job)] = job
-        again: dict[Future[Any], CutJob] = {}
+            out[_submitted(executor, job)] = job
         for future in as_completed(out):
             if future.exception() is None or _is_final(future):
                 yield from _taken(future, packs, records)
             else:
                 job = out[future]
-                again[executor.submit(do, job)] = job
+                again[_submitted(executor, job)] = job
         for future in as_completed(again):
             error = future.exception()
             if not isinstance(error, Exception) or _is_final(future):
@@ -147,8 +149,20 @@ def hand_out(
                 )
                 yield from ((source.image, reason) for source in again[future].sources)
     finally:
-        for future in out:
+        for future in (*out, *again):
             future.cancel()
+
+
+def _submitted(executor: Executor, job: CutJob) -> "Future[Any]":
+    try:
+        return executor.submit(do, job)
+    except KernelKitError:
+        raise
+    except Exception as error:  # an executor says in many ways that it is broken
+        raise ReaderError(
+            f"{job.packs}: the executor is broken ({as_sentence(error)}). What was made stays, so "
+            "try again with another one"
+        ) from error
 
 
 def _code() -> str:

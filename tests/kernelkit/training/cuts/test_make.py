@@ -1,10 +1,12 @@
 """Cuts: the pixels that inference sees, made once, and made again only where something changed."""
 
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kernelkit.errors import OutputError, TrainingError
+from kernelkit.errors import OutputError, ReaderError, TrainingError
 from kernelkit.grid import TileGrid, Window
 from kernelkit.reader import TileReader
 from kernelkit.slide import Slide
@@ -314,6 +316,17 @@ def test_an_executor_makes_the_same_cuts(tmp_path: Path, pictures: bool) -> None
     for name, image in inline.images.items():
         for other, own in zip(whole_of(handed.images[name]), whole_of(image), strict=True):
             np.testing.assert_array_equal(other, own)
+
+
+def test_a_broken_executor_is_one_sentence(made: CutCompetition) -> None:
+    """A pool of Python takes no call after one of its processes has died."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(os._exit, 1).result()
+        with pytest.raises(
+            ReaderError, match=r"the executor is broken \(.*\). What was made stays"
+        ):
+            make_cuts(made.run(), made.folder, made.cuts, executor=executor)
 
 
 def whole_of(image: CutImage) -> list[np.ndarray]:
