@@ -30,11 +30,17 @@ def fingerprint_of(
         What else the answers depend on, such as the precision. It can be written as JSON.
     """
     content = {
-        "members": [[member.name, member.weights_sha256] for member in members],
+        "members": [_answering(member) for member in members],
         "recipe": _asked_of(recipe, *request),
         **how,
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def _answering(member: Member) -> list[str]:
+    """Which weights answer. Of a program also by what, since providers round otherwise."""
+    by = [member.runs_by] if member.is_program else []
+    return [member.name, member.weights_sha256, *by]
 
 
 def _asked_of(recipe: EnsembleRecipe, level: Level, ask_gated: bool) -> dict[str, Any]:

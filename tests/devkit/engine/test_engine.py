@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from devkit.engine.__main__ import main
 from kernelkit.checkpoints import load_members
 from kernelkit.engines import checking
 from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.fingerprints import fingerprint_of
 from kernelkit.ensemble.merged import ENSEMBLE_FILE, load_merged
 from kernelkit.errors import CheckpointError
 from kernelkit.predict.run import load_models
@@ -246,6 +248,19 @@ def test_engines_from_before_do_not_answer_with_those_of_a_recipe(
     shutil.copytree(as_one / "one_as_one", tmp_path / "engines/one_as_one")
     model = model_of(tmp_path / "engines/recipe.yaml", tmp_path / "engines")
     assert [member.name for member in model.members] == ["run/fold_0", "run/fold_1"]
+
+
+def test_another_provider_answers_otherwise(engines: Path) -> None:
+    """TensorRT in float16 is not CUDA, so what is stored of one does not answer for the other."""
+    recipe = Recipe.load(engines / "recipe.yaml").ensembles[0]
+    found = [
+        fingerprint_of(
+            recipe, [replace(member, runs_by=f"onnxruntime 1, {name}")], ("member", True)
+        )
+        for member in load_members(engines)[:1]
+        for name in ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    ]
+    assert len(set(found)) == 2
 
 
 def test_another_merge_of_the_same_weights_is_another_network(as_one: Path, tmp_path: Path) -> None:
