@@ -130,11 +130,13 @@ def find(name: str | None = None) -> OwnCompetition | None:
     Raises
     ------
     SettingsError
-        There is no such competition.
+        There is no such competition, or it may not have its name.
     """
     folder, names = competitions_folder(), all_names()
     if not name:
-        return OwnCompetition(folder / names[0]) if len(names) == 1 else None
+        if len(names) != 1:
+            return None
+        [name] = names
     refuse_name(name)
     if name not in names:
         there = f"There are {', '.join(names)}" if names else "There is none yet"

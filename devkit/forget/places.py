@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from devkit.competitions import all_names, find
+from devkit.competitions import OwnCompetition, all_names, competitions_folder
 from devkit.errors import SettingsError
 from devkit.forget.usage import measure
 from devkit.kaggle.settings import Settings, load_settings
@@ -130,7 +130,7 @@ def _built(repository: Path) -> Iterator[Place]:
 
 
 def _own_competitions() -> Iterator[Place]:
-    for own in filter(None, map(find, all_names())):
+    for own in (OwnCompetition(competitions_folder() / name) for name in all_names()):
         for part, folder, what, command in (
             ("made", own.build_folder, "cuts, scores and datasets", "cuts"),
             ("data", own.data_folder, "the competition's files", "download-data"),

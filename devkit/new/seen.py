@@ -122,7 +122,9 @@ def _images_of(folder: Path, part: str) -> list[Path]:
 def _files(folder: Path) -> Iterator[Path]:
     """The files below a folder, and behind links to folders, in the order of their names."""
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
+        here = Path(place).resolve()
+        # a link that leads back up would be walked for ever
+        folders[:] = sorted(n for n in folders if not here.is_relative_to((here / n).resolve()))
         yield from (Path(place) / name for name in sorted(names))
 
 

@@ -33,7 +33,9 @@ __all__ = ["main"]
 
 @command("cuts", go_on="The same command goes on after the last whole image")
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line. The exit code is 0 only if all cuts are made.
+    """Run the command line. The exit code is 0 only if cuts are made.
+
+    Images that cannot be read are left out, and named.
 
     Raises
     ------

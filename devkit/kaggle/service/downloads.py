@@ -52,6 +52,8 @@ def fetch_file(url: str, path: Path, timeout: float) -> None:
             raise KaggleError(
                 f"{path.name}: Kaggle sent another part than was asked for. Try again"
             )
+        if not goes_on:  # or a later call would take its bytes for those of the new tag
+            part.unlink(missing_ok=True)
         tag.write_text(response.headers.get("ETag", ""), encoding="utf-8")
         left = response.headers.get("Content-Length", "")
         with part.open("ab" if goes_on else "wb") as file:

@@ -8,6 +8,7 @@ import pytest
 from devkit.arguments import Arguments
 from devkit.competitions import OwnCompetition, add_name, fill_in, find
 from devkit.errors import SettingsError
+from devkit.forget.places import kept_places
 from devkit.tools import REPOSITORY
 from kernelkit.errors import RecipeError
 from kernelkit.recipe import Recipe
@@ -55,6 +56,14 @@ def test_the_only_competition_needs_no_name(competitions: Path) -> None:
     write(competitions, "others")
     assert find() is None
     assert find("my-slides") == own
+
+
+def test_the_only_competition_may_not_have_any_name(competitions: Path) -> None:
+    """Its slugs on Kaggle are made of it, and nobody was asked for it."""
+    write(competitions, "My_Slides")
+    with pytest.raises(SettingsError, match="found 'My_Slides' as NAME, wanted"):
+        find()
+    assert {place.name for place in kept_places()} & {"My_Slides/made", "environment"}
 
 
 def test_a_command_gets_its_arguments_from_the_only_competition(competitions: Path) -> None:

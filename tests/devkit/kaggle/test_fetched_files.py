@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -80,6 +81,29 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(server: Server, tmp_path:
     with pytest.raises(requests.RequestException):
         fetch_file(server.url, tmp_path / "a", 20)
     server.content = CONTENT[::-1]
+    fetch_file(server.url, tmp_path / "a", 20)
+    assert (tmp_path / "a").read_bytes() == CONTENT[::-1]
+
+
+def test_a_beginning_never_gets_the_tag_of_another_file(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if the program is killed as soon as the new file's tag is written."""
+    server.breaks = [2_000_000]
+    with pytest.raises(requests.RequestException):
+        fetch_file(server.url, tmp_path / "a", 20)
+    server.content = CONTENT[::-1]
+    opened = Path.open
+
+    def interrupted(path: Path, *arguments: Any) -> Any:
+        if path.suffix == ".part":
+            raise KeyboardInterrupt
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_file(server.url, tmp_path / "a", 20)
+    monkeypatch.undo()
     fetch_file(server.url, tmp_path / "a", 20)
     assert (tmp_path / "a").read_bytes() == CONTENT[::-1]
 

@@ -80,6 +80,7 @@ def test_the_folder_is_looked_at(tmp_path: Path) -> None:
     images(data / "train_images", "he_1 he_2 he_3", (40, 60), 3, "uint8")
     images(data / "train_images", "fluo_1 fluo_2", (50, 30), 1, "uint16")
     images(data / "test_images", "he_9", (40, 60), 3, "uint8")
+    (data / "test_images/again").symlink_to(data)  # it leads back, and is not walked for ever
     tables(data, {"image": ["he_1"], "rle": ["1 2"]}, {"image": ["he_9"], "rle_mask": [""]})
     own = make_new("my-slides", data=data)
     recipe, training = Recipe.load(own.recipe), TrainingRecipe.load(own.training_recipe)
