@@ -95,10 +95,10 @@ def test_a_beginning_never_gets_the_tag_of_another_file(
     server.content = CONTENT[::-1]
     opened = Path.open
 
-    def interrupted(path: Path, *arguments: Any) -> Any:
+    def interrupted(path: Path, *arguments: Any, **options: Any) -> Any:
         if path.suffix == ".part":
             raise KeyboardInterrupt
-        return opened(path, *arguments)
+        return opened(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", interrupted)
     with pytest.raises(KeyboardInterrupt):
