@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import yaml
 
+from devkit.competitions import COMPETITIONS
+from devkit.editor import header
 from devkit.new.seen import Kind, Seen
 from devkit.tools import REPOSITORY
 
@@ -23,7 +25,10 @@ SHAPES = {
     "nuclei": REPOSITORY / "devkit" / "demo" / "training" / "nuclei.yaml",
 }
 
-_SCHEMA = "# yaml-language-server: $schema=../../docs/schemas/{}.schema.json"
+# What names the schema of a file in the folder of a competition.
+_HEADERS = {
+    kind: header(kind, COMPETITIONS / "mine" / f"{kind}.yaml") for kind in ("recipe", "train")
+}
 # If no image was seen.
 _USUAL = Kind(3, "uint8", (), ((4096, 4096),))
 # What values of a dtype are divided by.
@@ -57,7 +62,7 @@ def from_shape(shape: str, name: str, slug: str | None) -> tuple[str, str]:
 
 
 def _renamed(text: str, name: str, schema: str) -> str:
-    text = re.sub(r"^# yaml-language-server: .*$", _SCHEMA.format(schema), text, flags=re.M)
+    text = re.sub(r"^# yaml-language-server: .*$", _HEADERS[schema], text, flags=re.M)
     return re.sub(r"^name: .*$", f"name: {name}", text, count=1, flags=re.M)
 
 
@@ -82,7 +87,7 @@ def training(name: str, seen: Seen) -> str:
 
 
 def _head(name: str, slug: str, seen: Seen) -> Iterator[str]:
-    yield _SCHEMA.format("recipe")
+    yield _HEADERS["recipe"]
     yield f"# How {name} is predicted. docs/recipes.md has every key."
     yield f"name: {name}"
     yield f"summary: A first recipe for {slug}."
@@ -137,7 +142,7 @@ def _tail() -> Iterator[str]:
 
 def _training(name: str, seen: Seen) -> Iterator[str]:
     ensembles = _found(seen)
-    yield _SCHEMA.format("train")
+    yield _HEADERS["train"]
     yield f"# What is trained for {name}. docs/training.md has every key."
     yield f"name: {name}"
     yield "predicts: recipe.yaml"
