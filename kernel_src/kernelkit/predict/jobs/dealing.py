@@ -87,7 +87,7 @@ class _Dealing:
         # what is stored is found in a moment, even if the session is over
         self._end = time.monotonic() + max(0.0, run.deadline.seconds_left) + _GRACE
         # what its processes had done before this run, if it says how much they do
-        self._ticks: int | None = getattr(executor, "ticks", None)
+        self._ticks = _ticks_of(executor)
 
     def reports(self, tasks: Sequence[Task]) -> Iterator[ImageReport]:
         run = self._run
@@ -180,8 +180,9 @@ class _Dealing:
 
     def _show_ticks(self) -> None:
         """Move the bar to what processes have done, if the executor says it."""
-        if self._ticks is not None:
-            self._run.progress.move_to(self._executor.ticks - self._ticks)  # type: ignore[attr-defined]
+        done = _ticks_of(self._executor)
+        if done is not None and self._ticks is not None:
+            self._run.progress.move_to(done - self._ticks)
 
     def _submit(self, handed: _Handed) -> Iterator[ImageReport]:
         try:
@@ -264,6 +265,11 @@ def _done_already(task: Task, run: Run) -> ImageReport | None:
     report = ImageReport(task.image_id)
     report.fall_back(task.left_out)
     return report
+
+
+def _ticks_of(executor: Executor) -> int | None:
+    """How much an executor's processes have done since they began, if it says so."""
+    return getattr(executor, "ticks", None)
 
 
 def _names_of(executor: Executor) -> list[str]:
