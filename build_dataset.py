@@ -1,9 +1,8 @@
 """Build the kernel dataset of an image: lint -> wheels -> pack -> verify.
 
-The result is a folder that the official client uploads as it is. It holds kernelkit and
-your own code as wheels, the wheels that the image lacks, and the bootstrap that installs them there
-offline. The notebook
-carries the fingerprint of its manifest. This command uploads nothing.
+The result is a folder that the official client uploads as it is. It holds kernelkit and your own
+code as wheels, the wheels that the image lacks, and the bootstrap that installs them there offline.
+The notebook carries the fingerprint of its manifest. This command uploads nothing.
 """
 
 import argparse

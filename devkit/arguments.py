@@ -18,9 +18,11 @@ __all__ = [
     "Arguments",
     "add_competition",
     "add_json",
+    "add_prediction",
     "add_profile",
     "add_set",
     "add_training_recipe",
+    "add_workers",
     "competition_folder",
     "models_folder",
     "number_from_0",
@@ -145,14 +147,32 @@ def add_training_recipe(parser: Arguments) -> None:
     add_competition(parser)
 
 
-def add_competition(parser: Arguments) -> None:
+def add_competition(parser: Arguments, help: str = "the competition's folder") -> None:
     """Add the competition's folder."""
     parser.add_argument(
-        "--competition",
+        "--competition", type=Path, metavar="FOLDER", variable="COMPETITION", help=help
+    )
+
+
+def add_prediction(parser: Arguments, images: str) -> None:
+    """Add a recipe, the folder of images that it is for, in words, and that of trained runs."""
+    parser.add_argument(
+        "recipe", nargs="?", variable="RECIPE", help="a recipe: a name or a YAML file"
+    )
+    add_competition(parser, images)
+    parser.add_argument(
+        "--models",
         type=Path,
         metavar="FOLDER",
-        variable="COMPETITION",
-        help="the competition's folder",
+        variable="MODELS",
+        help="the folder of trained runs",
+    )
+
+
+def add_workers(parser: Arguments, help: str, default: int = 0) -> None:
+    """Add how many processes work beside this one."""
+    parser.add_argument(
+        "--workers", type=number_from_0, default=default, variable="WORKERS", help=help
     )
 
 
@@ -186,15 +206,19 @@ def add_set(parser: Arguments, example: str) -> None:
 
 def number_from_0(text: str) -> int:
     """Read a whole number that is not negative. It is a `type` of argparse."""
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"found {text!r:.40}, wanted a whole number from 0 on")
-    return int(text)
+    return _number(text, 0)
 
 
 def number_from_1(text: str) -> int:
     """Read a whole number above 0. It is a `type` of argparse."""
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"found {text!r:.40}, wanted a whole number from 1 on")
+    return _number(text, 1)
+
+
+def _number(text: str, least: int) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) >= least):
+        raise argparse.ArgumentTypeError(
+            f"found {text!r:.40}, wanted a whole number from {least} on"
+        )
     return int(text)
 
 

@@ -12,7 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devkit.arguments import Arguments, competition_folder, models_folder, number_from_1
+from devkit.arguments import (
+    Arguments,
+    add_prediction,
+    competition_folder,
+    models_folder,
+    number_from_1,
+)
 from devkit.commands import command
 from devkit.competitions import add_name, fill_in
 from kernelkit.console import printable
@@ -62,22 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Arguments("engine", "python -m devkit.engine", description=__doc__)
-    parser.add_argument(
-        "recipe", nargs="?", variable="RECIPE", help="a recipe: a name or a YAML file"
-    )
-    parser.add_argument(
-        "--competition",
-        type=Path,
-        metavar="FOLDER",
-        variable="COMPETITION",
-        help="a competition's folder, or any folder of images, for the tiles to check on",
-    )
-    parser.add_argument(
-        "--models",
-        type=Path,
-        metavar="FOLDER",
-        variable="MODELS",
-        help="the folder of trained runs",
+    add_prediction(
+        parser, "a competition's folder, or any folder of images, for the tiles to check on"
     )
     parser.add_argument(
         "--output",

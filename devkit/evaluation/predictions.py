@@ -10,9 +10,9 @@ from devkit.arguments import (
     Arguments,
     add_set,
     add_training_recipe,
+    add_workers,
     competition_folder,
     models_folder,
-    number_from_0,
 )
 from devkit.competitions import add_name, fill_in
 from devkit.predict.executors import (
@@ -49,13 +49,7 @@ def shared_arguments(parser: Arguments) -> None:
         "competition)",
     )
     add_executor(parser)
-    parser.add_argument(
-        "--workers",
-        type=number_from_0,
-        default=0,
-        variable="WORKERS",
-        help="processes that read images",
-    )
+    add_workers(parser, "processes that read images")
     add_set(parser, "only=[he_*]")
 
 

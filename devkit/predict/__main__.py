@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from devkit.arguments import (
     Arguments,
     add_json,
+    add_prediction,
+    add_workers,
     competition_folder,
     models_folder,
-    number_from_0,
     number_from_1,
 )
 from devkit.commands import command
@@ -96,23 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Arguments("predict", "python -m devkit.predict", description=__doc__)
-    parser.add_argument(
-        "recipe", nargs="?", variable="RECIPE", help="a recipe: a name or a YAML file"
-    )
-    parser.add_argument(
-        "--competition",
-        type=Path,
-        metavar="FOLDER",
-        variable="COMPETITION",
-        help="a competition's folder, or any folder of images",
-    )
-    parser.add_argument(
-        "--models",
-        type=Path,
-        metavar="FOLDER",
-        variable="MODELS",
-        help="the folder of trained runs",
-    )
+    add_prediction(parser, "a competition's folder, or any folder of images")
     parser.add_argument(
         "--output",
         type=Path,
@@ -128,13 +113,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="write masks as files too",
     )
     add_executor(parser)
-    parser.add_argument(
-        "--workers",
-        type=number_from_0,
-        default=0,
-        variable="WORKERS",
-        help="processes: those that read images for a GPU, or those that share the CPU",
-    )
+    add_workers(parser, "processes: those that read images for a GPU, or those that share the CPU")
     parser.add_argument(
         "--limit",
         type=number_from_1,

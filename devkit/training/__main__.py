@@ -15,6 +15,7 @@ from devkit.arguments import (
     Arguments,
     add_set,
     add_training_recipe,
+    add_workers,
     competition_folder,
     number_from_0,
 )
@@ -93,13 +94,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="one of the folds, all if none",
     )
     add_set(parser, "epochs=3")
-    parser.add_argument(
-        "--workers",
-        type=number_from_0,
-        default=0,
-        variable="WORKERS",
-        help="processes that read crops, for each fold",
-    )
+    add_workers(parser, "processes that read crops, for each fold")
     options = parser.parse_args(arguments)
     fill_in(
         parser,

@@ -14,8 +14,8 @@ from devkit.arguments import (
     Arguments,
     add_set,
     add_training_recipe,
+    add_workers,
     competition_folder,
-    number_from_0,
 )
 from devkit.bars import bar
 from devkit.commands import command
@@ -101,13 +101,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--run", action="append", default=[], variable="RUN", help="one of the runs, all if none"
     )
     add_set(parser, "windows.grid.step=512")
-    parser.add_argument(
-        "--workers",
-        type=number_from_0,
-        default=0,
-        variable="WORKERS",
-        help="processes that decode",
-    )
+    add_workers(parser, "processes that decode")
     add_scheduler(parser)
     parser.add_argument(
         "--files", choices=("png", "geotiff"), variable="FILES", help="write windows as files too"

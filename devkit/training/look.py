@@ -16,8 +16,8 @@ from devkit.arguments import (
     Arguments,
     add_competition,
     add_json,
+    add_workers,
     competition_folder,
-    number_from_0,
 )
 from devkit.commands import command
 from devkit.competitions import add_name, fill_in
@@ -78,13 +78,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         variable="IMAGES",
         help='a folder or a pattern, such as "train/{image}.tiff", instead of the recipe\'s',
     )
-    parser.add_argument(
-        "--workers",
-        type=number_from_0,
-        default=min(_CORES, len(os.sched_getaffinity(0))),
-        variable="WORKERS",
-        help="processes that read",
-    )
+    add_workers(parser, "processes that read", min(_CORES, len(os.sched_getaffinity(0))))
     add_json(parser)
     add_name(parser)
     options = parser.parse_args(arguments)
