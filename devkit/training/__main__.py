@@ -25,7 +25,7 @@ from devkit.tables import aligned
 from kernelkit.console import printable
 
 if TYPE_CHECKING:
-    from kernelkit.training.train import FoldResult
+    from kernelkit.training.fold_result import FoldResult
 
 __all__ = ["main"]
 

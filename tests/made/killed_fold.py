@@ -9,7 +9,7 @@ from kernelkit.training.cuts import make_cuts
 from kernelkit.training.fold_folder import FoldFolder
 from kernelkit.training.loop.files import FoldFiles
 from kernelkit.training.recipe import TrainingRecipe
-from kernelkit.training.train import train_fold
+from kernelkit.training.train_fold import train_fold
 
 CHANGES = ["epochs=3", "steps=4", "validate.floor=0", "input={bands: [1, 2, 3], divide: 255}"]
 

@@ -54,6 +54,8 @@ class TrainingSession:
         How many processes read.
     hours
         How long the session may last, counted from now.
+    chosen
+        The runs that are trained.
     end
         How the training ended, in a sentence. Empty before.
     is_whole
@@ -68,25 +70,14 @@ class TrainingSession:
     folds: Sequence[int] = ()
     workers: int = 0
     hours: float = 9.0
+    chosen: list[RunRecipe] = field(init=False)
     end: str = field(default="", init=False)
     is_whole: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._deadline = Deadline(self.hours)
         self.competition = mounted_folder(self.competition)
-        unknown = [name for name in self.runs if name not in self.training.runs]
-        if unknown:
-            raise TrainingError(
-                f"{self.training.name}: found the run {unknown[0]:.60}, which does not exist. The "
-                f"runs are {', '.join(self.training.runs)}"
-            )
-
-    @property
-    def chosen(self) -> list[RunRecipe]:
-        """The runs that are trained."""
-        return [
-            run for name, run in self.training.runs.items() if name in self.runs or not self.runs
-        ]
+        self.chosen = self.training.chosen_runs(self.runs)
 
     @property
     def run_folders(self) -> list[Path]:

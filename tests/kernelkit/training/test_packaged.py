@@ -23,7 +23,7 @@ from kernelkit.mask import rle_encode
 from kernelkit.training.cuts import make_cuts
 from kernelkit.training.recipe import RunRecipe, TrainingRecipe
 from kernelkit.training.run_folder import FoldFolder, begin_run
-from kernelkit.training.train import train_fold
+from kernelkit.training.train_fold import train_fold
 from kernelkit.yamlfile import parse_yaml
 
 SMALL = ["batch=2", "steps=2", "epochs=1", "validate.floor=0", "ema=0.5", "loggers=[]"]

@@ -13,8 +13,9 @@ from kernelkit.errors import TrainingError
 from kernelkit.mask import BitMask
 from kernelkit.predict import load_models, predict
 from kernelkit.recipe import Recipe
+from kernelkit.training.fold_result import FoldResult
 from kernelkit.training.recipe import TrainingRecipe
-from kernelkit.training.train import FoldResult, train
+from kernelkit.training.train import train
 from tests.made.squares import write_squares
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError
 
-from kernelkit.errors import RecipeError, kind_of
+from kernelkit.errors import RecipeError, TrainingError, kind_of
 from kernelkit.own_recipes import TRAINING, own_recipe, own_recipe_names
 from kernelkit.recipe import Recipe
 from kernelkit.recipe.problems import first_problem
@@ -149,6 +149,22 @@ class TrainingRecipe(Section):
             recipe=recipe,
             runs={name: _run(name, parts, recipe, source) for name, parts in runs.items()},
         )
+
+    def chosen_runs(self, names: Sequence[str] = ()) -> list[RunRecipe]:
+        """The runs of these names in the order of the recipe, or all runs if there is no name.
+
+        Raises
+        ------
+        TrainingError
+            There is no such run.
+        """
+        unknown = [name for name in names if name not in self.runs]
+        if unknown:
+            raise TrainingError(
+                f"{self.name}: found the run {unknown[0]:.60}, which does not exist. The runs are "
+                f"{', '.join(self.runs)}"
+            )
+        return [run for name, run in self.runs.items() if not names or name in names]
 
     def describe(self) -> str:
         """Return the recipe as a table: a line per run."""

@@ -13,7 +13,7 @@ from kernelkit.training.cuts import make_cuts
 from kernelkit.training.fold_folder import FoldFolder
 from kernelkit.training.recipe import TrainingRecipe
 from kernelkit.training.run_folder import begin_run
-from kernelkit.training.train import train_fold
+from kernelkit.training.train_fold import train_fold
 from tests.made.squares import RECIPE, TRAINING, write_squares
 
 TILES = "tiles: {core: 128, pad: 32, scale: 2, fill: reflect}"
