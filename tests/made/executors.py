@@ -1,4 +1,4 @@
-"""Executors that a run may meet: in any order, on another machine."""
+"""Executors that a run may meet: in any order, on another machine, and lost after their work."""
 
 import random
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 from kernelkit.predict.jobs import Job
 
-__all__ = ["AnyOrder", "Deadly", "Elsewhere"]
+__all__ = ["AnyOrder", "Deadly", "Elsewhere", "Speechless"]
 
 
 class AnyOrder(Executor):
@@ -64,4 +64,34 @@ class Deadly(Executor):
             future.set_exception(BrokenExecutor("it was killed"))
         else:
             future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class Speechless(Executor):
+    """Does jobs in this process, but what came of them never comes back.
+
+    Parameters
+    ----------
+    error
+        What comes instead. With None nothing ever does.
+    change
+        What this machine makes of a job.
+    """
+
+    def __init__(
+        self, error: Exception | None, change: Callable[[Job], Job] = lambda job: job
+    ) -> None:
+        self._error, self._change = error, change
+        self.jobs: list[Job] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        job = self._change(args[0])
+        done = fn(job, **kwargs)
+        if not job.tasks:
+            future.set_result(done)
+            return future
+        self.jobs.append(job)
+        if self._error is not None:
+            future.set_exception(self._error)
         return future

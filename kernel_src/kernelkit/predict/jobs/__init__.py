@@ -1,7 +1,8 @@
 """Work that is handed out: to one process per device, to a pool, to many machines.
 
 `job` is what a process gets and does. `plan` makes parcels of what is to be done. `dealing` hands
-them to an executor and takes reports in. `devices` is an executor of one process per device, and
+them to an executor and takes reports in. `executors` is what an executor says of itself, and
+`stored` what a lost process had stored. `devices` is an executor of one process per device, and
 `seat` is what such a process knows of its device.
 
 What needs torch is imported late, so that a new process can say first how many threads it takes.

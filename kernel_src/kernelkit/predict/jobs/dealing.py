@@ -2,7 +2,8 @@
 
 An image whose process dies is tried once more, elsewhere if there is another device. If that
 process dies too, the image falls back. Pictures that went out together are then tried one by one.
-Whatever fails, each image has a report in the end.
+Before each of these steps the store is asked, since a process may die after its work. Whatever
+fails, each image has a report in the end.
 """
 
 import logging
@@ -24,8 +25,10 @@ from kernelkit.errors import (
     RecipeError,
     as_sentence,
 )
+from kernelkit.predict.jobs.executors import names_of, ticks_of
 from kernelkit.predict.jobs.job import Done, Job, do
 from kernelkit.predict.jobs.plan import Parcel, parcels_of, plan_table
+from kernelkit.predict.jobs.stored import LostResults
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.work.keys import code_sha256
 from kernelkit.predict.work.tasks import Run, Task
@@ -80,14 +83,15 @@ class _Dealing:
 
     def __init__(self, run: Run, executor: Executor) -> None:
         self._run, self._executor = run, executor
-        self._names = _names_of(executor)
+        self._names = names_of(executor)
         self._lanes = len(self._names)
         self._out: dict[Future[Done], _Handed] = {}
         self._said: set[str] = set()
+        self._lost = LostResults(run)
         # what is stored is found in a moment, even if the session is over
         self._end = time.monotonic() + max(0.0, run.deadline.seconds_left) + _GRACE
         # what its processes had done before this run, if it says how much they do
-        self._ticks = _ticks_of(executor)
+        self._ticks = ticks_of(executor)
 
     def reports(self, tasks: Sequence[Task]) -> Iterator[ImageReport]:
         run = self._run
@@ -180,7 +184,7 @@ class _Dealing:
 
     def _show_ticks(self) -> None:
         """Move the bar to what processes have done, if the executor says it."""
-        done = _ticks_of(self._executor)
+        done = ticks_of(self._executor)
         if done is not None and self._ticks is not None:
             self._run.progress.move_to(done - self._ticks)
 
@@ -205,14 +209,22 @@ class _Dealing:
     def _died(self, handed: _Handed, error: Exception) -> Iterator[ImageReport]:
         """Try a job once more, and then each of its images alone. Let that one fall back."""
         reason, job = as_sentence(error), handed.job
-        if not handed.deaths:
-            again = replace(job, avoids=getattr(error, "device", ""))
-            yield from self._submit(_Handed(again, (reason,)))
-        elif len(job.tasks) > 1:
-            for task in job.tasks:
-                yield from self._submit(_Handed(replace(job, tasks=(task,)), (reason,)))
-        else:
+        if handed.deaths and len(job.tasks) == 1:
             yield from self._fall_back(handed, f"it was tried twice, and the second time: {reason}")
+            return
+        left = []
+        for task in job.tasks:
+            report = self._lost.find(task, reason, unfinished=False)
+            if report is None:
+                left.append(task)
+            else:
+                yield self._counted(report)
+        if not handed.deaths and left:
+            again = replace(job, tasks=tuple(left), avoids=getattr(error, "device", ""))
+            yield from self._submit(_Handed(again, (reason,)))
+        elif handed.deaths:
+            for task in left:
+                yield from self._submit(_Handed(replace(job, tasks=(task,)), (reason,)))
 
     def _give_up_all(self) -> Iterator[ImageReport]:
         for future, handed in self._out.items():
@@ -223,9 +235,11 @@ class _Dealing:
 
     def _fall_back(self, handed: _Handed, reason: str) -> Iterator[ImageReport]:
         for task in handed.job.tasks:
-            report = ImageReport(task.image_id)
-            report.notes += handed.deaths
-            report.fall_back(reason)
+            report = self._lost.find(task, reason, unfinished=True)
+            if report is None:
+                report = ImageReport(task.image_id)
+                report.notes += handed.deaths
+                report.fall_back(reason)
             yield self._counted(report)
 
     def _counted(self, report: ImageReport) -> ImageReport:
@@ -236,6 +250,7 @@ class _Dealing:
 
     def _take_in(self, done: Done) -> None:
         """Take what a process says into the run."""
+        self._lost.hear(done.parts)
         for note in done.notes:
             self._note(note)
         for level, text in done.messages:
@@ -265,19 +280,6 @@ def _done_already(task: Task, run: Run) -> ImageReport | None:
     report = ImageReport(task.image_id)
     report.fall_back(task.left_out)
     return report
-
-
-def _ticks_of(executor: Executor) -> int | None:
-    """How much an executor's processes have done since they began, if it says so."""
-    return getattr(executor, "ticks", None)
-
-
-def _names_of(executor: Executor) -> list[str]:
-    """The names of an executor's processes, as far as it says how many there are."""
-    if seats := getattr(executor, "seats", None):
-        return [seat.name for seat in seats]
-    lanes = getattr(executor, "lanes", 0) or getattr(executor, "_max_workers", 0) or 1
-    return [f"process {number + 1}" for number in range(lanes)]
 
 
 def _put_token(job: Job) -> Path:

@@ -19,6 +19,7 @@ from kernelkit.ensemble import MegaModel
 from kernelkit.errors import CheckpointError, CompetitionError, OutputError, as_sentence
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.jobs.seat import own_seat, tick
+from kernelkit.predict.jobs.stored import parts_of
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store.store import Store
 from kernelkit.predict.work.keys import code_sha256
@@ -103,6 +104,8 @@ class Done:
         What the device is, in words.
     first_tiles
         Seconds until the process had its first answers, by the device. Empty if it has none yet.
+    parts
+        Those of the keys under which it stores, as `parts_of` gives them.
     """
 
     device: str
@@ -111,6 +114,7 @@ class Done:
     messages: list[tuple[int, str]] = field(default_factory=list)
     hardware: str = ""
     first_tiles: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def do(job: Job) -> Done:
@@ -143,6 +147,7 @@ def do(job: Job) -> Done:
             messages,
             run.hardware[run.device],
             dict(run.first_tiles),
+            parts_of(run),
         )
 
 

@@ -128,6 +128,12 @@ class Database:
         """One row, or none."""
         return self._rows("1 LIMIT ?", (1,))
 
+    def has(self, image: str) -> bool:
+        """Whether there is a row of an image."""
+        with self._lock:
+            asked = self._connection.execute("SELECT 1 FROM entries WHERE image = ?", (image,))
+            return asked.fetchone() is not None
+
     def images(self) -> set[str]:
         """The images of all rows."""
         with self._lock:

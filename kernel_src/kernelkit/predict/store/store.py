@@ -176,6 +176,13 @@ class Store:
         """Whether there was an entry of this image at the first question, under any key."""
         return _file_name(image_id) in self._images
 
+    def has_by_now(self, image_id: str) -> bool:
+        """Whether there is an entry of this image, which another process may have just written."""
+        image = _file_name(image_id)
+        return any(
+            self._asked(database, lambda d: d.has(image)) for database in self._newest_first()
+        )
+
     def find(self, image_id: str, content: str) -> Stored | None:
         """The layers that were saved last of an image with this content, under any key."""
         image = _file_name(image_id)

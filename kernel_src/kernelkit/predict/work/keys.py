@@ -19,7 +19,7 @@ from kernelkit.files import file_sha256
 from kernelkit.predict.store.store import Entry, Store
 from kernelkit.recipe import EnsembleRecipe, Recipe
 
-__all__ = ["Keys", "code_sha256"]
+__all__ = ["Keys", "code_sha256", "entry_of"]
 
 # packages whose version may change a mask
 _COMPUTING = (
@@ -60,6 +60,17 @@ class Keys:
         plan = self._plans[ensemble]
         return self._models[ensemble].fingerprint_at(plan.level, ask_gated=plan.ask_gated)
 
+    def parts(self, ensemble: str, fingerprint: str) -> tuple[str, ...]:
+        """What the keys of all images have in common that an ensemble predicts.
+
+        Parameters
+        ----------
+        fingerprint
+            Of the ensemble's model, as it is asked.
+        """
+        recipe_part, device = self._shared[ensemble]
+        return recipe_part, fingerprint, device, _versions()
+
     def entry(
         self,
         image_id: str,
@@ -84,17 +95,26 @@ class Keys:
         regions
             The hash of the polygons that say where to look.
         """
-        recipe_part, device = self._shared[ensemble]
-        return self._store.entry(
-            image_id,
-            content,
-            recipe_part,
-            fingerprint,
-            device,
-            _versions(),
-            "unfinished" if unfinished else "",
-            regions,
-        )
+        parts = self.parts(ensemble, fingerprint)
+        return entry_of(self._store, image_id, content, parts, unfinished, regions)
+
+
+def entry_of(
+    store: Store,
+    image_id: str,
+    content: str,
+    parts: tuple[str, ...],
+    unfinished: bool = False,
+    regions: str = "",
+) -> Entry:
+    """The entry of an image, as of `Keys.entry`, which another process may have made.
+
+    Parameters
+    ----------
+    parts
+        As `Keys.parts` gives them there.
+    """
+    return store.entry(image_id, content, *parts, "unfinished" if unfinished else "", regions)
 
 
 def _recipe_part(recipe: Recipe, ensemble: EnsembleRecipe) -> str:

@@ -2,7 +2,7 @@
 
 import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from devkit.demo.layouts import write
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.predict import Prediction, load_models, predict
-from kernelkit.predict.jobs import DeviceProcesses
+from kernelkit.predict.deadline import Deadline
+from kernelkit.predict.jobs import DeviceProcesses, Job, dealing
 from kernelkit.predict.work import pace
-from kernelkit.recipe import Recipe
+from kernelkit.recipe import Execution, Recipe
 from tests.made.competition import IMAGES, RECIPE, write_competition, write_models
 from tests.made.deadly import DEADLY, Deaths, deadly
-from tests.made.executors import AnyOrder, Deadly, Elsewhere
+from tests.made.executors import AnyOrder, Deadly, Elsewhere, Speechless
 from tests.made.pictures import Clouds, Salt, run
 
 pytestmark = pytest.mark.timeout(300)
@@ -214,3 +215,57 @@ def test_a_broken_pool_ends_with_a_valid_submission(
     }
     assert "the executor is broken (BrokenProcessPool: " in done.report.images[1].note
     assert len(done.submission.read_text().splitlines()) == 1 + len(done.report.images)
+
+
+def test_what_was_stored_before_its_process_died_is_not_done_again(
+    slides: Slides, tmp_path: Path
+) -> None:
+    """Its report is lost, and its bytes are not. No other process has to look for them."""
+    lost = Speechless(BrokenExecutor("it was killed"))
+    done = slides.predict(tmp_path / "out", lost)
+    assert len(lost.jobs) == len(IMAGES)
+    assert done.submission.read_bytes() == slides.wanted
+    assert {image.note for image in done.report.images} == {
+        "it was stored before its process was lost: BrokenExecutor: it was killed"
+    }
+    broken = ThreadPoolExecutor(1)
+    broken.shutdown()
+    again = slides.predict(tmp_path / "out", broken)
+    assert again.report.counts["kept"] == len(IMAGES)
+    assert again.submission.read_bytes() == slides.wanted
+
+
+def test_pictures_that_were_stored_are_not_done_again(tmp_path: Path) -> None:
+    """Those of a batch, each with a mask of its own."""
+    made = Salt(tmp_path)
+    wanted = run(made, tmp_path / "inline")
+    lost = Speechless(BrokenExecutor("it was killed"))
+    done = run(made, tmp_path / "out", executor=lost)
+    assert sum(len(job.tasks) for job in lost.jobs) == len(made.paths)
+    assert done.report.counts["kept"] == len(made.paths)
+    assert done.submission.read_bytes() == wanted.submission.read_bytes()
+
+
+def test_a_process_that_never_answers_leaves_what_it_stored(
+    slides: Slides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stored under other keys than this process, which it told when it began."""
+    monkeypatch.setattr(dealing, "_GRACE", 0.0)
+    plain = Execution(fuse_norms=False)
+
+    def elsewhere(job: Job) -> Job:
+        models = {name: {**made, "execution": plain} for name, made in job.models.items()}
+        return replace(job, ends=job.ends + 3600, models=models)
+
+    late = Speechless(None, elsewhere)
+    models = load_models(slides.recipe, slides.models)
+    done = predict(
+        slides.competition,
+        slides.recipe,
+        models,
+        tmp_path / "out",
+        deadline=Deadline(0.0),
+        executor=late,
+    )
+    assert done.report.counts["kept"] == len(IMAGES)
+    assert "and its process had not answered" in done.report.images[0].note
