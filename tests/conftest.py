@@ -3,6 +3,8 @@ import signal
 
 import pytest
 
+from tests.made.once import made_once
+
 # Two test processes share two cores. So torch and the numeric libraries take one each.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -27,7 +29,9 @@ def runtime(tmp_path_factory):
     """The dataset of kernelkit, built and proved once, and the twin that notebooks run in."""
     from devkit.dryrun.runtime import make_runtime
 
-    return make_runtime("kaggle-py312", tmp_path_factory.mktemp("kernel") / "dataset")
+    return made_once(
+        tmp_path_factory, "kernel", lambda folder: make_runtime("kaggle-py312", folder / "dataset")
+    )[1]
 
 
 @pytest.fixture(scope="session")
