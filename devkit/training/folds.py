@@ -120,7 +120,7 @@ def divided(run: "RunRecipe", folder: Path) -> Divided:
     """Divide the images of a run. The errors are those of `main`."""
     from kernelkit.labels import open_labels
     from kernelkit.training.cuts.scenes import training_scenes
-    from kernelkit.training.folds import Folds
+    from kernelkit.training.divided_folds import divided_folds
 
     scenes, notes = training_scenes(run, folder)
     labels = open_labels(run.labels, folder, run.competition, scenes)
@@ -128,7 +128,7 @@ def divided(run: "RunRecipe", folder: Path) -> Divided:
     shares, left_out = _shares(labels, labelled, run.competition.nodata)
     used = {image: scene for image, scene in labelled.items() if image in shares}
     notes += [*labels.notes, *labels.occurrence(shares)]
-    folds = Folds.of(run.folds, folder, run.competition, used, shares, left_out)
+    folds = divided_folds(run.folds, folder, run.competition, used, shares, left_out)
     return Divided(folds, shares, labels.classes, left_out, notes)
 
 

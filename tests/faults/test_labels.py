@@ -19,6 +19,7 @@ from kernelkit.competition import Scene
 from kernelkit.errors import LabelError, TrainingError
 from kernelkit.grid import Window
 from kernelkit.recipe import Competition, LabelsRecipe
+from kernelkit.training.divided_folds import divided_folds
 from kernelkit.training.folds import Folds
 from kernelkit.training.recipe.folds import FoldsRecipe
 from tests.made.labelled import Labelled, truth
@@ -331,7 +332,7 @@ def divided(
     shares: Any = None,
 ) -> Folds:
     recipe = FoldsRecipe.model_validate(keys)
-    return Folds.of(recipe, folder, Competition(slug="made"), scenes(groups), shares)
+    return divided_folds(recipe, folder, Competition(slug="made"), scenes(groups), shares)
 
 
 FOUR = {"a": "", "b": "", "c": "", "d": ""}

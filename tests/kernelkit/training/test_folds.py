@@ -15,6 +15,7 @@ from kernelkit.competition import Scene
 from kernelkit.errors import TrainingError
 from kernelkit.recipe import Competition
 from kernelkit.training.divide import divide, strata_of
+from kernelkit.training.divided_folds import divided_folds
 from kernelkit.training.folds import ALWAYS, Folds
 from kernelkit.training.recipe.folds import FoldsRecipe
 
@@ -28,7 +29,7 @@ def folds_of(
 ) -> Folds:
     scenes = {image: Scene(image, (Path(f"{image}.tif"),), g) for image, g in groups.items()}
     recipe = FoldsRecipe.model_validate(keys)
-    return Folds.of(recipe, folder, Competition(slug="made"), scenes, shares, left_out)
+    return divided_folds(recipe, folder, Competition(slug="made"), scenes, shares, left_out)
 
 
 @settings(max_examples=80, deadline=None)

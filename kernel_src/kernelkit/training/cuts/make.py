@@ -35,6 +35,7 @@ from kernelkit.training.cuts.shrunk import ShrunkImages
 from kernelkit.training.cuts.sight import Sight
 from kernelkit.training.cuts.sources import Polygons
 from kernelkit.training.cuts.table import table_of
+from kernelkit.training.divided_folds import divided_folds
 from kernelkit.training.fold_folder import writing
 from kernelkit.training.folds import ALWAYS, Folds
 
@@ -108,7 +109,7 @@ def make_cuts(
         folds = (
             Folds(dict.fromkeys(used, ALWAYS), dict.fromkeys(used, ""))
             if labels
-            else Folds.of(run.folds, folder, run.competition, used, shares, shrunk.left_out)
+            else divided_folds(run.folds, folder, run.competition, used, shares, shrunk.left_out)
         )
         notes += [*found.notes, *found.occurrence(shares), *polygons.notes, *shrunk.notes]
         notes += [f"{image} is left out: {why}" for image, why in shrunk.left_out.items()]
