@@ -6,19 +6,26 @@
             predict(batch.inputs)  # one (64, 3, 128, 128) uint8
 
 Each picture is decoded once, and every input is made from its own pixels. Pictures of one shape
-share a batch. Which do depends on the pictures alone, never on who reads them or how fast.
+share a batch. Which do depends on their headers alone, never on who reads them or how fast.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from kernelkit.reader.pictures_groups import Groups, PictureBatch, PictureInfo
+from kernelkit.reader.pictures_groups import (
+    Groups,
+    PictureBatch,
+    PictureInfo,
+    PictureShape,
+    input_bytes,
+)
 from kernelkit.reader.pictures_pass import PicturePass
 from kernelkit.reader.pictures_prepare import Preparation
 from kernelkit.reader.pictures_work import FoundPicture
 from kernelkit.reader.workers import ReaderPool
+from kernelkit.slide.header import look_at
 
 __all__ = ["PictureBatch", "PictureInfo", "PictureReader", "Preparation"]
 
@@ -26,9 +33,9 @@ __all__ = ["PictureBatch", "PictureInfo", "PictureReader", "Preparation"]
 class PictureReader:
     """Pictures in batches of one shape: iterating gives `PictureBatch`.
 
-    A picture that cannot be read costs no other. It comes out as `failed`, with its sentence. If a
-    worker dies, what it had begun is read again by one new process. What kills that one too has
-    failed.
+    A picture that cannot be read costs no other. It comes out as `failed`, with its sentence. Its
+    batch is one short then, if at least its header can be read. If a worker dies, what it had begun
+    is read again by one new process. What kills that one too has failed.
 
     Memory does not grow with the number of pictures. A reader can be iterated again, and then reads
     again. The end of a pass gives back memory and files. So does a caller that leaves the loop
@@ -78,8 +85,10 @@ class PictureReader:
             for number, found, inputs in run.results():
                 if isinstance(found, str):
                     failed.append((number, found))
-                    continue
-                for batch in groups.add(number, _info(found), inputs):
+                    ready = self._leave_out(number, groups)
+                else:
+                    ready = groups.add(number, _info(found), inputs)
+                for batch in ready:
                     yield _with_failed(batch, failed)
                     failed = []
             for batch in groups.rest():
@@ -89,6 +98,15 @@ class PictureReader:
                 yield PictureBatch([], [], [], failed)
         finally:
             run.close()
+
+    def _leave_out(self, number: int, groups: Groups) -> Iterator[PictureBatch]:
+        """Keep the place of a picture that failed, if at least its header can be read."""
+        try:
+            height, width, bands, dtype = look_at(self.pictures[number])
+        except Exception:  # nobody else can know its shape either
+            return iter(())
+        shape = PictureShape(height, width, bands, np.dtype(dtype))
+        return groups.leave_out(number, shape, input_bytes(shape, self.prepare))
 
 
 def _info(found: FoundPicture) -> PictureInfo:

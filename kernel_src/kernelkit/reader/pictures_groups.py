@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from kernelkit.reader.pictures_prepare import Preparation, input_sizes
+
 if TYPE_CHECKING:
     from kernelkit.mask import BitMask
 
-__all__ = ["Grouping", "Groups", "PictureBatch", "PictureInfo", "PictureShape"]
+__all__ = ["Grouping", "Groups", "PictureBatch", "PictureInfo", "PictureShape", "input_bytes"]
 
 # The inputs of a batch take at most so many bytes, unless one picture takes more.
 _BATCH_BYTES = 256 << 20
@@ -75,6 +77,13 @@ class PictureShape(NamedTuple):
     width: int
     bands: int
     dtype: np.dtype
+
+
+def input_bytes(shape: PictureShape, preparation: Preparation) -> int:
+    """What the inputs of a picture of this shape take."""
+    bands = min(preparation.bands or shape.bands, shape.bands)
+    sides = input_sizes(shape.height, shape.width, preparation)
+    return sum(height * width for height, width in sides) * bands * shape.dtype.itemsize
 
 
 @dataclass
@@ -155,6 +164,7 @@ class Groups:
     def __init__(self, batch: int) -> None:
         self._grouping = Grouping(batch)
         self._groups: dict[PictureShape, _Group] = {}
+        self._left_out: set[int] = set()
 
     def add(
         self, number: int, picture: PictureInfo, inputs: list[np.ndarray]
@@ -170,6 +180,21 @@ class Groups:
         for ready, numbers in self._grouping.add(number, shape, group.picture_bytes):
             yield self._take(ready, numbers)
 
+    def leave_out(self, number: int, shape: PictureShape, size: int) -> Iterator[PictureBatch]:
+        """Keep the place of a picture that failed. Iterate over the batches that are finished.
+
+        Its batch is one short. So batches depend on what the headers of files say, and not on which
+        pictures can be decoded.
+
+        Parameters
+        ----------
+        size
+            What its inputs would take, in bytes.
+        """
+        self._left_out.add(number)
+        for ready, numbers in self._grouping.add(number, shape, size):
+            yield self._take(ready, numbers)
+
     def rest(self) -> Iterator[PictureBatch]:
         """Iterate over the batches that are not full, when there are no more pictures."""
         for ready, numbers in self._grouping.rest():
@@ -181,7 +206,9 @@ class Groups:
         return _Group([np.empty((room, *pixels.shape), pixels.dtype) for pixels in inputs], size)
 
     def _take(self, shape: PictureShape, numbers: list[int]) -> PictureBatch:
+        read = [number for number in numbers if number not in self._left_out]
+        self._left_out.difference_update(numbers)
+        if not read:
+            return PictureBatch([], [], [])
         group = self._groups.pop(shape)
-        return PictureBatch(
-            numbers, [each[: len(numbers)] for each in group.memory], group.pictures
-        )
+        return PictureBatch(read, [each[: len(read)] for each in group.memory], group.pictures)

@@ -7,11 +7,11 @@ from itertools import chain
 
 import numpy as np
 
-from kernelkit.predict.work.survey import look_at
 from kernelkit.predict.work.tasks import Run, Task
 from kernelkit.predict.work.whole_batch import BatchAsker
-from kernelkit.reader.pictures_groups import Grouping, PictureShape
-from kernelkit.reader.pictures_prepare import Preparation, input_sizes
+from kernelkit.reader.pictures_groups import Grouping, PictureShape, input_bytes
+from kernelkit.reader.pictures_prepare import Preparation
+from kernelkit.slide.header import look_at
 
 __all__ = ["Parcel", "parcels_of", "plan_table"]
 
@@ -41,8 +41,7 @@ def parcels_of(tasks: Sequence[Task], run: Run, lanes: int) -> list[Parcel]:
     """The parcels, the largest first.
 
     An image in tiles is one. Whole pictures go out in the batches that one process makes of them.
-    So networks see the same batches, and answer with the same bytes. Only a picture that cannot be
-    decoded, although its header can be read, leaves its batch one short.
+    So networks see the same batches, and answer with the same bytes.
 
     Parameters
     ----------
@@ -96,20 +95,13 @@ def _batches(tasks: Sequence[Task], preparation: Preparation, batch: int) -> Ite
                 continue
             shape = PictureShape(height, width, bands, np.dtype(dtype))
             if shape not in sizes:
-                sizes[shape] = _input_bytes(shape, preparation)
+                sizes[shape] = input_bytes(shape, preparation)
             yield from grouping.add(number, shape, sizes[shape])
 
     for shape, numbers in chain(ready(), grouping.rest()):
         yield _Batch(shape, numbers, len(numbers) == grouping.room(sizes[shape]))
     if unread:
         yield _Batch(None, unread, False)
-
-
-def _input_bytes(shape: PictureShape, preparation: Preparation) -> int:
-    """What the inputs of a picture take."""
-    bands = min(preparation.bands or shape.bands, shape.bands)
-    sides = input_sizes(shape.height, shape.width, preparation)
-    return sum(height * width for height, width in sides) * bands * shape.dtype.itemsize
 
 
 def _together(batches: Iterator[_Batch], amounts: Sequence[int], most: int) -> Iterator[list[int]]:

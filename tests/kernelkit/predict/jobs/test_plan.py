@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from kernelkit.predict.jobs.plan import Parcel, _Batch, _together, plan_table
+from kernelkit.predict.jobs.plan import Parcel, _Batch, _batches, _together, plan_table
 from kernelkit.predict.work.tasks import Task
+from kernelkit.reader import PictureReader, Preparation, ReaderPool
 from kernelkit.reader.pictures_groups import Grouping, PictureShape
+from tests.made.layouts import picture
 
 SHAPES = [PictureShape(side, side, 3, np.dtype("u1")) for side in (8, 16, 24)]
 # an input of such a size makes batches of four, whatever is asked for
@@ -44,6 +48,41 @@ def test_processes_make_the_batches_of_one_process(
         parts = batches([shapes[number] for number in numbers], size, batch)
         found += [[numbers[place] for place in part] for part in parts]
     assert sorted(found) == sorted(wanted)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Pictures of two shapes. Some are cut off behind their header, and one is no picture."""
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = [folder / f"{number:02}.png" for number in range(30)]
+    for number, path in enumerate(paths):
+        Image.fromarray(picture(1, 20 + number % 3 // 2, 30, seed=number)[0]).save(path)
+    for number in (3, 11, 12, 13):
+        paths[number].write_bytes(paths[number].read_bytes()[:-30])
+    paths[7].write_text("no picture")
+    return paths
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_a_picture_that_cannot_be_decoded_moves_no_other(pictures: list[Path], batch: int) -> None:
+    """Whole or in parcels, each batch has the same pictures, and lacks those that are damaged."""
+    tasks = [Task(path.stem, (path,), 1) for path in pictures]
+    planned = list(_batches(tasks, Preparation(), batch))
+    damaged = {3, 7, 11, 12, 13}
+    wanted = [[n for n in each.numbers if n not in damaged] for each in planned]
+    wanted = sorted(filter(None, wanted))
+    assert sorted(_read(pictures, list(range(len(pictures))), batch)) == wanted
+    parcels = _together(iter(planned), [1] * len(tasks), 5)
+    found = [each for numbers in parcels for each in _read(pictures, numbers, batch)]
+    assert sorted(found) == wanted
+
+
+def _read(pictures: list[Path], numbers: list[int], batch: int) -> list[list[int]]:
+    """The batches that a process makes of some pictures."""
+    with ReaderPool(0) as pool:
+        paths = [(pictures[number],) for number in numbers]
+        batches = list(PictureReader(paths, Preparation(), pool, batch))
+    return [[numbers[place] for place in each.numbers] for each in batches if each.numbers]
 
 
 def test_the_table_shares_work_by_its_amount() -> None:
