@@ -19,6 +19,7 @@ from distributed import Client, KilledWorker, LocalCluster
 from tornado.ioloop import IOLoop
 
 from devkit.errors import ClusterError
+from devkit.predict.waiting import WaitingForWorkers
 from kernelkit.children import starting_children
 from kernelkit.errors import as_sentence
 
@@ -62,6 +63,8 @@ class ClusterExecutor(Executor):
         self._client, self._resources, self.shares_cpu = client, dict(resources), shares_cpu
         self.address = _address_of(client)
         self._is_lost = False
+        # calls whose answers are still to come
+        self._out: set[Future[Any]] = set()
 
     def refuse_lost(self) -> None:
         """Refuse to go on with what a lost scheduler left.
@@ -73,6 +76,22 @@ class ClusterExecutor(Executor):
         """
         if self._is_lost:
             raise self._lost()
+
+    @contextmanager
+    def waiting_said(self) -> Iterator[None]:
+        """Say on the terminal if calls wait since no worker is left, for a `with` block."""
+        waiting = WaitingForWorkers(self.address, self._count, lambda: bool(self._out))
+        end = waiting.begin(cast(IOLoop, self._client.loop))
+        try:
+            yield
+        finally:
+            end()
+
+    async def _count(self) -> int:
+        """How many workers can do the work now."""
+        scheduler = cast(Any, self._client.scheduler)
+        info = await scheduler.identity(n_workers=-1)
+        return len(_useful(info["workers"], self._resources))
 
     @property
     def lanes(self) -> int:
@@ -92,6 +111,8 @@ class ClusterExecutor(Executor):
             _caught(fn), *args, pure=False, resources=self._resources or None, **kwargs
         )
         answer: Future[Any] = Future()
+        self._out.add(answer)
+        answer.add_done_callback(self._out.discard)
 
         async def pass_on() -> None:
             try:
@@ -201,7 +222,9 @@ def remote_cluster(address: str) -> Iterator[ClusterExecutor]:
         count = len(_useful(workers, resources))
         seen = f", to be seen at {client.dashboard_link}" if client.dashboard_link else ""
         print(f"{count} worker(s) of {address}{' with a GPU' if resources else ''}{seen}")
-        yield ClusterExecutor(client, resources)
+        executor = ClusterExecutor(client, resources)
+        with executor.waiting_said():
+            yield executor
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from threading import Thread
 
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 
 from devkit.errors import ClusterError
-from devkit.predict import cluster
+from devkit.predict import cluster, waiting
 from devkit.predict.__main__ import main
 from devkit.predict.cluster import ClusterExecutor, local_cluster, remote_cluster
 from devkit.predict.run import predict_at_home
@@ -260,6 +260,40 @@ def test_only_workers_with_a_gpu_are_asked_if_there_are_some(
         assert executor.lanes == 1
         calls = [executor.submit(os.getpid) for _ in range(4)]
         assert {call.result() for call in calls} == {process.pid}
+
+
+@pytest.mark.timeout(60)
+def test_a_run_without_workers_says_that_it_waits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once, with what to do. It goes on when a worker is there, and says so."""
+    monkeypatch.setattr(waiting, "_LOOK", 0.01)
+    said = []
+
+    def heard(text: str) -> bool:
+        said.extend(capsys.readouterr().err.splitlines())
+        return any(text in line for line in said)
+
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as here,
+        remote_cluster(here.scheduler_address) as executor,
+    ):
+        here.scale(0)
+        until(lambda: not here.scheduler.workers)
+        assert not heard("no worker is left")  # nothing waits for one
+        call = executor.submit(os.getpid)
+        until(lambda: heard("no worker is left"))
+        here.scale(1)
+        assert call.result() == os.getpid()
+        until(lambda: heard("are back"))
+        address = here.scheduler_address
+    assert said == [
+        f"{address}: no worker is left, and the run waits for one. Start some with make worker "
+        f"SCHEDULER={address}, and it goes on by itself. Ctrl-C loses nothing that is stored",
+        f"{address}: 1 worker(s) are back, and the run goes on",
+    ]
 
 
 def refuse(address: str) -> None:
