@@ -1,7 +1,7 @@
 """What both commands begin with: training images, their truth, and predictions out of fold."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +21,23 @@ from devkit.predict.executors import (
     executor_for,
     refuse_lost,
 )
-from kernelkit.errors import RecipeError
+from kernelkit.errors import EvaluationError, RecipeError
 
 if TYPE_CHECKING:
+    from kernelkit.evaluation.out_of_fold import OutOfFold
     from kernelkit.training.recipe import TrainingRecipe
     from kernelkit.training.validated import Validated
 
-__all__ = ["checked_recipe", "complete", "predicted", "refuse_missing_file", "shared_arguments"]
+__all__ = [
+    "checked_recipe",
+    "complete",
+    "predicted",
+    "refuse_missing",
+    "refuse_missing_file",
+    "shared_arguments",
+]
+
+_NAMED = 5
 
 
 def shared_arguments(parser: Arguments) -> None:
@@ -113,6 +123,30 @@ def predicted(training: "TrainingRecipe", options: argparse.Namespace) -> "Itera
         refuse_lost(executor)
         yield validated
         refuse_lost(executor)
+
+
+def refuse_missing(found: "OutOfFold", output: Path, excluded: Collection[str] = ()) -> None:
+    """Let the exit code say that an image was not predicted. What was written stays.
+
+    Parameters
+    ----------
+    excluded
+        Images that have no say.
+
+    Raises
+    ------
+    EvaluationError
+        One was not.
+    """
+    missing = [image for image in found.report.fallbacks if image.image not in excluded]
+    if missing:
+        named = ", ".join(image.image for image in missing[:_NAMED])
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise EvaluationError(
+            f"{output}: {len(missing)} of {len(found.report.images)} images were not predicted "
+            f"({named}{more}), so all figures are those of the others. The first one's reason: "
+            f"{missing[0].notes[-1]}. The same command tries them again"
+        )
 
 
 def refuse_missing_file(path: Path) -> None:

@@ -17,6 +17,7 @@ from devkit.evaluation.predictions import (
     checked_recipe,
     complete,
     predicted,
+    refuse_missing,
     refuse_missing_file,
     shared_arguments,
 )
@@ -37,8 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     Raises
     ------
     EvaluationError, RecipeError, TrainingError, LabelError
-        As of `devkit.evaluation.predictions.predicted`. Or the search cannot be done, or values are
-        to be written of which nothing of the gain survives.
+        As of `devkit.evaluation.predictions.predicted`. Or the search cannot be done, or an image
+        was not predicted. Or values are to be written of which nothing of the gain survives.
     OutputError
         The recipe cannot be written.
     """
@@ -82,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(printable(f"{options.output / file}: the best threshold of each image"))
     for note in validated.notes:
         print(printable(note))
+    refuse_missing(found, options.output, options.exclude)
     if options.write is not None:
         _refuse_lost(options.write, used, wanted)
         rewrite(options.write, as_written(options.write, wanted))

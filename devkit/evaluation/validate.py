@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from devkit.arguments import Arguments
 from devkit.bars import waiting
 from devkit.commands import command
-from devkit.evaluation.predictions import checked_recipe, complete, predicted, shared_arguments
+from devkit.evaluation.predictions import (
+    checked_recipe,
+    complete,
+    predicted,
+    refuse_missing,
+    shared_arguments,
+)
 from devkit.tables import aligned
 from kernelkit.console import printable
 from kernelkit.files import open_atomically
@@ -23,12 +29,12 @@ __all__ = ["main"]
 
 @command("validate", go_on="The same command goes on with the images that are not stored yet")
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line. The exit code is 0 only if images were scored.
+    """Run the command line. The exit code is 0 only if all images were scored.
 
     Raises
     ------
     EvaluationError, RecipeError, TrainingError, LabelError
-        As of `devkit.evaluation.predictions.predicted`.
+        As of `devkit.evaluation.predictions.predicted`. Or an image was not predicted.
     """
     parser = Arguments("validate", "python -m devkit.evaluation validate", description=__doc__)
     shared_arguments(parser)
@@ -65,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     for note in validated.notes:
         print(printable(note))
     print(printable(f"{options.output}: report.html, scores.csv and the store of probabilities"))
+    refuse_missing(found, options.output)
     return 0
 
 

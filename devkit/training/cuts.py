@@ -35,13 +35,13 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 only if cuts are made.
 
-    Images that cannot be read are left out, and named.
+    Images that cannot be read are left out, and named. What workers died of is not left out.
 
     Raises
     ------
     RecipeError
         There is no such recipe or run.
-    LabelError, TrainingError, OutputError
+    LabelError, TrainingError, OutputError, ReaderError
         As of `kernelkit.training.cuts.make_cuts`.
     ClusterError
         As of `devkit.predict.executors.workers_of`.

@@ -209,8 +209,9 @@ def _voting(table: SweepTable, asked: Asked) -> SweepTable:
 
 
 def _refuse_unknown(images: Sequence[str], found: OutOfFold) -> None:
+    known = {image.image for image in found.report.images}
     for image in images:
-        if image not in found.scenes:
+        if image not in known:
             raise EvaluationError(
                 f"found {image!r:.60} among the images to exclude, but no prediction of it. "
                 "Correct the id"

@@ -1,6 +1,7 @@
 """`make validate` and `make tune`, over a small competition and random networks."""
 
 import base64
+import contextlib
 import re
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from devkit.evaluation import tune, validate
+from devkit.evaluation import predictions, tune, validate
 from devkit.evaluation.__main__ import main
 from kernelkit.mask import BitMask
 from kernelkit.recipe import Recipe
 from tests.made.competition import IMAGES, write_competition, write_models
+from tests.made.executors import Deadly
 
 PREDICTS = """\
 name: test
@@ -134,6 +136,25 @@ def test_an_excluded_image_has_no_say(place: Path, capsys) -> None:
     assert "b" in pd.read_csv(place / "output" / "total.csv")["name"].tolist()
     assert tune.main(arguments(place, "--exclude", "bb")) == 1
     assert "found 'bb' among the images to exclude" in capsys.readouterr().err
+
+
+def test_an_image_that_was_not_predicted_is_no_success(
+    place: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known of the others is written, and no recipe. Without a say it is no fault."""
+    dying = contextlib.nullcontext(Deadly("c"))
+    monkeypatch.setattr(predictions, "executor_for", lambda *_, **__: dying)
+    assert validate.main(arguments(place, "--output", str(tmp_path))) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "1 of 3 images were not predicted (c), so all figures are those of the others" in said
+    assert "it was tried twice" in said
+    assert pd.read_csv(tmp_path / "scores.csv")["image"].tolist() == ["a", "b"]
+    before = (place / "recipe.yaml").read_bytes()
+    tuning = arguments(place, "--output", str(tmp_path), "--sizes", "0")
+    assert tune.main([*tuning, "--write", str(place / "recipe.yaml")]) == 1
+    assert "1 of 3 images were not predicted (c)" in capsys.readouterr().err
+    assert (place / "recipe.yaml").read_bytes() == before
+    assert tune.main([*tuning, "--exclude", "c"]) == 0
 
 
 FAULTS = [

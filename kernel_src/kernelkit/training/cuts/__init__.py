@@ -2,7 +2,8 @@
 
 `make` shrinks what is not there yet and lays the windows. `cuts` is what comes of it, `image` one
 image of it. `sight` says how networks see images, `shrink` and `pictures` bring them to that.
-`shrunk` knows what is there already, by `contents`. `blocks` and `packs` are the files. `sources`
+`shrunk` knows what is there already, by `contents`. `pixels` makes what lacks, and `handing_out`
+has an executor make it. `blocks` and `packs` are the files. `sources`
 has the polygons, `windows` the places of windows, `numbers` what they hold, `blank` what is left
 out. `table` puts these together.
 

@@ -89,6 +89,8 @@ def make_cuts(
         There is no image, none can be read, or a source gives no window.
     OutputError
         The cuts cannot be written.
+    ReaderError
+        The executor is broken, or its processes died of an image each time. What was made stays.
     """
     sight = Sight.of(run)
     scenes, notes = training_scenes(run, folder)

@@ -1,13 +1,11 @@
-"""The pixels of images at the training scale, made in this process or by an executor."""
+"""The pixels of images at the training scale, made in this process or as a job in another one."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, replace
-from itertools import batched
 from pathlib import Path
 from typing import Any
 
-from kernelkit.errors import KernelKitError, OutputError, ReaderError, SlideError, as_sentence
+from kernelkit.errors import OutputError, ReaderError, SlideError
 from kernelkit.maps.polygonise import PIXELS
 from kernelkit.reader import PictureInfo, ReaderPool
 from kernelkit.slide import Slide
@@ -17,10 +15,7 @@ from kernelkit.training.cuts.pictures import read_pictures, write_whole
 from kernelkit.training.cuts.shrink import write_slide
 from kernelkit.training.cuts.sight import Sight
 
-__all__ = ["CutJob", "Made", "Source", "do", "hand_out", "make"]
-
-# So many whole pictures are one job.
-_PICTURES = 256
+__all__ = ["CutJob", "Made", "Source", "code_of_kernelkit", "do", "make"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +90,7 @@ def do(job: CutJob) -> tuple[list[Record], list[Made]]:
     OutputError
         They cannot be written, or kernelkit is of another version here.
     """
-    if job.code != _code():
+    if job.code != code_of_kernelkit():
         raise OutputError(
             f"{job.packs}: kernelkit is of another version where the cuts are made. Install the "
             "same on all machines"
@@ -107,87 +102,11 @@ def do(job: CutJob) -> tuple[list[Record], list[Made]]:
     return list(records.values()), made
 
 
-def hand_out(
-    sources: Iterator[Source],
-    sight: Sight,
-    packs: Path,
-    executor: Executor,
-    records: dict[str, Record],
-) -> Iterator[Made]:
-    """Have an executor make the records of images. What is made is added to `records`.
-
-    An image whose process dies is tried once more. If that one dies too, the image is left out.
-
-    Raises
-    ------
-    OutputError
-        The cuts cannot be written, or processes do not share the folder.
-    ReaderError
-        The executor is broken.
-    """
-    number = _PICTURES if sight.whole else 1
-    code = _code()
-    out: dict[Future[Any], CutJob] = {}
-    again: dict[Future[Any], CutJob] = {}
-    try:
-        for together in batched(sources, number):
-            job = CutJob(together, sight, packs.absolute(), code)
-            out[_submitted(executor, job)] = job
-        for future in as_completed(out):
-            if future.exception() is None or _is_final(future):
-                yield from _taken(future, packs, records)
-            else:
-                job = out[future]
-                again[_submitted(executor, job)] = job
-        for future in as_completed(again):
-            error = future.exception()
-            if not isinstance(error, Exception) or _is_final(future):
-                yield from _taken(future, packs, records)
-            else:
-                reason = ReaderError(
-                    f"it was tried twice, and the second time: {as_sentence(error)}"
-                )
-                yield from ((source.image, reason) for source in again[future].sources)
-    finally:
-        for future in (*out, *again):
-            future.cancel()
-
-
-def _submitted(executor: Executor, job: CutJob) -> "Future[Any]":
-    try:
-        return executor.submit(do, job)
-    except KernelKitError:
-        raise
-    except Exception as error:  # an executor says in many ways that it is broken
-        raise ReaderError(
-            f"{job.packs}: the executor is broken ({as_sentence(error)}). What was made stays, so "
-            "try again with another one"
-        ) from error
-
-
-def _code() -> str:
+def code_of_kernelkit() -> str:
     """The hash of kernelkit's own code."""
     from kernelkit.predict.work.keys import code_sha256  # it needs torch
 
     return code_sha256()
-
-
-def _is_final(future: "Future[Any]") -> bool:
-    """Whether another try would end as this one did."""
-    return isinstance(future.exception(), OutputError)
-
-
-def _taken(future: "Future[Any]", packs: Path, records: dict[str, Record]) -> list[Made]:
-    found, made = future.result()
-    for record in found:
-        for array in record.arrays.values():
-            if not array.path.is_file():
-                raise OutputError(
-                    f"{packs}: this process does not see {array.path.name}, which another one "
-                    "wrote there. Choose a folder that all machines share, under one path"
-                )
-        records[record.key] = record
-    return list(made)
 
 
 def _seen_here(source: Source) -> Source:

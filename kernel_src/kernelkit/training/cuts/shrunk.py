@@ -17,9 +17,10 @@ from kernelkit.reader import ReaderPool
 from kernelkit.slide import Slide
 from kernelkit.slide.content import state_of
 from kernelkit.training.cuts.contents import Contents
+from kernelkit.training.cuts.handing_out import hand_out
 from kernelkit.training.cuts.packs import PackSeries, Record
 from kernelkit.training.cuts.pictures import label_of_picture, write_whole
-from kernelkit.training.cuts.pixels import Made, Source, hand_out, make
+from kernelkit.training.cuts.pixels import Made, Source, make
 from kernelkit.training.cuts.shrink import write_labels
 from kernelkit.training.cuts.sight import Sight
 
@@ -105,6 +106,8 @@ class ShrunkImages:
             The labels do not fit an image.
         OutputError
             The cuts cannot be written.
+        ReaderError
+            The executor is broken, or its processes died of an image each time.
         TrainingError
             No image can be read.
         """

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -327,6 +327,59 @@ def test_a_broken_executor_is_one_sentence(made: CutCompetition) -> None:
             ReaderError, match=r"the executor is broken \(.*\). What was made stays"
         ):
             make_cuts(made.run(), made.folder, made.cuts, executor=executor)
+
+
+class Dying(Executor):
+    """Does jobs in this process, and loses some of them.
+
+    Parameters
+    ----------
+    image
+        A process dies of it. None is none.
+    is_late
+        Whether processes die after their work.
+    """
+
+    def __init__(self, image: str | None = None, is_late: bool = False) -> None:
+        self._image, self._is_late = image, is_late
+        self.asked: list[list[str]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        images = [source.image for source in args[0].sources]
+        self.asked.append(images)
+        if self._image in images:
+            future.set_exception(BrokenExecutor("it was killed"))
+            return future
+        done = fn(*args, **kwargs)
+        if self._is_late:
+            future.set_exception(BrokenExecutor("it was killed"))
+        else:
+            future.set_result(done)
+        return future
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+def test_what_processes_die_of_is_no_image_left_out(tmp_path: Path, pictures: bool) -> None:
+    """Cuts without it would be others. What was made stays, and this process makes the rest."""
+    keys = {"tiles": {"whole": True}, "windows": None, "crop": None} if pictures else {}
+    made = CutCompetition(tmp_path, SIZES)
+    [first, killer] = SIZES
+    with pytest.raises(ReaderError, match=rf"1 image \({killer}\) are not made.* goes on"):
+        make_cuts(made.run(**keys), made.folder, made.cuts, executor=Dying(killer))
+    assert not list(made.cuts.glob("*/windows*"))
+    again = Dying(killer)
+    with pytest.raises(ReaderError):
+        make_cuts(made.run(**keys), made.folder, made.cuts, executor=again)
+    assert again.asked == [[killer]] * 2
+    assert list(make_cuts(made.run(**keys), made.folder, made.cuts).images) == [first, killer]
+
+
+def test_what_was_made_before_a_process_died_is_taken(made: CutCompetition) -> None:
+    """No image is made twice if only the report is lost."""
+    late = Dying(is_late=True)
+    cuts = make_cuts(made.run(), made.folder, made.cuts, executor=late)
+    assert [[image] for image in cuts.images] == late.asked
 
 
 def whole_of(image: CutImage) -> list[np.ndarray]:
