@@ -8,6 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from kernelkit.ensemble.turns import together
 from kernelkit.errors import DeviceError, RecipeError
 from kernelkit.memory import available_memory
 from kernelkit.vocabulary import Precision, choices
@@ -67,6 +68,7 @@ def choose_device(name: str = "auto") -> torch.device:
             f"one up to cuda:{torch.cuda.device_count() - 1}"
         )
     if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)  # each thread has a current GPU of its own
         _refuse_without_code(device)
     return device
 
@@ -181,4 +183,5 @@ def release_cached(device: torch.device) -> None:
 @lru_cache
 def on_device(numbers: tuple[float, ...], device: torch.device) -> Tensor:
     """The numbers as float32 (n,) on the device. They stay there: an upload makes a GPU wait."""
-    return torch.tensor(numbers, dtype=torch.float32, device=device)
+    with together(device):
+        return torch.tensor(numbers, dtype=torch.float32, device=device)

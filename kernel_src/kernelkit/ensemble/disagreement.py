@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kernelkit.ensemble.turns import together
 from kernelkit.grid import Tile, TileGrid
 
 __all__ = ["DisagreementMap"]
@@ -41,7 +42,8 @@ class DisagreementMap:
 
     def add(self, tiles: Sequence[Tile], spread: Tensor) -> None:
         """Take the spread (N, K, h, w) of N tiles, averaged over blocks on its device."""
-        blocks = F.avg_pool2d(spread, self._block, ceil_mode=True).cpu().numpy()
+        with together(spread.device):
+            blocks = F.avg_pool2d(spread, self._block, ceil_mode=True).cpu().numpy()
         for tile, deviation in zip(tiles, blocks, strict=True):
             self._paste(tile, deviation)
 

@@ -36,6 +36,7 @@ from kernelkit.ensemble.placement import Placement
 from kernelkit.ensemble.preparation import Preparation, Preprocess
 from kernelkit.ensemble.runner import BatchRunner, Request
 from kernelkit.ensemble.training_input import check_scale
+from kernelkit.ensemble.turns import together
 from kernelkit.recipe import EnsembleRecipe, Execution
 from kernelkit.vocabulary import GiveUp, Level, MergeMethod, Precision
 
@@ -132,24 +133,25 @@ class MegaModel:
         if precision == "bf16" and self.precision != torch.bfloat16:
             self._notes.add("the precision is fp16, because this GPU only emulates bf16")
 
-        loaded = load_for(
-            self.recipe,
-            folder,
-            self._notes,
-            runtime=self._runtime,
-            own_input=preprocess_fn is not None,
-            whole=whole,
-        )
+        with together(self.device):
+            loaded = load_for(
+                self.recipe,
+                folder,
+                self._notes,
+                runtime=self._runtime,
+                own_input=preprocess_fn is not None,
+                whole=whole,
+            )
+            self._placement = Placement(
+                [*loaded.members, *loaded.gate_members],
+                self.device,
+                self.precision,
+                self._execution,
+                self._notes,
+            )
         self.recipe, self.members = loaded.recipe, loaded.members
         self.classes = self.members[0].classes
         self._prepare = Preparation(self.device, self.recipe.input, preprocess_fn)
-        self._placement = Placement(
-            [*loaded.members, *loaded.gate_members],
-            self.device,
-            self.precision,
-            self._execution,
-            self._notes,
-        )
         self._runner = BatchRunner(
             self.recipe,
             self.members,
@@ -297,8 +299,9 @@ class MegaModel:
 
         Weights stay in host memory from then on, and are brought up for each call.
         """
-        self._runner.forget_graphs()
-        self._placement.leave_device()
+        with together(self.device):
+            self._runner.forget_graphs()
+            self._placement.leave_device()
 
     def check_scale(self, scale: int) -> None:
         """Refuse tiles that are read at another scale than a member's run folder says.

@@ -24,6 +24,7 @@ from kernelkit.ensemble.placement import Placement
 from kernelkit.ensemble.questions import Question
 from kernelkit.ensemble.spread import Spread
 from kernelkit.ensemble.tree import MergeTree, check_level
+from kernelkit.ensemble.turns import alone, together
 from kernelkit.errors import CheckpointError, DeviceError, NetworkError
 from kernelkit.recipe import EnsembleRecipe
 from kernelkit.vocabulary import Level
@@ -99,7 +100,7 @@ class BatchRunner:
         self._classes = members[0].classes
         self._ready: set[Hashable] = set()
         self._takes: dict[Hashable, bool] = {}
-        self._recorders: dict[Hashable, GraphRecorder] = {}
+        self._recorder = GraphRecorder(self._notes)
         self.tree = MergeTree(placement.of(self._members), recipe)
         self._gate: TileGate | None = None
         if recipe.gate:
@@ -116,13 +117,15 @@ class BatchRunner:
         DeviceError
             The device has too little memory for one image and one member.
         """
-        return join(list(self._batches(asked, request)))
+        with together(self._device):
+            return join(list(self._batches(asked, request)))
 
     def plan(self, asked: Asked, level: Level = "ensemble") -> MemoryPlan:
         """Measure what one such image needs, and adopt the batch that fits."""
         layers = len(self.tree.layers(level))
-        question = asked.empty(1).question(slice(1))
-        plan = self._placement.plan(self.tree, question, self.batch, layers)
+        with alone(self._device):
+            question = asked.empty(1).question(slice(1))
+            plan = self._placement.plan(self.tree, question, self.batch, layers)
         if plan.batch < self.batch:
             self._notes.add(
                 f"the batch is {plan.batch}, because {self.batch} tiles need too much memory"
@@ -136,10 +139,11 @@ class BatchRunner:
         if (asked.shapes, level) in self._ready:
             return
         start = time.perf_counter()
-        _log.info("memory plan:\n%s", self.plan(asked, level))
-        self._ready.add((asked.shapes, level))
-        if self._execution.compile or self._records:
-            self.run(asked.empty(self.batch), Request(level=level))
+        with alone(self._device):
+            _log.info("memory plan:\n%s", self.plan(asked, level))
+            self._ready.add((asked.shapes, level))
+            if self._execution.compile or self._records:
+                self.run(asked.empty(self.batch), Request(level=level))
         self.warm_up_seconds += time.perf_counter() - start
 
     def takes(self, asked: Asked) -> bool:
@@ -172,8 +176,7 @@ class BatchRunner:
 
     def forget_graphs(self) -> None:
         """Drop what was recorded, because other members are asked or weights have moved."""
-        for recorder in self._recorders.values():
-            recorder.forget()
+        self._recorder.forget()
 
     @torch.no_grad()
     def _batches(self, asked: Asked, request: Request) -> Iterator[Answers]:
@@ -233,20 +236,16 @@ class BatchRunner:
             # a program is made for one batch size: fill up the last batch, and make no more
             return self._ask(question.filled(self.batch), None, level)[: len(question)]
         if self._records and spread is None and self._placement.all_on_device:
-            return self._recorder(question, level)(*question.inputs)
+            return self._replayed(question, level)
         return self.tree(question, spread, level)
 
-    def _recorder(self, question: Question, level: Level) -> GraphRecorder:
-        """The recorder for questions that differ from this one in their pixels only."""
-        key = (type(question), question.frame, level)
-        if key not in self._recorders:
-            bare = replace(question, inputs=())
+    def _replayed(self, question: Question, level: Level) -> Tensor:
+        """The members' answer by a graph that was recorded for such questions."""
 
-            def ask(*inputs: Tensor) -> Tensor:
-                return self.tree(replace(bare, inputs=inputs), None, level)
+        def ask(*inputs: Tensor) -> Tensor:
+            return self.tree(replace(question, inputs=inputs), None, level)
 
-            self._recorders[key] = GraphRecorder(ask, self._notes)
-        return self._recorders[key]
+        return self._recorder((type(question), question.frame, level), ask, *question.inputs)
 
     def _can_record(self) -> bool:
         if self._device.type == "cuda" and not self.tree.views.rotating:

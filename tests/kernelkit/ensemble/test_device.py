@@ -106,13 +106,14 @@ def test_graphs_that_cannot_be_recorded(models):
     if torch.cuda.is_available():
         pytest.skip("this machine can record graphs")
     notes = Notes()
-    recorder = GraphRecorder(lambda x: 2 * x, notes)
+    recorder = GraphRecorder(notes)
     for _ in range(2):
-        assert torch.equal(recorder(torch.ones(2)), 2 * torch.ones(2))
+        assert torch.equal(recorder("twice", lambda x: 2 * x, torch.ones(2)), 2 * torch.ones(2))
     [note] = notes.sentences
     assert note.startswith("CUDA graphs are not used, because of an error")
-    both = GraphRecorder(lambda x, y: x + y, notes)
-    assert torch.equal(both(torch.ones(2), torch.ones(2)), 2 * torch.ones(2))
+    both = GraphRecorder(notes)
+    added = both("sum", lambda x, y: x + y, torch.ones(2), torch.ones(2))
+    assert torch.equal(added, 2 * torch.ones(2))
     execution = Execution(cuda_graph=True)
     model = MegaModel(models[0], recipe=ensemble(runs=["fpn"]), execution=execution)
     assert model.notes == ["CUDA graphs are not used: they need a GPU, and no rotating views"]

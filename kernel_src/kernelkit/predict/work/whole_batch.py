@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernelkit.ensemble.transfer import Pending
+from kernelkit.ensemble.turns import together
 from kernelkit.errors import DeviceError, RecipeError, as_sentence
 from kernelkit.mask import BitMask
 from kernelkit.mask.bits import words_per_row
@@ -199,7 +200,8 @@ class BatchAsker:
 def _thumbnails(spread: Tensor) -> NDArray[np.float32]:
     """The spread (N, K, h, w), averaged over squares until a side is at most `_LONGEST_SIDE`."""
     block = -(-max(spread.shape[-2:]) // _LONGEST_SIDE)
-    return F.avg_pool2d(spread, block, ceil_mode=True).cpu().numpy()
+    with together(spread.device):
+        return F.avg_pool2d(spread, block, ceil_mode=True).cpu().numpy()
 
 
 def unpacked(bits: NDArray[np.uint8], width: int) -> list[BitMask]:
