@@ -5,7 +5,7 @@
 [array([[[ 51, 204]]], dtype=uint8)]
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kernelkit.ensemble.device import not_finite_message, on_device
-from kernelkit.ensemble.packing import are_on, pack_bits, pack_cores
+from kernelkit.ensemble.device import (
+    is_out_of_memory,
+    not_finite_message,
+    on_device,
+    release_cached,
+)
+from kernelkit.ensemble.packing import are_on, as_bytes, pack_bits, pack_cores
 from kernelkit.ensemble.transfer import Pending
 from kernelkit.errors import RecipeError
 from kernelkit.grid import Tile
@@ -48,7 +53,7 @@ class Answers:
 
     def bytes(self) -> Pending:
         """Send down `255 p`, rounded: one uint8 array (K, h, w) per tile."""
-        return self._pending([(255 * self.probabilities).round().to(torch.uint8)])
+        return self._pending(self._made(lambda some: [as_bytes(self.probabilities[some])]))
 
     def bits(
         self, tiles: Sequence[Tile], scale: int, thresholds: Sequence[float] | None
@@ -73,7 +78,12 @@ class Answers:
         RecipeError
             The number of thresholds is neither 1 nor K.
         """
-        return self._pending(pack_cores(self.probabilities, tiles, scale, self._limits(thresholds)))
+        limits = self._limits(thresholds)
+        return self._pending(
+            self._made(
+                lambda some: pack_cores(self.probabilities[some], tiles[some], scale, limits)
+            )
+        )
 
     def whole_bits(self, thresholds: Sequence[float] | None) -> Pending:
         """Send down the masks of whole pictures, decided and packed.
@@ -81,7 +91,10 @@ class Answers:
         One array per picture comes down: uint8 (K, h, ceil(w / 8)), packed as by
         `np.packbits(..., bitorder="little")`. Thresholds and errors are those of `bits`.
         """
-        return self._pending([pack_bits(are_on(self.probabilities, self._limits(thresholds)))])
+        limits = self._limits(thresholds)
+        return self._pending(
+            self._made(lambda some: [pack_bits(are_on(self.probabilities[some], limits))])
+        )
 
     def masks(self, thresholds: Sequence[float] | None) -> NDArray[np.bool_]:
         """Masks (N, K, h, w) on the host. Thresholds and errors are those of `bits`.
@@ -91,8 +104,9 @@ class Answers:
         DeviceError
             The networks gave NaN or infinity.
         """
-        on = are_on(self.probabilities, self._limits(thresholds))
-        return np.stack(self._pending([on]).result())
+        limits = self._limits(thresholds)
+        on = self._made(lambda some: [are_on(self.probabilities[some], limits)])
+        return np.stack(self._pending(on).result())
 
     def _limits(self, thresholds: Sequence[float] | None) -> Tensor | None:
         """The thresholds on the device, if their number is right."""
@@ -112,6 +126,17 @@ class Answers:
         It is None without a gate.
         """
         return None if self.gate is None else self._pending([self.gate])
+
+    def _made(self, make: Callable[[slice], list[Tensor]]) -> list[Tensor]:
+        """What is made of all tiles at once, or of one after the other if memory runs out."""
+        try:
+            return make(slice(None))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        # not in the handler, because the error keeps what was made until then
+        release_cached(self.probabilities.device)
+        return [part for i in range(len(self.probabilities)) for part in make(slice(i, i + 1))]
 
     def _pending(self, parts: Sequence[Tensor]) -> Pending:
         """Send `parts` down, if the probabilities are numbers."""

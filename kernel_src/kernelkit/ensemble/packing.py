@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernelkit.grid import Tile, Window
 
-__all__ = ["are_on", "pack_bits", "pack_cores"]
+__all__ = ["are_on", "as_bytes", "pack_bits", "pack_cores"]
 
 
 def pack_cores(
@@ -57,6 +57,11 @@ def are_on(probabilities: Tensor, thresholds: Tensor | None) -> Tensor:
     # torch promises the first of equal values
     likeliest = probabilities.argmax(dim=1, keepdim=True) == classes[:, None, None]
     return likeliest & (probabilities > 0)
+
+
+def as_bytes(probabilities: Tensor) -> Tensor:
+    """`255 p`, rounded, as uint8 of the same shape."""
+    return (255 * probabilities).round().to(torch.uint8)
 
 
 def pack_bits(mask: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from matplotlib import cbook
 from torch import nn
 
 from kernelkit.ensemble import Answers, MegaModel
+from kernelkit.ensemble import answers as answers_module
 from kernelkit.ensemble.disagreement import DisagreementMap
 from kernelkit.errors import DeviceError, RecipeError
 from kernelkit.grid import TileGrid
@@ -233,3 +234,34 @@ def test_whole_pictures_have_one_threshold_per_class_or_one_for_all():
     for decide in (answers.whole_bits, answers.masks):
         with pytest.raises(RecipeError, match=r"there are 2 thresholds for 3 class"):
             decide([0.4, 0.5])
+
+
+@pytest.mark.parametrize("form", ["bits", "bytes", "whole_bits", "masks"])
+def test_answers_leave_a_device_without_room_one_by_one(form, monkeypatch):
+    """If memory is too little for a batch, each tile leaves alone. The answers are the same."""
+    grid = TileGrid(96, 96, core=32, pad=0, scale=2)
+    tiles = [grid[0], grid[4], grid[8]]
+    answers = Answers(torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(0)))
+    arguments = {"bits": (tiles, 2, [0.5]), "whole_bits": ([0.5],), "masks": ([0.5],)}
+    made = getattr(answers, form)
+
+    def sent():
+        found = made(*arguments.get(form, ()))
+        return found if form == "masks" else np.stack(found.result())
+
+    wanted = sent()
+    counts = []
+
+    def short_of_memory(real):
+        def maybe(probabilities, *others):
+            counts.append(len(probabilities))
+            if len(probabilities) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")
+            return real(probabilities, *others)
+
+        return maybe
+
+    for name in ("pack_cores", "are_on", "as_bytes"):
+        monkeypatch.setattr(answers_module, name, short_of_memory(getattr(answers_module, name)))
+    assert np.array_equal(sent(), wanted)
+    assert counts == [3, 1, 1, 1]
