@@ -43,6 +43,8 @@ class Program(nn.Module):
         What its file says about its input.
     runs_by
         What runs it, in words. None is torch.
+    device
+        Of the ensemble. Some programs answer only there. None is the CPU.
 
     Attributes
     ----------
@@ -72,8 +74,11 @@ class Program(nn.Module):
         classes: int | None = None,
         shape: Shape | None = None,
         runs_by: str | None = None,
+        *,
+        device: torch.device | None = None,
     ) -> None:
         super().__init__()
+        self._devices = dict.fromkeys((torch.device("cpu"), device or torch.device("cpu")))
         self.runs_by = runs_by or f"torch {torch.__version__}"
         self.module = module
         self.note: str | None = None
@@ -132,10 +137,9 @@ class Program(nn.Module):
         known = channels or bands
         first = ""
         sizes = [(height or side, width or side) for side in SIDES]
-        devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
         bands_tried = (known,) if known else BANDS
         for device, size, band, fixed in product(
-            devices, dict.fromkeys(sizes), bands_tried, counts
+            self._devices, dict.fromkeys(sizes), bands_tried, counts
         ):
             tiles = noise(2, band, size).to(device)
             self.module.to(device)

@@ -76,7 +76,9 @@ def load_program(
     runtime = runtime or Runtime()
     if path.suffix == _ONNX:
         onnx = OnnxSession(path, runtime)
-        return Program(path, onnx, channels, classes, onnx.shape, onnx.in_words)
+        return Program(
+            path, onnx, channels, classes, onnx.shape, onnx.in_words, device=runtime.device
+        )
     if not trusted:
         raise CheckpointError(
             f"{path}: this is a program, which can run code when it is loaded. Write "
@@ -98,7 +100,7 @@ def load_program(
             f"{path}: torch {torch.__version__} cannot load this program "
             f"({first_line(error)}). {remedy}"
         ) from error
-    return Program(path, module, channels, classes, shape)
+    return Program(path, module, channels, classes, shape, device=runtime.device)
 
 
 def _load_exported(path: Path) -> tuple[nn.Module, Shape | None]:

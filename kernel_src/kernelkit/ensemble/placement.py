@@ -48,6 +48,8 @@ class Placement:
         self.precision = precision
         self.execution = execution
         self.notes = notes
+        if device.type == "cuda":  # transposed convolutions may else add up in another order
+            torch.backends.cudnn.deterministic = True
         unique = {member.name: member for member in members}
         self.placed = [
             PlacedMember(member, device, precision, execution, notes) for member in unique.values()
