@@ -191,8 +191,9 @@ def _papermill(
 
 
 def session_variables(sandbox: Sandbox) -> dict[str, str]:
-    """Only what a Kaggle session has in its environment: no variable of the user's gets in."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    """Only what a Kaggle session has in its environment, and how threads of this machine wait."""
+    names = ("PATH", "LANG", "TMPDIR", "OMP_WAIT_POLICY")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     # the last one has torch take a CPU's memory in huge pages, which is a fifth faster there
     return kept | {
         "KAGGLE_KERNEL_RUN_TYPE": "Batch",
