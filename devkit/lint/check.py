@@ -20,7 +20,7 @@ from devkit.errors import ToolError
 from devkit.image.profiles import Profile
 from devkit.lint.imports import AT_HOME, ImportRules, dotted_name, imported_modules
 from devkit.lint.paths import builder_paths, collect_constants, input_writes, shell_problems
-from devkit.lint.source import Unit, read_notebook, read_units
+from devkit.lint.source import Unit, nodes_of, read_notebook, read_units
 from devkit.tools import REPOSITORY, run_tool
 
 __all__ = ["KERNEL_SOURCE", "NOTEBOOKS", "Finding", "kernel_files", "lint", "outside_modules"]
@@ -152,7 +152,7 @@ def _syntax(files: Sequence[Path], profile: Profile) -> Iterator[Finding]:
 
 def _hidden_downloads(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Calls that make a library fetch weights or packages."""
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if not isinstance(node, ast.Call):
             continue
         for keyword in node.keywords:

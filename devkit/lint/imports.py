@@ -7,6 +7,7 @@ from pathlib import Path
 
 from devkit.image.profiles import Profile
 from devkit.image.standard_library import REMOVED, standard_library
+from devkit.lint.source import nodes_of
 
 __all__ = ["AT_HOME", "ImportRules", "dotted_name", "imported_modules", "standard_library"]
 
@@ -75,7 +76,7 @@ class ImportRules:
                 problem = self._problem(found.module)
                 if problem:
                     yield found.line, problem
-        for node in ast.walk(tree):
+        for node in nodes_of(tree):
             if isinstance(node, ast.Attribute):
                 name = dotted_name(node)
                 if name in _NETWORK and "." in name:
@@ -130,12 +131,12 @@ def _imports(tree: ast.Module) -> Iterator[_Import]:
     """Every import, in functions too. Those of types only never run, so they are left out."""
     optional: set[ast.AST] = set()
     unused: set[ast.AST] = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Try) and any(map(_catches_import_error, node.handlers)):
             optional.update(inner for child in node.body for inner in ast.walk(child))
         if isinstance(node, ast.If) and dotted_name(node.test).endswith("TYPE_CHECKING"):
             unused.update(inner for child in node.body for inner in ast.walk(child))
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if node in unused:
             continue
         for module in _modules(node):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from devkit.lint.imports import dotted_name
-from devkit.lint.source import Command
+from devkit.lint.source import Command, nodes_of
 from devkit.tools import REPOSITORY
 
 __all__ = ["builder_paths", "collect_constants", "input_writes", "shell_problems"]
@@ -41,9 +41,9 @@ def builder_paths(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
     Docstrings may name what they like.
     """
-    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    docstrings = {id(node.value) for node in nodes_of(tree) if isinstance(node, ast.Expr)}
     own = tuple(f"{folder}/" for folder in (REPOSITORY, Path.home()) if folder != Path("/"))
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if not isinstance(node, ast.Constant) or id(node) in docstrings:
             continue
         text = node.value
@@ -53,7 +53,7 @@ def builder_paths(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def collect_constants(tree: ast.Module, known: dict[str, ast.expr]) -> None:
     """Add each name and its value to `known`. A path that is a parameter is then known too."""
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Assign):
             known.update({t.id: node.value for t in node.targets if isinstance(t, ast.Name)})
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
@@ -62,7 +62,7 @@ def collect_constants(tree: ast.Module, known: dict[str, ast.expr]) -> None:
 
 def input_writes(tree: ast.Module, known: Mapping[str, ast.expr]) -> Iterator[tuple[int, str]]:
     """Find calls that write below the input mounts, which are read-only."""
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if not isinstance(node, ast.Call):
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else dotted_name(node.func)

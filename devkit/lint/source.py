@@ -5,6 +5,7 @@ of the code and kept beside it as commands. Line numbers stay what they were.
 """
 
 import ast
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 from devkit.errors import LintError
 
-__all__ = ["Command", "Unit", "read_notebook", "read_units"]
+__all__ = ["Command", "Unit", "nodes_of", "read_notebook", "read_units"]
 
 _LINE_COMMAND = re.compile(r"^(\s*)(?:[A-Za-z_][\w, ]*=\s*)?([!%]|\?)(.*)$")
 # cell magics whose body is Python all the same
@@ -64,6 +65,15 @@ def read_units(path: Path) -> list[Unit]:
         for number, cell in enumerate(read_notebook(path)["cells"], 1)
         if cell["cell_type"] == "code"
     ]
+
+
+@functools.lru_cache(maxsize=1)
+def nodes_of(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """All nodes of a tree, as `ast.walk` gives them.
+
+    To walk takes longer than to parse. So all rules that look at one tree share one walk.
+    """
+    return tuple(ast.walk(tree))
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
