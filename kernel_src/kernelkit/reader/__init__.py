@@ -1,7 +1,8 @@
 """The tiles of an image, decoded by threads or processes, each block of the file once.
 
-`reader` has the class that users call. `pieces` cuts the image for `workers`. These decode into
-memory that is `shared`. A `tile_pass` hands pieces to workers and tiles to the caller.
+`reader` has the class that users call. `pieces` cuts the image. A `tile_pass` hands pieces to
+`workers` and tiles to the caller, and `tile_memory` says how far ahead. `piece_task` is what a
+worker does: it decodes into memory that is `shared`.
 `foreground` says which tiles are worth reading, and `missing` which pixels hold no data. `pictures`
 reads whole pictures with the same workers, in batches that cross pictures.
 """

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from kernelkit.grid import Tile, TileGrid
-from kernelkit.reader.tile_pass import Batch, ReaderStats, ReadOptions, TilePass
+from kernelkit.reader.stats import ReaderStats
+from kernelkit.reader.tile_pass import Batch, ReadOptions, TilePass
 from kernelkit.reader.workers import ReaderPool, check_workers
 from kernelkit.slide import Slide
 from kernelkit.vocabulary import Fill

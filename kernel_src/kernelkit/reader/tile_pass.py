@@ -1,41 +1,39 @@
 """One pass over the tiles of an image: pieces go to the workers, tiles come back in order."""
 
 import collections
-import math
 import pickle
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from kernelkit.errors import ReaderDiedError, ReaderError
 from kernelkit.grid import Tile, TileGrid, Window
 from kernelkit.memory import killed_in_words
-from kernelkit.reader.pieces import Piece, cut_pieces, piece_size, whole_tiles
+from kernelkit.reader.piece_task import PieceResult, PieceTask, Target
+from kernelkit.reader.pieces import Piece, cut_pieces, whole_tiles
 from kernelkit.reader.shared import LocalArray, SharedArena
-from kernelkit.reader.workers import PieceResult, PieceTask, ReaderPool, Target
+from kernelkit.reader.stats import ReaderStats
+from kernelkit.reader.tile_memory import (
+    LARGEST_CACHE,
+    cache_bytes,
+    check_memory,
+    reads_best_by_tile,
+    row_bytes,
+    tiles_ahead,
+)
+from kernelkit.reader.workers import ReaderPool
 from kernelkit.slide import Slide
 from kernelkit.slide.block_cache import BlockCacheLimit
-from kernelkit.slide.budget import available_memory, in_words
 from kernelkit.vocabulary import Fill
 
-__all__ = ["Batch", "ReadOptions", "ReaderStats", "TilePass"]
+__all__ = ["Batch", "ReadOptions", "TilePass"]
 
-# What the tiles that are read ahead may take, in bytes. Wide slides at full resolution reach it.
-# 50 000 columns in tiles of 2304 peak at 0.9 GB over all processes (PSS) if the file is tiled. They
-# peak at 1.15 GB in strips, which end a whole row of tiles at once. At scale 3 they take 0.3 GB.
-_AHEAD_BYTES = 96 << 20
 # How long workers may take to finish their pieces after the caller has left, in seconds.
 _GRACE = 10.0
-# Each worker gets at least this much cache of decoded blocks, in bytes.
-_SMALLEST_CACHE = 16 << 20
-# A cache that keeps what tiles share gets at most this much, in bytes.
-_LARGEST_CACHE = 512 << 20
-# Two batches of fewer bytes are read without asking for the free memory.
-_SMALL_BATCHES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,67 +59,6 @@ class ReadOptions:
     fill: Fill
     strict: bool
     timeout: float
-
-
-@dataclass
-class ReaderStats:
-    """What a reader has delivered, and who waited for whom: is the disk, CPU or GPU the limit?
-
-    Attributes
-    ----------
-    workers
-        How many decode. 0 is the calling thread.
-    tiles, skipped
-        How many tiles were delivered, and how many of the grid were not wanted.
-    source_pixels
-        Pixels of the delivered windows, in the source.
-    seconds
-        Time since the first tile was asked for.
-    waited
-        The part of `seconds` in which the caller waited for tiles.
-    waited_for_first
-        The part of `waited` before the first tile came.
-    decoding
-        Time spent decoding, summed over the workers.
-    bad_windows
-        Windows of the image that could not be decoded.
-    bad_tiles
-        Indices of the tiles that see one of them.
-    """
-
-    workers: int = 0
-    tiles: int = 0
-    skipped: int = 0
-    source_pixels: int = 0
-    seconds: float = 0.0
-    waited: float = 0.0
-    waited_for_first: float = 0.0
-    decoding: float = 0.0
-    bad_windows: list[Window] = field(default_factory=list)
-    bad_tiles: list[int] = field(default_factory=list)
-
-    @property
-    def mpx_per_second(self) -> float:
-        """Source pixels of the delivered windows, in millions per second."""
-        return self.source_pixels / 1e6 / self.seconds if self.seconds else 0.0
-
-    @property
-    def waited_share(self) -> float:
-        """The share of the time in which the caller waited for tiles."""
-        return self.waited / self.seconds if self.seconds else 0.0
-
-    @property
-    def idle_share(self) -> float:
-        """The share of the workers' time in which they waited for the caller."""
-        available = self.seconds * max(1, self.workers)
-        return max(0.0, 1 - self.decoding / available) if available else 0.0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.tiles} tiles at {self.mpx_per_second:.0f} Mpx/s, {self.skipped} skipped, "
-            f"{len(self.bad_tiles)} bad. The caller waited {self.waited_share:.0%} of the time, "
-            f"the readers {self.idle_share:.0%}"
-        )
 
 
 class TilePass:
@@ -150,17 +87,17 @@ class TilePass:
         options: ReadOptions,
         size: int,
     ) -> None:
-        _check_memory(slide, grid, size)
+        check_memory(slide, grid, size)
         self.size = size
         self.stats = ReaderStats(pool.workers, skipped=len(grid) - len(indices))
         self._slide, self._grid = slide, grid
         self._tiles = [grid[index] for index in indices]
         self.pool, self._options = pool, options
-        self._cache_bytes = _cache_bytes(slide, grid)
-        if _reads_best_by_tile(slide, grid, pool.workers):
+        self._cache_bytes = cache_bytes(slide, grid)
+        if reads_best_by_tile(slide, grid, pool.workers):
             pieces = whole_tiles(self._tiles)
             if not pool.workers:
-                self._cache_bytes = min(_row_bytes(slide, grid), _LARGEST_CACHE)
+                self._cache_bytes = min(row_bytes(slide, grid), LARGEST_CACHE)
         else:
             pieces = cut_pieces(grid, slide.block, self._tiles)
         self._waiting = collections.deque(pieces)
@@ -181,7 +118,7 @@ class TilePass:
         self._delivered = 0
         self._source = pickle.dumps(slide)
         self._cache_limit = BlockCacheLimit(self._cache_bytes * max(1, pool.workers))
-        self._ahead = _tiles_ahead(slide, grid) if pool.workers else 0
+        self._ahead = tiles_ahead(slide, grid) if pool.workers else 0
         if pool.workers:
             self._hand_over(size)
 
@@ -303,62 +240,3 @@ class TilePass:
         for tile in tiles:
             if any(tile.read.intersection(window).area for window in self._bad_windows):
                 self.stats.bad_tiles.append(tile.index)
-
-
-def _check_memory(slide: Slide, grid: TileGrid, size: int) -> None:
-    """Refuse tiles that the memory cannot hold: one batch, and the next that is read meanwhile.
-
-    Raises
-    ------
-    ReaderError
-        They need more than is free.
-    """
-    pixel = slide.bands * slide.dtype.itemsize
-    needed = 2 * size * math.prod(grid.net_shape) * pixel
-    if needed < _SMALL_BATCHES or needed <= (free := available_memory()):
-        return
-    side = math.isqrt(free // (2 * size * pixel)) * grid.scale - 2 * grid.pad
-    unit = math.lcm(grid.scale, 32)
-    height, width = grid.tile_shape
-    raise ReaderError(
-        f"{slide.paths[0]}: two batches of {size} tiles of {height} x {width} "
-        f"pixels take {in_words(needed)}, and {in_words(free)} of memory is free. Choose a core of "
-        f"at most {max(unit, side // unit * unit)}"
-    )
-
-
-def _tiles_ahead(slide: Slide, grid: TileGrid) -> int:
-    """Return how many tiles to read ahead of the caller: half a row and a few.
-
-    A strip of a file ends a whole row of tiles at once. While the caller works on the rest of that
-    row, the next row is decoded.
-    """
-    tile_bytes = slide.bands * math.prod(grid.net_shape) * slide.dtype.itemsize
-    return max(2, min(_AHEAD_BYTES // tile_bytes, 4 + grid.columns // 2))
-
-
-def _reads_best_by_tile(slide: Slide, grid: TileGrid, workers: int) -> bool:
-    """Whether reading each tile's whole window is faster than reading disjoint pieces once.
-
-    At full resolution a window lands in its tile without a copy. That is 1.1 to 1.2 times as fast,
-    unless what tiles share is decoded twice. One reader finds it in its cache, if it fits there.
-    Blocks that are not compressed cost no more to read than to copy. Strips are the exception,
-    because each tile wants only a part of a strip.
-    """
-    if grid.scale > 1:
-        return False
-    if slide.compressed:
-        return not workers and _row_bytes(slide, grid) <= _LARGEST_CACHE
-    return slide.block[1] < slide.width
-
-
-def _row_bytes(slide: Slide, grid: TileGrid) -> int:
-    """Return how many bytes the blocks take that a row of tiles touches."""
-    rows = grid.tile_shape[0] + 2 * slide.block[0]
-    return rows * (grid.bounds.width + slide.block[1]) * slide.bands * slide.dtype.itemsize
-
-
-def _cache_bytes(slide: Slide, grid: TileGrid) -> int:
-    """Return how many bytes a worker's cache must hold: twice the blocks that a piece touches."""
-    rows, columns = map(sum, zip(piece_size(grid, slide.block), slide.block, strict=True))
-    return max(_SMALLEST_CACHE, 2 * rows * columns * slide.bands * slide.dtype.itemsize)

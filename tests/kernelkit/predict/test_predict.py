@@ -21,7 +21,7 @@ from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.report import Report
 from kernelkit.predict.work.image_tiles import ImageTiles
 from kernelkit.reader import ReaderPool, TileReader
-from kernelkit.reader.workers import PieceResult, PieceTask
+from kernelkit.reader.piece_task import PieceResult, PieceTask
 from kernelkit.recipe import Recipe
 from kernelkit.slide import Slide
 from tests.made.competition import NETWORK, RECIPE, write_competition, write_models

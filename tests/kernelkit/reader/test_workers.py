@@ -345,7 +345,7 @@ def test_tiles_larger_than_the_memory_are_refused(
     image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sentence says how large a core may be, before anything is read."""
-    monkeypatch.setattr("kernelkit.reader.tile_pass.available_memory", lambda: 2 << 30)
+    monkeypatch.setattr("kernelkit.reader.tile_memory.available_memory", lambda: 2 << 30)
     grid = TileGrid(*SIZE, core=20000, pad=200)
     with pytest.raises(ReaderError, match=r"take 2\.5 GB, and 2\.1 GB .* core of at most 18496"):
         next(iter(TileReader(image, grid)))
