@@ -16,14 +16,14 @@ from kernelkit.competition import Scene
 from kernelkit.labels.drawn import PolygonLabels
 from kernelkit.labels.encoded import EncodedLabels
 from kernelkit.labels.image_label import ImageLabel
-from kernelkit.labels.labels import Labels
+from kernelkit.labels.labels import Labels, RecipeLabels
 from kernelkit.labels.pixel_files import PixelLabels
 from kernelkit.recipe import Competition
 from kernelkit.recipe.labels import LabelsRecipe
 
 __all__ = ["ImageLabel", "Labels", "open_labels"]
 
-_FORMS: Mapping[str, type[EncodedLabels | PixelLabels | PolygonLabels]] = {
+_FORMS: Mapping[str, type[RecipeLabels]] = {
     "rle": EncodedLabels,
     "masks": PixelLabels,
     "soft": PixelLabels,

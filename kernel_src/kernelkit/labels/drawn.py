@@ -1,20 +1,18 @@
 """Labels that are drawn as polygons, in pixels or on the map."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.competition import Scene
 from kernelkit.errors import CompetitionError, LabelError
 from kernelkit.files import file_sha256
 from kernelkit.grid import Window
 from kernelkit.labels.files import FileLabels
 from kernelkit.labels.planes import Planes
 from kernelkit.maps import DrawnLabels
-from kernelkit.recipe import Competition
 from kernelkit.recipe.labels import LabelsRecipe
 from kernelkit.slide import Slide
 
@@ -34,14 +32,8 @@ class PolygonLabels(FileLabels):
         No image has a file, two files are of one image, or there is no name per class.
     """
 
-    def __init__(
-        self,
-        recipe: LabelsRecipe,
-        folder: Path,
-        competition: Competition,
-        scenes: Mapping[str, Scene],
-    ) -> None:
-        super().__init__(recipe, folder, competition, scenes)
+    def _find(self, recipe: LabelsRecipe, folder: Path) -> None:
+        super()._find(recipe, folder)
         self._all_touched = recipe.all_touched
         self._names = self._names_of_classes(recipe)
         self._keep_those_with_files("a file of polygons")

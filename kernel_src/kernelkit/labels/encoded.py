@@ -9,7 +9,7 @@ from kernelkit.competition.fields import masks_of, read_fields
 from kernelkit.competition.rows import Row, image_id, rows_of_ids, rows_of_images
 from kernelkit.competition.tables import submission_rows
 from kernelkit.errors import CompetitionError, LabelError, MaskError, SubmissionError
-from kernelkit.labels.labels import Labels, some
+from kernelkit.labels.labels import RecipeLabels, some
 from kernelkit.labels.planes import EncodedPlanes
 from kernelkit.mask import BitMask
 from kernelkit.recipe import Competition
@@ -19,7 +19,7 @@ from kernelkit.slide import Slide
 __all__ = ["EncodedLabels"]
 
 
-class EncodedLabels(Labels):
+class EncodedLabels(RecipeLabels):
     """The rows of a table, by image and class. See `Labels`.
 
     Raises
@@ -28,19 +28,11 @@ class EncodedLabels(Labels):
         The table cannot be read, lacks a column, or has an id twice, or no row is about an image.
     """
 
-    def __init__(
-        self,
-        recipe: LabelsRecipe,
-        folder: Path,
-        competition: Competition,
-        scenes: Mapping[str, Scene],
-    ) -> None:
-        path = folder / recipe.files
-        super().__init__(str(path), competition, scenes)
-        self._size = recipe.size or competition.size
+    def _find(self, recipe: LabelsRecipe, folder: Path) -> None:
+        self._size = recipe.size or self.competition.size
         # the fields of each image, by the number of the class among the rows
         self._fields: dict[str, dict[int, list[str]]] = {}
-        self._read(_Table(path, recipe, competition, scenes))
+        self._read(_Table(folder / recipe.files, recipe, self.competition, self.scenes))
         self._say_what_is_missing()
         self._refuse_another_size(recipe)
 

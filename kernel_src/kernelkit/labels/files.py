@@ -6,8 +6,7 @@ from pathlib import Path
 from kernelkit.competition import Scene
 from kernelkit.competition.scenes import FilePattern
 from kernelkit.errors import LabelError
-from kernelkit.labels.labels import Labels, some
-from kernelkit.recipe import Competition
+from kernelkit.labels.labels import RecipeLabels, some
 from kernelkit.recipe.labels import LabelsRecipe
 
 __all__ = ["FileLabels", "LabelFiles"]
@@ -86,17 +85,10 @@ class LabelFiles:
         return tuple(scene.places[place] for place in self._places)
 
 
-class FileLabels(Labels):
+class FileLabels(RecipeLabels):
     """Labels in files that a pattern finds. See `Labels`."""
 
-    def __init__(
-        self,
-        recipe: LabelsRecipe,
-        folder: Path,
-        competition: Competition,
-        scenes: Mapping[str, Scene],
-    ) -> None:
-        super().__init__(str(folder / recipe.files), competition, scenes)
+    def _find(self, recipe: LabelsRecipe, folder: Path) -> None:
         self._files = LabelFiles(folder, recipe.files, self.classes)
 
     def _keep_those_with_files(self, missing: str) -> None:

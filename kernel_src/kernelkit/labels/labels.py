@@ -2,15 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from kernelkit.competition import Scene
 from kernelkit.errors import LabelError
 from kernelkit.labels.image_label import ImageLabel
 from kernelkit.labels.planes import Planes
 from kernelkit.recipe import Competition
+from kernelkit.recipe.labels import LabelsRecipe
 from kernelkit.slide import Slide
 
-__all__ = ["Labels", "some"]
+__all__ = ["Labels", "RecipeLabels", "some"]
 
 # so many ids are named in a message
 _SHOWN = 3
@@ -134,6 +136,39 @@ class Labels(ABC):
             self.notes.append(
                 f"{self.source}: {some(without, 'image')} without {missing}, left out"
             )
+
+
+class RecipeLabels(Labels):
+    """Labels of the form that a recipe names.
+
+    Parameters
+    ----------
+    recipe
+        In which form they come, and where they lie.
+    folder
+        The competition's folder.
+    competition, scenes
+        As of `Labels`.
+
+    Raises
+    ------
+    LabelError
+        No image has labels, or they contradict the recipe.
+    """
+
+    def __init__(
+        self,
+        recipe: LabelsRecipe,
+        folder: Path,
+        competition: Competition,
+        scenes: Mapping[str, Scene],
+    ) -> None:
+        super().__init__(str(folder / recipe.files), competition, scenes)
+        self._find(recipe, folder)
+
+    @abstractmethod
+    def _find(self, recipe: LabelsRecipe, folder: Path) -> None:
+        """Find the labels, and keep the images that have any."""
 
 
 def some(names: Sequence[str], what: str) -> str:

@@ -1,20 +1,18 @@
 """Labels in files of pixels: a band per class, a value per class, a file per class, or shares."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelkit.competition import Scene
 from kernelkit.errors import LabelError, SlideError
 from kernelkit.files import file_sha256
 from kernelkit.grid import Window
 from kernelkit.labels.files import FileLabels
 from kernelkit.labels.labels import some
 from kernelkit.labels.planes import Planes
-from kernelkit.recipe import Competition
 from kernelkit.recipe.labels import LabelsRecipe
 from kernelkit.slide import Slide
 
@@ -37,14 +35,8 @@ class PixelLabels(FileLabels):
         No image has a file, or two files are of one image.
     """
 
-    def __init__(
-        self,
-        recipe: LabelsRecipe,
-        folder: Path,
-        competition: Competition,
-        scenes: Mapping[str, Scene],
-    ) -> None:
-        super().__init__(recipe, folder, competition, scenes)
+    def _find(self, recipe: LabelsRecipe, folder: Path) -> None:
+        super()._find(recipe, folder)
         self.is_soft = recipe.soft is not None
         self._values = recipe.values
         if self._values is not None and len(self._values) != len(self.classes):
