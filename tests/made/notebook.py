@@ -1,21 +1,53 @@
-"""The inference notebook without Jupyter: its code cells run here, one after the other."""
+"""Notebooks that run: in a twin of Kaggle's image, or cell by cell without Jupyter."""
 
 import ast
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 
+from devkit.dryrun.notebook import execute, sandbox_of
+from devkit.dryrun.runtime import Runtime
 from devkit.tools import REPOSITORY
 
 NOTEBOOK = REPOSITORY / "notebooks/inference.ipynb"
 
 
+def run_in_twin(
+    name: str,
+    runtime: Runtime,
+    inputs: Mapping[str, Path],
+    working: Path,
+    parameters: Mapping[str, str | int],
+) -> dict[str, str]:
+    """Run a notebook to its good end, and return what each cell shows, by the cell's id.
+
+    Parameters
+    ----------
+    inputs
+        What is mounted, by its place below `/kaggle/input`.
+    working
+        The folder that is `/kaggle/working`.
+    parameters
+        The notebook's parameters, with Kaggle's own places.
+    """
+    sandbox = sandbox_of(inputs, working, runtime)
+    places = {
+        key: sandbox.path(str(value))
+        for key, value in parameters.items()
+        if str(value).startswith("/kaggle/")
+    }
+    result = execute(name, sandbox, runtime, {**parameters, **places})
+    page = (working / f"{name}.ipynb").read_text()
+    assert result.exit_code == 0, page[-3000:]
+    return {cell.id: str(cell.get("outputs")) for cell in nbformat.reads(page, as_version=4).cells}
+
+
 def run_cells(after_predict: Callable[[Any], None] = lambda _done: None, **parameters: Any) -> str:
-    """Run the cells as papermill would, but for the first one, and return what they show.
+    """Run inference's cells here as papermill would, but for the first, and return what they show.
 
     Parameters
     ----------

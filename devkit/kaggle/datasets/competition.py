@@ -1,8 +1,8 @@
 """A competition's files, fetched from Kaggle and unpacked at home.
 
 Kaggle sends them as one archive. An interrupted download goes on where it was. The archive comes
-from outside, so none of its names is trusted with a path: each file stays inside of the folder, and
-links are refused.
+from outside, so its names are not trusted: each file stays inside the folder, and links are
+refused.
 """
 
 import shutil

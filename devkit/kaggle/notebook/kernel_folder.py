@@ -168,8 +168,8 @@ def notebook_content(source: str) -> str:
 def injected_parameters(source: str) -> tuple[str, dict[str, Any]]:
     """Read the digest that a pushed notebook names, and the parameters baked into it.
 
-    Both are empty if the notebook was not pushed from a folder that was made here, or if its
-    parameters were edited on Kaggle so that they are no plain values.
+    Both are empty if the notebook was not pushed from a folder that was made here. They are empty
+    too if somebody edited the parameters on Kaggle, and they are no plain values now.
 
     Parameters
     ----------

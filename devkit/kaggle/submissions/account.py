@@ -1,7 +1,7 @@
 """What this account may do: enter a competition, submit to it, and run on a GPU.
 
-`make doctor` shows all of it. A command that uploads, runs or submits asks for what it needs first,
-so that hours of a run are not spent on what Kaggle would refuse at the end.
+`make doctor` shows all of it. A command that uploads, runs or submits asks first for what it needs.
+Otherwise Kaggle might refuse a submission after hours of a run.
 """
 
 from typing import Any

@@ -55,8 +55,8 @@ def load_members(
         Glob patterns. The runs whose names match one of them are loaded.
     checkpoints
         Which checkpoints of a fold are loaded: that with the best score (`best`), that of the
-        highest epoch (`last`), or each (`all`). `ema` and `raw` are the best with averaged weights
-        and with others, as names or entries say. Several words give several members.
+        highest epoch (`last`), or `all`. `ema` is the best with averaged weights, and `raw` the
+        best with others, as names or entries say. Several words give several members.
     programs
         Load programs as well. TorchScript and torch.export archives can run code when they are
         loaded. Use this only if you trust their source.
@@ -66,8 +66,8 @@ def load_members(
     Raises
     ------
     CheckpointError
-        A pattern matches no run, a fold has no checkpoint, a network cannot be built, weights do
-        not fit it, or two members have the same weights.
+        A pattern matches no run, or a fold has no checkpoint. A network cannot be built, or its
+        weights do not fit it. Two members have the same weights.
     RecipeError
         `checkpoints` is none of the above.
     """

@@ -1,7 +1,7 @@
 """What an ONNX file refers to, read from its bytes before onnxruntime sees them.
 
-A graph holds no code. But a tensor in it may lie in another file, by any path, and a node may ask
-for an operator of another library. Here both are refused. The format is "Protocol Buffers encoding"
+A graph holds no code. But a tensor of it may lie in another file, by any path. A node may ask for
+an operator of another library. Both are refused here. The format is "Protocol Buffers encoding"
 with the field numbers of onnx.proto3.
 """
 

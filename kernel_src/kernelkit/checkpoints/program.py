@@ -62,7 +62,7 @@ class Program(nn.Module):
     Raises
     ------
     CheckpointError
-        It takes no tiles that were tried, answers otherwise if it is asked again, or its answers
+        It takes no tiles that were tried. It answers otherwise if it is asked again. Its answers
         are not as large as the tiles.
     """
 

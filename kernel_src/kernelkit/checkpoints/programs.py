@@ -2,7 +2,7 @@
 
 All but ONNX files can run code when they are loaded. No setting of torch prevents that. So they are
 loaded only if the caller says that they are trusted. A program's layers cannot be seen. So it is
-asked about noise when it is loaded, which shows what it answers with and which tiles it takes.
+asked about noise when it is loaded. That shows which tiles it takes, and what it answers with.
 """
 
 import zipfile
@@ -68,8 +68,8 @@ def load_program(
     Raises
     ------
     CheckpointError
-        The program is not trusted or not readable, onnxruntime is missing for an ONNX file, or its
-        answers are none that an ensemble can use.
+        The program is not trusted, or cannot be read. It is an ONNX file, and onnxruntime is
+        missing. An ensemble cannot use its answers.
     """
     if path.is_dir():
         raise CheckpointError(f"{path}: found a folder, wanted a file. Copy the file again")

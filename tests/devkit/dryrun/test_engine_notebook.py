@@ -3,15 +3,14 @@
 import shutil
 from pathlib import Path
 
-import nbformat
 import pytest
 
-from devkit.dryrun.notebook import execute, sandbox_of
 from devkit.dryrun.runtime import Runtime
 from kernelkit.predict.run import load_models
 from kernelkit.recipe import Recipe
 from tests.made.competition import RECIPE, write_competition
 from tests.made.networks import FPN, write_run
+from tests.made.notebook import run_in_twin
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,22 +32,18 @@ def test_the_notebook_makes_a_package_that_inference_reads(
     (tmp_path / "test.yaml").write_text(RECIPE)
     working = tmp_path / "run/working"
     inputs = {COMPETITION: tmp_path / "competition", MODELS: tmp_path / "models"}
-    sandbox = sandbox_of(inputs, working, runtime)
-    result = execute(
+    shown = run_in_twin(
         "engine",
-        sandbox,
         runtime,
+        inputs,
+        working,
         {
-            "competition": sandbox.path(COMPETITION),
-            "models": sandbox.path(MODELS),
+            "competition": COMPETITION,
+            "models": MODELS,
             "recipe": str(tmp_path / "test.yaml"),
             "tiles": 2,
         },
     )
-    page = (working / "engine.ipynb").read_text()
-    assert result.exit_code == 0, page[-3000:]
-    cells = nbformat.reads(page, as_version=4).cells
-    shown = {cell.id: str(cell.get("outputs")) for cell in cells}
     assert "run/fold_0: differs by " in shown["engines"]
     assert "kernelkit: end of the run, recipe test" in shown["end"]
     [package] = working.rglob("*.pt2")

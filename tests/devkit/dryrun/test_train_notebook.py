@@ -3,18 +3,17 @@
 from pathlib import Path
 
 import cv2
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from devkit.dryrun.notebook import execute, sandbox_of
 from devkit.dryrun.runtime import Runtime
 from devkit.dryrun.shell import main, open_shell
 from kernelkit.mask import BitMask
 from kernelkit.predict.run import load_models
 from kernelkit.training.fold_folder import FoldFolder
+from tests.made.notebook import run_in_twin
 from tests.made.training_run import load_training, write_trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("twin")]
@@ -55,24 +54,20 @@ def test_the_notebook_trains_a_run_that_inference_reads(runtime: Runtime, tmp_pa
         keep=["best", "last"],
     )
     working = tmp_path / "run/working"
-    sandbox = sandbox_of({COMPETITION: tmp_path / "competition"}, working, runtime)
-    result = execute(
+    shown = run_in_twin(
         "train",
-        sandbox,
         runtime,
+        {COMPETITION: tmp_path / "competition"},
+        working,
         {
-            "competition": sandbox.path(COMPETITION),
+            "competition": COMPETITION,
             "recipe": str(tmp_path / "recipes/small.yaml"),
-            "cuts": sandbox.path("/kaggle/tmp/cuts"),
+            "cuts": "/kaggle/tmp/cuts",
             "overrides": "epochs=1 'summary=in small'",
             "folds": "1",
             "workers": 0,
         },
     )
-    page = (working / "train.ipynb").read_text()
-    assert result.exit_code == 0, page[-3000:]
-    cells = nbformat.reads(page, as_version=4).cells
-    shown = {cell.id: str(cell.get("outputs")) for cell in cells}
     assert "all folds are trained" in shown["end"]
     assert "kernelkit: end of the run, training recipe small" in shown["end"]
     assert "data:image/png;base64" in shown["reports"]
@@ -96,22 +91,18 @@ def test_the_notebook_validates_what_was_trained(runtime: Runtime, tmp_path: Pat
     write_trained(training.runs["small"], tmp_path / "models", (1, 2))
     working = tmp_path / "run/working"
     inputs = {COMPETITION: tmp_path / "competition", MODELS: tmp_path / "models"}
-    sandbox = sandbox_of(inputs, working, runtime)
-    result = execute(
+    shown = run_in_twin(
         "validate",
-        sandbox,
         runtime,
+        inputs,
+        working,
         {
-            "competition": sandbox.path(COMPETITION),
-            "models": sandbox.path(MODELS),
+            "competition": COMPETITION,
+            "models": MODELS,
             "recipe": str(tmp_path / "recipes/small.yaml"),
             "workers": 0,
         },
     )
-    page = (working / "validate.ipynb").read_text()
-    assert result.exit_code == 0, page[-3000:]
-    cells = nbformat.reads(page, as_version=4).cells
-    shown = {cell.id: str(cell.get("outputs")) for cell in cells}
     assert "2 images are predicted out of fold" in shown["end"]
     assert "failed" not in shown["end"]
     assert "kernelkit: end of the run, training recipe small" in shown["end"]
