@@ -11,7 +11,6 @@ written. It holds no paths of a machine. Those are the notebook's parameters.
 """
 
 import hashlib
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -24,14 +23,16 @@ from pydantic import (
     model_validator,
 )
 
-from kernelkit.errors import RecipeError, kind_of
-from kernelkit.own_recipes import PREDICTING, own_recipe, own_recipe_names
+from kernelkit.errors import RecipeError
+from kernelkit.own_recipes import PREDICTING
 from kernelkit.recipe.competition import Competition
 from kernelkit.recipe.ensemble import EnsembleRecipe
+from kernelkit.recipe.input_memory import refuse_large_tiles, refuse_sizes
 from kernelkit.recipe.maps import Groups
 from kernelkit.recipe.network import Execution
 from kernelkit.recipe.problems import first_problem
-from kernelkit.recipe.section import Section
+from kernelkit.recipe.section import Section, merged
+from kernelkit.recipe.shelf import FoundRecipe, RecipeShelf
 from kernelkit.recipe.submissions import (
     StorePlan,
     StoreRecipe,
@@ -42,14 +43,10 @@ from kernelkit.recipe.submissions import (
 from kernelkit.recipe.tiles import ForegroundRule, Stitching, Tiles
 from kernelkit.recipe.words import Word
 from kernelkit.vocabulary import GiveUp, Nodata, Precision
-from kernelkit.yamlfile import parse_yaml, read_yaml
 
 __all__ = ["Recipe"]
 
-# Half of the memory of Kaggle's largest machines, and more than that of any device.
-_MOST_TILE_BYTES = 16 * 10**9
-_MOST_BATCH_BYTES = 128 * 10**9
-_ITEM_BYTES = {"uint8": 1, "uint16": 2, "int16": 2, "float32": 4, None: 1}
+_SHELF = RecipeShelf("recipe", "recipe", PREDICTING)
 
 
 class Recipe(Section):
@@ -169,42 +166,12 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _sizes_are_of_whole_pictures(self) -> Self:
+    def _inputs_fit_somewhere(self) -> Self:
         for ensemble in self.ensembles:
-            for height, width in ensemble.sizes:
-                if not self.tiles.whole:
-                    raise ValueError(
-                        f"found the size [{height}, {width}] in {ensemble.name}, but tiles have no"
-                        " other. Write tiles: whole, or a zoom"
-                    )
-                size = height * width * len(ensemble.input.bands) * 4
-                if size > _MOST_TILE_BYTES:
-                    raise ValueError(
-                        f"found the size [{height}, {width}] in {ensemble.name}, which takes"
-                        f" {size / 1e9:.1f} GB, wanted at most {_MOST_TILE_BYTES / 1e9:.0f} GB"
-                    )
-        return self
-
-    @model_validator(mode="after")
-    def _a_tile_fits_somewhere(self) -> Self:
-        if self.tiles.whole:  # the pictures' size is known once they are opened
-            return self
-        for ensemble in self.ensembles:
-            size = _tile_bytes(self.tiles, ensemble)
-            if size > _MOST_TILE_BYTES:
-                raise ValueError(
-                    f"found tiles of {self.tiles.tile} x {self.tiles.tile} pixels, of which one"
-                    f" takes {size / 1e9:.1f} GB with {ensemble.name}, wanted at most"
-                    f" {_MOST_TILE_BYTES / 1e9:.0f} GB. Choose a smaller core or pad, or a larger"
-                    " scale"
-                )
-            if size * self.batch > _MOST_BATCH_BYTES:
-                fits = max(1, _MOST_BATCH_BYTES // size)
-                raise ValueError(
-                    f"found batch {self.batch}, which takes {size * self.batch / 1e9:.1f} GB with"
-                    f" {ensemble.name}, wanted at most {_MOST_BATCH_BYTES / 1e9:.0f} GB. A batch of"
-                    f" {fits} would do"
-                )
+            refuse_sizes(self.tiles, ensemble)
+        if not self.tiles.whole:  # the pictures' size is known once they are opened
+            for ensemble in self.ensembles:
+                refuse_large_tiles(self.tiles, ensemble, self.batch)
         return self
 
     @model_validator(mode="after")
@@ -224,8 +191,7 @@ class Recipe(Section):
     @classmethod
     def names(cls) -> list[str]:
         """Return the names of kernelkit's own recipes."""
-        folder = resources.files("kernelkit") / "recipe"
-        return sorted(Path(file.name).stem for file in folder.iterdir() if ".yaml" in file.name)
+        return _SHELF.names()
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Self:
@@ -238,35 +204,13 @@ class Recipe(Section):
         RecipeError
             There is no such recipe, it is not YAML, or a key or value of it is wrong.
         """
-        if not isinstance(name_or_path, str | Path):
-            raise RecipeError(
-                f"found {kind_of(name_or_path)} as a recipe, wanted a name or a path. Name one of"
-                f" {', '.join(cls.names())}"
-            )
-        path = Path(name_or_path)
-        if path.suffix in (".yaml", ".yml"):
-            return cls._validated(read_yaml(path, RecipeError, "1.2"), str(path))
-        name, own = str(name_or_path), own_recipe(str(name_or_path), PREDICTING)
-        if name in cls.names() and own is not None:
-            raise RecipeError(
-                f"{own}: {name} is a recipe of kernelkit too, and one would hide the other. Rename"
-                " the folder"
-            )
-        if name in cls.names():
-            packaged = resources.files("kernelkit") / "recipe" / f"{name}.yaml"
-            return cls.parse(packaged.read_bytes(), source=name)
-        if own is not None:
-            return cls._validated(read_yaml(own, RecipeError, "1.2"), str(own))
-        known = [*cls.names(), *own_recipe_names(PREDICTING)]
-        raise RecipeError(
-            f"{name_or_path}: there is no such recipe. Name one of {', '.join(known)}, "
-            "or give the path of a .yaml file"
-        )
+        found = _SHELF.find(name_or_path)
+        return cls._validated(found.content, found.source)
 
     @classmethod
     def parse(cls, text: str | bytes, source: str = "recipe") -> Self:
         """Read a recipe from YAML text. Error messages call it `source`."""
-        return cls._validated(parse_yaml(text, source, RecipeError, "1.2"), source)
+        return cls._validated(FoundRecipe.parse(text, source).content, source)
 
     @classmethod
     def _validated(cls, content: dict[str, Any], source: str) -> Self:
@@ -291,7 +235,7 @@ class Recipe(Section):
         """
         # what the recipe leaves out stays left out, so that a run folder may say it
         content = self.model_dump(exclude_unset=True)
-        return self._validated(_merged(content, changes), self.name)
+        return self._validated(merged(content, changes), self.name)
 
     def with_tiles(self, tile: int | None, overlap: int | None) -> Self:
         """Return a copy with another tile side and overlap, in source pixels.
@@ -358,24 +302,12 @@ class Recipe(Section):
         """Return the recipe in a few sentences, as its authors would say it."""
         lines = [
             f"{self.name}: {self.summary}",
-            f"{self._describe_tiles()}, in batches of {self.batch}",
+            f"{self.tiles.describe(self.stitching.blend)}, in batches of {self.batch}",
         ]
         lines += [ensemble.describe() for ensemble in self.ensembles]
         if self.submissions:
             lines.append(f"submissions {', '.join(self.submissions)}")
         return "\n".join(lines)
-
-    def _describe_tiles(self) -> str:
-        tiles = self.tiles
-        if not tiles.whole:
-            return (
-                f"tiles of {tiles.tile} px, {tiles.core} px of them core, read at scale "
-                f"{tiles.scale}, stitched by {self.stitching.blend}"
-            )
-        before, after = tiles.pads
-        if not before and not after:
-            return "whole pictures"
-        return f"whole pictures, padded by {before} px before and {after} px after ({tiles.fill})"
 
     @property
     def fingerprint(self) -> str:
@@ -384,21 +316,3 @@ class Recipe(Section):
             exclude={"name", "summary", "competition", "hours", "give_up"}
         )
         return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _tile_bytes(tiles: Tiles, ensemble: EnsembleRecipe) -> int:
-    """The bytes of one tile as it is read, and of the largest input that is made of it."""
-    read = tiles.tile**2 * ensemble.input.highest_band * _ITEM_BYTES[ensemble.when.dtype]
-    zoom = max(scale.zoom for scale in ensemble.pyramid)
-    return read + int((tiles.tile // tiles.scale * zoom) ** 2) * len(ensemble.input.bands) * 4
-
-
-def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `content` with the values of `changes`, section by section."""
-    merged = dict(content)
-    for key, value in changes.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            value = _merged(old, value)
-        merged[key] = value
-    return merged

@@ -1,11 +1,11 @@
-"""What every section of a recipe refuses."""
+"""What every section of a recipe refuses, and how sections are merged."""
 
-from collections.abc import ValuesView
+from collections.abc import Mapping, ValuesView
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-__all__ = ["Section"]
+__all__ = ["Section", "merged"]
 
 
 class Section(BaseModel):
@@ -38,3 +38,20 @@ def _is_of_names(kind: str, value: Any) -> bool:
 def _has_truth_value(value: Any) -> bool:
     many = isinstance(value, list | tuple | ValuesView)
     return isinstance(value, bool) or (many and any(isinstance(part, bool) for part in value))
+
+
+def merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `content` with the values of `changes`, section by section.
+
+    Lists are replaced as a whole.
+
+    >>> merged({"model": {"arch": "Unet", "classes": 1}}, {"model": {"arch": "FPN"}})
+    {'model': {'arch': 'FPN', 'classes': 1}}
+    """
+    result = dict(content)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = merged(old, value)
+        result[key] = value
+    return result

@@ -121,6 +121,18 @@ class Tiles(Section):
         """How many pixels two neighbouring windows share."""
         return sum(self.pads)
 
+    def describe(self, blend: Blend) -> str:
+        """Return how an image is cut, and how tiles are stitched, in words."""
+        if not self.whole:
+            return (
+                f"tiles of {self.tile} px, {self.core} px of them core, read at scale "
+                f"{self.scale}, stitched by {blend}"
+            )
+        before, after = self.pads
+        if not before and not after:
+            return "whole pictures"
+        return f"whole pictures, padded by {before} px before and {after} px after ({self.fill})"
+
 
 class ForegroundRule(Section):
     """Which tiles are worth reading, judged on a thumbnail, or by polygons beside the images.

@@ -1,9 +1,7 @@
-"""What differs: deep merges of sections, and values from the command line.
+"""Values from the command line, and keys in the form in which they can be merged.
 
 >>> spelled_out({"loss": {"bce": 2}, "crop": 512})
 {'loss': {'bce': {'weight': 2}}, 'crop': {'size': 512}}
->>> merged({"model": {"arch": "Unet", "classes": 1}}, {"model": {"arch": "FPN"}})
-{'model': {'arch': 'FPN', 'classes': 1}}
 >>> Override.parse("model.encoder_name=resnet18")
 Override(text='model.encoder_name=resnet18', keys=('model', 'encoder_name'), value='resnet18')
 """
@@ -13,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kernelkit.errors import RecipeError
+from kernelkit.recipe.section import merged
 from kernelkit.yamlfile import parse_yaml
 
-__all__ = ["Override", "merged", "spelled_out"]
+__all__ = ["Override", "spelled_out"]
 
 
 def spelled_out(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,20 +34,6 @@ def spelled_out(content: Mapping[str, Any]) -> dict[str, Any]:
 def _section(value: Any, key: str) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return {key: value} if is_number else value
-
-
-def merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `content` with the values of `changes`, section by section.
-
-    Lists are replaced as a whole.
-    """
-    result = dict(content)
-    for key, value in changes.items():
-        old = result.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            value = merged(old, value)
-        result[key] = value
-    return result
 
 
 @dataclass(frozen=True)

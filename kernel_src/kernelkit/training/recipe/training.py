@@ -6,27 +6,27 @@
 """
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError
 
-from kernelkit.errors import RecipeError, TrainingError, kind_of
-from kernelkit.own_recipes import TRAINING, own_recipe, own_recipe_names
+from kernelkit.errors import RecipeError, TrainingError
+from kernelkit.own_recipes import TRAINING
 from kernelkit.recipe import Recipe
 from kernelkit.recipe.problems import first_problem
-from kernelkit.recipe.section import Section
+from kernelkit.recipe.section import Section, merged
+from kernelkit.recipe.shelf import FoundRecipe, RecipeShelf
 from kernelkit.recipe.words import Word
 from kernelkit.training.recipe.contradictions import refuse_contradictions
-from kernelkit.training.recipe.overrides import Override, merged, spelled_out
+from kernelkit.training.recipe.overrides import Override, spelled_out
 from kernelkit.training.recipe.resolve import did_you_mean, resolved
 from kernelkit.training.recipe.run import RunRecipe
 from kernelkit.training.recipe.settings import RunSettings
-from kernelkit.yamlfile import parse_yaml, read_yaml
 
 __all__ = ["TrainingRecipe"]
 
+_SHELF = RecipeShelf("training recipe", "training/recipe", TRAINING)
 # The keys about all runs.
 _HEAD = ("name", "summary", "predicts", "runs")
 # Keys of a recipe that predicts alone, by which it is known.
@@ -55,10 +55,9 @@ class TrainingRecipe(Section):
     runs: Annotated[dict[Word, RunRecipe], Field(min_length=1)]
 
     @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of kernelkit's own training recipes, sorted."""
-        files = _own_folder().iterdir()
-        return tuple(sorted(f.name.removesuffix(".yaml") for f in files if f.name[-5:] == ".yaml"))
+    def names(cls) -> list[str]:
+        """Return the names of kernelkit's own training recipes."""
+        return _SHELF.names()
 
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -78,31 +77,7 @@ class TrainingRecipe(Section):
             There is no such recipe, or it is not YAML. A key or value of it is wrong, or two of
             them contradict each other.
         """
-        if not isinstance(name_or_path, str | Path):
-            raise RecipeError(
-                f"found {kind_of(name_or_path)} as a training recipe, wanted a name or a path. Name"
-                f" one of {', '.join(cls.names())}"
-            )
-        path = Path(name_or_path)
-        if path.suffix in (".yaml", ".yml"):
-            content = read_yaml(path, RecipeError, "1.2")
-            return cls._made(content, str(path), path.parent, overrides)
-        name, own = str(name_or_path), own_recipe(str(name_or_path), TRAINING)
-        if name in cls.names() and own is not None:
-            raise RecipeError(
-                f"{own}: {name} is a training recipe of kernelkit too, and one would hide the"
-                " other. Rename the folder"
-            )
-        if name in cls.names():
-            packaged = _own_folder() / f"{name}.yaml"
-            return cls.parse(packaged.read_bytes(), name, overrides=overrides)
-        if own is not None:
-            return cls._made(read_yaml(own, RecipeError, "1.2"), str(own), own.parent, overrides)
-        known = [*cls.names(), *own_recipe_names(TRAINING)]
-        raise RecipeError(
-            f"{name_or_path}: there is no such training recipe. Name one of"
-            f" {', '.join(known)}, or give the path of a .yaml file"
-        )
+        return cls._made(_SHELF.find(name_or_path), overrides)
 
     @classmethod
     def parse(
@@ -123,18 +98,17 @@ class TrainingRecipe(Section):
         overrides
             As for `load`.
         """
-        return cls._made(parse_yaml(text, source, RecipeError, "1.2"), source, folder, overrides)
+        return cls._made(FoundRecipe.parse(text, source, folder), overrides)
 
     @classmethod
-    def _made(
-        cls, content: dict[str, Any], source: str, folder: Path, overrides: Sequence[str]
-    ) -> Self:
+    def _made(cls, found: FoundRecipe, overrides: Sequence[str]) -> Self:
+        content, source = found.content, found.source
         changes = [Override.parse(text) for text in overrides]
         for change in changes:
             if change.keys[0] in _HEAD and change.keys[0] != "runs":
                 content = change.changed(content)
         _check_keys(content, source)
-        recipe = _predicting(content, source, folder)
+        recipe = _predicting(content, source, found.folder)
         shared = {key: value for key, value in content.items() if key not in _HEAD}
         runs = {}
         for name, own in _own_parts(content, source).items():
@@ -171,10 +145,6 @@ class TrainingRecipe(Section):
         from kernelkit.training.recipe.words import described
 
         return described(self)
-
-
-def _own_folder() -> Any:
-    return resources.files("kernelkit") / "training" / "recipe"
 
 
 def _known_keys() -> list[str]:
