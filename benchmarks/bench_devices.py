@@ -1,13 +1,14 @@
-"""One process per device, beside one process alone, as markdown tables.
+"""Two devices beside one, each with images of its own or with shared images, as markdown tables.
 
     make bench ONLY=devices, or benchmarks/bench_devices.py [--rounds 3] [--quick]
 
-Two processes with a core each stand for two GPUs. Eight images of equal size are predicted by one
-process with one core, and by two. Processes are started before the clock, and load their models
-within it. The submissions have to be the same, byte for byte. Seconds of the processor are those of
-all processes. On a machine that is busy with other things, they say more than the clock.
+Two cores stand for two GPUs. Eight images of equal size are predicted by one process with one core,
+by a process per core, and by one process whose copies of the network share the tiles of each image.
+Then one image is, which only copies can share. Processes are started before the clock. Models are
+loaded within it. The submissions have to be the same, byte for byte. Seconds of the processor are
+those of all processes. On a machine that is busy with other things, they say more than the clock.
 
-The second table says what it costs to hand work out. This process does the same work plainly and in
+The third table says what it costs to hand work out. This process does the same work plainly and in
 jobs. Seconds of the processor are counted, since a percent is less than what the clock wavers by.
 
 Each round runs every contestant once. The tables give medians, and ratios are medians of the
@@ -26,6 +27,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 import segmentation_models_pytorch as smp
@@ -37,7 +39,7 @@ from bench_reader import mosaic
 from kernelkit.competition import CompetitionFolder
 from kernelkit.predict import load_models, predict
 from kernelkit.predict.deadline import Deadline
-from kernelkit.predict.jobs import DeviceProcesses
+from kernelkit.predict.jobs import DeviceProcesses, plan
 from kernelkit.predict.jobs.dealing import _Dealing, _put_token
 from kernelkit.predict.jobs.job import do
 from kernelkit.predict.store.store import Store
@@ -63,18 +65,18 @@ batch: 4
 
 
 class Made:
-    """Eight images and a network, in a folder."""
+    """Images of one size and a network, in a folder."""
 
-    def __init__(self, folder: Path, side: int) -> None:
+    def __init__(self, folder: Path, images: int, side: int) -> None:
         self.folder = folder
         self.recipe = Recipe.parse(RECIPE)
         (folder / "in/test").mkdir(parents=True)
         wall = mosaic(2 * side).transpose(1, 2, 0)
-        for number in range(IMAGES):
-            at = number * side // IMAGES
+        for number in range(images):
+            at = number * side // images
             path = folder / f"in/test/{number}.tiff"
             tifffile.imwrite(path, wall[at : at + side, at : at + side], tile=(256, 256))
-        sample = "id,predicted\n" + "".join(f"{number},\n" for number in range(IMAGES))
+        sample = "id,predicted\n" + "".join(f"{number},\n" for number in range(images))
         (folder / "in/sample_submission.csv").write_text(sample)
         run = folder / "models/run"
         (run / "fold_0").mkdir(parents=True)
@@ -148,32 +150,36 @@ def ratio(over: list[float], under: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(over, under, strict=True))
 
 
-def compare_devices(made: Made, count: int) -> None:
-    """Print how much faster two processes are."""
+def compare_devices(made: Made, images: str, count: int) -> None:
+    """Print how much faster two devices are, by a process each and by copies in one process."""
     submissions = set()
-    used: dict[bool, list[float]] = {False: [], True: []}
+    used: dict[str, list[float]] = {}
 
-    def by(executor: DeviceProcesses | None) -> float:
-        seconds, of_processors, submission = made.predict(executor)
+    def by(name: str, executor: DeviceProcesses | None, worth_it: float = 99.0) -> float:
+        torch.set_num_threads(2 if worth_it == 0 else 1)
+        with patch.object(plan, "_WORTH_IT", worth_it):
+            seconds, of_processors, submission = made.predict(executor)
         submissions.add(submission)
-        used[executor is not None].append(of_processors)
+        used.setdefault(name, []).append(of_processors)
         return seconds
 
-    torch.set_num_threads(1)
+    one, processes, copies = "one core", "two processes, a core each", "two copies, a core each"
     with DeviceProcesses(["cpu", "cpu"]) as two:
-        rounds(1, {"started": lambda: by(two)})
-        used[True].clear()
-        found = rounds(count, {"one": lambda: by(None), "two": lambda: by(two)})
+        rounds(1, {"started": lambda: by("started", two)})
+        found = rounds(
+            count,
+            {
+                one: lambda: by(one, None),
+                processes: lambda: by(processes, two),
+                copies: lambda: by(copies, two, 0.0),
+            },
+        )
     assert len(submissions) == 1
-    speed = ratio(found["one"], found["two"])
-    print(f"\n## {IMAGES} images, two processes beside one (load {os.getloadavg()[0]:.1f})\n")
-    print("| | seconds | of processors | images per second, of one process |\n|---|---|---|---|")
-    for name, times, spent, faster in (
-        ("one process, one core", found["one"], used[False], 1.0),
-        ("two processes, a core each", found["two"], used[True], speed),
-    ):
-        medians = f"{statistics.median(times):.1f} | {statistics.median(spent):.1f}"
-        print(f"| {name} | {medians} | {faster:.2f}x |")
+    print(f"\n## {images} on two devices (load {os.getloadavg()[0]:.1f})\n")
+    print("| | seconds | of processors | speed beside one core |\n|---|---|---|---|")
+    for name, times in found.items():
+        medians = f"{statistics.median(times):.1f} | {statistics.median(used[name]):.1f}"
+        print(f"| {name} | {medians} | {ratio(found[one], times):.2f}x |")
 
 
 def compare_jobs(made: Made, count: int) -> None:
@@ -193,9 +199,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all contestants (3)")
     parser.add_argument("--quick", action="store_true", help="smaller images")
     arguments = parser.parse_args()
+    side = SIDE // 2 if arguments.quick else SIDE
     with tempfile.TemporaryDirectory() as name:
-        made = Made(Path(name), SIDE // 2 if arguments.quick else SIDE)
-        compare_devices(made, arguments.rounds)
+        made = Made(Path(name) / "eight", IMAGES, side)
+        compare_devices(made, f"{IMAGES} images", arguments.rounds)
+        compare_devices(Made(Path(name) / "one", 1, 2 * side), "One image", arguments.rounds)
         compare_jobs(made, arguments.rounds)
 
 

@@ -5,7 +5,7 @@
 batch, and `gates` leave out empty ones. `placement` loads the members and puts each on the `device`
 (`placed`), as `memory` plans it. `batchnorm` makes them faster. The `tree` merges their answers
 (`merge`, `weights`) over views (`tta`) and `scales`, and `graphs` replays it. `merged` makes one
-network of all. `packing` makes bits
+network of all. `replicas` are copies on several devices, which take `turns`. `packing` makes bits
 of answers, and `layers` the rest of a merge from stored ones (`stored_merge`). `disagreement` and
 `spread` show where members differ, `fingerprints` what answers depend on, and `notes` what did not
 go as requested.

@@ -1,14 +1,14 @@
 """`DisagreementMap`: a thumbnail of where the members of an ensemble disagree."""
 
-from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kernelkit.ensemble.turns import together
+from kernelkit.ensemble.transfer import Pending
 from kernelkit.grid import Tile, TileGrid
 
 __all__ = ["DisagreementMap"]
@@ -40,14 +40,13 @@ class DisagreementMap:
         self.image: NDArray[np.float32] = np.zeros(shape, np.float32)
         self._block = block
 
-    def add(self, tiles: Sequence[Tile], spread: Tensor) -> None:
-        """Take the spread (N, K, h, w) of N tiles, averaged over blocks on its device."""
-        with together(spread.device):
-            blocks = F.avg_pool2d(spread, self._block, ceil_mode=True).cpu().numpy()
-        for tile, deviation in zip(tiles, blocks, strict=True):
-            self._paste(tile, deviation)
+    def send(self, spread: Tensor) -> Pending:
+        """Send down the spread (N, K, h, w) of N tiles, averaged over blocks on its device."""
+        blocks = F.avg_pool2d(spread, self._block, ceil_mode=True)
+        return Pending([blocks], blocks.new_ones(len(blocks), dtype=torch.bool))
 
-    def _paste(self, tile: Tile, deviation: NDArray[np.float32]) -> None:
+    def add(self, tile: Tile, deviation: NDArray[np.float32]) -> None:
+        """Take what came down of one tile: float32 (K, h, w), averaged over blocks."""
         rows, source_rows = self._spans(tile.core.row, tile.core.height, tile.read.row)
         columns, source_columns = self._spans(tile.core.col, tile.core.width, tile.read.col)
         last_row, last_column = (size - 1 for size in deviation.shape[1:])

@@ -8,6 +8,7 @@ move to host memory.
 import logging
 import time
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -101,6 +102,8 @@ class BatchRunner:
         self._ready: set[Hashable] = set()
         self._takes: dict[Hashable, bool] = {}
         self._recorder = GraphRecorder(self._notes)
+        # whether the next batch makes no programs: they are made while no other thread asks
+        self._has_programs = False
         self.tree = MergeTree(placement.of(self._members), recipe)
         self._gate: TileGate | None = None
         if recipe.gate:
@@ -177,6 +180,7 @@ class BatchRunner:
     def forget_graphs(self) -> None:
         """Drop what was recorded, because other members are asked or weights have moved."""
         self._recorder.forget()
+        self._has_programs = False
 
     @torch.no_grad()
     def _batches(self, asked: Asked, request: Request) -> Iterator[Answers]:
@@ -186,7 +190,9 @@ class BatchRunner:
             try:
                 self.get_ready(asked, request.level)
                 batch = slice(done, done + self.batch)
-                answers = self._answer(asked.question(batch), request)
+                with nullcontext() if self._has_programs else alone(self._device):
+                    answers = self._answer(asked.question(batch), request)
+                self._has_programs = True
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

@@ -200,7 +200,8 @@ def test_disagreement_becomes_a_thumbnail():
         row = tile.read.row + (torch.arange(grid.net_size) + 0.5) * 3
         column = tile.read.col + (torch.arange(grid.net_size) + 0.5) * 3
         spreads.append((row[:, None] * 1000 + column[None])[None])
-    thumbnail.add(list(grid), torch.stack(spreads))
+    for tile, deviation in zip(grid, thumbnail.send(torch.stack(spreads)).result(), strict=True):
+        thumbnail.add(tile, deviation)
     assert thumbnail.image.shape == (1, 18, 28)
     expected = (rows[:18, :28] * 12 + 6) * 1000 + columns[:18, :28] * 12 + 6
     assert np.abs(thumbnail.image[0] - expected).max() < 12_500

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import ceil
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from kernelkit.reader.pictures_groups import Grouping, PictureShape, input_bytes
 from kernelkit.reader.pictures_prepare import Preparation
 from kernelkit.slide.header import look_at
 
-__all__ = ["Parcel", "parcels_of", "plan_table"]
+__all__ = ["Parcel", "ends_sooner_together", "parcels_of", "plan_table"]
 
 # Whole pictures make so many parcels per process, so that all processes end at about one time.
 _PARCELS_EACH = 8
+# so much longer than together may the busiest process work, since it shares no thread of Python
+_WORTH_IT = 1.1
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,42 @@ def _together(batches: Iterator[_Batch], amounts: Sequence[int], most: int) -> I
         yield sorted(numbers)
 
 
+def ends_sooner_together(amounts: Sequence[int], lanes: int, batch: int) -> bool:
+    """Whether devices end sooner if they share the tiles of each image, one image after the other.
+
+    Otherwise each device has images of its own.
+
+    >>> ends_sooner_together([40, 30, 30, 20], lanes=2, batch=8)
+    False
+    >>> ends_sooner_together([100, 5], lanes=2, batch=8)
+    True
+
+    Parameters
+    ----------
+    amounts
+        How many tiles each image has.
+    lanes
+        How many devices there are.
+    batch
+        Tiles per batch, which goes to one device.
+    """
+    apart = [0] * lanes
+    largest_first = sorted(amounts, reverse=True)
+    for amount, place in zip(largest_first, _places(largest_first, lanes), strict=True):
+        apart[place] += amount
+    together = sum(batch * ceil(amount / (batch * lanes)) for amount in amounts)
+    return max(apart) > _WORTH_IT * together
+
+
+def _places(amounts: Sequence[int], lanes: int) -> Iterator[int]:
+    """Iterate over who gets each amount, if it is who is free first."""
+    each = [0] * lanes
+    for amount in amounts:
+        place = each.index(min(each))
+        each[place] += amount
+        yield place
+
+
 def plan_table(parcels: Sequence[Parcel], names: Sequence[str], unit: str) -> str:
     """Which process gets how much, if work takes as long as it seems to. As text it is a table.
 
@@ -136,8 +175,8 @@ def plan_table(parcels: Sequence[Parcel], names: Sequence[str], unit: str) -> st
         What amounts are counted in.
     """
     amounts, images = [0] * len(names), [0] * len(names)
-    for parcel in parcels:
-        place = amounts.index(min(amounts))
+    places = _places([parcel.amount for parcel in parcels], len(names))
+    for parcel, place in zip(parcels, places, strict=True):
         amounts[place] += parcel.amount
         images[place] += len(parcel.tasks)
     total = max(1, sum(amounts))

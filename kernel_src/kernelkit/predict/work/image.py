@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from kernelkit.canvas import Canvas
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.disagreement import DisagreementMap
+from kernelkit.ensemble.replicas import Replicas
 from kernelkit.ensemble.transfer import Pending
 from kernelkit.errors import DeadlineError
 from kernelkit.grid import Tile
@@ -56,18 +58,19 @@ def predict_image(
         The session ends before any tile is finished.
     """
     disagreement = DisagreementMap(tiles.grid, model.classes) if run.recipe.disagreement else None
-    conversation = _Conversation(model, stitching, disagreement)
+    replicas = run.replicas[report.ensemble]
+    conversation = _Conversation(replicas, stitching, disagreement)
     for index in tiles.skipped:
         stitching.canvas.skip(tiles.grid[index])
     asked = 0
-    with closing(tiles.batches()) as batches:
-        # the device works on one batch while the one before it is stitched here
+    with closing(tiles.batches()) as batches, closing(conversation):
+        # devices work on some batches while the one before them is stitched here
         for batch in conversation.watch.each("waited", batches):
             if run.deadline.is_over:
                 break
             conversation.ask(batch)
             asked += len(batch.tiles)
-            _count(conversation.stitch(leave=1), model, stitching, run)
+            _count(conversation.stitch(leave=replicas.in_flight), model, stitching, run)
         _count(conversation.stitch(leave=0), model, stitching, run)
     seconds = conversation.watch.seconds
     report.waited, report.network = seconds["waited"], seconds.get("network", 0.0)
@@ -99,18 +102,26 @@ def _leave_out(indices: Sequence[int], canvas: Canvas, report: ImageReport) -> N
 
 
 @dataclass(frozen=True, slots=True)
+class _Sent:
+    """What is on its way down from a device: answers, and how far the members lie apart."""
+
+    answers: Pending
+    deviations: Pending | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
-    """Tiles that the model was asked about, and its answers, which may still be on their way."""
+    """Tiles that a copy of the model is asked about, and what it sends down."""
 
     tiles: Sequence[Tile]
-    answers: Pending
+    sent: Future[_Sent]
 
 
 @dataclass(frozen=True, slots=True)
 class _Conversation:
-    """Batches of one image go to the model, and its answers to the canvas."""
+    """Batches of one image go to copies of the model, and answers to the canvas in order."""
 
-    model: MegaModel
+    replicas: Replicas
     stitching: Stitching
     disagreement: DisagreementMap | None
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -118,18 +129,22 @@ class _Conversation:
 
     def ask(self, batch: Batch) -> None:
         """Ask the model about a batch, and have its answers sent down."""
-        with self.watch.phase("network"):
-            tiles = batch.tiles
-            answers = self.model.predict(
+        tiles = batch.tiles
+
+        def question(model: MegaModel) -> _Sent:
+            answers = model.predict(
                 batch.pixels,
                 [tile.index for tile in tiles],
                 with_spread=self.disagreement is not None,
                 level=self.stitching.level,
             )
+            deviations = None
             if self.disagreement is not None and answers.spread is not None:
-                self.disagreement.add(tiles, answers.spread)
-            pending = self.stitching.send(answers, tiles)
-        self.in_flight.append(_Asked(tiles, pending))
+                deviations = self.disagreement.send(answers.spread)
+            return _Sent(self.stitching.send(answers, tiles), deviations)
+
+        with self.watch.phase("network"):
+            self.in_flight.append(_Asked(tiles, self.replicas.ask(question)))
 
     def stitch(self, leave: int) -> int:
         """Hand answers to the canvas until `leave` batches are in flight. Count their tiles."""
@@ -137,8 +152,19 @@ class _Conversation:
         while len(self.in_flight) > leave:
             asked = self.in_flight.popleft()
             with self.watch.phase("network"):
-                answers = asked.answers.result()
+                sent = asked.sent.result()
+                answers = sent.answers.result()
             for tile, answer in zip(asked.tiles, answers, strict=True):
                 self.stitching.add(tile, answer)
+            if self.disagreement is not None and sent.deviations is not None:
+                deviations = sent.deviations.result()
+                for tile, deviation in zip(asked.tiles, deviations, strict=True):
+                    self.disagreement.add(tile, deviation)
             stitched += len(answers)
         return stitched
+
+    def close(self) -> None:
+        """Wait until no copy is busy with this image. What is still in flight is not needed."""
+        for asked in self.in_flight:
+            asked.sent.cancel()
+        wait([asked.sent for asked in self.in_flight])

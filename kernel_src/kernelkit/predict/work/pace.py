@@ -5,8 +5,8 @@ what remains, in the order that the recipe states, before any image is given up.
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
-from kernelkit.ensemble import MegaModel
 from kernelkit.predict.deadline import Deadline
 from kernelkit.vocabulary import GiveUp
 
@@ -14,6 +14,22 @@ __all__ = ["Pace"]
 
 # seconds of work after which the speed is known well enough
 _LEAST_SECONDS = 5.0
+
+
+class Asked(Protocol):
+    """An ensemble of which less can be asked.
+
+    Attributes
+    ----------
+    cost
+        How much work costs now, of what it costs if all is asked.
+    """
+
+    @property
+    def cost(self) -> float: ...
+
+    def ask_less(self, what: GiveUp) -> bool:
+        """Ask less of it from the next batch on. False if it has no more to give."""
 
 
 class Pace:
@@ -35,7 +51,7 @@ class Pace:
         self,
         deadline: Deadline,
         give_up: tuple[GiveUp, ...],
-        models: Mapping[str, MegaModel],
+        models: Mapping[str, Asked],
         amounts: Mapping[str, int],
     ) -> None:
         self._deadline = deadline
@@ -77,7 +93,7 @@ class Pace:
         """Forget what is left of the images that were begun."""
         self._current = 0
 
-    def advance(self, done: int, model: MegaModel, keeps: frozenset[GiveUp] = frozenset()) -> None:
+    def advance(self, done: int, model: Asked, keeps: frozenset[GiveUp] = frozenset()) -> None:
         """Count work that is done. If the rest does not fit, have the models be asked for less.
 
         The first call starts the clock, since what comes before it is warming up.
@@ -97,7 +113,7 @@ class Pace:
         self._done += done * model.cost
         self.adjust(model, keeps)
 
-    def adjust(self, model: MegaModel, keeps: frozenset[GiveUp] = frozenset()) -> None:
+    def adjust(self, model: Asked, keeps: frozenset[GiveUp] = frozenset()) -> None:
         """If the rest does not fit, have the models be asked for less."""
         left = self._deadline.seconds_left
         elapsed = 0.0 if self._since is None else self._since - left
@@ -106,7 +122,7 @@ class Pace:
         while self._projected(elapsed, model) > left and self._ask_less(keeps):
             pass
 
-    def _projected(self, elapsed: float, model: MegaModel) -> float:
+    def _projected(self, elapsed: float, model: Asked) -> float:
         """Seconds that the rest would take."""
         highest = max(other.cost for other in self._models.values())
         share = self._wanted / self._seen if self._seen else 1.0

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import device_name
+from kernelkit.ensemble.replicas import Replicas
 from kernelkit.errors import OutputError, as_sentence
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.pictures import save_disagreement
@@ -133,6 +134,8 @@ class Run:
         When the models began to load, as `time.perf_counter` has it. None is now.
     device
         What reports call the device. By default it is that of the models.
+    replicas
+        Copies of each model, to which the tiles of an image are dealt. By default there is one.
 
     Attributes
     ----------
@@ -165,9 +168,11 @@ class Run:
         *,
         begun: float | None = None,
         device: str = "",
+        replicas: Mapping[str, Replicas] | None = None,
     ) -> None:
-        for model in models.values():
-            model.ask_all()  # an earlier run may have been short of time
+        self.replicas = replicas or {name: Replicas([model]) for name, model in models.items()}
+        for copies in self.replicas.values():
+            copies.ask_all()  # an earlier run may have been short of time
         amounts = {task.image_id: task.amount for task in tasks if not task.left_out}
         self.recipe = recipe
         self.models = models
@@ -175,14 +180,15 @@ class Run:
         self.deadline = deadline
         self.keys = Keys(recipe, models, store)
         self.readers = ReaderPool(workers, kind="process")
-        self.pace = Pace(deadline, recipe.give_up, models, amounts)
+        self.pace = Pace(deadline, recipe.give_up, self.replicas, amounts)
         self.progress = (
             RunProgress(dict.fromkeys(amounts, 1), "picture")
             if recipe.tiles.whole
             else RunProgress(amounts, "tile")
         )
-        self.device = device or ", ".join(dict.fromkeys(str(m.device) for m in models.values()))
-        names = dict.fromkeys(device_name(model.device) for model in models.values())
+        devices = list(dict.fromkeys(c.device for r in self.replicas.values() for c in r.copies))
+        self.device = device or ", ".join(map(str, devices))
+        names = dict.fromkeys(map(device_name, devices))
         self.hardware = {self.device: ", ".join(names)}
         self.first_tiles: dict[str, float] = {}
         self._begun = time.perf_counter() if begun is None else begun
@@ -192,7 +198,7 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """What went otherwise in the run as a whole, one sentence each."""
-        models = [note for model in self.models.values() for note in model.notes]
+        models = [note for copies in self.replicas.values() for note in copies.notes]
         return [*models, *self.readers.notes, *self.store.notes, *self.said]
 
     def advance(self, done: int, model: MegaModel, keeps: frozenset[GiveUp] = frozenset()) -> None:
@@ -212,6 +218,8 @@ class Run:
     def close(self) -> None:
         """Write what was saved, and end the readers and the thread that hashes files."""
         self.progress.close()
+        for copies in self.replicas.values():
+            copies.close()
         self.readers.close()
         self.hashing.shutdown(cancel_futures=True)
         try:
