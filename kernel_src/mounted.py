@@ -410,8 +410,14 @@ def replaced(folder: Path) -> Iterator[Path]:
         unfinished = around / "new"
         unfinished.mkdir()
         yield unfinished
+        old = around / "old"
         if os.path.lexists(folder):
-            folder.rename(around / "old")
-        unfinished.rename(folder)
+            folder.rename(old)
+        try:
+            unfinished.rename(folder)
+        except BaseException:
+            if os.path.lexists(old):
+                old.rename(folder)
+            raise
     finally:
         shutil.rmtree(around, ignore_errors=True)

@@ -4,12 +4,13 @@ The bounds of files and sizes are the site's. What happens to names and archives
 """
 
 import re
-import tempfile
+import shutil
 import unicodedata
 from pathlib import Path
 
 from devkit.dataset.listing import CLIENT_FILE, Listing
 from devkit.errors import DatasetError
+from kernelkit.files import replace_folder
 
 __all__ = ["check_upload", "replace_dataset", "safe_name"]
 
@@ -72,7 +73,5 @@ def replace_dataset(staging_folder: Path, folder: Path) -> None:
         raise DatasetError(f"{folder} is {found}, wanted a folder. Choose another folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CLIENT_FILE).is_file():
         raise DatasetError(f"{folder} is neither empty nor a dataset. Choose another folder")
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".replaced-") as name:
-        if folder.exists():
-            folder.replace(Path(name) / "before")
-        staging_folder.replace(folder)
+    replace_folder(staging_folder, folder)
+    shutil.rmtree(staging_folder, ignore_errors=True)

@@ -19,6 +19,7 @@ from devkit.commands import command
 from devkit.errors import GpuCheckError
 from devkit.gpu.needed import FROM_THE_MACHINE, HEAVY, REQUIREMENTS
 from devkit.tools import REPOSITORY, run_tool
+from kernelkit.files import replace_folder
 
 __all__ = ["gather", "locked"]
 
@@ -93,8 +94,9 @@ def gather(folder: Path, tag: str, heavy: Sequence[str] = (), limit: int = _LIMI
                 f"{folder}: found {size / 2**20:.0f} MiB of wheels, wanted at most "
                 f"{limit / 2**20:.0f}. Leave something out of WITH= (the largest: {largest})"
             )
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(fetched, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".wheels-") as beside:
+            replace_folder(shutil.copytree(fetched, Path(beside) / "new"), folder)
     return size
 
 

@@ -1,8 +1,10 @@
-"""The hash of a file, and writing that never leaves half a file behind."""
+"""The hash of a file, and writing that never leaves half a file or folder behind."""
 
+import ctypes
 import hashlib
 import lzma
 import os
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -12,7 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["DAMAGED_ARCHIVE", "file_sha256", "open_atomically", "replace_atomically"]
+__all__ = [
+    "DAMAGED_ARCHIVE",
+    "file_sha256",
+    "open_atomically",
+    "replace_atomically",
+    "replace_folder",
+]
 
 # what reading a damaged or encrypted archive raises, beside OSError
 DAMAGED_ARCHIVE = (
@@ -64,6 +72,37 @@ def open_atomically(path: str | Path) -> Iterator[TextIO]:
         unfinished.open("w", encoding="utf-8", newline="") as file,
     ):
         yield file
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Let the folder `new` take the place of `folder`, if there is one. That lies at `new` then.
+
+    Linux exchanges both names at once, so that a kill finds the one or the other there. Some disks
+    cannot. There the old folder is called `.old-NAME` for a moment.
+    """
+    if not os.path.lexists(folder):
+        new.rename(folder)
+        return
+    if _exchanged(new, folder):
+        return
+    beside = folder.with_name(f".old-{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed later than that
+    folder.rename(beside)
+    try:
+        new.rename(folder)
+    except BaseException:
+        beside.rename(folder)
+        raise
+    beside.rename(new)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Whether the system exchanged two names, as man 2 renameat2 has it."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2
+    if call is None:
+        return False
+    return bool(call(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def have_temporary_folder(instead: str | Path) -> str:

@@ -16,7 +16,7 @@ from kernelkit.checkpoints.trained_with import SETTINGS
 from kernelkit.engines.export import SUFFIXES
 from kernelkit.ensemble.merged import ENSEMBLE_FILE
 from kernelkit.errors import EngineError
-from kernelkit.files import open_atomically
+from kernelkit.files import open_atomically, replace_folder
 from kernelkit.recipe import EnsembleRecipe
 
 __all__ = [
@@ -132,14 +132,26 @@ def _has_engine(folder: Path) -> bool:
     return any(any(folder.rglob(f"*{suffix}{ENGINE_SUFFIX}")) for suffix in SUFFIXES.values())
 
 
-def place_runs(staged: Path, output: Path) -> None:
-    """Let finished run folders take the place of those in `output`."""
-    output.mkdir(parents=True, exist_ok=True)
-    for run in sorted(path for path in staged.iterdir() if path.is_dir()):
-        target = output / run.name
-        if target.exists():
-            shutil.move(target, staged / f".old-{run.name}")
-        shutil.move(run, target)
+def place_runs(staged: Path, recipe: str, output: Path) -> None:
+    """Let finished run folders, and the recipe that reads them, replace those in `output`.
+
+    If one of them cannot, all that were there come back. What is replaced lies in `staged` then.
+    """
+    _write(staged / RECIPE_FILE, recipe)
+    before = {path.name for path in output.iterdir()}
+    placed: list[str] = []
+    try:
+        for run in sorted(path for path in staged.iterdir() if path.is_dir()):
+            replace_folder(run, output / run.name)
+            placed.append(run.name)
+        (staged / RECIPE_FILE).replace(output / RECIPE_FILE)
+    except BaseException:
+        for name in placed:
+            if name in before:
+                replace_folder(staged / name, output / name)
+            else:
+                (output / name).rename(staged / name)
+        raise
 
 
 def _write(path: Path, text: str) -> None:

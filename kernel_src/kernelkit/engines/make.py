@@ -21,7 +21,6 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.engines.checking import compare, probabilities, seconds_per_tile
 from kernelkit.engines.export import SUFFIXES, Format, check_tools, export
 from kernelkit.engines.folders import (
-    RECIPE_FILE,
     carry_over,
     fold_folder,
     place_runs,
@@ -37,7 +36,6 @@ from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import choose_device, device_name
 from kernelkit.ensemble.merged import MergedNetwork, merged_sha256
 from kernelkit.errors import EngineError, KernelKitError, OutputError
-from kernelkit.files import open_atomically
 from kernelkit.recipe import Execution, Recipe
 from kernelkit.vocabulary import Activation
 
@@ -166,10 +164,9 @@ def make_engines(
             part.engine.parent.mkdir(parents=True, exist_ok=True)
             export(part.network, part.tiles, part.engine, form, is_half=is_half)
         engines = list(_checked(list(parts.values()), staged, output, place, say))
-        place_runs(staged, output)
-    with open_atomically(output / RECIPE_FILE) as file:
         added = AS_ONE if as_one else None
-        file.write(recipe_of_engines(recipe, runs, runs_code=form == "aoti", as_one=added))
+        text = recipe_of_engines(recipe, runs, runs_code=form == "aoti", as_one=added)
+        place_runs(staged, text, output)
     return engines
 
 
