@@ -28,6 +28,7 @@ from devkit.image.sources import (
     read_import_names,
     read_probe,
 )
+from devkit.image.standard_library import standard_library
 from devkit.tools import REPOSITORY
 
 __all__ = ["PROFILES", "Profile", "load_profile", "profile_names"]
@@ -148,9 +149,12 @@ class Profile:
         """Canonical names of the distributions that may provide `import module`.
 
         The longest known part of a dotted name counts. A name that no table lists is its
-        distribution's own: `scipy.sparse` is `scipy`. The image need not have them.
+        distribution's own: `scipy.sparse` is `scipy`. The image need not have them. Modules of the
+        standard library are of none, though `importlib-resources` is a distribution too.
         """
         parts = module.split(".")
+        if parts[0] in standard_library(self.python_minor):
+            return ()
         for length in range(len(parts), 0, -1):
             part = ".".join(parts[:length])
             if part in self.import_names:

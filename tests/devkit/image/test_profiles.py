@@ -119,6 +119,12 @@ def test_import_names_lead_to_distributions(module, distribution):
     assert profile.provides(module)
 
 
+@pytest.mark.parametrize("module", ["importlib.resources.abc", "importlib.metadata", "json"])
+def test_the_standard_library_is_of_no_distribution(module):
+    """Some of its modules have namesakes among the image's packages, as importlib-resources."""
+    assert load_profile("kaggle-py312").distributions_of(module) == ()
+
+
 def test_what_neither_list_has_is_not_provided():
     """The packages that users miss on Kaggle are missing from the profiles."""
     for profile in map(load_profile, ("kaggle-py312", "kaggle-py313")):
