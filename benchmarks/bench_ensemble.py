@@ -1,4 +1,4 @@
-"""How fast MegaModel predicts, and how busy it keeps the GPU: three tables, within 8 minutes.
+"""How fast MegaModel predicts, and how busy it keeps the GPU: four tables, within 8 minutes.
 
     make bench ONLY=ensemble, or benchmarks/bench_ensemble.py --quick --json figures.json
 
@@ -7,7 +7,8 @@ views. The other is a small U-Net. Tiles are HuBMAP's: 2304 px read at scale 3, 
 core, in batches of 8. The cores come down as packed bits. The reference is the loop that everybody
 writes. It runs each member after the other: in float32 with TF32 off and on, and by autocast. One
 table is a whole run of the HuBMAP recipe with the small U-Net. It goes from a compressed file
-to a checked submission. Without a GPU the benchmark says so, and measures small members on the CPU.
+to a checked submission. In another, two processes of one GPU ask the small U-Net, and two threads
+with a copy each. Without a GPU the benchmark says so, and measures small members on the CPU.
 
 `kernels`, `batches` and `sampled` say how busy the GPU is (see `gpu_meter`). `times` compares with
 the first line. `plan` is the memory that was planned, and `peak` what tensors took at most. `Dice`
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from ensemble_loops import SCALE, Batch, Case, EagerLoop, in_bits, write_members, write_slide
+from ensemble_together import speeds
 from gpu_meter import Busy, Sampler, kernels_share, span_of_batches
 
 from kernelkit.competition import CompetitionFolder
@@ -45,6 +47,8 @@ from kernelkit.vocabulary import Precision
 HUBMAP_MPX = 6040
 # Seconds that are kept free for the run from a file, and that torch.compile may take.
 FOR_THE_FILE, TO_COMPILE = 90, 60
+# Seconds for those that share a device: most of it is for processes to start.
+TO_SHARE = 75
 
 SIXTEEN = Case("sixteen members of 24 M parameters", "resnet34", 16, "hubmap", 1536, 384, 8)
 SMALL = Case("one small member", "resnet18", 1, "identity", 1536, 384, 8)
@@ -102,9 +106,11 @@ def main() -> None:
         for case, path in models.items():
             write_members(path, case)
         tables = figures["tables"]
-        tables[large.title] = table(models[large], large, options, FOR_THE_FILE)
+        tables[large.title] = table(models[large], large, options, FOR_THE_FILE + TO_SHARE)
         save(figures, given.json)
         tables["from a file"] = from_file(Path(folder), models[small], small, options)
+        save(figures, given.json)
+        tables["together"] = together(models[small], small, options)
         save(figures, given.json)
         if small != large:  # what matters most came first
             tables[small.title] = table(models[small], small, options, 0)
@@ -121,6 +127,22 @@ def from_file(folder: Path, models: Path, case: Case, options: Options) -> list[
     row = measure_from_file(folder, models, case, options)
     print_run(row)
     return [asdict(row)]
+
+
+def together(models: Path, case: Case, options: Options) -> list[dict]:
+    """Measure several that share the device, beside one alone."""
+    if not options.has(TO_SHARE * options.gpu):
+        print("\nseveral that share a device: left out, since the time is over")
+        return []
+    device, precision = ("cuda:0", "fp16") if options.gpu else ("cpu", "fp32")
+    forget()
+    rows = []
+    print(f"\nseveral that share a device: {case.title}, {case.batch} tiles")
+    print(f"{'':24} {'source Mpx/s':>12} {'times':>6}")
+    for name, mpx_per_s in speeds(models, case, device, precision, options.seconds):
+        rows.append({"name": name, "mpx_per_s": mpx_per_s})
+        print(f"{name:24} {mpx_per_s:12.2f} {mpx_per_s / rows[0]['mpx_per_s']:6.2f}", flush=True)
+    return rows
 
 
 def save(figures: dict, path: Path | None) -> None:

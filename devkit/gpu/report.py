@@ -58,7 +58,12 @@ class Report:
             f"added from wheels: {', '.join(self.added) or 'none'}",
         ]
         for step in self.steps:
-            lines.append(f"{step.name}: {_in_words(step)}, {step.seconds:.0f} s ({step.log})")
+            lines.append(
+                f"{step.name}: {_in_words(step)}, {step.seconds:.0f} s, of processors "
+                f"{step.processor_seconds:.0f} s ({step.log})"
+            )
+            skipped = step.results.get("skipped", {})
+            lines += [f"  {count} skipped: {reason}" for reason, count in skipped.items()]
             lines += [f"  {problem}" for problem in step.problems]
         if self.steps:
             lines.append("all is well" if self.exit_code == 0 else "NOT all is well")

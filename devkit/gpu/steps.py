@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ _TEST = re.compile(
 )
 # How lines of pytest's summary begin, with what went wrong.
 _BAD = ("FAILED ", "ERROR ")
+# Those about tests that were skipped: how many, where, and why.
+_SKIPPED = re.compile(r"^SKIPPED \[(?P<count>\d+)\] \S+: (?P<reason>.+)$")
 # How long a process may take to end by itself after its time is over, in seconds.
 _GRACE = 10
 # Its exit code then, as that of the command `timeout`.
@@ -38,8 +41,8 @@ class Step:
         What was run.
     exit_code
         Of its process. 124 if its time was over.
-    seconds
-        How long it took.
+    seconds, processor_seconds
+        How long it took, and how long processors computed for it.
     log
         The file with all that it printed.
     results
@@ -51,6 +54,7 @@ class Step:
     name: str
     exit_code: int
     seconds: float
+    processor_seconds: float
     log: Path
     results: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -74,12 +78,12 @@ def run_tests(
         More arguments of pytest, such as `-k graph`.
     """
     log = output / "tests.log"
-    command = [interpreter.path, "-m", "pytest", "-m", "gpu", "-v", "-rfE", "--tb=short"]
+    command = [interpreter.path, "-m", "pytest", "-m", "gpu", "-v", "-rfEs", "--tb=short"]
     # a line per test, whatever the project's own options are
     command += ["-o", "addopts=--import-mode=importlib --strict-markers", "--color=no"]
     command += ["--continue-on-collection-errors", "-p", "no:cacheprovider", "--durations=15"]
     command += [*words, "tests/gpu"]
-    code, took = _run(command, site, log, seconds)
+    code, took, computed = _run(command, site, log, seconds)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     tests = {found["name"]: found["result"] for line in lines if (found := _TEST.match(line))}
     counts = Counter(tests.values())
@@ -92,7 +96,16 @@ def run_tests(
         )
     if not counts["PASSED"]:
         problems.append("no test passed, so nothing was shown")
-    return Step("tests", code, took, log, {"counts": dict(counts), "tests": tests}, problems)
+    results = {"counts": dict(counts), "skipped": _skipped(lines), "tests": tests}
+    return Step("tests", code, took, computed, log, results, problems)
+
+
+def _skipped(lines: Sequence[str]) -> dict[str, int]:
+    """How many tests were skipped for each reason."""
+    counts: Counter[str] = Counter()
+    for found in filter(None, map(_SKIPPED.match, lines)):
+        counts[found["reason"]] += int(found["count"])
+    return dict(counts)
 
 
 def run_benchmark(
@@ -103,19 +116,24 @@ def run_benchmark(
     figures.unlink(missing_ok=True)
     command = [interpreter.path, "benchmarks/bench_ensemble.py", "--json", str(figures)]
     command += ["--minutes", f"{seconds / 60:.2f}", *words]
-    code, took = _run(command, site, log, seconds + 60)
+    code, took, computed = _run(command, site, log, seconds + 60)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     problems = []
     if code:
         last = next((line for line in reversed(lines) if line.strip()), "no output")
         problems.append(f"the benchmark ended with exit code {code}: {last}")
     results = json.loads(figures.read_text()) if figures.exists() else {}
-    return Step("benchmark", code, took, log, results, problems)
+    return Step("benchmark", code, took, computed, log, results, problems)
 
 
-def _run(command: list[str], site: Path, log: Path, seconds: float) -> tuple[int, float]:
-    """Run a command, show what it prints, and keep it. Return its exit code and its seconds."""
-    start = time.monotonic()
+def _run(command: list[str], site: Path, log: Path, seconds: float) -> tuple[int, float, float]:
+    """Run a command, show what it prints, and keep it.
+
+    Returns
+    -------
+    Its exit code, how long it took, and how long processors computed for it, in seconds.
+    """
+    start, before = time.monotonic(), _computed()
     with log.open("wb") as file:
         process = subprocess.Popen(
             command, env=environment(site), stdout=file, stderr=subprocess.STDOUT
@@ -130,7 +148,13 @@ def _run(command: list[str], site: Path, log: Path, seconds: float) -> tuple[int
             if code is None:
                 code = _end(process)
             _show(printed.read())
-    return code, time.monotonic() - start
+    return code, time.monotonic() - start, _computed() - before
+
+
+def _computed() -> float:
+    """Seconds of processors for all processes that this one has waited for, and for theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _end(process: "subprocess.Popen[bytes]") -> int:

@@ -119,6 +119,8 @@ def test_tests_are_counted_as_they_end(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     step = run_tests(HERE, tmp_path / "site", tmp_path, 60)
     assert step.results["counts"] == {"PASSED": 1, "FAILED": 1, "SKIPPED": 1}
+    assert step.results["skipped"] == {"no second GPU": 1}
+    assert step.processor_seconds > 0
     assert step.problems == ["FAILED tests/gpu/test_made.py::test_bad - assert False"]
     assert not step.is_good
     none = run_tests(HERE, tmp_path / "site", tmp_path, 60, ["-k", "skipped"])
@@ -129,7 +131,7 @@ def test_a_step_ends_in_time(tmp_path: Path) -> None:
     """What it printed until then is kept, and its exit code is 124."""
     log = tmp_path / "log"
     program = "import time; print('begun', flush=True); time.sleep(60)"
-    code, seconds = steps._run([sys.executable, "-c", program], tmp_path, log, 2)
+    code, seconds, _ = steps._run([sys.executable, "-c", program], tmp_path, log, 2)
     assert code == 124
     assert seconds < 30
     assert log.read_text().startswith("begun")
@@ -137,11 +139,14 @@ def test_a_step_ends_in_time(tmp_path: Path) -> None:
 
 def test_a_report_says_whether_all_is_well(tmp_path: Path) -> None:
     """As text, in JSON and by its exit code. A rehearsal is called one."""
-    good = Step("tests", 0, 1.0, tmp_path / "log", {"counts": {"PASSED": 3}})
-    bad = Step("benchmark", 1, 1.0, tmp_path / "log", problems=["it ended with exit code 1"])
+    results = {"counts": {"PASSED": 3, "SKIPPED": 2}, "skipped": {"there is one GPU": 2}}
+    good = Step("tests", 0, 9.0, 17.0, tmp_path / "log", results)
+    bad = Step("benchmark", 1, 1.0, 1.0, tmp_path / "log", problems=["it ended with exit code 1"])
     report = Report(HERE, "cpu", {"torch": "2.11"}, steps=[good])
     assert report.exit_code == 0
     assert "A REHEARSAL on the device cpu" in str(report)
+    assert "tests: 3 passed, 2 skipped, 9 s, of processors 17 s (" in str(report)
+    assert "\n  2 skipped: there is one GPU\n" in str(report)
     assert str(report).endswith("all is well")
     report.steps.append(bad)
     report.save(tmp_path)
