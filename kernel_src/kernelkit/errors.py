@@ -17,6 +17,7 @@ __all__ = [
     "LabelError",
     "MaskError",
     "NetworkError",
+    "NotFiniteError",
     "OutputError",
     "OwnCodeError",
     "ReaderDiedError",
@@ -64,6 +65,10 @@ class CheckpointError(KernelKitError, ValueError):
 
 class DeviceError(KernelKitError, RuntimeError):
     """A device that is missing, or has too little memory for even one tile."""
+
+
+class NotFiniteError(DeviceError):
+    """Answers that are no numbers. Another device would give no better ones."""
 
 
 class NetworkError(KernelKitError, RuntimeError):

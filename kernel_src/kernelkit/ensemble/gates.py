@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kernelkit.ensemble.merge import combine
 from kernelkit.ensemble.placed import PlacedMember
-from kernelkit.errors import CheckpointError, DeviceError, RecipeError
+from kernelkit.errors import CheckpointError, NotFiniteError, RecipeError
 from kernelkit.recipe import Gate
 
 __all__ = ["TileGate", "emptiness_of"]
@@ -61,7 +61,7 @@ class TileGate:
 
         Raises
         ------
-        DeviceError
+        NotFiniteError
             A member answers NaN.
         """
         merge = self._gate.merge
@@ -72,7 +72,7 @@ class TileGate:
             answers = (emptiness_of(logits, self._gate) for logits in labels)
             emptiness = combine(answers, merge.how, temperature=merge.temperature)
         if emptiness.isnan().any():  # what is compared with NaN would count as empty
-            raise DeviceError(self._not_finite)
+            raise NotFiniteError(self._not_finite)
         return emptiness
 
     @property

@@ -21,7 +21,8 @@ import torch
 
 from kernelkit.ensemble.megamodel import MegaModel
 from kernelkit.ensemble.notes import Notes
-from kernelkit.errors import DeviceError, as_sentence
+from kernelkit.ensemble.turns import together
+from kernelkit.errors import DeviceError, NotFiniteError, as_sentence
 from kernelkit.vocabulary import GiveUp
 
 __all__ = ["Replicas"]
@@ -136,8 +137,13 @@ class Replicas:
                 copy = self._free.pop(0)
             on_gpu = copy.device.type == "cuda"
             try:
-                with torch.cuda.device(copy.device) if on_gpu else nullcontext():
+                with (
+                    together(copy.device),
+                    torch.cuda.device(copy.device) if on_gpu else nullcontext(),
+                ):
                     return question(copy)
+            except NotFiniteError:
+                raise
             except (DeviceError, torch.AcceleratorError) as error:
                 if not self._drop(copy):
                     raise

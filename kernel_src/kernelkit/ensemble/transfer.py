@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kernelkit.errors import DeviceError
+from kernelkit.errors import NotFiniteError
 
 __all__ = ["Pending", "Uploader"]
 
@@ -112,12 +112,12 @@ class Pending:
 
         Raises
         ------
-        DeviceError
+        NotFiniteError
             The networks gave NaN or infinity for one of them.
         """
         answers = [answer for answer in self.each() if answer is not None]
         if not self._valid.all():
-            raise DeviceError(self.not_finite)
+            raise NotFiniteError(self.not_finite)
         return answers
 
     def each(self) -> list[NDArray | None]:

@@ -10,7 +10,7 @@ import pytest
 
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.replicas import Replicas
-from kernelkit.errors import DeviceError
+from kernelkit.errors import DeviceError, NotFiniteError
 from tests.made.ensembles import ensemble
 from tests.made.networks import tiles
 
@@ -82,6 +82,17 @@ def test_the_question_of_a_device_that_fails_goes_to_another(model: MegaModel) -
         replicas.ask(question).result()
     assert replicas.ask(lambda copy: copy.classes).result() == 1
     replicas.close()
+
+
+def test_answers_that_are_no_numbers_are_no_fault_of_a_device(two: Replicas) -> None:
+    """A gate finds them while it is asked. All copies answer the next questions."""
+
+    def question(_: MegaModel) -> None:
+        raise NotFiniteError("the networks gave NaN or infinity")
+
+    with pytest.raises(NotFiniteError):
+        two.ask(question).result()
+    assert len(two.copies) == 2
 
 
 def test_less_is_asked_of_all_copies_between_two_questions(two: Replicas) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kernelkit.ensemble.transfer import Pending
 from kernelkit.ensemble.turns import together
-from kernelkit.errors import DeviceError, RecipeError, as_sentence
+from kernelkit.errors import NotFiniteError, RecipeError, as_sentence
 from kernelkit.mask import BitMask
 from kernelkit.mask.bits import words_per_row
 from kernelkit.predict.report import ImageReport
@@ -85,7 +85,7 @@ class AskedBatch:
             self._share_time(report)
             with at_own_cost(report):
                 if answer is None:
-                    raise DeviceError(self.answers.not_finite)
+                    raise NotFiniteError(self.answers.not_finite)
                 if self.spread is not None:
                     picture.disagreement = self.spread[place]
                 if self.layers is None:
