@@ -41,10 +41,8 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     parser = Arguments("kernel-dataset", "python build_dataset.py", description=summary)
     parser.epilog = details
     add_profile(parser)
-    parser.add_argument(
+    parser.add_folder(
         "--output",
-        type=Path,
-        metavar="FOLDER",
         help="where to write the dataset (default: kernel-PROFILE below build/, or below the "
         "folder there of a competition of your own)",
     )

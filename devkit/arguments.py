@@ -85,6 +85,10 @@ class Arguments(argparse.ArgumentParser):
             self._variables["/".join(names)] = variable
         return action
 
+    def add_folder(self, *names: str, **options: Any) -> argparse.Action:
+        """Add an argument that is a folder. The parameters are those of `add_argument`."""
+        return self.add_argument(*names, type=Path, metavar="FOLDER", **options)
+
     def leave_to_parent(self) -> None:
         """Leave each argument so far without a value of its own, if it is not given.
 
@@ -149,9 +153,7 @@ def add_training_recipe(parser: Arguments) -> None:
 
 def add_competition(parser: Arguments, help: str = "the competition's folder") -> None:
     """Add the competition's folder."""
-    parser.add_argument(
-        "--competition", type=Path, metavar="FOLDER", variable="COMPETITION", help=help
-    )
+    parser.add_folder("--competition", variable="COMPETITION", help=help)
 
 
 def add_prediction(parser: Arguments, images: str) -> None:
@@ -160,10 +162,8 @@ def add_prediction(parser: Arguments, images: str) -> None:
         "recipe", nargs="?", variable="RECIPE", help="a recipe: a name or a YAML file"
     )
     add_competition(parser, images)
-    parser.add_argument(
+    parser.add_folder(
         "--models",
-        type=Path,
-        metavar="FOLDER",
         variable="MODELS",
         help="the folder of trained runs",
     )
@@ -189,6 +189,13 @@ def add_profile(parser: Arguments) -> None:
         metavar="NAME",
         variable="PROFILE",
         help="the image, by its profile below wheels/profiles",
+    )
+
+
+def add_runs(parser: Arguments) -> None:
+    """Add which runs of a training recipe are meant."""
+    parser.add_argument(
+        "--run", action="append", default=[], variable="RUN", help="one of the runs, all if none"
     )
 
 

@@ -30,10 +30,8 @@ _MOST_BYTES = 50 << 20
 
 def add_own_option(parser: Arguments) -> None:
     """Let a command line name the folder."""
-    parser.add_argument(
+    parser.add_folder(
         "--own",
-        type=Path,
-        metavar="FOLDER",
         variable="OWN",
         help="a folder with packages of your own, which a cfg.yaml or the recipe names "
         f"(default: ${OWN_FOLDER}, or own in kaggle.toml)",

@@ -245,10 +245,8 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetit
         variable="MODELS",
         help="the models folder, or one run",
     )
-    parser.add_argument(
+    parser.add_folder(
         "--output",
-        type=Path,
-        metavar="FOLDER",
         help="where to write (default: build/weights, or below build/ for your own competition)",
     )
     add_name(parser)

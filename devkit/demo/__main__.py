@@ -19,16 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Arguments(prog="python -m devkit.demo", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     small = commands.add_parser("prepare", help="a competition, its labels, trained models")
-    small.add_argument(
-        "--output", type=Path, default=Path("build/demo"), metavar="FOLDER", help="where to"
-    )
+    small.add_folder("--output", default=Path("build/demo"), help="where to")
     large = commands.add_parser("large", help="slides of 12 000 x 12 000 and more, 1 GB in all")
-    large.add_argument(
-        "--output", type=Path, default=Path("build/large"), metavar="FOLDER", help="where to"
-    )
-    large.add_argument(
-        "--downloads", type=Path, metavar="FOLDER", help="the wheels with the pictures"
-    )
+    large.add_folder("--output", default=Path("build/large"), help="where to")
+    large.add_folder("--downloads", help="the wheels with the pictures")
     options = parser.parse_args(arguments)
     if options.command == "prepare":
         _show_demo(options.output)

@@ -89,16 +89,12 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetit
     parser = Arguments("shell", "python -m devkit.dryrun.shell", description=__doc__)
     add_profile(parser)
     add_name(parser)
-    parser.add_argument(
+    parser.add_folder(
         "--competition",
-        type=Path,
-        metavar="FOLDER",
         variable="COMPETITION",
         help="the folder of a competition",
     )
-    parser.add_argument(
-        "--models", type=Path, metavar="FOLDER", variable="MODELS", help="the models folder"
-    )
+    parser.add_folder("--models", variable="MODELS", help="the models folder")
     parser.add_argument(
         "command", nargs="*", help="what to run in place of a shell, behind --, such as -- python"
     )

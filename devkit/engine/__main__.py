@@ -71,10 +71,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add_prediction(
         parser, "a competition's folder, or any folder of images, for the tiles to check on"
     )
-    parser.add_argument(
+    parser.add_folder(
         "--output",
-        type=Path,
-        metavar="FOLDER",
         variable="OUTPUT",
         help="the folder of the engines' runs (default: build/engines)",
     )

@@ -44,17 +44,13 @@ def shared_arguments(parser: Arguments) -> None:
     """Add what both commands are told."""
     add_training_recipe(parser)
     add_name(parser)
-    parser.add_argument(
+    parser.add_folder(
         "--models",
-        type=Path,
-        metavar="FOLDER",
         variable="MODELS",
         help="the models folder (default: build/models, or that of your own competition)",
     )
-    parser.add_argument(
+    parser.add_folder(
         "--output",
-        type=Path,
-        metavar="FOLDER",
         help="the store and the tables (default: build/evaluation, or below build/ for your own "
         "competition)",
     )

@@ -115,11 +115,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="a file with the weights of a timm network"
     )
-    parser.add_argument(
+    parser.add_folder(
         "--output",
-        type=Path,
         default=Path("build/shift"),
-        metavar="FOLDER",
         help="where shift.csv and shift.png go",
     )
     add_json(parser)

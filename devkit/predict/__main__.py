@@ -98,10 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Arguments("predict", "python -m devkit.predict", description=__doc__)
     add_prediction(parser, "a competition's folder, or any folder of images")
-    parser.add_argument(
+    parser.add_folder(
         "--output",
-        type=Path,
-        metavar="FOLDER",
         variable="OUTPUT",
         help="the store, the submission, the report and the masks (default: build/predictions, or "
         "below build/ for your own competition)",

@@ -8,11 +8,11 @@ replaced.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devkit.arguments import (
     Arguments,
+    add_runs,
     add_set,
     add_training_recipe,
     add_workers,
@@ -68,23 +68,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Arguments("train", "python -m devkit.training", description=__doc__)
     add_training_recipe(parser)
     add_name(parser)
-    parser.add_argument(
+    parser.add_folder(
         "--output",
-        type=Path,
-        metavar="FOLDER",
         variable="OUTPUT",
         help="the models folder (default: build/models, or that of your own competition)",
     )
-    parser.add_argument(
+    parser.add_folder(
         "--cuts",
-        type=Path,
-        metavar="FOLDER",
         variable="CUTS",
         help="the images at the training scale (default: below build/)",
     )
-    parser.add_argument(
-        "--run", action="append", default=[], variable="RUN", help="one of the runs, all if none"
-    )
+    add_runs(parser)
     parser.add_argument(
         "--fold",
         action="append",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from devkit.arguments import (
     Arguments,
+    add_runs,
     add_set,
     add_training_recipe,
     add_workers,
@@ -23,7 +24,6 @@ from devkit.competitions import add_name, fill_in
 from devkit.predict.executors import add_scheduler, workers_of
 from devkit.tables import aligned
 from kernelkit.console import printable
-from kernelkit.errors import RecipeError
 
 if TYPE_CHECKING:
     from kernelkit.training.cuts import Cuts
@@ -50,12 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     from kernelkit.training.recipe import TrainingRecipe
 
     training = TrainingRecipe.load(options.recipe, options.set)
-    names = options.run or list(training.runs)
-    if unknown := [name for name in names if name not in training.runs]:
-        raise RecipeError(
-            f"{options.recipe}: there is no run {unknown[0]:.60}. Name one of "
-            f"{', '.join(training.runs)}"
-        )
+    chosen = training.chosen_runs(options.run)
     competition_folder(options.competition)
     from kernelkit.training.cuts import make_cuts
 
@@ -63,8 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     competition = options.competition.absolute()
     shown: dict[Path, list[str]] = {}
     with workers_of(options.scheduler) as executor:
-        for name in names:
-            run = training.runs[name]
+        for run in chosen:
             cuts = make_cuts(
                 run,
                 competition,
@@ -74,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
                 executor=executor,
             )
             runs = shown.setdefault(cuts.folder, [])
-            runs.append(name)
+            runs.append(run.name)
             if len(runs) > 1:
                 continue  # a run before it sees the same
             for line in _lines(cuts):
@@ -90,27 +84,21 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Arguments("cuts", "python -m devkit.training.cuts", description=__doc__)
     add_training_recipe(parser)
     add_name(parser)
-    parser.add_argument(
+    parser.add_folder(
         "--cuts",
-        type=Path,
-        metavar="FOLDER",
         variable="CUTS",
         help="where cuts lie (default: build/cuts, or below build/ for your own competition)",
     )
-    parser.add_argument(
-        "--run", action="append", default=[], variable="RUN", help="one of the runs, all if none"
-    )
+    add_runs(parser)
     add_set(parser, "windows.grid.step=512")
     add_workers(parser, "processes that decode")
     add_scheduler(parser)
     parser.add_argument(
         "--files", choices=("png", "geotiff"), variable="FILES", help="write windows as files too"
     )
-    parser.add_argument(
+    parser.add_folder(
         "--output",
-        type=Path,
         default=Path("build/cut_files"),
-        metavar="FOLDER",
         help="where files go",
     )
     options = parser.parse_args(arguments)

@@ -17,7 +17,7 @@ from devkit.commands import command
 from devkit.competitions import add_name, fill_in
 from devkit.tables import aligned
 from kernelkit.console import printable
-from kernelkit.errors import LabelError, RecipeError, SlideError
+from kernelkit.errors import LabelError, SlideError
 
 if TYPE_CHECKING:
     from kernelkit.competition import Scene
@@ -70,17 +70,13 @@ def main(arguments: list[str] | None = None) -> int:
     from kernelkit.training.recipe import TrainingRecipe
 
     training = TrainingRecipe.load(options.recipe, options.set)
-    name = options.run or next(iter(training.runs))
-    if name not in training.runs:
-        raise RecipeError(
-            f"{options.recipe}: there is no run {name:.60}. Name one of {', '.join(training.runs)}"
-        )
-    found = divided(training.runs[name], competition_folder(options.competition))
+    run, *_ = training.chosen_runs([options.run] if options.run else [])
+    found = divided(run, competition_folder(options.competition))
     found.folds.write(options.output)
     for line in _lines(found):
         print(printable(line))
-    print(printable(f"{options.output}: {len(found.folds.images)} images of the run {name}"))
-    if training.runs[name].folds.table is None:
+    print(printable(f"{options.output}: {len(found.folds.images)} images of the run {run.name}"))
+    if run.folds.table is None:
         print(printable(f"to train with it, write folds: {{table: {_path(options)}}}"))
     return 0
 

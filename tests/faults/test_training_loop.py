@@ -30,7 +30,7 @@ BEFORE: list[Row] = [
         "a run that does not exist",
         [],
         {"runs": ["circles"]},
-        "found the run circles, which does not exist. The runs are squares",
+        "there is no run circles. Name one of squares",
     ),
     (
         "a fold that does not exist",

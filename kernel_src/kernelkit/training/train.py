@@ -71,6 +71,8 @@ def train(
 
     Raises
     ------
+    RecipeError
+        There is no such run.
     TrainingError
         Recipe, images and folders contradict each other. What is trained would be lost. Another
         training writes to a run. A training cannot go on. A fold has no checkpoint, because no

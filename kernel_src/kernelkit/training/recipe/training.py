@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError
 
-from kernelkit.errors import RecipeError, TrainingError
+from kernelkit.errors import RecipeError
 from kernelkit.own_recipes import TRAINING
 from kernelkit.recipe import Recipe
 from kernelkit.recipe.problems import first_problem
@@ -129,14 +129,12 @@ class TrainingRecipe(Section):
 
         Raises
         ------
-        TrainingError
+        RecipeError
             There is no such run.
         """
-        unknown = [name for name in names if name not in self.runs]
-        if unknown:
-            raise TrainingError(
-                f"{self.name}: found the run {unknown[0]:.60}, which does not exist. The runs are "
-                f"{', '.join(self.runs)}"
+        if unknown := [name for name in names if name not in self.runs]:
+            raise RecipeError(
+                f"{self.name}: there is no run {unknown[0]:.60}. Name one of {', '.join(self.runs)}"
             )
         return [run for name, run in self.runs.items() if not names or name in names]
 
