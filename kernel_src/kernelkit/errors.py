@@ -25,6 +25,7 @@ __all__ = [
     "RecipeError",
     "SlideError",
     "SubmissionError",
+    "TableError",
     "TrainingError",
     "as_sentence",
     "kind_of",
@@ -89,6 +90,20 @@ class EvaluationError(KernelKitError, ValueError):
 
 class SubmissionError(KernelKitError, ValueError):
     """A submission that the competition would refuse."""
+
+
+class TableError(SubmissionError):
+    """A table of rows that cannot be read.
+
+    Attributes
+    ----------
+    found
+        What is wrong with the file. Whoever knows what it is says what to do.
+    """
+
+    def __init__(self, found: str, remedy: str = "") -> None:
+        super().__init__(f"{found}. {remedy}" if remedy else found)
+        self.found = found
 
 
 class OutputError(KernelKitError, OSError):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from kernelkit.competition.tables import is_parquet, submission_rows
-from kernelkit.errors import CompetitionError, SubmissionError
+from kernelkit.errors import CompetitionError, TableError
 from kernelkit.recipe import Competition
 
 __all__ = ["Sample", "read_sample"]
@@ -82,9 +82,8 @@ def _read(path: Path) -> pd.DataFrame:
             header, *rows = submission_rows(path)
             return pd.DataFrame(rows, columns=header, dtype=str)
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except SubmissionError as error:
-        found = str(error).removesuffix(". Write it again")
-        raise CompetitionError(f"{found}. Download it again") from error
+    except TableError as error:
+        raise CompetitionError(f"{error.found}. Download it again") from error
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise CompetitionError(

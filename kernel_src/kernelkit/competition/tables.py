@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, TextIO, cast
 
 import pandas as pd
 
-from kernelkit.errors import KernelKitError, SubmissionError
+from kernelkit.errors import KernelKitError, SubmissionError, TableError
 from kernelkit.files import DAMAGED_ARCHIVE, open_atomically, replace_atomically
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def submission_rows(path: str | Path) -> Iterator[list[str]]:
 
     Raises
     ------
-    SubmissionError
+    TableError
         The file is missing or cannot be read, or it is not a table in UTF-8.
     """
     path = Path(path)
@@ -61,16 +61,16 @@ def submission_rows(path: str | Path) -> Iterator[list[str]]:
     except KernelKitError:
         raise
     except UnicodeDecodeError as error:
-        raise SubmissionError(
+        raise TableError(
             f"{path}: it is not text in UTF-8 (byte {error.object[error.start]:#04x}). Wanted a CSV"
             " file, plain or compressed by zip or gzip"
         ) from None
     except csv.Error as error:
-        raise SubmissionError(f"{path}: it is not a CSV file ({error}). Write it again") from None
+        raise TableError(f"{path}: it is not a CSV file ({error})", "Write it again") from None
     except OSError as error:
         raise _unreadable(path, error) from None
     except DAMAGED_ARCHIVE as error:
-        raise SubmissionError(
+        raise TableError(
             f"{path}: the archive is damaged or encrypted ({error}). Compress the file again"
         ) from None
     finally:
@@ -175,16 +175,17 @@ def _parquet_rows(path: Path) -> Iterator[list[str]]:
                     yield [text or "" for text in row]
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise SubmissionError(
-            f"{path}: it is no whole Parquet file of texts and numbers ({reason}). Write it again"
+        raise TableError(
+            f"{path}: it is no whole Parquet file of texts and numbers ({reason})",
+            "Write it again",
         ) from None
 
 
 def _first_bytes(path: Path) -> bytes:
     if not path.exists():
-        raise SubmissionError(f"{path}: there is no such file. The notebook has not written it")
+        raise TableError(f"{path}: there is no such file", "The notebook has not written it")
     if not path.is_file():
-        raise SubmissionError(f"{path}: it is not a file. Name the CSV file itself")
+        raise TableError(f"{path}: it is not a file. Name the CSV file itself")
     try:
         with path.open("rb") as file:
             return file.read(4)
@@ -210,15 +211,15 @@ def _only_member(path: Path, stack: ExitStack) -> IO[bytes]:
     archive = stack.enter_context(zipfile.ZipFile(path))
     members = [member for member in archive.infolist() if not member.is_dir()]
     if len(members) != 1:
-        raise SubmissionError(
+        raise TableError(
             f"{path}: the archive holds {len(members)} files, wanted one. Compress the CSV file"
             " alone"
         )
     return archive.open(members[0])
 
 
-def _unreadable(path: Path, error: OSError) -> SubmissionError:
-    return SubmissionError(f"{path}: it cannot be read ({error.strerror or error}). Write it again")
+def _unreadable(path: Path, error: OSError) -> TableError:
+    return TableError(f"{path}: it cannot be read ({error.strerror or error})", "Write it again")
 
 
 def _quoted(field: str) -> str:

@@ -8,7 +8,7 @@ from kernelkit.competition import Scene
 from kernelkit.competition.fields import masks_of, read_fields
 from kernelkit.competition.rows import Row, image_id, rows_of_ids, rows_of_images
 from kernelkit.competition.tables import submission_rows
-from kernelkit.errors import CompetitionError, LabelError, MaskError, SubmissionError
+from kernelkit.errors import CompetitionError, LabelError, MaskError, TableError
 from kernelkit.labels.labels import RecipeLabels, some
 from kernelkit.labels.planes import EncodedPlanes
 from kernelkit.mask import BitMask
@@ -193,10 +193,10 @@ class _Table:
                         f"{self._path}: line {line} has {len(row)} fields, wanted {len(header)}"
                     )
                 yield line, row[at_id], row[at_class] if self._class else "", row[at_rle]
-        except SubmissionError as error:
-            found = str(error).removesuffix(". Write it again")
-            found = found.removesuffix(". The notebook has not written it")
-            raise LabelError(f"{found}. Download the labels again, or correct 'rle'") from error
+        except TableError as error:
+            raise LabelError(
+                f"{error.found}. Download the labels again, or correct 'rle'"
+            ) from error
 
     def _about(self, row_id: str, name: str, line: int) -> Sequence[Row]:
         wanted = self._competition

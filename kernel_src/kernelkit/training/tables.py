@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from kernelkit.competition.tables import submission_rows
-from kernelkit.errors import SubmissionError, TrainingError
+from kernelkit.errors import TableError, TrainingError
 
 __all__ = ["column_of", "read_table"]
 
@@ -20,10 +20,8 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     try:
         header, *rows = submission_rows(path)
-    except SubmissionError as error:
-        reason = str(error).removesuffix(". Write it again")
-        reason = reason.removesuffix(". The notebook has not written it")
-        raise TrainingError(f"{reason}. Correct the path, or write the table again") from error
+    except TableError as error:
+        raise TrainingError(f"{error.found}. Correct the path, or write the table again") from error
     except ValueError:
         raise TrainingError(f"{path}: it is empty, wanted a table with a header") from None
     rows = [row for row in rows if row]
