@@ -22,6 +22,7 @@ HERE = {"AOTI_DEVICE_KEY": "cpu", "AOTI_CPU_ISA": "", TORCH_KEY: torch.__version
 RECORD = {
     "weights": "../eager/e1.safetensors",
     "weights_sha256": "0" * 64,
+    "engine_sha256": "0" * 64,
     "made_of": "run/0",
     "made_on": "CPU",
     "made_by": "torch",

@@ -28,6 +28,8 @@ class EngineRecord:
         its runs.
     weights_sha256
         The hash of these weights. For an ensemble, it is also one of how they are merged.
+    engine_sha256
+        The hash of the engine's file when it was compared with the weights.
     made_of
         The members, by name.
     made_on
@@ -40,6 +42,7 @@ class EngineRecord:
 
     weights: str
     weights_sha256: str
+    engine_sha256: str
     made_of: str
     made_on: str
     made_by: str
@@ -74,6 +77,25 @@ class EngineRecord:
                 "Make the engine again"
             )
         return record
+
+    def refuse_changed(self, engine: Path, found: str) -> None:
+        """Refuse an engine that was replaced or damaged since it was compared with the weights.
+
+        Parameters
+        ----------
+        found
+            The hash of its file.
+
+        Raises
+        ------
+        CheckpointError
+            It is another one.
+        """
+        if found != self.engine_sha256:
+            raise CheckpointError(
+                f"{engine}: this is not the file that was compared with its weights. Copy it "
+                "again, or make the engine again"
+            )
 
     @property
     def is_ensemble(self) -> bool:

@@ -62,6 +62,9 @@ class Member:
         the user's own are asked.
     size
         Height and width of the only tiles that it takes, or None if it takes others too.
+    origin_sha256
+        The hash of the weights that an engine was made of. Of any other member it is that of the
+        weights. It is the same on machines where the engine loads, and where its weights answer.
     checkpoint
         The checkpoint's name without its suffix. It is empty if it stands for its fold alone.
     is_averaged
@@ -86,6 +89,7 @@ class Member:
     channels: int
     classes: int
     size: tuple[int, int] | None = None
+    origin_sha256: str = ""
     checkpoint: str = ""
     is_averaged: bool = False
     trained_with: TrainedWith = field(default_factory=TrainedWith)
@@ -183,6 +187,7 @@ class MemberLoader:
             channels=3 if loaded.io.channels is None else loaded.io.channels,
             classes=1 if loaded.io.classes is None else loaded.io.classes,
             size=loaded.size,
+            origin_sha256=loaded.origin_sha256 or loaded.sha256,
             is_averaged=loaded.is_averaged or choice.snapshot.kind != "raw",
             trained_with=read_trained_with(self._folders).with_buffers(loaded.beside),
             runs_by=loaded.runs_by,
@@ -215,6 +220,7 @@ class _Loaded:
     architecture: str
     io: _Declared
     size: tuple[int, int] | None = None
+    origin_sha256: str = ""
     is_averaged: bool = False
     runs_by: str = f"torch {torch.__version__}"
     beside: Mapping[str, Tensor] = field(default_factory=dict)
@@ -248,7 +254,10 @@ class _Program:
         can_run = self._is_trusted or self._path.suffix == ".onnx"
         record = EngineRecord.beside(self._path) if can_run else None
         try:
-            return self._loaded()
+            if record is None or not self._sha256:  # loading says that there is no file
+                return self._loaded()
+            record.refuse_changed(self._path, self._sha256)
+            return replace(self._loaded(), origin_sha256=record.weights_sha256)
         except CheckpointError as error:
             if record is None:
                 raise

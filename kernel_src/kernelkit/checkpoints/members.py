@@ -212,7 +212,7 @@ def _refuse_duplicates(members: Sequence[Member]) -> None:
     """Refuse two members with the same weights, because one network would count twice."""
     seen: dict[str, Member] = {}
     for member in members:
-        first = seen.setdefault(member.weights_sha256, member)
+        first = seen.setdefault(member.origin_sha256, member)
         if first.path != member.path or first.name != member.name:
             raise CheckpointError(
                 f"{member.path}: these are the weights of {first.path} again. An ensemble needs "

@@ -252,6 +252,7 @@ def _record(weights: str, sha256: str, made_of: str, device: torch.device) -> En
     return EngineRecord(
         weights=weights,
         weights_sha256=sha256,
+        engine_sha256="",
         made_of=made_of,
         made_on=device_name(device),
         made_by=f"torch {torch.__version__}",
@@ -289,11 +290,13 @@ def _checked(
         ]
         checked = compare(part.name, answers[0], answers[1], names)
         seconds, weights_seconds = seconds_per_tile(member.module, part.network, part.tiles)
-        made_by = f"{part.record.made_by}, {member.runs_by}"
-        write_record(
-            part.engine,
-            replace(part.record, made_by=made_by, largest_difference=checked.largest),
+        record = replace(
+            part.record,
+            engine_sha256=member.weights_sha256,
+            made_by=f"{part.record.made_by}, {member.runs_by}",
+            largest_difference=checked.largest,
         )
+        write_record(part.engine, record)
         say(
             f"{part.name}: differs by {checked.largest:.1e} at most ({checked.where}). A tile "
             f"takes {1e3 * seconds:.1f} ms, and {1e3 * weights_seconds:.1f} ms by the weights"

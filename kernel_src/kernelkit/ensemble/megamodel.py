@@ -270,6 +270,11 @@ class MegaModel:
         return {member.name: member.weights_sha256 for member in self.all_members}
 
     @property
+    def origins(self) -> dict[str, str]:
+        """The same, but of an engine the hash of the weights that it was made of."""
+        return {member.name: member.origin_sha256 for member in self.all_members}
+
+    @property
     def batch(self) -> int:
         """The most images at once. The memory plan lowers it, or memory that runs out."""
         return self._runner.batch

@@ -15,15 +15,18 @@ from bootstrap import Dataset
 from devkit.dataset.weights import pack_weights
 from devkit.engine.__main__ import main
 from kernelkit.checkpoints import load_members
+from kernelkit.competition import CompetitionFolder
 from kernelkit.engines import checking
 from kernelkit.engines.folders import place_runs
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.fingerprints import fingerprint_of
 from kernelkit.ensemble.merged import ENSEMBLE_FILE, load_merged
 from kernelkit.errors import CheckpointError
-from kernelkit.predict.run import load_models
+from kernelkit.predict.jobs import Job
+from kernelkit.predict.run import load_models, predict
 from kernelkit.recipe import Recipe
-from tests.made.competition import RECIPE, write_competition, write_models
+from tests.made.competition import IMAGES, RECIPE, write_competition, write_models
+from tests.made.executors import Elsewhere
 from tests.made.networks import FPN, tiles
 
 ENGINE = "run/fold_0/models/e1_t2_cmax_val_0.9.onnx"
@@ -149,6 +152,47 @@ def test_weights_answer_for_an_engine_that_does_not_load(
     first, _ = load_members(place / "models")
     assert model.members[0].weights_sha256 == first.weights_sha256
     assert difference(place, folder) < 1e-5
+
+
+def test_an_engine_that_was_not_compared_does_not_answer(
+    place: Path, engines: Path, tmp_path: Path
+) -> None:
+    """It loads, but it is another file than the one that was compared with the weights."""
+    shutil.copytree(engines, tmp_path / "engines")
+    shutil.copy(engines / ENGINE.replace("fold_0", "fold_1"), tmp_path / "engines" / ENGINE)
+    first, second = load_members(tmp_path / "engines")
+    assert not first.is_program
+    assert second.is_program
+    assert "this is not the file that was compared with its weights. Copy it" in first.notes[0]
+    assert difference(place, tmp_path / "engines") < 1e-5
+
+
+def test_an_engine_and_its_weights_are_no_two_members(
+    place: Path, engines: Path, tmp_path: Path
+) -> None:
+    """One network would count twice."""
+    shutil.copytree(engines / "run", tmp_path / "engine")
+    shutil.copytree(place / "models/run", tmp_path / "weights")
+    with pytest.raises(CheckpointError, match="these are the weights of .* again"):
+        load_members(tmp_path)
+
+
+def test_an_engine_may_load_on_a_worker_alone(place: Path, engines: Path, tmp_path: Path) -> None:
+    """The run's own process has the weights alone, as one without a GPU has."""
+    here = damaged(engines, tmp_path / "engines", ENGINE)
+    recipe = Recipe.load(engines / "recipe.yaml").override(precision="fp32")
+    competition = CompetitionFolder.read(place / "competition", recipe.competition)
+
+    def on_a_gpu(job: Job) -> Job:
+        models = {name: {**made, "folder": engines} for name, made in job.models.items()}
+        return replace(job, models=models)
+
+    models = load_models(recipe, here, "cpu")
+    worker = Elsewhere(on_a_gpu)
+    done = predict(competition, recipe, models, tmp_path / "out", executor=worker)
+    assert done.report.counts["predicted"] == len(IMAGES)
+    again = predict(competition, recipe, models, tmp_path / "out")  # by the weights
+    assert again.report.counts["predicted"] == len(IMAGES)
 
 
 def test_an_ensemble_answers_for_its_graph(place: Path, as_one: Path, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ class _Dealing:
             run=f".run-{uuid.uuid4().hex}",
             recipe=run.recipe,
             models={name: model.arguments for name, model in run.models.items()},
-            weights={n: sha for model in run.models.values() for n, sha in model.weights.items()},
+            weights={n: sha for model in run.models.values() for n, sha in model.origins.items()},
             code=code_sha256(),
             device="cpu" if wants_cpu else "auto",
             store=run.store.folder.absolute(),

@@ -47,7 +47,8 @@ class Job:
     models
         What each ensemble's `MegaModel` is made with, by its name.
     weights
-        The SHA-256 of each member's weights. A process whose models have others refuses.
+        The SHA-256 of each member's weights, or of those that its engine was made of. A process
+        whose models have others refuses. An engine need not load everywhere.
     code
         The SHA-256 of kernelkit.
     device
@@ -237,7 +238,7 @@ def _refuse_strangers(job: Job) -> None:
 
 
 def _refuse_other_weights(job: Job, models: Mapping[str, MegaModel]) -> None:
-    found = {name: sha for model in models.values() for name, sha in model.weights.items()}
+    found = {name: sha for model in models.values() for name, sha in model.origins.items()}
     if found == job.weights:
         return
     others = sorted(name for name in job.weights if found.get(name) != job.weights[name])
