@@ -17,6 +17,7 @@ from kernelkit.checkpoints.descriptions import DESCRIPTIONS, read_description
 from kernelkit.checkpoints.engine_record import EngineRecord
 from kernelkit.checkpoints.networks import build_empty, describe, from_folder_name
 from kernelkit.checkpoints.onnx_file import refuse_large
+from kernelkit.checkpoints.onnx_session import OnnxSession
 from kernelkit.checkpoints.own_network import ask, with_code
 from kernelkit.checkpoints.program import Program
 from kernelkit.checkpoints.programs import is_program, load_program
@@ -312,6 +313,8 @@ class _Program:
         notes = [program.note] if program.note else []
         if self._path.suffix == ".onnx":
             notes.append(f"{self._path}: it is run by {program.runs_by}")
+        if isinstance(program.module, OnnxSession):
+            notes += program.module.notes
         return _Loaded(
             module=program,
             kind="classifier" if program.is_classifier else "program",

@@ -2,6 +2,8 @@
 
 import importlib
 import os
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,20 @@ from kernelkit.checkpoints.program import Shape
 from kernelkit.checkpoints.runtime import PROVIDERS, Runtime
 from kernelkit.errors import CheckpointError
 
-__all__ = ["OnnxSession"]
+__all__ = ["OnnxSession", "cpu_note", "nodes_by_provider"]
 
 # What onnxruntime calls the types of tensors that tiles and answers may be.
 _DTYPES = {"tensor(float16)": torch.float16, "tensor(float)": torch.float32}
 _NUMPY_NAMES = {torch.float16: "float16", torch.float32: "float32"}
+# Asks a session to remember which provider got which nodes. Older versions pass over it.
+_REMEMBER = "session.record_ep_graph_assignment_info"
+# Operators that work on shapes. Those of a few numbers are put on a CPU on purpose.
+_SHAPES = frozenset(
+    (
+        *("Shape", "Size", "Gather", "Squeeze", "Unsqueeze", "Concat", "Slice", "Cast", "Constant"),
+        *("ConstantOfShape", "Range", "ReduceProd", "Add", "Sub", "Mul", "Div", "Floor", "Ceil"),
+    )
+)
 
 
 class OnnxSession(nn.Module):
@@ -39,6 +50,8 @@ class OnnxSession(nn.Module):
         What onnxruntime really computes by, such as `CUDAExecutionProvider`.
     in_words
         The same with onnxruntime's version.
+    notes
+        Which nodes a CPU computes although the session is on a GPU, in one sentence or none.
 
     Raises
     ------
@@ -66,6 +79,7 @@ class OnnxSession(nn.Module):
         _refuse_another(self.provider, library, path, runtime)
         is_gpu = self.provider != PROVIDERS["cpu"]
         self._device = runtime.device if is_gpu else torch.device("cpu")
+        self.notes = cpu_note(path, nodes_by_provider(self._session)) if is_gpu else []
         [first, *others] = self._session.get_inputs()
         if others or len(first.shape) != 4:
             raise CheckpointError(
@@ -132,6 +146,7 @@ def _session(library: Any, path: Path, runtime: Runtime) -> Any:
     options = library.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry(_REMEMBER, "1")
     try:
         available = library.get_available_providers()
         providers = [
@@ -145,6 +160,31 @@ def _session(library: Any, path: Path, runtime: Runtime) -> Any:
         raise CheckpointError(
             f"{path}: onnxruntime cannot load it ({first_line(error)}). Export it again"
         ) from error
+
+
+def nodes_by_provider(session: Any) -> dict[str, Counter[str]]:
+    """How many nodes of each operator each provider got. Empty if the version does not tell."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return {}
+    found: dict[str, Counter[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        operators = [node.op_type for node in part.get_nodes()]
+        found.setdefault(part.ep_name, Counter()).update(operators)
+    return found
+
+
+def cpu_note(path: Path, nodes: Mapping[str, Counter[str]]) -> list[str]:
+    """One sentence if a CPU got nodes of a graph on a GPU, but for those that work on shapes."""
+    on_cpu = nodes.get(PROVIDERS["cpu"], Counter())
+    slow = {name: count for name, count in on_cpu.most_common() if name not in _SHAPES}
+    if not slow:
+        return []
+    named = ", ".join(f"{count} {name}" for name, count in slow.items())
+    total = sum(map(Counter.total, nodes.values()))
+    return [
+        f"{path}: a CPU computes {sum(slow.values())} of its {total} nodes, for which the GPU has "
+        f"no code ({named}). Export the network with other operators if that is slow"
+    ]
 
 
 def _refuse_another(provider: str, library: Any, path: Path, runtime: Runtime) -> None:

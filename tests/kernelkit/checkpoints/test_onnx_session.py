@@ -1,5 +1,6 @@
 """ONNX files run on the device of their ensemble, and say what really computes."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from kernelkit.checkpoints import Runtime, load_members
-from kernelkit.checkpoints.onnx_session import OnnxSession
+from kernelkit.checkpoints.onnx_session import OnnxSession, cpu_note, nodes_by_provider
 from kernelkit.ensemble import MegaModel
 from kernelkit.errors import CheckpointError
 from kernelkit.recipe import Execution
@@ -63,6 +64,30 @@ def test_a_cpu_in_place_of_a_gpu_is_refused(models: Path) -> None:
     wanted = (("tensorrt", {}), ("cuda", {}), ("cpu", {}))
     [member] = load_members(models, runtime=Runtime(GPU, providers=wanted))
     assert member.runs_by.endswith("CPUExecutionProvider")
+
+
+def test_onnxruntime_tells_who_got_which_nodes(models: Path) -> None:
+    """All are the CPU's here, and in its own session that is no note."""
+    session = OnnxSession(models / "run/network.onnx", Runtime())
+    [(provider, nodes)] = nodes_by_provider(session._session).items()
+    assert provider == "CPUExecutionProvider"
+    assert nodes == {"Conv": 2, "Relu": 1}
+    assert session.notes == []
+
+
+def test_nodes_that_a_gpu_leaves_to_the_cpu_are_named() -> None:
+    """Those that work on shapes are left to it on purpose."""
+    nodes = {
+        "CUDAExecutionProvider": Counter(Conv=90),
+        "CPUExecutionProvider": Counter(Shape=4, GridSample=2, Resize=3, Gather=1),
+    }
+    [note] = cpu_note(Path("a.onnx"), nodes)
+    assert note.startswith(
+        "a.onnx: a CPU computes 5 of its 100 nodes, for which the GPU has no code"
+    )
+    assert "(3 Resize, 2 GridSample)" in note
+    nodes["CPUExecutionProvider"] = Counter(Shape=4, Gather=1)
+    assert cpu_note(Path("a.onnx"), nodes) == []
 
 
 def test_tensorrt_is_refused_where_there_is_none(models: Path) -> None:
