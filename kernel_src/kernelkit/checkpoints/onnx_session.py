@@ -30,6 +30,8 @@ _SHAPES = frozenset(
         *("ConstantOfShape", "Range", "ReduceProd", "Add", "Sub", "Mul", "Div", "Floor", "Ceil"),
     )
 )
+# How it says that memory ran out. It has no kind of error for that.
+_OUT_OF_MEMORY = ("Failed to allocate memory", "out of memory")
 
 
 class OnnxSession(nn.Module):
@@ -131,8 +133,13 @@ class OnnxSession(nn.Module):
             binding.bind_output(self._output)
         else:
             binding.bind_output(self._output, *place, *_memory(answer))
-        self._session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
+        try:
+            self._session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+        except Exception as error:  # the runtime's errors have no other common base
+            if any(hint in str(error) for hint in _OUT_OF_MEMORY):
+                raise torch.OutOfMemoryError(first_line(error)) from error
+            raise
         return binding
 
 

@@ -18,6 +18,9 @@ PROVIDERS: Mapping[Provider, str] = {
     "cuda": "CUDAExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
+# The fastest of all algorithms is another one each time, and with it the last bits. Otherwise it
+# also takes memory in powers of two, which torch cannot have then.
+_CUDA = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Runtime:
         options: dict[str, Any] = {}
         if provider != "cpu":
             options["device_id"] = self.device.index or 0
+        if provider == "cuda":
+            options |= _CUDA
         if provider == "tensorrt" and self.is_half:
             options["trt_fp16_enable"] = True
         options |= dict(self.providers or ()).get(provider, {})

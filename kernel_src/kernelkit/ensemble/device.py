@@ -27,10 +27,13 @@ __all__ = [
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # How libraries below torch's own allocator say that memory ran out. torch asks cuDNN for one way
-# after the other to compute a convolution. If no way's workspace fits, it only says the last.
+# after the other to compute a convolution. If no way's workspace fits, it only says the last. A
+# thread's first product needs a handle of cuBLAS, and without memory that is not initialized.
 _OUT_OF_MEMORY = (
     "out of memory",
     "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "STATUS_NOT_INITIALIZED",
     "can't allocate memory",
     "unable to find an engine to execute this computation",
 )

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from kernelkit.checkpoints import Runtime, load_members
@@ -100,7 +101,10 @@ def test_tensorrt_is_refused_where_there_is_none(models: Path) -> None:
 
 
 def test_options_of_a_provider() -> None:
-    """A GPU's provider has its number, TensorRT the ensemble's float16, and the recipe the rest."""
+    """A GPU's provider has its number, TensorRT the ensemble's float16, and the recipe the rest.
+
+    CUDA's provider computes in the same way each time, and takes no more memory than it needs.
+    """
     chosen = (("tensorrt", {"trt_engine_cache_enable": True}), ("cuda", {"device_id": 3}))
     runtime = Runtime(torch.device("cuda", 1), is_half=True, providers=chosen)
     assert runtime.options_of("tensorrt") == {
@@ -108,8 +112,28 @@ def test_options_of_a_provider() -> None:
         "trt_fp16_enable": "True",
         "trt_engine_cache_enable": "True",
     }
-    assert runtime.options_of("cuda") == {"device_id": "3"}
+    assert runtime.options_of("cuda") == {
+        "device_id": "3",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
     assert runtime.options_of("cpu") == {}
+
+
+def test_memory_that_runs_out_is_torchs_own_error(tmp_path: Path) -> None:
+    """So the ensemble asks about fewer tiles at once, as of any other network."""
+    larger = helper.make_node("Resize", ["tiles", "", "scales"], ["answer"], mode="nearest")
+    scales = numpy_helper.from_array(np.array([1, 1, 9000, 9000], np.float32), "scales")
+    [tiles, answer] = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, None, None])
+        for name in ("tiles", "answer")
+    )
+    graph = helper.make_graph([larger], "huge", [tiles], [answer], [scales])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (tmp_path / "huge.onnx").write_bytes(model.SerializeToString())
+    session = OnnxSession(tmp_path / "huge.onnx", Runtime())
+    with pytest.raises(torch.OutOfMemoryError, match="running Resize node"):
+        session(PIXELS)
 
 
 def test_a_session_has_the_threads_of_torch(models: Path) -> None:
