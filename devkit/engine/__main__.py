@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     from devkit.predict.images import read_images
     from kernelkit.recipe import Recipe
 
-    recipe, images = read_images(options.competition, Recipe.load(options.recipe))
+    recipe = Recipe.load(options.recipe)
+    _, images = read_images(options.competition, recipe)
     from kernelkit.engines import make_engines
 
     engines = make_engines(

@@ -1,7 +1,8 @@
 """`make predict`: run trained models over images at home, and write masks and a submission.
 
-The images are a competition's, or those of any folder. Nothing of Kaggle limits the run. What the
-store has already is not predicted again.
+The images are a competition's, or those of any folder. Without a sample submission, run_lengths.csv
+takes the place of submission.csv. Nothing of Kaggle limits the run. What the store has already is
+not predicted again.
 """
 
 import argparse
@@ -140,9 +141,9 @@ def _lines(run: "HomeRun") -> Iterator[str]:
     yield f"{report.recipe} on {report.device}: {counts}{speed}"
     yield from report.table(_LISTED).to_string(index=False, na_rep="").splitlines()
     yield from report.notes
-    rows = "" if run.is_scored else ", with a row per image, since there is no sample submission"
+    what = "the submission" if run.is_scored else "run lengths of the masks. It is no submission"
     for path in (*done.submissions, done.submission):
-        yield f"{path}: the submission{rows}"
+        yield f"{path}: {what}"
     for path in done.maps.files:
         yield f"{path}: a map"
     if run.masks:
@@ -159,8 +160,9 @@ def _as_json(run: "HomeRun") -> dict[str, Any]:
         "megapixels_per_second": report.megapixels_per_second,
         "missing": {image.image: image.note for image in run.missing},
         "notes": report.notes,
-        "submission": str(done.submission),
-        "submissions": [str(path) for path in done.submissions],
+        "submission": str(done.submission) if run.is_scored else None,
+        "submissions": [str(path) for path in done.submissions if run.is_scored],
+        "run_lengths": None if run.is_scored else str(done.submission),
         "masks": [str(path) for path in run.masks],
         "report": str(done.submission.parent / "report.json"),
     }

@@ -67,7 +67,8 @@ def predict_at_home(
     models
         The models folder.
     output
-        A folder for the store, the submission, the report and the masks.
+        A folder for the store, the submission, the report and the masks. Without a sample
+        submission the run lengths are in `run_lengths.csv`, one row per image or class.
     device, workers
         What this process predicts on, and how many processes read for each that predicts.
     limit
@@ -84,6 +85,9 @@ def predict_at_home(
     OutputError
         The output cannot be written.
     """
+    if images.sample is None:  # what is written is no submission, and is not called one
+        unsampled = recipe.competition.model_copy(update={"sample": ""})
+        recipe = recipe.model_copy(update={"competition": unsampled})
     own = device_of_parent(device, executor)
     done = predict(
         images,

@@ -155,7 +155,13 @@ class Competition(Section):
 
     @property
     def submission_name(self) -> str:
-        """How the submission's file is called. It is of the sample's kind."""
+        """How the submission's file is called. It is of the sample's kind.
+
+        Without a sample nobody knows what is wanted. Then it is `run_lengths.csv`, and no
+        submission.
+        """
+        if not self.sample:
+            return "run_lengths.csv"
         is_parquet = PurePosixPath(self.sample).suffix.lower() == ".parquet"
         return f"submission.{'parquet' if is_parquet else 'csv'}"
 

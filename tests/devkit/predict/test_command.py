@@ -95,6 +95,10 @@ def test_a_plain_folder_of_images_is_predicted(place: Path, tmp_path: Path, caps
     assert [Path(path).name for path in said["masks"]] == ["a.png", "b.png", "c.png"]
     for path in map(Path, said["masks"]):
         assert path.read_bytes() == (place / "output" / "png" / path.name).read_bytes()
+    assert said["submission"] is None
+    wanted = place / "output" / "submission.csv"
+    assert Path(said["run_lengths"]).read_bytes() == wanted.read_bytes()
+    assert not (tmp_path / "submission.csv").exists()
 
 
 def test_files_of_a_plain_folder_are_named_as_in_the_competition(tmp_path: Path) -> None:
