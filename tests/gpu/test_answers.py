@@ -25,6 +25,7 @@ from tests.made.on_device import (
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
+LINKNET = UNET | {"arch": "Linknet", "encoder_name": "resnet18"}
 # Dice, at least.
 FINE = 0.999
 ROUGH = 0.995
@@ -131,6 +132,15 @@ def test_two_calls_give_the_same_bytes():
     assert np.array_equal(first, again)
 
 
+def test_transposed_convolutions_add_up_in_one_order(tmp_path):
+    """A decoder of them gives the same bytes each time. cuDNN has ways that would not."""
+    write_run(tmp_path / "run", LINKNET, seeds=(0,))
+    model = model_of(folder=tmp_path)
+    first, *others = (model.predict(real_tiles()).bytes().result() for _ in range(4))
+    for other in others:
+        assert np.array_equal(other, first)
+
+
 def test_numbers_too_large_for_float16_get_a_sentence(tmp_path):
     """The networks give infinity in float16, and the error says so. In float32 all is well."""
     module = network(UNET, seed=1)
@@ -142,6 +152,24 @@ def test_numbers_too_large_for_float16_get_a_sentence(tmp_path):
     with pytest.raises(DeviceError, match="float16 does that if it overflows"):
         half.preprocess_and_infer(tiles(2))
     assert full.preprocess_and_infer(tiles(2)).shape == (2, 1, 64, 64)
+
+
+@needs_gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs")
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_a_model_on_a_second_gpu(cuda_graph):
+    """Its bytes are those of the first GPU, which it leaves alone."""
+    wanted = model_of().predict(real_tiles()).bytes().result()
+    torch.cuda.synchronize(DEVICE)
+    held = torch.cuda.memory_allocated(DEVICE)
+    torch.cuda.reset_peak_memory_stats(DEVICE)
+    model = model_of(device=torch.device("cuda:1"), cuda_graph=cuda_graph)
+    for _ in range(3):
+        found = model.predict(real_tiles()).bytes().result()
+        difference = np.abs(np.subtract(found, wanted, dtype=np.int16))
+        assert difference.max() <= (12 if cuda_graph else 0)  # it fills up the last batch
+    assert torch.cuda.max_memory_allocated(DEVICE) == held
+    assert model.notes == []
 
 
 @needs_gpu
