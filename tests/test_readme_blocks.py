@@ -16,13 +16,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from devkit.demo import train as demo_training
 from devkit.demo.prepare import prepare
+from devkit.demo.sources import download
 from devkit.tools import REPOSITORY
 from kernelkit.own import load_own
 from tests.made import own as package
 from tests.made.competition import RECIPE, write_competition, write_models
 from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
+from tests.made.once import made_once
 
 PAGES = [
     REPOSITORY / "README.md",
@@ -51,10 +55,13 @@ class Copy:
         The copy. It has the environment, and what a first run downloads.
     data
         What stands for `/data` in a block.
+    factory
+        Of the folders that several blocks share.
     """
 
     folder: Path
     data: Path
+    factory: pytest.TempPathFactory
 
     def run(self, block: str, **environment: str) -> None:
         """Run a block as a shell does that stops at the first failure."""
@@ -77,7 +84,7 @@ class Copy:
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Copy:
+def copy(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Copy:
     folder = tmp_path / "fresh copy"
     tracked = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -96,7 +103,7 @@ def copy(tmp_path: Path) -> Copy:
         if (REPOSITORY / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).symlink_to((REPOSITORY / name).resolve())
-    return Copy(folder, tmp_path / "data")
+    return Copy(folder, tmp_path / "data", tmp_path_factory)
 
 
 def write_own(copy: Copy) -> None:
@@ -125,8 +132,24 @@ def write_probe(copy: Copy) -> None:
 
 def write_demo(copy: Copy) -> None:
     """What `make dry-run` leaves: the demo's competition and its networks."""
-    prepare(REPOSITORY / "build" / "demo")
-    (copy.folder / "build" / "demo").symlink_to(REPOSITORY / "build" / "demo")
+    demo, _ = made_once(copy.factory, "demo", make_demo)
+    (copy.folder / "build").mkdir(exist_ok=True)
+    (copy.folder / "build" / "demo").symlink_to(demo)
+
+
+def make_demo(folder: Path) -> None:
+    """Prepare the demo, all of its folds, in one step of training each."""
+    (folder / "downloads").mkdir()
+    for wheel in download(REPOSITORY / "build" / "demo" / "downloads"):
+        (folder / "downloads" / wheel.name).symlink_to(wheel)
+    recipe = yaml.safe_load((demo_training.RECIPES / "nuclei.yaml").read_text())
+    recipe |= {"epochs": 1, "steps": 1, "batch": 2, "validate": {"floor": 0}}
+    for run in recipe["runs"].values():
+        run.pop("epochs", None)
+    (folder / "nuclei.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_training, "RECIPES", folder)
+        prepare(folder)
 
 
 # ---- the ways to run a block
