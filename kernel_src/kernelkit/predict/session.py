@@ -5,15 +5,15 @@ of images is lifted, and `strict` is off. A notebook that fails has no score at 
 """
 
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
+from kernelkit.ensemble.device import has_code_for
 from kernelkit.errors import DeviceError
 
-__all__ = ["Session", "has_code_for"]
+__all__ = ["Session"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,34 +68,6 @@ class Session:
         if self.is_rerun:
             return "the hidden rerun (all images, strict off)"
         return "a Kaggle session" if self.on_kaggle else "a machine of your own"
-
-
-def has_code_for(capability: tuple[int, int], architectures: Iterable[str]) -> bool:
-    """Whether a build of torch runs on a GPU.
-
-    Code for `sm_75` runs on GPUs of its major number, from its minor number on. Code for
-    `compute_75` is compiled when it is loaded, on every GPU from 7.5 on.
-
-    Parameters
-    ----------
-    capability
-        The compute capability of the GPU.
-    architectures
-        What the build has code for, as `torch.cuda.get_arch_list` has it.
-
-    Examples
-    --------
-    >>> has_code_for((6, 0), ["sm_70", "sm_75"]), has_code_for((8, 6), ["sm_80", "sm_90"])
-    (False, True)
-    """
-    for name in architectures:
-        found = re.fullmatch(r"(sm|compute)_(\d+)(\d)[a-z]?", name)
-        if found is None:
-            continue
-        built = int(found[2]), int(found[3])
-        if built <= capability and (found[1] == "compute" or built[0] == capability[0]):
-            return True
-    return False
 
 
 def _refuse_without_code() -> None:

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from kernelkit.ensemble.device import has_code_for
 from kernelkit.errors import DeviceError
 from kernelkit.predict.deadline import Deadline
-from kernelkit.predict.session import Session, has_code_for
+from kernelkit.predict.session import Session
 
 HOME: dict[str, str] = {}
 BATCH = {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
