@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import rasterio
 from affine import Affine
 from PIL import Image
 from rasterio.errors import RasterioError
@@ -20,7 +19,7 @@ from rasterio.windows import Window
 
 from kernelkit.errors import OutputError, as_sentence
 from kernelkit.files import replace_atomically
-from kernelkit.maps import write_geotiff
+from kernelkit.maps.geotiff import new_tiff, write_geotiff
 from kernelkit.slide import Slide
 
 if TYPE_CHECKING:
@@ -100,10 +99,8 @@ def _write_png(path: Path, mask: "BitMask") -> None:
 
 def _write_tiff(path: Path, mask: "BitMask") -> None:
     """Write a tiled and compressed TIFF of 0 and 255, some rows at a time."""
-    with rasterio.open(
+    with new_tiff(
         path,
-        "w",
-        driver="GTiff",
         dtype="uint8",
         count=1,
         height=mask.height,

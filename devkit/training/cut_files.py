@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import cv2
 import numpy as np
 import pandas as pd
-import rasterio
 
 from kernelkit.errors import OutputError
 from kernelkit.grid import Window, placed
+from kernelkit.maps.geotiff import new_tiff
 from kernelkit.maps.polygonise import PIXELS
 
 if TYPE_CHECKING:
@@ -128,10 +128,8 @@ def _write(path: Path, pixels: np.ndarray, form: Form, image: "CutImage", window
         return
     moved = placed(window, image.transform)
     has_gaps = image.lacks_data and path.parents[1].name == "imgs"
-    with rasterio.open(
+    with new_tiff(
         path,
-        "w",
-        driver="GTiff",
         height=window.height,
         width=window.width,
         count=len(pixels),

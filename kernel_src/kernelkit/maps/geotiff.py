@@ -1,12 +1,15 @@
 """A mask as a GeoTIFF that lies on the map where its image does."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import rasterio
 from affine import Affine
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetWriter
 from rasterio.windows import Window as RasterWindow
 
 from kernelkit.errors import OutputError, as_sentence
@@ -14,9 +17,25 @@ from kernelkit.files import replace_atomically
 from kernelkit.maps.polygonise import PIXELS
 from kernelkit.mask import BitMask
 
-__all__ = ["write_geotiff"]
+__all__ = ["new_tiff", "write_geotiff"]
 
 _BLOCK = 512
+
+
+@contextmanager
+def new_tiff(path: str | Path, **profile: Any) -> Iterator[DatasetWriter]:
+    """Open a new TIFF. rasterio does not warn that it lies on no map, as most images do not.
+
+    Parameters
+    ----------
+    profile
+        As of `rasterio.open`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        file = rasterio.open(path, "w", driver="GTiff", **profile)
+    with file:
+        yield file
 
 
 def write_geotiff(
@@ -35,7 +54,7 @@ def write_geotiff(
     mask
         The mask.
     transform, crs
-        Those of the image, as `Slide` has them.
+        Those of the image, as `Slide` has them. An image on no map has a mask on no map.
     tags
         Stored as the file's metadata.
 
@@ -45,7 +64,6 @@ def write_geotiff(
         The file cannot be written.
     """
     profile = {
-        "driver": "GTiff",
         "dtype": "uint8",
         "count": 1,
         "height": mask.height,
@@ -61,7 +79,7 @@ def write_geotiff(
     try:
         with (
             replace_atomically(path) as unfinished,
-            rasterio.open(unfinished, "w", **profile) as file,
+            new_tiff(unfinished, **profile) as file,
         ):
             file.update_tags(**(tags or {}))
             for top in range(0, mask.height, _BLOCK):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import geopandas
@@ -32,6 +33,16 @@ def _blobs(height: int = 60, width: int = 90) -> BitMask:
     image[8:12, 15:20] = 0
     image[40:55, 60:61] = 1
     return BitMask.from_array(image)
+
+
+def test_a_mask_on_no_map_is_written_without_a_warning(tmp_path: Path) -> None:
+    """Most images lie on none. Reading the file back finds none either."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        write_geotiff(tmp_path / "mask.tif", _blobs())
+    assert said == []
+    with rasterio.open(tmp_path / "mask.tif") as file:
+        assert (file.transform, file.crs) == (Affine.identity(), None)
 
 
 @pytest.mark.parametrize("suffix", [".shp", ".gpkg"])
