@@ -32,6 +32,8 @@ from devkit.gpu.steps import run_benchmark, run_tests
 
 # The benchmark gets what the tests leave, and so many seconds at least.
 _LEAST = 60.0
+# What the tests look at: the networks and the images of the demo.
+_DEMO = (Path("build/demo/large_models"), Path("build/demo/competition/test/he_test_tiled.tiff"))
 
 
 @command("gpu-check")
@@ -64,6 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
     end = time.monotonic() + 60 * options.minutes
     options.output.mkdir(parents=True, exist_ok=True)
     interpreter = find_interpreter()
+    if options.only != "benchmark":
+        _refuse_without_demo()
     site = Path("build/gpu") / f"site-{interpreter.tag}"
     added = add_missing(interpreter, options.wheels, site)
     report = Report(interpreter, rehearsed_on(), _versions(interpreter, site), added)
@@ -81,6 +85,16 @@ def main(arguments: list[str] | None = None) -> int:
     report.save(options.output)
     print(f"\n{report}\nreport: {options.output / 'report.txt'} and report.json")
     return report.exit_code
+
+
+def _refuse_without_demo() -> None:
+    """Refuse a machine to which the demo's networks and images were not taken."""
+    for path in _DEMO:
+        if not path.exists():
+            raise GpuCheckError(
+                f"{path}: this is missing, and the tests need it. Make it by `make dry-run` at "
+                "home and take it along, or add --only benchmark"
+            )
 
 
 def _versions(interpreter: Interpreter, site: Path) -> dict[str, str]:

@@ -83,7 +83,7 @@ def model_of(
 ) -> MegaModel:
     """The demo's networks on the device."""
     if not folder.is_dir():
-        pytest.fail(f"{folder}: the demo's networks are missing. Make them with `make demo`")
+        pytest.fail(f"{folder}: the demo's networks are missing. Make them by `make dry-run`")
     return MegaModel(
         folder,
         recipe=recipe or recipe_of(),

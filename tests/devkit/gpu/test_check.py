@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from devkit.errors import GpuCheckError
+from devkit.gpu import __main__ as gpu_check
 from devkit.gpu import gather, missing, steps
 from devkit.gpu.gather import locked
 from devkit.gpu.machine import DEVICE_VARIABLE, Interpreter, find_interpreter
@@ -51,6 +52,18 @@ def test_a_machine_without_a_gpu_is_told_so(monkeypatch: pytest.MonkeyPatch) -> 
         find_interpreter()
     monkeypatch.setenv(DEVICE_VARIABLE, "cpu")
     assert find_interpreter().torch == torch.__version__
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_machine_without_the_demo_is_told_so(tmp_path: Path) -> None:
+    """Before the first test, in a sentence that says how to have it. All is well if it is there."""
+    networks, picture = gpu_check._DEMO
+    (tmp_path / networks).mkdir(parents=True)
+    with pytest.raises(GpuCheckError, match=r"he_test_tiled.tiff: this is missing.*make dry-run"):
+        gpu_check._refuse_without_demo()
+    (tmp_path / picture).parent.mkdir(parents=True)
+    (tmp_path / picture).touch()
+    gpu_check._refuse_without_demo()
 
 
 def test_what_is_missing_comes_from_the_folder(
