@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from kernelkit.ensemble import MegaModel
@@ -11,9 +12,11 @@ from kernelkit.ensemble.device import has_code_for
 from kernelkit.ensemble.graphs import GraphRecorder
 from kernelkit.ensemble.notes import Notes
 from kernelkit.errors import DeviceError
+from kernelkit.own import load_own
 from kernelkit.recipe import Execution
 from tests.made.ensembles import ensemble
-from tests.made.networks import tiles
+from tests.made.networks import tiles, write_fold
+from tests.made.own import PACKAGE, session_with, write_own
 
 
 class Greedy(nn.Module):
@@ -119,25 +122,40 @@ def test_graphs_that_cannot_be_recorded(models):
     assert model.notes == ["CUDA graphs are not used: they need a GPU, and no rotating views"]
 
 
+# What takes most of a small network's compilation, and pays for large ones only.
+QUICKLY = {"cpp_cache_precompile_headers": False, "compile_threads": 1, "cpp.vec_isa_ok": True}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not shutil.which("g++"), reason="compiling for a CPU needs a compiler")
-def test_compiled_networks_answer_as_plain_ones(models, monkeypatch, tmp_path):
+def test_compiled_networks_answer_as_plain_ones(monkeypatch, tmp_path):
     """`compile` really compiles, and changes only the order of additions."""
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    recipe = ensemble(runs=["fpn"])
-    compiled, plain = (
-        MegaModel(models[0], recipe=recipe, precision="fp32", execution=Execution(compile=compile))
-        for compile in (True, False)
-    )
-    torch.testing.assert_close(
-        compiled.predict(tiles(2)).probabilities,
-        plain.predict(tiles(2)).probabilities,
-        atol=1e-5,
-        rtol=1e-4,
-    )
+    from torch._inductor import config  # importing it takes a second
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    with session_with(write_own(tmp_path / "own")), config.patch(QUICKLY):
+        network = load_own(f"{PACKAGE}.model:Net")().eval()
+        write_fold(tmp_path / "models/run/fold_0/models", network)
+        description = yaml.safe_dump({"MODEL": {"network": f"{PACKAGE}.model:Net"}})
+        (tmp_path / "models/run/cfg.yaml").write_text(description)
+        compiled, plain = (
+            MegaModel(
+                tmp_path / "models",
+                recipe=ensemble(),
+                precision="fp32",
+                execution=Execution(compile=compile),
+            )
+            for compile in (True, False)
+        )
+        torch.testing.assert_close(
+            compiled.predict(tiles(2)).probabilities,
+            plain.predict(tiles(2)).probabilities,
+            atol=1e-5,
+            rtol=1e-4,
+        )
     assert compiled.notes == []
-    assert any(tmp_path.rglob("*.so"))
+    assert any((tmp_path / "compiled").rglob("*.so"))
 
 
 def test_networks_that_cannot_be_compiled(models, monkeypatch):
