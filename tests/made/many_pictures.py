@@ -1,4 +1,4 @@
-"""The peak memory of a run over many whole pictures: python -m tests.made.many_pictures ..."""
+"""The peak memory of runs over many whole pictures: python -m tests.made.many_pictures ..."""
 
 import resource
 import sys
@@ -9,12 +9,14 @@ from kernelkit.predict import load_models, predict
 from kernelkit.recipe import Recipe
 
 
-def main(recipe: str, folder: str, models: str, output: str) -> None:
-    """Predict all pictures of a folder, and print the peak memory in bytes."""
+def main(recipe: str, models: str, *folders: str) -> None:
+    """Predict all pictures of each folder in turn, and print the peak memory so far in bytes."""
     wanted = Recipe.load(recipe)
-    competition = CompetitionFolder.read(folder, wanted.competition)
-    predict(competition, wanted, load_models(wanted, models), Path(output))
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+    loaded = load_models(wanted, models)
+    for folder in folders:
+        competition = CompetitionFolder.read(Path(folder, "in"), wanted.competition)
+        predict(competition, wanted, loaded, Path(folder, "out"))
+        print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
 
 
 if __name__ == "__main__":
