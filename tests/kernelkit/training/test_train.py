@@ -134,7 +134,7 @@ def test_too_low_a_score_is_an_error(trained: Trained) -> None:
     changes = ("epochs=1", "validate.floor=0.99", "keep=[best]")
     for _ in range(2):
         with pytest.raises(TrainingError, match=r"no dice was above the floor 0.99 \(the highest"):
-            trained.again(*changes, devices="cpu", output="low")
+            trained.again(*changes, folds=(0,), devices="cpu", output="low")
     run = trained.folder / "low" / "squares"
     assert not list(run.glob("fold_*/models/*"))
-    assert len(pd.read_csv(run / "metrics.csv")) == 2
+    assert len(pd.read_csv(run / "metrics.csv")) == 1
