@@ -136,7 +136,7 @@ def make_engines(
         Members or images cannot be read, or do not fit the recipe.
     """
     place = choose_device(device)
-    check_tools(form, place)
+    check_tools(form)
     output = output.absolute()
     with _staging_in(output) as staged:
         parts: dict[str, _Part] = {}
