@@ -16,7 +16,6 @@ from pathlib import Path
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import device_name
-from kernelkit.ensemble.replicas import Replicas
 from kernelkit.errors import OutputError, RecipeError, SubmissionError, as_sentence
 from kernelkit.mask import BitMask
 from kernelkit.predict.deadline import Deadline
@@ -26,14 +25,14 @@ from kernelkit.predict.hand_in.hand_in import hand_in, submission_paths
 from kernelkit.predict.hand_in.maps import Maps, write_maps
 from kernelkit.predict.hand_in.merging import merge_stores
 from kernelkit.predict.jobs import deal
-from kernelkit.predict.jobs.plan import ends_sooner_together
+from kernelkit.predict.jobs.sharing import replicas_for
 from kernelkit.predict.preflight.preflight import preflight
 from kernelkit.predict.preflight.submissions import check_submissions
 from kernelkit.predict.preflight.trained import with_trained
 from kernelkit.predict.report import Report
 from kernelkit.predict.store.other_stores import OtherStores
 from kernelkit.predict.store.store import Store
-from kernelkit.predict.work.tasks import Run, Task, tasks_of
+from kernelkit.predict.work.tasks import Run, tasks_of
 from kernelkit.predict.work.work import work
 from kernelkit.recipe import Recipe
 
@@ -191,7 +190,7 @@ def predict(
     tasks = tasks_of(competition, recipe, checked.survey, limit)
     if models:
         deadline = deadline or Deadline(recipe.hours)
-        replicas = _replicas(tasks, recipe, models, store, executor)
+        replicas = replicas_for(executor, tasks, recipe, models, store)
         run = Run(recipe, models, store, deadline, tasks, workers, begun=begun, replicas=replicas)
         with closing(run):
             doing = work(tasks, run) if executor is None or replicas else deal(tasks, run, executor)
@@ -214,28 +213,6 @@ def predict(
     done = _prediction(report, competition, recipe, store, masks, output, maps)
     _judge(done, strict)
     return done
-
-
-def _replicas(
-    tasks: Sequence[Task],
-    recipe: Recipe,
-    models: Mapping[str, MegaModel],
-    store: Store,
-    executor: Executor | None,
-) -> dict[str, Replicas] | None:
-    """Copies of the models on an executor's devices, if these should share the tiles of each image.
-
-    None if each image is for one process, or if the executor does not say its devices.
-    """
-    devices = [seat.device for seat in getattr(executor, "seats", ())]
-    wanted = [task for task in tasks if not task.left_out]
-    left = [task for task in wanted if not store.has_any(task.image_id)] or wanted
-    amounts = [task.amount for task in left]
-    if recipe.tiles.whole or not ends_sooner_together(amounts, max(1, len(devices)), recipe.batch):
-        return None
-    names = ", ".join(devices)
-    _log.info("plan: %s share the tiles of each image, since one image is most of the work", names)
-    return {name: Replicas.on(devices, model) for name, model in models.items()}
 
 
 def check_writable(output: Path) -> None:

@@ -1,5 +1,6 @@
 """Where recipes lie: kernelkit's by name, those of the user's own competitions, or a YAML file.
 
+>>> from kernelkit.own_recipes import PREDICTING
 >>> RecipeShelf("recipe", "recipe", PREDICTING).names()
 ['clouds', 'hubmap', 'nuclei', 'salt', 'unosat']
 """

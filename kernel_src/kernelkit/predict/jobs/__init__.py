@@ -3,7 +3,8 @@
 `job` is what a process gets and does. `plan` makes parcels of what is to be done. `dealing` hands
 them to an executor and takes reports in. `executors` is what an executor says of itself, and
 `stored` what a lost process had stored. `devices` is an executor of one process per device, and
-`seat` is what such a process knows of its device.
+`seat` is what such a process knows of its device. `sharing` is for an image that is most of the
+work.
 
 What needs torch is imported late, so that a new process can say first how many threads it takes.
 """
