@@ -6,6 +6,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
+from kernelkit.ensemble import Answers
 from kernelkit.ensemble.device import free_bytes
 from tests.made.ensembles import dice, ensemble
 from tests.made.networks import tiles, write_fold, write_run
@@ -111,6 +112,16 @@ def test_weights_on_the_host_in_half_precision():
         placed.keep_on_host()
     assert np.array_equal(masks_of(model), masks_of(plain))
     assert dice(masks_of(model), expected_masks()) >= 0.999
+
+
+@needs_gpu
+def test_answers_leave_a_full_device_one_by_one():
+    """The bytes of 64 tiles do not fit beside their probabilities. Those of one tile do."""
+    answers = Answers(torch.rand(64, 1, 256, 256, device=DEVICE))
+    wanted = answers.bytes().result()
+    with with_little_memory(8 * _MB):
+        found = answers.bytes().result()
+    assert np.array_equal(found, wanted)
 
 
 @needs_gpu

@@ -118,9 +118,8 @@ def _total(needs: Sequence[Need], answers: int, batch: int, on_host: Set[int]) -
 
 
 def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
-    """The most memory that `run` takes at once, beyond what stays taken. A GPU runs it twice."""
+    """The most memory that `run` takes at once, beyond what was taken before it."""
     if device.type == "cuda":
-        run()  # the first time also takes what stays, such as a workspace of cuBLAS
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         run()
