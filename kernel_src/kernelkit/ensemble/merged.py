@@ -52,9 +52,8 @@ class MergedNetwork(nn.Module):
         # who calls it has brought the tiles to the scale already
         scale = recipe.pyramid[0].model_copy(update={"zoom": 1.0, "size": None})
         own = recipe.model_copy(update={"pyramid": (scale,), "gate": None})
-        # the tree asks no more of a member than its name and its answers
         asked = [_Asked(m, module) for m, module in zip(members, self.networks, strict=True)]
-        self._tree = MergeTree(asked, own)  # type: ignore[arg-type]
+        self._tree = MergeTree(asked, own)
 
     def forward(self, tiles: Tensor) -> Tensor:
         """Logits (N, K, h, w) of normalised tiles (N, C, h, w), whose sides the networks take."""

@@ -98,7 +98,7 @@ class Placement:
         activations: dict[str, int] = {}
         classes = 1
         for folds, seen in tree.inputs(question):
-            first = folds[0]
+            first, *_ = self.of([folds[0].member])
             classes = first.member.classes
             if not self._is_warm and self.device.type == "cuda":
                 first.eager(seen)  # the first call takes what stays, such as cuBLAS's workspace

@@ -6,13 +6,31 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby
 from math import lcm
+from typing import Protocol
 
-from kernelkit.ensemble.placed import PlacedMember
+from torch import Tensor
+
+from kernelkit.checkpoints import Member
 from kernelkit.ensemble.weights import is_named
 from kernelkit.errors import RecipeError
 from kernelkit.recipe import EnsembleRecipe, PyramidScale
 
-__all__ = ["Scale", "labels_of_layers", "scales_of"]
+__all__ = ["Scale", "ScaleMember", "labels_of_layers", "scales_of"]
+
+
+class ScaleMember(Protocol):
+    """A member as scales and their merging ask it: placed on a device, or a part of a graph."""
+
+    @property
+    def member(self) -> Member:
+        """Who it is."""
+
+    @property
+    def stride(self) -> int:
+        """What the sides of its tiles must be multiples of."""
+
+    def __call__(self, tiles: Tensor, /) -> Tensor:
+        """Logits (N, K, h, w) of normalised tiles (N, C, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +52,7 @@ class Scale:
     place: int
     step: PyramidScale
     stride: int
-    models: dict[str, list[PlacedMember]]
+    models: dict[str, list[ScaleMember]]
 
     @property
     def passes(self) -> float:
@@ -43,7 +61,7 @@ class Scale:
         return height * width * sum(len(members) for members in self.models.values())
 
 
-def scales_of(recipe: EnsembleRecipe, placed: Sequence[PlacedMember]) -> list[Scale]:
+def scales_of(recipe: EnsembleRecipe, placed: Sequence[ScaleMember]) -> list[Scale]:
     """The scales of a recipe's pyramid.
 
     Parameters
@@ -74,7 +92,7 @@ def labels_of_layers(scales: Sequence[Scale]) -> dict[tuple[int, str], str]:
     }
 
 
-def _scale(recipe: EnsembleRecipe, place: int, placed: Sequence[PlacedMember]) -> Scale:
+def _scale(recipe: EnsembleRecipe, place: int, placed: Sequence[ScaleMember]) -> Scale:
     step = recipe.pyramid[place]
     chosen = [p for p in placed if any(fnmatchcase(p.member.run, run) for run in step.runs)]
     if not chosen:
@@ -93,7 +111,7 @@ def _scale(recipe: EnsembleRecipe, place: int, placed: Sequence[PlacedMember]) -
 
 
 def _check_all_are_used(
-    recipe: EnsembleRecipe, scales: Sequence[Scale], placed: Sequence[PlacedMember]
+    recipe: EnsembleRecipe, scales: Sequence[Scale], placed: Sequence[ScaleMember]
 ) -> None:
     """Refuse members that no pyramid scale uses, and weights that match no member."""
     used = {run for scale in scales for run in scale.models}

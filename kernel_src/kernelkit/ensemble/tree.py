@@ -13,9 +13,8 @@ from typing import Any, get_args
 from torch import Tensor
 
 from kernelkit.ensemble.merge import Answer, combine
-from kernelkit.ensemble.placed import PlacedMember
 from kernelkit.ensemble.questions import Question
-from kernelkit.ensemble.scales import Scale, labels_of_layers, scales_of
+from kernelkit.ensemble.scales import Scale, ScaleMember, labels_of_layers, scales_of
 from kernelkit.ensemble.spread import Spread
 from kernelkit.ensemble.tta import MixedViews, View, view_set
 from kernelkit.ensemble.weights import flat_weight, weight_of
@@ -47,7 +46,7 @@ class MergeTree:
         The recipe names runs or members that are not there, or leaves some out.
     """
 
-    def __init__(self, placed: Sequence[PlacedMember], recipe: EnsembleRecipe) -> None:
+    def __init__(self, placed: Sequence[ScaleMember], recipe: EnsembleRecipe) -> None:
         self.views = view_set(recipe.views)
         self._recipe = recipe
         self._scales = scales_of(recipe, placed)
@@ -166,7 +165,7 @@ class MergeTree:
         self._scales = [before[i] for i in sorted(heaviest)]
         return f"{len(self._scales)} of {len(before)} scales"
 
-    def inputs(self, question: Question) -> Iterator[tuple[list[PlacedMember], Tensor]]:
+    def inputs(self, question: Question) -> Iterator[tuple[list[ScaleMember], Tensor]]:
         """Iterate over each scale's models: their members, and the images as they see them."""
         for scale in self._scales:
             seen = question.seen(scale)
@@ -212,13 +211,13 @@ class MergeTree:
 
     def _asking(
         self, scale: Scale, question: Question, spread: Spread | None
-    ) -> Callable[[PlacedMember], Answer]:
+    ) -> Callable[[ScaleMember], Answer]:
         """What asks one member at a scale, in all views. The images are made ready once."""
         merge, activation = self._recipe.merge, self._recipe.activation
         seen = question.seen(scale)
         passes = self.views.passes(question.indices, square=seen.shape[-2] == seen.shape[-1])
 
-        def ask(member: PlacedMember) -> Answer:
+        def ask(member: ScaleMember) -> Answer:
             answer = self._merge(_views(member, seen, passes), merge.views, self.views.weights)
             answer = question.fitted(answer, scale, merge.of_members.of, activation)
             if spread is not None:
@@ -261,7 +260,7 @@ def check_level(recipe: EnsembleRecipe, level: Level) -> None:
 
 
 def _views(
-    member: PlacedMember, images: Tensor, passes: Sequence[View | MixedViews]
+    member: ScaleMember, images: Tensor, passes: Sequence[View | MixedViews]
 ) -> Iterator[Answer]:
     for view in passes:
         yield Answer(view.undo(member(view.apply(images))), "logits")

@@ -25,7 +25,7 @@ from kernelkit.errors import (
     RecipeError,
     as_sentence,
 )
-from kernelkit.predict.jobs.executors import names_of, ticks_of
+from kernelkit.predict.jobs.executors import device_of, names_of, ticks_of
 from kernelkit.predict.jobs.job import Done, Job, do
 from kernelkit.predict.jobs.plan import Parcel, parcels_of, plan_table
 from kernelkit.predict.jobs.stored import LostResults
@@ -198,7 +198,7 @@ class _Dealing:
         try:
             done = future.result()
         except Exception as error:
-            yield from self._died(handed, error)
+            yield from self._died(handed, error, device_of(future))
             return
         self._take_in(done)
         for report in done.reports:
@@ -206,8 +206,8 @@ class _Dealing:
                 report.notes.append(f"it was tried twice, because: {handed.deaths[-1]}")
             yield self._counted(report)
 
-    def _died(self, handed: _Handed, error: Exception) -> Iterator[ImageReport]:
-        """Try a job once more, and then each of its images alone. Let that one fall back."""
+    def _died(self, handed: _Handed, error: Exception, device: str) -> Iterator[ImageReport]:
+        """Try a job once more elsewhere, and then each image alone. Let that one fall back."""
         reason, job = as_sentence(error), handed.job
         if handed.deaths and len(job.tasks) == 1:
             yield from self._fall_back(handed, f"it was tried twice, and the second time: {reason}")
@@ -220,7 +220,7 @@ class _Dealing:
             else:
                 yield self._counted(report)
         if not handed.deaths and left:
-            again = replace(job, tasks=tuple(left), avoids=getattr(error, "device", ""))
+            again = replace(job, tasks=tuple(left), avoids=device)
             yield from self._submit(_Handed(again, (reason,)))
         elif handed.deaths:
             for task in left:

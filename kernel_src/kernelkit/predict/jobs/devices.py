@@ -55,25 +55,23 @@ def processes_on(devices: Sequence[str]) -> Iterator["DeviceProcesses | None"]:
         yield processes
 
 
-class _DeadProcessError(DeviceError):
-    """A process that died over a job.
+class _SeatFuture(Future[Any]):
+    """A call's future.
 
     Attributes
     ----------
     device
-        The name of its seat.
+        The name of the seat that took the call. Empty until one has.
     """
 
-    def __init__(self, device: str) -> None:
-        super().__init__(killed_in_words(f"the process of {device}"))
-        self.device = device
+    device = ""
 
 
 @dataclass
 class _Waiting:
     """A call that no process has yet."""
 
-    future: "Future[Any]"
+    future: _SeatFuture
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
@@ -150,7 +148,7 @@ class DeviceProcesses(Executor):
             self._start_threads()
             if not self._serving:
                 raise DeviceError("no device is left whose process works")
-            task = _Waiting(Future(), fn, args, kwargs)
+            task = _Waiting(_SeatFuture(), fn, args, kwargs)
             self._waiting.append(task)
             self._changed.notify_all()
         return task.future
@@ -193,6 +191,7 @@ class DeviceProcesses(Executor):
         while failures < _FAILURES and (task := self._next(seat)) is not None:
             if not task.future.set_running_or_notify_cancel():
                 continue
+            task.future.device = seat.name
             try:
                 pool = pool or self._new_pool(seat)
                 result = pool.submit(task.call, *task.arguments, **task.keywords).result()
@@ -200,10 +199,10 @@ class DeviceProcesses(Executor):
                 self._end(seat, pool)
                 pool = None
                 failures += 1
-                task.future.set_exception(_DeadProcessError(seat.name))
+                killed = killed_in_words(f"the process of {seat.name}")
+                task.future.set_exception(DeviceError(killed))
             except BaseException as error:
                 failures += 1
-                error.device = seat.name  # type: ignore[attr-defined]
                 task.future.set_exception(error)
             else:
                 failures = 0
