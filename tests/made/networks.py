@@ -29,6 +29,15 @@ FPN = {
     "decoder_pyramid_channels": 32,
     "decoder_segmentation_channels": 32,
 }
+# A compiler takes 10 CPU seconds for it, and 50 for the FPN.
+COMPILED = {
+    "arch": "Unet",
+    "encoder_name": "tu-test_resnet",
+    "encoder_depth": 3,
+    "in_channels": 3,
+    "classes": 1,
+    "decoder_channels": [8, 8, 8],
+}
 
 # Normalised tiles that all networks are asked about.
 PIXELS = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -9,7 +9,7 @@ from devkit.dryrun.runtime import Runtime
 from kernelkit.predict.run import load_models
 from kernelkit.recipe import Recipe
 from tests.made.competition import RECIPE, write_competition
-from tests.made.networks import FPN, write_run
+from tests.made.networks import COMPILED, write_run
 from tests.made.notebook import run_in_twin
 
 pytestmark = [
@@ -28,7 +28,7 @@ def test_the_notebook_makes_a_package_that_inference_reads(
 ) -> None:
     """Its output is a models folder with its recipe. The image has all that compiling needs."""
     write_competition(tmp_path / "competition")
-    write_run(tmp_path / "models/run", FPN, seeds=(1,))
+    write_run(tmp_path / "models/run", COMPILED, seeds=(1,))
     (tmp_path / "test.yaml").write_text(RECIPE)
     working = tmp_path / "run/working"
     inputs = {COMPETITION: tmp_path / "competition", MODELS: tmp_path / "models"}

@@ -16,7 +16,7 @@ from kernelkit.engines import Engine, make_engines, table_of
 from kernelkit.errors import CheckpointError
 from kernelkit.recipe import Recipe
 from tests.made.competition import RECIPE, write_competition
-from tests.made.networks import FPN, answer, write_run
+from tests.made.networks import COMPILED, answer, write_run
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,7 +31,7 @@ PACKAGE = "run/fold_0/models/e2_t4_cmax_ema_0.91.pt2"
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Engine]]:
     """The folder of a network and of its package, and what making it said."""
     place = tmp_path_factory.mktemp("aoti")
-    write_run(place / "models/run", FPN, seeds=(1,))
+    write_run(place / "models/run", COMPILED, seeds=(1,))
     recipe = Recipe.parse(RECIPE)
     images = CompetitionFolder.read(write_competition(place / "competition"), recipe.competition)
     with pytest.MonkeyPatch.context() as patch:
