@@ -31,8 +31,8 @@ class GraphRecorder:
 
     All graphs of a recorder are recorded on one stream, and share memory. That is safe because they
     are replayed one after the other, and each answer is copied at once. No other recorder uses that
-    stream: graphs of one stream share a workspace of cuBLAS, which since torch 2.12 is freed with
-    the first of them (pytorch/pytorch#193402). So all of a recorder's graphs are dropped together.
+    stream. Graphs of one stream share a workspace of cuBLAS. Since torch 2.12 the first graph that
+    is dropped frees it (pytorch/pytorch#193402). So a recorder drops all of its graphs together.
 
     If recording fails, a note says so, and functions are called directly from then on.
 
