@@ -1,16 +1,17 @@
-"""Progress of commands: a bar on stderr for people at a terminal, and nothing for programs."""
+"""Progress of commands on stderr: bars for people at a terminal, and what kernelkit logs."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kernelkit.console import progress
+from kernelkit.console import progress, say
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["bar", "waiting"]
+__all__ = ["bar", "messages_shown", "waiting"]
 
 # Seconds. What takes no longer shows nothing.
 _AT_ONCE = 2.0
@@ -57,3 +58,22 @@ def waiting(description: str) -> Iterator[None]:
     finally:
         is_over.set()
         thread.join()
+
+
+@contextmanager
+def messages_shown() -> Iterator[None]:
+    """Show on stderr what kernelkit logs, above the bars: plans, and how long it took to begin."""
+    handler, log = _AboveBars(), logging.getLogger("kernelkit")
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+class _AboveBars(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())

@@ -22,6 +22,7 @@ from devkit.arguments import (
     models_folder,
     number_from_1,
 )
+from devkit.bars import messages_shown
 from devkit.commands import command
 from devkit.competitions import add_name, fill_in
 from devkit.predict.executors import add_executor, executor_for, refuse_lost
@@ -69,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     with (
         # what is printed may be read by a program
         contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout),
+        messages_shown(),
         executor_for(options.scheduler, options.workers, options.devices) as executor,
     ):
         try:

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-__all__ = ["bars_hidden", "printable", "progress"]
+__all__ = ["bars_hidden", "printable", "progress", "say"]
 
 _hides_bars = False
 
@@ -37,6 +37,11 @@ def progress[T](items: Any = None, *, description: str, unit: str, **options: An
     return tqdm(items, desc=printable(description), unit=unit, file=file, **options)
 
 
+def say(text: str) -> None:
+    """Write lines on standard error, above the progress bars that are shown there."""
+    tqdm.write(text, file=_Forgiving(sys.stderr))
+
+
 @contextlib.contextmanager
 def bars_hidden() -> Iterator[None]:
     """Show no new progress bar, as in a process that works for another one."""
@@ -54,6 +59,12 @@ class _Forgiving:
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self.encoding = getattr(file, "encoding", None) or "utf-8"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Forgiving) and other._file is self._file
+
+    def __hash__(self) -> int:
+        return hash(self._file)
 
     def write(self, text: str) -> None:
         # a full disk or a reader that went away is no reason to stop predicting

@@ -1,10 +1,12 @@
 import io
+import logging
 import sys
 import time
 
 import pytest
 
 from devkit import bars
+from kernelkit.console import progress
 
 
 class Terminal(io.StringIO):
@@ -51,3 +53,18 @@ def test_an_error_ends_the_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     with pytest.raises(ValueError, match="no"), bars.waiting("uv resolves"):
         raise ValueError("no")
+
+
+def test_what_kernelkit_logs_stands_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar is taken away for it and drawn anew. Afterwards nothing more is shown."""
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    log = logging.getLogger("kernelkit.predict")
+    with progress(range(3), description="predict", unit="tile") as shown:
+        with bars.messages_shown():
+            log.info("plan: two devices")
+        log.info("not wanted")
+        shown.update()
+    lines = [line.rsplit("\r", 1)[-1] for line in screen.getvalue().splitlines()]
+    assert "plan: two devices" in lines
+    assert "not wanted" not in screen.getvalue()
