@@ -87,6 +87,20 @@ def test_copies_give_the_bytes_of_one(devices: list[str]) -> None:
 
 @needs_gpu
 @pytest.mark.parametrize("devices", [SHARED, APART])
+def test_a_copy_computes_on_its_current_gpu(devices: list[str]) -> None:
+    """A network's own code may say `cuda` without a number. It gets the copy's GPU."""
+    with copies_on(devices) as replicas:
+        for copy in replicas.copies:
+            placed = copy._placement.placed[0]
+            placed._module = Numberless(placed._module)
+        asked = [replicas.ask(partial(bytes_of, some_tiles(number))) for number in range(6)]
+        for answer in asked:
+            assert len(answer.result()) == 4
+        assert replicas.notes == []
+
+
+@needs_gpu
+@pytest.mark.parametrize("devices", [SHARED, APART])
 def test_graphs_are_recorded_while_the_other_copy_is_asked(devices: list[str]) -> None:
     """Tiles come in five sizes, so each copy records at any time. The other one waits."""
     with copies_on(devices) as plain:
@@ -176,6 +190,17 @@ class Greedy(nn.Module):
         if len(tiles) > 1:
             torch.empty(_TOO_MUCH, dtype=torch.uint8, device=tiles.device)
         return self.network(tiles)
+
+
+class Numberless(nn.Module):
+    """A network that makes a tensor on whichever GPU is the current one."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, tiles: Tensor) -> Any:
+        return self.network(tiles + torch.zeros(1, dtype=tiles.dtype, device="cuda"))
 
 
 def section(folder: Path, name: str, executor: DeviceProcesses | None) -> Prediction:

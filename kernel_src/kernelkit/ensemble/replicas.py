@@ -15,7 +15,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 
@@ -135,12 +135,8 @@ class Replicas:
             with self._changed:
                 self._changed.wait_for(lambda: self._free)
                 copy = self._free.pop(0)
-            on_gpu = copy.device.type == "cuda"
             try:
-                with (
-                    together(copy.device),
-                    torch.cuda.device(copy.device) if on_gpu else nullcontext(),
-                ):
+                with together(copy.device):
                     return question(copy)
             except NotFiniteError:
                 raise

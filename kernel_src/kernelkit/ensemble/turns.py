@@ -8,7 +8,7 @@ measures is alone meanwhile.
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 
@@ -80,11 +80,27 @@ class Turns:
 _TURNS = Turns()
 
 
-def together(device: torch.device) -> AbstractContextManager[None]:
-    """For what uses a GPU, beside other threads. On a processor nothing has to wait."""
-    return _TURNS.together() if device.type == "cuda" else nullcontext()
+@contextmanager
+def together(device: torch.device) -> Iterator[None]:
+    """For what uses a GPU, beside other threads. It is the thread's current GPU meanwhile.
+
+    On a processor nothing has to wait.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    with _TURNS.together(), torch.cuda.device(device):
+        yield
 
 
-def alone(device: torch.device) -> AbstractContextManager[None]:
-    """For what records or measures on a GPU. On a processor nothing has to wait."""
-    return _TURNS.alone() if device.type == "cuda" else nullcontext()
+@contextmanager
+def alone(device: torch.device) -> Iterator[None]:
+    """For what records or measures on a GPU. It is the thread's current GPU meanwhile.
+
+    On a processor nothing has to wait.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    with _TURNS.alone(), torch.cuda.device(device):
+        yield
