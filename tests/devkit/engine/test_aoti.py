@@ -11,9 +11,11 @@ import torch
 
 from kernelkit.checkpoints import load_members
 from kernelkit.checkpoints.compiled import TILE_KEY, TORCH_KEY
+from kernelkit.checkpoints.engine_record import ENGINE_SUFFIX
 from kernelkit.competition import CompetitionFolder
 from kernelkit.engines import Engine, make_engines, table_of
 from kernelkit.errors import CheckpointError
+from kernelkit.files import file_sha256
 from kernelkit.recipe import Recipe
 from tests.made.competition import RECIPE, write_competition
 from tests.made.networks import COMPILED, answer, write_run
@@ -69,13 +71,16 @@ def test_only_a_recipe_that_allows_programs_loads_it(made: tuple[Path, list[Engi
 
 
 def changed(source: Path, target: Path, said: Mapping[str, str]) -> None:
-    """Copy a package that says otherwise of itself."""
+    """Copy a package that says otherwise of itself, as if this one had been compared."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for member in old.infolist():
             content = old.read(member)
             if member.filename.endswith("wrapper_metadata.json"):
                 content = json.dumps({**json.loads(content), **said}).encode()
             new.writestr(member, content)
+    record = target.with_name(target.name + ENGINE_SUFFIX)
+    compared = json.loads(record.read_text()) | {"engine_sha256": file_sha256(target)}
+    record.write_text(json.dumps(compared))
 
 
 @pytest.mark.parametrize(
