@@ -1,8 +1,8 @@
 """The pixels of images are made by an executor: jobs go out, and records come in.
 
 A job whose process dies is tried once more, and then each of its images alone. Before each try the
-folder is asked, since a process may die after its work. What dies all the same is an error in the
-end: it is no fault of the image, so cuts without it would be other cuts.
+folder is asked, since a process may die after its work. If processes die all the same, that is an
+error in the end. It need not be the image's fault, and cuts without it would be other cuts.
 """
 
 from collections.abc import Iterable, Iterator
