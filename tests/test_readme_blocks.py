@@ -262,6 +262,7 @@ WAYS: list[tuple[str, Way]] = [
     ("make new NAME=nuclei-again", runs(write_demo)),
     ("make train NAME=nuclei-again", long(TRAINED, RUNS, VALIDATED)),
     ("make kernel-dataset NAME=nuclei-again", long(OWN_WALK)),
+    ("make doctor NAME=nuclei-again", long(SUBMIT)),
     # devices
     ('make dry-run DEVICES="cpu cpu"', long(DEVICES)),
     ("make predict RECIPE=my-recipe.yaml", long(MASKS, WORKERS)),

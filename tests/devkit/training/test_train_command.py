@@ -51,7 +51,7 @@ def test_what_is_wrong_is_said_in_one_line(
     assert main(["hubmap", "--competition", str(squares / "nowhere")]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in lines] == ["train failed"] * 3
-    assert "The runs are squares" in lines[0]
+    assert "Name one of squares" in lines[0]
     assert "epochz" in lines[1]
     assert "there is no such folder" in lines[2]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import kernelkit.training.session as module
-from kernelkit.errors import OutputError, TrainingError
+from kernelkit.errors import OutputError, RecipeError
 from kernelkit.training import look
 from kernelkit.training.fold_folder import FoldFolder
 from kernelkit.training.session import TrainingSession
@@ -147,7 +147,7 @@ def test_what_fails_after_the_first_checkpoint_only_ends_the_training(
 
 def test_a_run_that_does_not_exist_is_named_at_once(tmp_path: Path) -> None:
     """Before any image is read."""
-    with pytest.raises(TrainingError, match="found the run other, .* The runs are small"):
+    with pytest.raises(RecipeError, match="there is no run other. Name one of small"):
         session(tmp_path, runs=["other"])
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from kernelkit.checkpoints import load_members
 from kernelkit.competition import CompetitionFolder
-from kernelkit.errors import TrainingError
+from kernelkit.errors import RecipeError, TrainingError
 from kernelkit.mask import BitMask
 from kernelkit.predict import load_models, predict
 from kernelkit.recipe import Recipe
@@ -111,7 +111,7 @@ def test_unknown_runs_and_folds_are_named(trained: Trained) -> None:
     with pytest.raises(TrainingError, match="found fold 7, wanted one of 0 to 1"):
         trained.again(folds=(7,))
     recipe = TrainingRecipe.load(trained.folder / "train.yaml")
-    with pytest.raises(TrainingError, match="found the run rounds.* The runs are squares"):
+    with pytest.raises(RecipeError, match="there is no run rounds. Name one of squares"):
         train(recipe, trained.competition, trained.folder, cuts=trained.folder, runs=["rounds"])
 
 
