@@ -24,6 +24,8 @@ _OTHERS = ("data.pkl", "resume.ckpt")
 def matching_runs(folder: Path, patterns: Sequence[str]) -> list[Path]:
     """The folders of the runs whose names match a pattern, by their names.
 
+    Names that begin with a dot are those of unfinished folders, and of no run.
+
     Raises
     ------
     CheckpointError
@@ -33,7 +35,8 @@ def matching_runs(folder: Path, patterns: Sequence[str]) -> list[Path]:
         raise CheckpointError(f"{folder}: found a file, wanted the models folder. Check the path")
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: there is no such models folder. Check the path")
-    runs = sorted(child for child in folder.iterdir() if _is_run(child))
+    named = [child for child in folder.iterdir() if not child.name.startswith(".")]
+    runs = sorted(child for child in named if _is_run(child))
     if _is_described(folder) or (not runs and _is_run(folder)):
         runs = [folder.absolute()]
     unmatched = [p for p in patterns if not any(fnmatchcase(run.name, p) for run in runs)]

@@ -119,7 +119,7 @@ def _folds(models: Path) -> dict[str, Mapping[str, int]]:
         raise EvaluationError(
             f"{models}: there is no such models folder. Name that of a training, or train first"
         )
-    tables = sorted(models.glob("*/folds.csv"))
+    tables = sorted(models.glob("[!.]*/folds.csv"))
     if not tables:
         raise EvaluationError(
             f"{models}: found no run with a folds.csv, which says what each fold held out. Train "

@@ -1,5 +1,7 @@
 """Which folders are runs and folds, which checkpoints count, and what is wrong with a folder."""
 
+import shutil
+
 import pytest
 import timm
 import torch
@@ -125,6 +127,13 @@ def test_the_models_folder_may_be_the_run(tmp_path, unet):
     unet.save_pretrained(tmp_path / "mine")
     [member] = load_members(tmp_path / "mine")
     assert member.name == "mine/0"
+
+
+def test_an_unfinished_folder_is_no_run(tmp_path):
+    """What a killed command left beside a run would be the same member again."""
+    write_run(tmp_path / "run", FPN, seeds=(1,))
+    shutil.copytree(tmp_path / "run", tmp_path / ".run-unfinished")
+    assert [member.run for member in load_members(tmp_path)] == ["run"]
 
 
 def test_equal_weights_under_two_names_are_refused(tmp_path, unet):
