@@ -66,7 +66,7 @@ def end_with_parent() -> None:
 
 
 def _watch_parent() -> None:
-    """End this process if its parent ended before the line above took hold."""
+    """End this process once its parent is gone, in case `prctl` came too late or is missing."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

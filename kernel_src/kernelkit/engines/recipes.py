@@ -20,7 +20,7 @@ def recipe_of_engines(
 ) -> str:
     """The YAML text of a recipe that reads engines.
 
-    It names each run in full. So engines that lie there from before do not answer with them.
+    It names each run in full. So engines of other runs that lie in the folder are not loaded.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def recipe_of_engines(
     runs_code
         Whether loading the engines can run code, so that the recipe has to allow it.
     as_one
-        What is added to an ensemble's name for the run of all members. None if each member is an
-        engine of its own.
+        If all members of an ensemble are one engine: what its run's name has behind the ensemble's.
+        None if each member is an engine of its own.
     """
     content = recipe.model_dump(mode="json", exclude_unset=True)
     content["ensembles"] = [

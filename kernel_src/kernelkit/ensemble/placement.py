@@ -101,7 +101,7 @@ class Placement:
             first, *_ = self.of([folds[0].member])
             classes = first.member.classes
             if not self._is_warm and self.device.type == "cuda":
-                first.eager(seen)  # the first call takes what stays, such as cuBLAS's workspace
+                first.eager(seen)  # the first call allocates what stays, such as cuBLAS's workspace
             peak = peak_bytes(partial(first.eager, seen), self.device)
             for placed in folds:
                 activations[placed.member.name] = max(peak, activations.get(placed.member.name, 0))

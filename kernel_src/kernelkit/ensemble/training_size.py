@@ -33,13 +33,13 @@ def with_trained_sizes(
         scales = [PyramidScale(size=size, runs=tuple(runs)) for size, runs in sizes.items()]
         recipe = recipe.model_copy(update={"pyramid": tuple(scales)})
         for size, runs in sizes.items():
-            notes.add(_taken(runs, size))
+            notes.add(_note_of_size(runs, size))
     gate_sizes = _said_sizes(recipe, gate_members)
     if gate_sizes and recipe.gate and recipe.gate.size is None:
         size, runs = next(iter(gate_sizes.items()))
         if size != recipe.pyramid[0].size:
             recipe = recipe.model_copy(update={"gate": _sized(recipe.gate, size)})
-            notes.add(_taken(runs, size))
+            notes.add(_note_of_size(runs, size))
     return recipe
 
 
@@ -53,7 +53,8 @@ def check_sizes(
     Raises
     ------
     RecipeError
-        No size at which a member looks is the one of its training, or one is not what it takes.
+        A member looks at no picture of the size that it was trained at. Or it takes pictures of one
+        size only, and the recipe gives it another.
     """
     for member in members:
         looks = (s for s in recipe.pyramid if any(fnmatchcase(member.run, p) for p in s.runs))
@@ -61,8 +62,9 @@ def check_sizes(
         _check(recipe, member, sizes, "pyramid")
     first = recipe.pyramid[0].size
     size = (recipe.gate.size if recipe.gate else None) or first
-    for member in gate_members if size else ():
-        _check(recipe, member, [(size[0], size[1])] if size else [], "gate")
+    if size is not None:
+        for member in gate_members:
+            _check(recipe, member, [(size[0], size[1])], "gate")
 
 
 def _check(
@@ -86,7 +88,7 @@ def _check(
 def _said_sizes(
     recipe: EnsembleRecipe, members: Sequence[Member]
 ) -> dict[tuple[int, int], list[str]]:
-    """The runs that say each size, as patterns of their names. Nothing if no run says one."""
+    """Each size, and the runs whose folders say it, as patterns that match nothing else."""
     sizes: dict[tuple[int, int], list[str]] = {}
     silent = [member for member in members if member.trained_with.size is None]
     for member in members:
@@ -109,7 +111,7 @@ def _sized(gate: Gate, size: tuple[int, int]) -> Gate:
     return gate.model_copy(update={"size": size})
 
 
-def _taken(runs: Sequence[str], size: Sequence[int]) -> str:
+def _note_of_size(runs: Sequence[str], size: Sequence[int]) -> str:
     return (
         f"the folders of {', '.join(runs)} say that pictures were of {_shown(size)}. The recipe "
         "says nothing, so this is used"

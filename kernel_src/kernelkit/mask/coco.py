@@ -20,7 +20,7 @@ __all__ = ["format_counts", "parse_counts", "parts_of"]
 _BITS = 5
 # In pixels: more than any image has, and an int64 holds it.
 _LARGEST = 10**18
-# What 64 bits take.
+# Of one count, which has 64 bits at most.
 _MOST_CHARACTERS = 13
 _TRUNCATED, _NOT_A_CHARACTER, _NEGATIVE, _TOO_LONG = range(1, 5)
 _PROBLEMS = {

@@ -48,6 +48,7 @@ def _below(path: str) -> str:
 
 # A path in the competition's folder, which may have places such as {image}.
 Below = Annotated[str, AfterValidator(_below)]
+# A text that is not empty.
 Word = Annotated[str, Field(min_length=1)]
 # Which checkpoints of a fold are members. Several words are one member each.
 Checkpoints = Annotated[Prefer | tuple[Prefer, ...], BeforeValidator(_known_checkpoints)]
@@ -60,7 +61,10 @@ Patterns = Annotated[
 
 
 def overlap(patterns: Patterns, others: Patterns) -> bool:
-    """Whether two lists name one run for certain. Two different patterns may still do."""
+    """Whether an entry of one list matches an entry of the other, so that both name one run.
+
+    If none does, two patterns may still match the same run, as `a*` and `*b` do.
+    """
     return any(
         fnmatchcase(one, other) or fnmatchcase(other, one) for one in patterns for other in others
     )

@@ -24,7 +24,7 @@ def make_schedule(wanted: Schedule, optimiser: Optimizer, epochs: int, updates: 
     wanted
         The course.
     optimiser
-        Its groups have the highest rate.
+        Each of its parameter groups has the highest rate that it reaches.
     epochs
         How many epochs there are.
     updates

@@ -168,9 +168,10 @@ def sweep_image(
     labels
         Which classes of the planes those are.
     scale
-        How many pixels of the mask one of the planes is, on a side.
+        How many pixels of the mask a pixel of the planes is wide.
     shrink
-        How many pixels of the planes become one, on a side. More than 1 is faster and not exact.
+        Squares of so many by so many pixels of the planes become one pixel before. More than 1 is
+        faster, but not exact.
     within
         Only its pixels count, since they hold data.
     """

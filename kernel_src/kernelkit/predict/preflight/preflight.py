@@ -28,6 +28,7 @@ __all__ = ["Preflight", "preflight"]
 
 # bands of a picture whose recipe does not say how many there are
 _COLOURS = 3
+# so many names stand in a finding
 _SHOWN = 5
 _LARGEST_BYTE = 255
 # pixels of an image's sides whose values are looked at
