@@ -75,16 +75,15 @@ class Replicas:
         CheckpointError, DeviceError, RecipeError
             None can be loaded.
         """
-        notes, copies, error = Notes(), list[MegaModel](), None
-        for device in devices:
+        notes, copies = Notes(), list[MegaModel]()
+        for number, device in enumerate(devices, 1):
             try:
                 is_there = torch.device(device) == model.device and model not in copies
                 copies.append(model if is_there else MegaModel(**model.arguments, device=device))
-            except Exception as problem:
-                error = problem
-                notes.add(f"{device} is not used, because: {as_sentence(problem)}")
-        if error is not None and not copies:
-            raise error
+            except Exception as error:  # another name for it would keep what was loaded alive
+                if number == len(devices) and not copies:
+                    raise
+                notes.add(f"{device} is not used, because: {as_sentence(error)}")
         if model not in copies and model.device.type == "cuda":
             model.leave_device()
         return cls(copies, notes)

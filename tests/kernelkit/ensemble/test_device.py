@@ -1,6 +1,8 @@
 """Where the members are, and what happens if memory or a feature is missing."""
 
+import gc
 import shutil
+import weakref
 
 import pytest
 import torch
@@ -124,6 +126,20 @@ def test_graphs_that_cannot_be_recorded(models):
 
 # What takes most of a small network's compilation, and pays for large ones only.
 QUICKLY = {"cpp_cache_precompile_headers": False, "compile_threads": 1, "cpp.vec_isa_ok": True}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine can record graphs")
+def test_a_recording_that_fails_keeps_no_tensor():
+    """What was recorded until then is free at once, and not when Python looks for cycles."""
+    gc.disable()
+    try:
+        images = torch.ones(2)
+        alive = weakref.ref(images)
+        GraphRecorder(Notes())("twice", lambda x: 2 * x, images)
+        del images
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow
