@@ -4,8 +4,11 @@ It imports no torch. Libraries read how many threads they may start when they ar
 """
 
 import os
+import threading
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
+
+from tqdm import tqdm
 
 from kernelkit.children import end_with_parent
 
@@ -56,6 +59,8 @@ def take_seat(seat: Seat, ticks: "Synchronized[int]") -> None:
     global _seat, _ticks
     end_with_parent()
     _ticks = ticks
+    # its own is a semaphore of the system, which a process that is killed leaves behind
+    tqdm.set_lock(threading.RLock())
     for name in _THREADS:
         os.environ[name] = str(seat.threads)
     _seat = seat

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from tqdm import tqdm
 
 from devkit.tools import REPOSITORY
 from kernelkit.errors import DeviceError
@@ -36,6 +37,16 @@ def test_two_processes_divide_the_cores() -> None:
         assert [seat.name for seat in two.seats] == ["cpu (1)", "cpu (2)"]
         asked = two.submit(variables, "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
         assert asked.result() == [str(max(1, cores // 2))] * 2
+
+
+def lock_of_bars() -> str:
+    """The module of the lock of progress bars in the process that is asked."""
+    return type(tqdm.get_lock()).__module__
+
+
+def test_bars_of_a_process_leave_no_semaphore(one: DeviceProcesses) -> None:
+    """The process is killed in the end, and Python warns about each that it leaves."""
+    assert one.submit(lock_of_bars).result() == "_thread"
 
 
 @pytest.mark.parametrize(("workers", "wanted"), [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2)])
