@@ -67,6 +67,13 @@ class Dataset:
     fingerprint: str
     work_folder: Path
 
+    def mounted(self, folder: str | Path) -> Path:
+        """Return a mounted folder as an absolute path, in whichever layout Kaggle mounted it.
+
+        It is `folder` itself if that exists, or if no layout has it.
+        """
+        return _mounted_as(Path(folder).absolute())
+
     def models(self, folder: str | Path) -> Path:
         """Return the models folder to load from, as an absolute path.
 
@@ -79,7 +86,7 @@ class Dataset:
         BootstrapError
             The weights are not those that the manifest lists.
         """
-        folder = _mounted_as(Path(folder).absolute())
+        folder = self.mounted(folder)
         mounted = doubled(folder, WEIGHTS_MANIFEST)
         if mounted is None:
             return folder
