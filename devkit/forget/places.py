@@ -12,6 +12,7 @@ from devkit.errors import SettingsError
 from devkit.forget.usage import measure
 from devkit.kaggle.settings import Settings, load_settings
 from devkit.tools import REPOSITORY
+from kernelkit.files import expanded
 
 __all__ = ["LOCK", "Place", "kept_places", "token_files"]
 
@@ -105,7 +106,7 @@ def token_files() -> list[Path]:
     if os.environ.get("KAGGLE_CONFIG_DIR"):
         folders.append(Path(os.environ["KAGGLE_CONFIG_DIR"]))
     names = ("access_token", "kaggle.json", "credentials.json")
-    paths = (folder.expanduser() / name for folder in folders for name in names)
+    paths = (expanded(folder) / name for folder in folders for name in names)
     return [path for path in dict.fromkeys(paths) if path.is_file()]
 
 
@@ -145,7 +146,7 @@ def _state() -> Path:
     try:
         return load_settings().state
     except SettingsError:
-        return Path(Settings.model_fields["state"].default).expanduser()
+        return expanded(Settings.model_fields["state"].default)
 
 
 def _caches(repository: Path) -> tuple[Path, ...]:
@@ -168,11 +169,11 @@ def _temporary() -> tuple[Path, ...]:
 
 def _shared() -> Iterator[Place]:
     """Caches of libraries, which other projects use too."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    cache = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     for name, variable, default, what in (
         ("torch", "TORCH_HOME", "torch", "pretrained weights of torch"),
         ("huggingface", "HF_HOME", "huggingface", "pretrained weights of timm"),
         ("uv", "UV_CACHE_DIR", "uv", "wheels that uv fetched"),
     ):
-        folder = Path(os.environ.get(variable) or cache / default).expanduser()
+        folder = expanded(os.environ.get(variable) or cache / default)
         yield Place(name, (folder,), what, is_shared=True)

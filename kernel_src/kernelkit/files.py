@@ -16,7 +16,9 @@ from typing import TextIO
 
 __all__ = [
     "DAMAGED_ARCHIVE",
+    "expanded",
     "file_sha256",
+    "have_temporary_folder",
     "open_atomically",
     "replace_atomically",
     "replace_folder",
@@ -33,6 +35,14 @@ DAMAGED_ARCHIVE = (
     RuntimeError,
     ValueError,
 )
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with the user's folder for `~`. If there is no such user, it stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def file_sha256(path: str | Path) -> str:

@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from kernelkit.errors import OwnCodeError, as_sentence
+from kernelkit.files import expanded
 
 __all__ = [
     "OWN_DISTRIBUTION",
@@ -122,7 +123,7 @@ def own_code() -> OwnCode | None:
         named = os.environ.get(OWN_FOLDER)
         if not named:
             return None
-        code = OwnCode.below(Path(named).expanduser())
+        code = OwnCode.below(expanded(named))
         refuse_shadows(code)
         return code
     tops = {file.parts[0].removesuffix(".py") for file in installed.files or ()}

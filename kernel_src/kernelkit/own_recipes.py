@@ -12,6 +12,8 @@ import os
 import re
 from pathlib import Path
 
+from kernelkit.files import expanded
+
 __all__ = [
     "PREDICTING",
     "RECIPES_DISTRIBUTION",
@@ -64,5 +66,5 @@ def _folder() -> Path | None:
         installed = importlib.metadata.distribution(RECIPES_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         named = os.environ.get(RECIPES_FOLDER)
-        return Path(named).expanduser() if named else None
+        return expanded(named) if named else None
     return Path(str(installed.locate_file(RECIPES_PACKAGE)))

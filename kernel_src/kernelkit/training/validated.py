@@ -123,6 +123,6 @@ def _folds(models: Path) -> dict[str, Mapping[str, int]]:
     if not tables:
         raise EvaluationError(
             f"{models}: found no run with a folds.csv, which says what each fold held out. Train "
-            "with make train, or write the table: image, fold"
+            "with kernelkit, or write the table: image, fold"
         )
     return {path.parent.name: Folds.read(path).folds for path in tables}

@@ -30,10 +30,7 @@ def training_scenes(run: "RunRecipe", folder: Path) -> tuple[dict[str, Scene], l
         There is no such folder, or no such image in it.
     """
     if not folder.is_dir():
-        raise TrainingError(
-            f"{folder}: there is no such folder. Name the competition's folder, or fetch it with"
-            " make download-data"
-        )
+        raise TrainingError(f"{folder}: there is no such folder. Name the competition's folder")
     scenes, problems = find_scenes(folder, run.competition)
     chosen = {
         image: scene
