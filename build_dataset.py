@@ -7,6 +7,7 @@ The notebook carries the fingerprint of its manifest. This command uploads nothi
 
 import argparse
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,18 +26,19 @@ from packaging.utils import canonicalize_name  # noqa: E402
 
 from devkit.arguments import Arguments, add_profile  # noqa: E402
 from devkit.commands import command  # noqa: E402
-from devkit.competitions import OwnCompetition, add_name  # noqa: E402
+from devkit.competitions import OwnCompetition, add_name, find  # noqa: E402
 from devkit.dataset.listing import add_listing_options, listing_from  # noqa: E402
 from devkit.dataset.own import add_own_option, find_own  # noqa: E402
 from devkit.image.profiles import load_profile  # noqa: E402
 from devkit.kaggle.settings import find_settings, load_settings  # noqa: E402
+from kernelkit.own import OWN_FOLDER  # noqa: E402
 
 if TYPE_CHECKING:
     from devkit.dataset.builder import Builder
 
 
 def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line. The option `made_by` is the command that it is."""
     summary, details = (__doc__ or "").split("\n", 1)
     parser = Arguments("kernel-dataset", "python build_dataset.py", description=summary)
     parser.epilog = details
@@ -83,7 +85,12 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     )
     parser.add_argument("--dry", action="store_true", help="say what would be done, and do nothing")
     add_listing_options(parser)
-    return parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(given)
+    own = find(options.own_competition)
+    code = os.environ.get(OWN_FOLDER)  # make exports it
+    options.made_by = parser.as_command(given, NAME=own and own.name, OWN=code)
+    return options
 
 
 @command("kernel-dataset")
@@ -122,7 +129,7 @@ def make_builder(options: argparse.Namespace) -> "Builder":
     requirements = options.requirements.absolute()
     resolver = Resolver(profile, requirements, source, allow_old=allowed)
     own = find_own(options.own, settings_file)
-    return Builder(resolver, listing, own=own, competition=competition)
+    return Builder(resolver, listing, own=own, competition=competition, made_by=options.made_by)
 
 
 if __name__ == "__main__":

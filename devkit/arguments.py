@@ -7,12 +7,13 @@ does the work. So --help and every argument error come at once.
 import argparse
 import difflib
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kernelkit.errors import CheckpointError, CompetitionError
+from devkit.make import make_command
 
 __all__ = [
     "Arguments",
@@ -23,8 +24,6 @@ __all__ = [
     "add_set",
     "add_training_recipe",
     "add_workers",
-    "competition_folder",
-    "models_folder",
     "number_from_0",
     "number_from_1",
 ]
@@ -102,6 +101,37 @@ class Arguments(argparse.ArgumentParser):
         variables = " ".join(f"{name}=" for name in dict.fromkeys(self._variables.values()))
         by_make = f"make {self._target} {variables}".rstrip() + "\n\n" if self._target else ""
         return by_make + super().format_help()
+
+    def as_command(self, arguments: Sequence[str], **variables: object) -> str:
+        """Return the command of these arguments, as it can be pasted.
+
+        It is one of make, unless one of the arguments has no variable of make.
+
+        Parameters
+        ----------
+        arguments
+            What the command line was.
+        variables
+            More variables of make, over those that the arguments give.
+        """
+        options = self.parse_args(arguments)
+        given: dict[str, object] = {}
+        is_of_make = True
+        for action in self._actions:
+            value = getattr(options, action.dest, action.default)
+            if value == action.default:
+                continue
+            variable = self._variables.get("/".join(action.option_strings or [action.dest]))
+            if variable is None:
+                is_of_make = False
+            else:
+                given[variable] = " ".join(map(str, value)) if isinstance(value, list) else value
+        if is_of_make:
+            return make_command(self._target, **given | variables)
+        options_of = {each: names.split("/")[-1] for names, each in self._variables.items()}
+        added = {name: value for name, value in variables.items() if value and name not in given}
+        words = [word for name, value in added.items() for word in (options_of[name], str(value))]
+        return f"PYTHONPATH=kernel_src .venv/bin/{self.prog} {shlex.join([*arguments, *words])}"
 
     def error(self, message: str) -> NoReturn:
         """End the command in one line, with exit code 2."""
@@ -227,40 +257,3 @@ def _number(text: str, least: int) -> int:
             f"found {text!r:.40}, wanted a whole number from {least} on"
         )
     return int(text)
-
-
-def competition_folder(folder: Path) -> Path:
-    """Return the folder of a competition.
-
-    Raises
-    ------
-    CompetitionError
-        There is no such folder.
-    """
-    if not folder.is_dir():
-        raise CompetitionError(
-            f"{folder}: {_is_not(folder)}. Name the competition's folder, or fetch it with "
-            "make download-data"
-        )
-    return folder
-
-
-def models_folder(folder: Path) -> Path:
-    """Return a folder of run folders.
-
-    Raises
-    ------
-    CheckpointError
-        There is no such folder.
-    """
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"{folder}: {_is_not(folder, 'models folder')}. Check the path, or make one with "
-            "make train"
-        )
-    return folder
-
-
-def _is_not(folder: Path, wanted: str = "folder") -> str:
-    """What stands in place of a folder."""
-    return f"found a file, wanted the {wanted}" if folder.exists() else f"there is no such {wanted}"

@@ -8,19 +8,23 @@ from typing import Any
 
 from devkit.arguments import Arguments
 from devkit.competitions.own import OwnCompetition, all_names, find
+from kernelkit.files import expanded
 from kernelkit.own import OWN_FOLDER
 
 __all__ = ["add_name", "fill_in"]
 
 
-def add_name(parser: argparse.ArgumentParser) -> None:
-    """Let a command line name a competition of one's own. It is the option `own_competition`."""
+def add_name(parser: argparse.ArgumentParser, default: str = "the only one there") -> None:
+    """Let a command line name a competition of one's own. It is the option `own_competition`.
+
+    The help says the default, in words.
+    """
     variable: dict[str, Any] = {"variable": "NAME"} if isinstance(parser, Arguments) else {}
     parser.add_argument(
         "--name",
         dest="own_competition",
         metavar="NAME",
-        help="a competition of your own below competitions/ (default: the only one there)",
+        help=f"a competition of your own below competitions/ (default: {default})",
         **variable,
     )
 
@@ -98,4 +102,4 @@ def _use_code(own: OwnCompetition) -> None:
     except (OSError, ValueError):
         return  # the commands that need the settings say what is wrong with them
     if named and isinstance(named, str):
-        os.environ.setdefault(OWN_FOLDER, str(own.folder / Path(named).expanduser()))
+        os.environ.setdefault(OWN_FOLDER, str(own.folder / expanded(named)))

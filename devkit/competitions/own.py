@@ -12,6 +12,7 @@ from pathlib import Path
 
 from devkit.errors import SettingsError
 from devkit.tools import REPOSITORY
+from kernelkit.files import expanded
 from kernelkit.own_recipes import PREDICTING, RECIPES_FOLDER, TRAINING
 
 __all__ = [
@@ -47,9 +48,12 @@ class OwnCompetition:
 
     @classmethod
     def of_settings(cls, path: Path) -> "OwnCompetition | None":
-        """The competition of a settings file. None if the file is that of the repository."""
-        folder = path.resolve().parent
-        is_own = folder.parent == competitions_folder().resolve() and path.name == _SETTINGS
+        """The competition of a settings file. None if the file is that of the repository.
+
+        The folder may be a link to one that lies elsewhere.
+        """
+        folder, above = path.absolute().parent, competitions_folder().resolve()
+        is_own = folder.parent.resolve() == above and path.name == _SETTINGS
         return cls(folder) if is_own else None
 
     @property
@@ -179,4 +183,4 @@ def refuse_name(name: str) -> None:
 def competitions_folder() -> Path:
     """Where the competitions lie. From then on recipes are found there by their names."""
     named = os.environ[RECIPES_FOLDER] = os.environ.get(RECIPES_FOLDER) or str(COMPETITIONS)
-    return Path(named).expanduser()
+    return expanded(named)

@@ -20,10 +20,11 @@ from devkit.dataset.recipes import check_recipes, recipe_files
 from devkit.dataset.verify import Proof, check_dataset, prove
 from devkit.errors import DatasetError, LintError, TwinError, WheelError
 from devkit.image.profiles import Profile
-from devkit.kaggle.marks import Source
+from devkit.kaggle.marks import Source, read_marks
+from devkit.kaggle.settings import load_settings
 from devkit.lint import KERNEL_SOURCE, kernel_files, lint, outside_modules
 from devkit.tools import REPOSITORY
-from devkit.wheels.downloads import fetch
+from devkit.wheels.downloads import LOCAL_WHEELS, fetch
 from devkit.wheels.lock import Lock
 from devkit.wheels.needed import needed_packages
 from devkit.wheels.resolve import Resolver, read_requirements
@@ -75,6 +76,8 @@ class Builder:
         Code of the user's own that goes there too, or None.
     competition
         The competition of the user's own whose recipes go there too, or None.
+    made_by
+        The command that this is, which is noted. A push says it if something has changed.
     say
         It gets each line that there is to tell.
     """
@@ -86,6 +89,7 @@ class Builder:
     say: Callable[[str], None] = print
     own: OwnCode | None = None
     competition: OwnCompetition | None = None
+    made_by: str = ""
     _resolved: Lock | None = field(default=None, init=False, repr=False)
 
     @property
@@ -111,11 +115,22 @@ class Builder:
             Source.at("kernelkit", self.source_folder),
             Source.at("requirements", self.resolver.requirements),
         ]
+        # a folder that is not there yet may come to be
+        folders = dict.fromkeys((LOCAL_WHEELS, *self.resolver.source.folders))
+        found += [Source.at("own wheels", folder) for folder in folders]
         if self.own is not None:
-            found.append(Source.at("own code", self.own.folder))
+            is_given = self.own.folder != self._named_code
+            found.append(Source.at("own code", self.own.folder, is_given=is_given))
         if self.competition is not None:
             found.append(Source.at("recipes", self.competition.folder))
         return tuple(found)
+
+    @property
+    def _named_code(self) -> Path | None:
+        """The folder of code of the user's own that the settings name, whatever is exported."""
+        settings_file = self.competition.settings_file if self.competition else None
+        named = load_settings(settings_file, {}).own
+        return Path(named).resolve() if named else None
 
     def _is_own(self, module: str) -> bool:
         return self.own is not None and module.split(".")[0] in self.own.modules
@@ -197,7 +212,7 @@ class Builder:
             self.own,
             self.competition,
         )
-        mark(packed.folder, sources=sources)
+        mark(packed.folder, sources=sources, made_by=self.made_by)
         self.say(f"pack     {len(packed.files)} files for {_shown(shown_folder)}")
         check_dataset(folder, self.profile)
         self.say(f"verify   every hash, tag, requirement and limit of {packed.fingerprint[:12]}")
@@ -226,10 +241,12 @@ class Builder:
                 also |= lacking
                 self.say(f"twin     made again with {', '.join(sorted(lacking))} of the image")
         self._tell(twin, proof)
-        mark(packed.folder, proved=packed.fingerprint)
         self.resolver.write(self.current_lock())
         if twin.lock is not None:
             keep_twin_lock(self.profile, twin.lock)
+        sources = read_marks(packed.folder).sources or ()
+        image = Source.at("profile and lock", self.profile.folder)  # which has the new lock
+        mark(packed.folder, proved=packed.fingerprint, sources=(*sources, image))
 
     def _tell(self, twin: Twin, proof: Proof) -> None:
         self.say(twin.describe())

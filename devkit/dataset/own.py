@@ -18,6 +18,7 @@ from devkit.image.standard_library import standard_library
 from devkit.kaggle.settings import load_settings
 from devkit.lint.imports import AT_HOME
 from devkit.wheels.wheelfile import Wheel, read_wheel
+from kernelkit.files import expanded
 from kernelkit.own import OWN_DISTRIBUTION, OWN_FOLDER, OwnCode
 
 __all__ = ["add_own_option", "check_own", "find_own", "own_wheel"]
@@ -60,7 +61,7 @@ def find_own(option: Path | None = None, settings_file: Path | None = None) -> O
     named = option or os.environ.get(OWN_FOLDER) or load_settings(settings_file).own
     if not named:
         return None
-    code = OwnCode.below(Path(named).expanduser())
+    code = OwnCode.below(expanded(named))
     os.environ[OWN_FOLDER] = str(code.folder)
     return code
 

@@ -2,12 +2,16 @@
 
 import glob
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from devkit.kaggle.marks import WeightsSource
 from devkit.kaggle.settings import load_settings
+from devkit.kaggle.trained import note_weights, trained_runs
+from kernelkit.errors import CheckpointError
 from kernelkit.recipe import Recipe
 from kernelkit.vocabulary import Prefer
 
@@ -79,6 +83,14 @@ class Wanted:
             found = [self.others]
         words = [(each,) if isinstance(each, str) else each for each in found]
         return tuple(dict.fromkeys(word for each in words for word in each))
+
+    def note(self, models_folder: Path) -> WeightsSource | None:
+        """Note the files that are packed, as they are now. None if they cannot be loaded either."""
+        runs = [run.name for run in trained_runs(models_folder)]
+        taken = {run: words for run in runs if (words := self.words_of(run))}
+        with suppress(CheckpointError):
+            return note_weights(models_folder, taken)
+        return None
 
     def load(
         self, models_folder: Path, programs: bool, say: Callable[[str], None]

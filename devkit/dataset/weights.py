@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import mounted
-from devkit.arguments import Arguments, models_folder
+from devkit.arguments import Arguments
 from devkit.commands import command
-from devkit.competitions import OwnCompetition, add_name, fill_in
+from devkit.competitions import OwnCompetition, add_name, fill_in, models_folder
 from devkit.dataset.limits import check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing, add_listing_options, listing_from, mark
 from devkit.dataset.own import add_own_option, find_own
@@ -38,6 +38,7 @@ from devkit.errors import DatasetError
 from devkit.kaggle.settings import load_settings
 from devkit.tools import REPOSITORY, read_text
 from kernelkit.files import file_sha256, replace_atomically
+from kernelkit.own import OWN_FOLDER
 from kernelkit.vocabulary import Prefer
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def pack_weights(
     *,
     wanted: Wanted = BEST,
     programs: bool = False,
+    made_by: str = "",
     cache_folder: Path = _BUILD / "weights-cache",
     say: Callable[[str], None] = print,
 ) -> Packed:
@@ -80,6 +82,8 @@ def pack_weights(
         Which runs, and which checkpoints of their folds.
     programs
         Whether programs are packed too. They go out as they are.
+    made_by
+        The command that this is, which is noted. A push says it if the weights have changed.
     cache_folder
         Where conversions are kept.
     say
@@ -98,7 +102,8 @@ def pack_weights(
         staging_folder.mkdir()
         entries: list[dict[str, Any]] = []
         configurations: dict[str, str] = {}
-        checkpoints: dict[str, tuple[str, ...]] = {}
+        checkpoints: dict[str, tuple[Prefer, ...]] = {}
+        noted = wanted.note(models_folder)  # what changes from now on is noticed
         for member in wanted.load(models_folder, programs, say):
             # a folder that is itself a run is found as the only one below its parent
             is_above = (models_folder / member.run).is_dir()
@@ -127,7 +132,7 @@ def pack_weights(
         target = {"configurations": configurations}
         manifest = write_manifest(staging_folder / mounted.WEIGHTS_MANIFEST, entries, target)
         write_json(staging_folder / CLIENT_FILE, listing.as_metadata())
-        mark(staging_folder, checkpoints=checkpoints)
+        mark(staging_folder, checkpoints=checkpoints, weights=noted, made_by=made_by)
         check_upload(staging_folder, listing)
         replace_dataset(staging_folder, folder)
     return Packed(folder, manifest)
@@ -211,7 +216,7 @@ def _configurations(member: "Member", runs_folder: Path) -> dict[str, str]:
 @command("weights-dataset")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 only if the dataset was written."""
-    options, own = _parse(arguments)
+    options, own, made_by = _parse(arguments)
     models_folder(options.models)
     settings_file = own.settings_file if own else None
     settings = load_settings(settings_file)
@@ -227,6 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
         listing_from(options, listing),
         wanted=wanted,
         programs=options.programs or wanted.programs,
+        made_by=made_by,
         cache_folder=folder.parent / "weights-cache",
     )
     total = sum(entry["size"] for entry in packed.files)
@@ -235,7 +241,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetition | None]:
+def _parse(
+    arguments: list[str] | None,
+) -> tuple[argparse.Namespace, OwnCompetition | None, str]:
+    """The arguments, the competition that is meant, and the command that this is."""
     parser = Arguments("weights-dataset", "python -m devkit.dataset.weights", description=__doc__)
     parser.add_argument(
         "models",
@@ -273,8 +282,10 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetit
     if options.recipe and options.checkpoints:
         parser.error("give --recipe or --checkpoints: a recipe says which checkpoints it takes")
     is_own = options.own_competition or options.models is None
+    code = os.environ.get(OWN_FOLDER)  # make exports it, and settings may put it there later
     own = fill_in(parser, options, models="models_folder") if is_own else None
-    return options, own
+    given = sys.argv[1:] if arguments is None else arguments
+    return options, own, parser.as_command(given, NAME=own and own.name, OWN=code)
 
 
 if __name__ == "__main__":

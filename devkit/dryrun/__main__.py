@@ -12,14 +12,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from devkit.arguments import (
-    Arguments,
-    add_profile,
-    competition_folder,
-    models_folder,
-)
+from devkit.arguments import Arguments, add_profile
 from devkit.commands import command, forgiving_output
-from devkit.competitions import OwnCompetition, add_name, fill_in
+from devkit.competitions import OwnCompetition, add_name, competition_folder, fill_in, models_folder
 from devkit.errors import BusyError, DryRunError
 from devkit.image.profiles import load_profile
 from devkit.tools import REPOSITORY
@@ -106,7 +101,7 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetit
         help="with --competition: the models folder",
     )
     parser.add_argument("--recipe", variable="RECIPE", help=_RECIPE_HELP)
-    add_name(parser)
+    add_name(parser, "none, which is the demo")
     parser.add_argument(
         "--workers",
         type=int,

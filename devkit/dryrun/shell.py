@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devkit.arguments import Arguments, add_profile, competition_folder, models_folder
+from devkit.arguments import Arguments, add_profile
 from devkit.commands import command
-from devkit.competitions import OwnCompetition, add_name, find
+from devkit.competitions import OwnCompetition, add_name, competition_folder, find, models_folder
 from devkit.image.profiles import load_profile
 from devkit.tools import REPOSITORY
 
@@ -88,7 +88,7 @@ def open_shell(
 def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetition | None]:
     parser = Arguments("shell", "python -m devkit.dryrun.shell", description=__doc__)
     add_profile(parser)
-    add_name(parser)
+    add_name(parser, "none")
     parser.add_folder(
         "--competition",
         variable="COMPETITION",

@@ -12,15 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devkit.arguments import (
-    Arguments,
-    add_prediction,
-    competition_folder,
-    models_folder,
-    number_from_1,
-)
+from devkit.arguments import Arguments, add_prediction, number_from_1
 from devkit.commands import command
-from devkit.competitions import add_name, fill_in
+from devkit.competitions import add_name, competition_folder, fill_in, models_folder
 from kernelkit.console import printable
 
 if TYPE_CHECKING:

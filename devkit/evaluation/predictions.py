@@ -6,15 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devkit.arguments import (
-    Arguments,
-    add_set,
-    add_training_recipe,
-    add_workers,
-    competition_folder,
-    models_folder,
-)
-from devkit.competitions import add_name, fill_in
+from devkit.arguments import Arguments, add_set, add_training_recipe, add_workers
+from devkit.competitions import add_name, competition_folder, fill_in, models_folder
 from devkit.predict.executors import (
     add_executor,
     device_of_parent,

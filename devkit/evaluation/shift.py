@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from devkit.arguments import Arguments, add_competition, add_json, competition_folder
+from devkit.arguments import Arguments, add_competition, add_json
 from devkit.commands import command
-from devkit.competitions import add_name, fill_in
+from devkit.competitions import add_name, competition_folder, fill_in
 from devkit.predict.images import SUFFIXES
 from devkit.tables import aligned
 from kernelkit.console import printable

@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
     settings = load_settings(options.settings or find_settings(options.own_competition))
     _refuse_missing_files(options)
     if getattr(options, "competition", None):
-        settings = settings.model_copy(update={"competition": options.competition})
+        settings = settings.for_competition(options.competition)
     settings = settings.for_notebook(options.notebook)
     actions = importlib.import_module("devkit.kaggle.actions")  # it takes a second
     getattr(actions, options.name.replace("-", "_"))(settings, options)

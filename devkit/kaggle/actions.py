@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import shlex
 
 from devkit.errors import KaggleError, SettingsError
 from devkit.kaggle.datasets.competition import download_competition
@@ -58,13 +59,15 @@ def prepare(settings: Settings, _: argparse.Namespace) -> None:
     """Write the notebook's folder."""
     owner = settings.owner or Client(settings).owner
     folder = prepare_folder(settings, owner)
-    print(f"{folder.path} is ready. Push it with: kaggle kernels push -p {folder.path}")
+    push_it = shlex.join([".venv/bin/kaggle", "kernels", "push", "-p", str(folder.path)])
+    print(f"{folder.path} is ready. Push it with: {push_it}")
 
 
 def push(settings: Settings, _: argparse.Namespace) -> None:
     """Upload the datasets if they changed, then push the notebook."""
     pushed = push_notebook(Client(settings))
-    print(f"{pushed.ref} version {pushed.number} is on Kaggle. Follow it with make logs")
+    follow = settings.command("logs")
+    print(f"{pushed.ref} version {pushed.number} is on Kaggle. Follow it with {follow}")
 
 
 def status(settings: Settings, _: argparse.Namespace) -> None:
@@ -76,8 +79,8 @@ def status(settings: Settings, _: argparse.Namespace) -> None:
     if state in ("QUEUED", "RUNNING", "COMPLETE"):
         client.say(said)
     else:
-        means = explain_ending(failure)
-        raise KaggleError(f"{said}. {means and f'{means}. '}See make logs")
+        means = explain_ending(settings, failure)
+        raise KaggleError(f"{said}. {means and f'{means}. '}See {settings.command('logs')}")
 
 
 def logs(settings: Settings, _: argparse.Namespace) -> None:
@@ -93,9 +96,9 @@ def logs(settings: Settings, _: argparse.Namespace) -> None:
             notebook = settings.notebook.stem
             folder, what = fetch_runs(client, version, notebook), "the run folders"
         client.say(f"{folder}: {what} are fetched")
-        check_log(log, version)
+        check_log(log, version, settings)
     else:
-        check_log(log, version)
+        check_log(log, version, settings)
         fetch_checked(client, version)
 
 

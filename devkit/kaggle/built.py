@@ -4,35 +4,46 @@ A push of an old dataset runs another recipe or other code than one sees at home
 with the command that builds it again.
 """
 
-import time
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
 
-from devkit.competitions import OwnCompetition
 from devkit.errors import DatasetError
-from devkit.kaggle.marks import Source, read_marks
+from devkit.kaggle.manifest import find_manifest
+from devkit.kaggle.marks import Source, What, read_marks
 from devkit.kaggle.settings import Settings
-from kernelkit.errors import CheckpointError
+from devkit.kaggle.trained import Others, changed_weights, other_runs
 from kernelkit.recipe import Recipe
-from mounted import WEIGHTS_MANIFEST
+from kernelkit.vocabulary import Prefer
+from mounted import MANIFEST, WEIGHTS_MANIFEST
 
-__all__ = ["build_command", "check_sources", "check_weights", "newer_run", "trained_runs"]
+__all__ = [
+    "build_command",
+    "build_weights_command",
+    "check_sources",
+    "check_weights",
+    "dry_run_command",
+    "other_weights",
+]
 
 # How many runs an error lists.
 _SHOWN = 8
+# Where `make train` writes runs to that belong to no competition of the user's own.
+_MODELS = Path("build/models")
 
 
 def check_sources(settings: Settings) -> None:
     """Refuse a kernel dataset if what it was made from has changed since.
 
-    That is kernelkit, the code and the recipes of the user's own, and the packages to vendor.
+    That is kernelkit, and the code, recipes and wheels of the user's own. The packages to vendor,
+    the image and its lock count too.
 
     Raises
     ------
     DatasetError
-        Something has changed. Or the dataset lacks code or recipes that the settings name.
+        Something has changed. Or the dataset lacks code or recipes that the settings name, or has
+        some that they do not name.
     """
     folder = settings.dataset_folder
     sources = read_marks(folder).sources
@@ -46,34 +57,59 @@ def check_sources(settings: Settings) -> None:
                 f"{folder}: {source.what} in {source.place} changed after the dataset was built. "
                 f"Run {build_command(settings)}"
             )
-    wanted: dict[str, Path] = {}
-    if settings.own:
-        wanted["own code"] = Path(settings.own)
-    if own := settings.own_competition:
-        wanted["recipes"] = own.folder
-    for what, place in wanted.items():
-        _check_named(what, place, sources, settings)
+    own = settings.own_competition
+    _check_named("own code", Path(settings.own) if settings.own else None, sources, settings)
+    _check_named("recipes", own.folder if own else None, sources, settings)
 
 
-def _check_named(what: str, place: Path, sources: tuple[Source, ...], settings: Settings) -> None:
+def _check_named(
+    what: What, wanted: Path | None, sources: tuple[Source, ...], settings: Settings
+) -> None:
     """Refuse a dataset without something that the settings name, or with another one."""
-    found = [source.place for source in sources if source.what == what]
-    if place.resolve() not in found:
-        has = f"has {what} of {found[0]}" if found else f"has no {what}"
+    found = [source for source in sources if source.what == what]
+    folder, build = settings.dataset_folder, build_command(settings)
+    if wanted is None and found and not found[0].is_given:
         raise DatasetError(
-            f"{settings.dataset_folder}: it {has}, wanted {what} of {place}. Run "
-            f"{build_command(settings)}"
+            f"{folder}: it has {what} of {found[0].place}, which the settings do not name any "
+            f"more. Run {build}"
         )
+    if wanted is not None and wanted.resolve() not in [source.place for source in found]:
+        has = f"has {what} of {found[0].place}" if found else f"has no {what}"
+        raise DatasetError(f"{folder}: it {has}, wanted {what} of {wanted}. Run {build}")
 
 
-def build_command(settings: Settings, target: str = "kernel-dataset") -> str:
-    """The command that builds a dataset of these settings."""
-    command = f"make {target}"
-    if target == "kernel-dataset":
-        command += f" PROFILE={settings.profile}"
+def build_command(settings: Settings) -> str:
+    """The command that builds the kernel dataset of these settings.
+
+    It is the one that built the dataset that is there, unless that was for other settings.
+    """
+    folder = settings.dataset_folder
+    manifest, marks = find_manifest(folder / MANIFEST), read_marks(folder)
+    is_of_profile = manifest is not None and manifest.target.profile == settings.profile
+    has_other_code = settings.own and any(source.is_given for source in marks.sources or ())
+    if marks.made_by and is_of_profile and not has_other_code:
+        return marks.made_by
+    return settings.command("kernel-dataset", PROFILE=settings.profile)
+
+
+def build_weights_command(settings: Settings) -> str:
+    """The command that built the dataset of weights, or one that builds a first one."""
+    before = read_marks(settings.weights_folder).made_by
+    models = None if settings.own_competition else _MODELS
+    return before or settings.command("weights-dataset", MODELS=models)
+
+
+def dry_run_command(settings: Settings) -> str:
+    """The command that rehearses the notebook of these settings at home."""
     if settings.own_competition:
-        command += f" NAME={settings.own_competition.name}"
-    return command
+        return settings.command("dry-run")
+    noted = read_marks(settings.weights_folder).weights
+    return settings.command(
+        "dry-run",
+        RECIPE=settings.recipe,
+        COMPETITION=Path("data") / settings.competition,
+        MODELS=noted.folder if noted else _MODELS,
+    )
 
 
 class _Entry(BaseModel):
@@ -91,17 +127,20 @@ class _Files(BaseModel):
 def check_weights(settings: Settings) -> None:
     """Refuse a dataset of weights that lacks runs or checkpoints which the recipe names.
 
+    It is refused too if a run that it holds has other weights at home by now.
+
     Raises
     ------
     DatasetError
-        It names what is missing.
+        It names what is missing, or what has changed.
     """
     folder = settings.weights_folder
-    checkpoints = read_marks(folder).checkpoints or {}
-    packed: dict[str, tuple[str, ...]] = {name.split("/")[0]: () for name in _names(folder)}
+    marks = read_marks(folder)
+    checkpoints = marks.checkpoints or {}
+    packed: dict[str, tuple[Prefer, ...]] = {name.split("/")[0]: () for name in _names(folder)}
     packed |= checkpoints
-    again = build_command(settings, "weights-dataset")
-    recipe = (settings.section.recipe if settings.section else "") or settings.recipe
+    again = build_weights_command(settings)
+    recipe = _recipe_of(settings)
     for pattern, words in _wanted(Recipe.load(recipe)):
         runs = [run for run in packed if fnmatchcase(run, pattern)]
         if not runs:
@@ -118,38 +157,29 @@ def check_weights(settings: Settings) -> None:
                     f"{folder}: the recipe {recipe} takes the {lacking[0]} checkpoints of "
                     f"{run}, and packed are the {' and '.join(has)}. Run {again}"
                 )
+    if marks.weights is not None and (change := changed_weights(marks.weights, checkpoints)):
+        raise DatasetError(
+            f"{folder}: since it was packed, {change}. Run {again}, or rename the run if the "
+            "packed weights are meant"
+        )
 
 
-def newer_run(settings: Settings) -> Path | None:
-    """A run of the user's own competition with a checkpoint that is newer than the dataset."""
-    own, path = settings.own_competition, settings.weights_folder / WEIGHTS_MANIFEST
-    if own is None or not settings.weights or not path.is_file():
+def other_weights(settings: Settings) -> Others | None:
+    """The runs that differ from what was packed, but for those that changed.
+
+    Returns
+    -------
+    None if there is no dataset of weights, or none that says what it was made from.
+    """
+    noted = read_marks(settings.weights_folder).weights if settings.weights else None
+    if noted is None:
         return None
-    newest = max(trained_runs(own), key=_time, default=None)
-    return newest if newest is not None and _time(newest) > path.stat().st_mtime else None
+    patterns = [pattern for pattern, _ in _wanted(Recipe.load(_recipe_of(settings)))]
+    return other_runs(noted, patterns)
 
 
-def trained_runs(own: OwnCompetition) -> list[Path]:
-    """The run folders of a competition of the user's own with a checkpoint in any fold."""
-    # torch takes seconds to import
-    from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of, matching_runs
-
-    try:
-        runs = matching_runs(own.models_folder, ["*"])
-    except CheckpointError:  # there is no run yet
-        return []
-    return [run for run in runs if any(checkpoints_of(fold) for fold in folds_of(run))]
-
-
-def _time(run: Path) -> float:
-    """When a checkpoint of a run was written last."""
-    from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of
-
-    try:
-        paths = [path for fold in folds_of(run) for path in checkpoints_of(fold)]
-        return max((path.stat().st_mtime for path in paths), default=0)
-    except FileNotFoundError:  # a training has just replaced it
-        return time.time()
+def _recipe_of(settings: Settings) -> str:
+    return (settings.section.recipe if settings.section else "") or settings.recipe
 
 
 def _names(folder: Path) -> list[str]:
@@ -161,9 +191,9 @@ def _names(folder: Path) -> list[str]:
     return [entry.name for entry in content.files]
 
 
-def _wanted(recipe: Recipe) -> list[tuple[str, tuple[str, ...]]]:
+def _wanted(recipe: Recipe) -> list[tuple[str, tuple[Prefer, ...]]]:
     """Each pattern of runs that a recipe has, and which checkpoints it takes of them."""
-    found: list[tuple[str, tuple[str, ...]]] = []
+    found: list[tuple[str, tuple[Prefer, ...]]] = []
     for ensemble in recipe.ensembles:
         found += [(pattern, _words(ensemble.checkpoints)) for pattern in ensemble.runs]
         if gate := ensemble.gate:
@@ -172,5 +202,5 @@ def _wanted(recipe: Recipe) -> list[tuple[str, tuple[str, ...]]]:
     return found
 
 
-def _words(checkpoints: str | tuple[str, ...]) -> tuple[str, ...]:
+def _words(checkpoints: Prefer | tuple[Prefer, ...]) -> tuple[Prefer, ...]:
     return (checkpoints,) if isinstance(checkpoints, str) else tuple(checkpoints)

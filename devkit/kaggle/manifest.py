@@ -36,8 +36,15 @@ class Manifest(BaseModel):
     target: _Target = _Target()
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path, build: str) -> Manifest:
     """Read the manifest of a dataset that was built. It has a fingerprint.
+
+    Parameters
+    ----------
+    path
+        The manifest.
+    build
+        The command that builds the dataset.
 
     Raises
     ------
@@ -45,20 +52,27 @@ def read_manifest(path: Path) -> Manifest:
         There is no such file, or no fingerprint in it.
     """
     if not path.is_file():
-        raise DatasetError(
-            f"{path}: there is no such file. Build the dataset first, with make kernel-dataset "
-            "or make weights-dataset"
-        )
+        raise DatasetError(f"{path}: there is no such file. Build the dataset first, with {build}")
     content = find_manifest(path)
     if content is None:
         raise DatasetError(
-            f"{path}: it is not a manifest with a fingerprint. Build the dataset again"
+            f"{path}: it is not a manifest with a fingerprint. Build the dataset again, with "
+            f"{build}"
         )
     return content
 
 
-def check_proved(folder: Path, manifest: Manifest) -> None:
+def check_proved(folder: Path, manifest: Manifest, build: str) -> None:
     """Refuse a kernel dataset that was never installed and imported in the image's twin.
+
+    Parameters
+    ----------
+    folder
+        The dataset.
+    manifest
+        What its manifest says.
+    build
+        The command that builds the dataset.
 
     Raises
     ------
@@ -68,7 +82,7 @@ def check_proved(folder: Path, manifest: Manifest) -> None:
     if read_marks(folder).proved != manifest.fingerprint:
         raise DatasetError(
             f"{folder}: this dataset was not proved in the twin of {manifest.target.profile}. "
-            f"Run make kernel-dataset PROFILE={manifest.target.profile}"
+            f"Run {build}"
         )
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from devkit.competitions import OwnCompetition
 from devkit.kaggle.built import (
     build_command,
+    build_weights_command,
     check_sources,
     check_weights,
-    newer_run,
-    trained_runs,
+    other_weights,
 )
 from devkit.kaggle.manifest import check_proved, find_manifest, read_manifest
 from devkit.kaggle.notebook.kernel import find_pushed
@@ -19,6 +19,8 @@ from devkit.kaggle.notebook.kernel_folder import prepare_folder
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.settings import Settings
 from devkit.kaggle.submissions.submit import was_submitted
+from devkit.kaggle.trained import trained_runs
+from devkit.make import make_command
 from kernelkit.errors import KernelKitError, as_sentence
 from kernelkit.recipe import Recipe
 from mounted import MANIFEST, WEIGHTS_MANIFEST
@@ -55,8 +57,12 @@ def next_step(settings: Settings, client: Client | None) -> str:
     return _on_kaggle(settings, client)
 
 
-def _make(target: str, own: OwnCompetition | None, why: str) -> str:
-    return f"make {target}{f' NAME={own.name}' if own else ''} ({why})"
+def _make(target: str, own: OwnCompetition, why: str) -> str:
+    return f"{make_command(target, NAME=own.name)} ({why})"
+
+
+def _named(settings: Settings, target: str, why: str) -> str:
+    return f"{settings.command(target)} ({why})"
 
 
 def _data(own: OwnCompetition) -> str | None:
@@ -83,7 +89,7 @@ def _recipes(own: OwnCompetition) -> str | None:
 
 
 def _folds(own: OwnCompetition) -> str | None:
-    if own.folds_file.is_file() or trained_runs(own):
+    if own.folds_file.is_file() or trained_runs(own.models_folder):
         return None
     return _make("folds", own, "nobody has looked at what each fold holds")
 
@@ -92,7 +98,7 @@ def _runs(own: OwnCompetition) -> str | None:
     """Whether each run that the recipe names is trained, all its folds to the end."""
     from kernelkit.checkpoints.run_folders import matching_runs
 
-    trained = trained_runs(own)
+    trained = trained_runs(own.models_folder)
     if not trained:
         return _make("train", own, f"no run in {own.models_folder} has a checkpoint")
     patterns = [run for ensemble in Recipe.load(own.recipe).ensembles for run in ensemble.runs]
@@ -104,44 +110,44 @@ def _runs(own: OwnCompetition) -> str | None:
 
 
 def _kernel_dataset(settings: Settings) -> str | None:
+    build = build_command(settings)
     path = settings.dataset_folder / MANIFEST
     if find_manifest(path) is None:
-        return f"{build_command(settings)} (there is no {settings.dataset_folder})"
+        return f"{build} (there is no {settings.dataset_folder})"
     try:
-        check_proved(settings.dataset_folder, read_manifest(path))
+        check_proved(settings.dataset_folder, read_manifest(path, build), build)
         check_sources(settings)
     except KernelKitError as error:
-        return f"{build_command(settings)} ({as_sentence(error)})"
+        return f"{build} ({as_sentence(error)})"
     return None
 
 
 def _weights_dataset(settings: Settings) -> str | None:
     if not settings.weights:
         return None
-    path, command = settings.weights_folder / WEIGHTS_MANIFEST, "weights-dataset"
-    if find_manifest(path) is None:
-        why = f"there is no {settings.weights_folder}"
-        return f"{build_command(settings, command)} ({why})"
-    if newer_run(settings):
-        return f"{build_command(settings, command)} (a run is newer than the packed weights)"
+    command = build_weights_command(settings)
+    if find_manifest(settings.weights_folder / WEIGHTS_MANIFEST) is None:
+        return f"{command} (there is no {settings.weights_folder})"
     try:
         check_weights(settings)
     except KernelKitError as error:
-        return f"{build_command(settings, command)} ({as_sentence(error)})"
+        return f"{command} ({as_sentence(error)})"
+    others = other_weights(settings)
+    if others is not None and others.not_packed:
+        return f"{command} ({', '.join(others.not_packed)} is trained, and is not packed)"
     return None
 
 
 def _on_kaggle(settings: Settings, client: Client) -> str:
     """What is left once all is built: the push, the run, the submission."""
-    own = settings.own_competition
     pushed = find_pushed(client, prepare_folder(settings, client.owner))
     if pushed is None:
-        return _make("push", own, "Kaggle does not have this notebook with these datasets")
+        return _named(settings, "push", "Kaggle does not have this notebook with these datasets")
     if pushed.state != "COMPLETE":
         why = f"version {pushed.number} is {pushed.state}"
-        return _make("logs", own, why)
+        return _named(settings, "logs", why)
     if settings.section is not None:
-        return _make("logs", own, f"version {pushed.number} has ended")
+        return _named(settings, "logs", f"version {pushed.number} has ended")
     if not was_submitted(client, pushed):
-        return _make("submit", own, f"version {pushed.number} has run and is not submitted")
-    return _make("submissions", own, f"version {pushed.number} is submitted")
+        return _named(settings, "submit", f"version {pushed.number} has run and is not submitted")
+    return _named(settings, "submissions", f"version {pushed.number} is submitted")

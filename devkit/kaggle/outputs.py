@@ -18,7 +18,7 @@ def writing(path: Path, key: str) -> Iterator[None]:
     path
         The file or folder, for the error.
     key
-        The key of kaggle.toml that names it.
+        The key of kaggle.toml that names it, or in capitals the variable of make.
 
     Raises
     ------
@@ -28,7 +28,9 @@ def writing(path: Path, key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        other = f"give another {key}"
+        if not key.isupper():
+            other = f"set {key} in kaggle.toml to another place"
         raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}). Make it writable, or set {key} "
-            "in kaggle.toml to another place"
+            f"{path} cannot be written ({error.strerror or error}). Make it writable, or {other}"
         ) from None

@@ -1,8 +1,8 @@
 """The steps of `make push`, from the built datasets to a run, and those of `make submit`."""
 
 from devkit.errors import KaggleError
-from devkit.kaggle.built import build_command, newer_run
-from devkit.kaggle.datasets.upload import upload_dataset
+from devkit.kaggle.built import build_command, build_weights_command, other_weights
+from devkit.kaggle.datasets.upload import Built, upload_datasets
 from devkit.kaggle.notebook.kernel import (
     KernelVersion,
     Pushed,
@@ -89,7 +89,7 @@ def push_and_submit(client: Client, message: str, *, again: bool = False) -> Ent
             f"Kaggle does not show {pushed.ref} version {pushed.number}, though it was pushed. Run "
             "the same command again"
         )
-    check_log(follow_run(client, version, quietly=True), version)
+    check_log(follow_run(client, version, quietly=True), version, client.settings)
     fetch_checked(client, version)
     return submit_kernel(client, pushed, message, again=again)
 
@@ -105,20 +105,42 @@ def _warn_of_gpu(client: Client) -> None:
 
 
 def _warn_of_weights(client: Client) -> None:
-    """Say that a run was trained on. Its older weights may be meant, so they are pushed."""
+    """Say which weights differ from those at home. They may be meant, so they are pushed."""
     settings = client.settings
-    if run := newer_run(settings):
+    if not settings.weights:
+        return
+    folder, again = settings.weights_folder, build_weights_command(settings)
+    others = other_weights(settings)
+    if others is None:
         client.say(
-            f"warning: {run} has a checkpoint that is newer than the packed weights, which are "
-            f"pushed. To push it, run {build_command(settings, 'weights-dataset')} first"
+            f"warning: {folder} does not say what it was made from, so trained runs are not "
+            f"compared with it. Run {again} to be sure"
+        )
+        return
+    if others.gone:
+        client.say(
+            f"warning: {', '.join(others.gone)} is no longer at home, and is pushed as it was "
+            "packed"
+        )
+    if others.in_training:
+        client.say(
+            f"warning: {', '.join(others.in_training)} is being trained, and is pushed as it was "
+            "packed"
+        )
+    if others.not_packed:
+        client.say(
+            f"warning: {', '.join(others.not_packed)} is trained, and is not packed. To push it "
+            f"too, run {again} first"
         )
 
 
 def _push(client: Client, folder: KernelFolder) -> Pushed:
     settings = client.settings
-    upload_dataset(client, settings.dataset_folder / MANIFEST, settings.dataset)
+    code, weights = settings.dataset_folder / MANIFEST, settings.weights_folder / WEIGHTS_MANIFEST
+    datasets = [Built(code, settings.dataset, build_command(settings))]
     if settings.weights:
-        upload_dataset(client, settings.weights_folder / WEIGHTS_MANIFEST, settings.weights)
+        datasets.append(Built(weights, settings.weights, build_weights_command(settings)))
+    upload_datasets(client, datasets)
     return push_kernel(client, folder)
 
 
@@ -134,6 +156,7 @@ def newest_version(client: Client) -> KernelVersion:
     version = find_version(client, ref)
     if version is None:
         raise KaggleError(
-            f"there is no kernel {ref} that you may see. Push it first, with make push"
+            f"there is no kernel {ref} that you may see. Push it first, with "
+            f"{client.settings.command('push')}"
         )
     return version

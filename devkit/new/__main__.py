@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 from string import Template
 
-from devkit.arguments import Arguments, add_competition, competition_folder
+from devkit.arguments import Arguments, add_competition
 from devkit.commands import command
-from devkit.competitions import OwnCompetition, competitions_folder, refuse_name
+from devkit.competitions import OwnCompetition, competition_folder, competitions_folder, refuse_name
 from devkit.errors import SettingsError
 from kernelkit.errors import OutputError, RecipeError
 

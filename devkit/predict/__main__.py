@@ -18,13 +18,11 @@ from devkit.arguments import (
     add_json,
     add_prediction,
     add_workers,
-    competition_folder,
-    models_folder,
     number_from_1,
 )
 from devkit.bars import messages_shown
 from devkit.commands import command
-from devkit.competitions import add_name, fill_in
+from devkit.competitions import add_name, competition_folder, fill_in, models_folder
 from devkit.predict.executors import add_executor, executor_for, refuse_lost
 from kernelkit.console import printable
 from kernelkit.errors import SubmissionError

@@ -16,11 +16,10 @@ from devkit.arguments import (
     add_set,
     add_training_recipe,
     add_workers,
-    competition_folder,
     number_from_0,
 )
 from devkit.commands import command
-from devkit.competitions import add_name, fill_in
+from devkit.competitions import add_name, competition_folder, fill_in
 from devkit.tables import aligned
 from kernelkit.console import printable
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devkit.arguments import Arguments, add_set, add_training_recipe, competition_folder
+from devkit.arguments import Arguments, add_set, add_training_recipe
 from devkit.bars import bar
 from devkit.commands import command
-from devkit.competitions import add_name, fill_in
+from devkit.competitions import add_name, competition_folder, fill_in
 from devkit.tables import aligned
 from kernelkit.console import printable
 from kernelkit.errors import LabelError, SlideError

@@ -12,15 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devkit.arguments import (
-    Arguments,
-    add_competition,
-    add_json,
-    add_workers,
-    competition_folder,
-)
+from devkit.arguments import Arguments, add_competition, add_json, add_workers
 from devkit.commands import command
-from devkit.competitions import add_name, fill_in
+from devkit.competitions import add_name, competition_folder, fill_in
 from kernelkit.console import printable
 from kernelkit.errors import CompetitionError
 from kernelkit.recipe import Recipe

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from devkit.arguments import Arguments, add_json, models_folder
+from devkit.arguments import Arguments, add_json
 from devkit.commands import command
-from devkit.competitions import OwnCompetition, add_name, fill_in
+from devkit.competitions import OwnCompetition, add_name, fill_in, models_folder
 from devkit.kaggle.settings import load_settings
 from devkit.kaggle.submissions.ledger import Entry, Ledger
 from devkit.tables import aligned

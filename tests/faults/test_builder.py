@@ -681,15 +681,15 @@ def test_an_unproved_dataset_is_never_pushed(build, tmp_path):
     """The push asks for the note of the proof, which is of this very dataset."""
     unproved = build.build(tmp_path / "unproved").folder
     path = unproved / "kernelkit-manifest.json"
-    answer = "this dataset was not proved in the twin of here. Run make kernel-dataset PROFILE=here"
-    refused(DatasetError, answer, check_proved, unproved, read_manifest(path))
+    answer = "this dataset was not proved in the twin of here. Run make it"
+    refused(DatasetError, answer, check_proved, unproved, read_manifest(path, "make it"), "make it")
     mark(unproved, proved="0" * 64)
-    refused(DatasetError, answer, check_proved, unproved, read_manifest(path))
+    refused(DatasetError, answer, check_proved, unproved, read_manifest(path, "make it"), "make it")
     proved = build.build_proved(tmp_path / "proved").folder
-    check_proved(proved, read_manifest(proved / "kernelkit-manifest.json"))
+    check_proved(proved, read_manifest(proved / "kernelkit-manifest.json", "make it"), "make it")
     (proved / CLIENT_FILE).write_bytes(b"[" * 20_000)
-    manifest = read_manifest(proved / "kernelkit-manifest.json")
-    refused(DatasetError, answer, check_proved, proved, manifest)
+    manifest = read_manifest(proved / "kernelkit-manifest.json", "make it")
+    refused(DatasetError, answer, check_proved, proved, manifest, "make it")
 
 
 @pytest.mark.parametrize("what", ["a file", "a link"])

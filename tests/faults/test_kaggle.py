@@ -415,6 +415,18 @@ def settings_are_gone(home: Home) -> None:
     home.write_settings = lambda: home.folder / "other.toml"  # type: ignore[method-assign]
 
 
+def weights_in_a_folder(home: Home) -> None:
+    (home.weights_dataset / "unet").mkdir()
+
+
+def weights_are_a_dead_link(home: Home) -> None:
+    (home.weights_dataset / "b.safetensors").symlink_to("gone")
+
+
+def weights_of_no_manifest(home: Home) -> None:
+    (home.weights_dataset / "kernelkit-weights.json").write_text("{}")
+
+
 JOIN = "you have not joined hubmap-kidney-segmentation. Join the competition and accept its rules"
 NO_SUCH = "there is no competition hubmap-kidny-segmentation. Correct competition in kaggle.toml"
 FULL = "takes no more submissions today"
@@ -434,6 +446,9 @@ BEFOREHAND: list[tuple[Callable[[Home], None], str, str]] = [
     (none_left, "queue FILE", "the day's submissions are used up, and 1 of 1 files are left"),
     (no_hours, "push", "this week's GPU hours are used up"),
     (no_hours, "submit", "this week's GPU hours are used up"),
+    (weights_in_a_folder, "push", "weights/unet is a folder, and Kaggle's client leaves folders"),
+    (weights_are_a_dead_link, "push", "b.safetensors is a link that leads nowhere. Build the"),
+    (weights_of_no_manifest, "push", "kernelkit-weights.json: it is not a manifest with a finger"),
     (closed, "push", "takes no submissions any more"),
     (closed, "submit", "takes no submissions any more"),
     (ledger_is_a_folder, "submit", "submissions.jsonl: it is not a file. Move it away"),
@@ -499,6 +514,17 @@ SETTINGS: list[tuple[str, bytes, str]] = [
     ("a folder of 5", b"ledger = 5", "ledger: found 5, wanted a path in quotes"),
     ("a folder with a NUL", b'ledger = "a\\u0000"', "ledger: found 'a\\x00', wanted a path"),
     ("the home of nobody", b'state = "~nobody-at-all/x"', "this machine has no such user"),
+    ("a folder as competition", b'competition = "a/b"', "competition: found 'a/b', wanted a compe"),
+    (
+        "code and weights of one name",
+        b'weights = "kernelkit-kaggle-py312"',
+        "found 'kernelkit-kaggle-py312' as dataset and as weights, and each would replace",
+    ),
+    (
+        "two folders in one",
+        b'kernel_folder = "build/weights"',
+        "build/weights' as weights_folder and as kernel_folder, and each would replace",
+    ),
     ("a profile of 5", b"profile = 5", "profile: found 5, wanted text in quotes"),
     (
         "an unknown recipe",
@@ -610,9 +636,9 @@ def test_a_manifest_that_is_none_is_named(tmp_path: Path, content: bytes) -> Non
     path = tmp_path / "kernelkit-manifest.json"
     path.write_bytes(content)
     with pytest.raises(DatasetError) as caught:
-        read_manifest(path)
+        read_manifest(path, "make it")
     assert str(caught.value) == (
-        f"{path}: it is not a manifest with a fingerprint. Build the dataset again"
+        f"{path}: it is not a manifest with a fingerprint. Build the dataset again, with make it"
     )
 
 
@@ -697,3 +723,51 @@ def test_what_no_notebook_can_do_is_refused(
     assert result.code == 1
     assert said in result.err
     assert not home.server.calls
+
+
+@pytest.mark.parametrize("named", ["/data/hubmap", "../../etc", "a b"])
+def test_a_folder_is_no_competition_of_kaggle(home: Home, named: str) -> None:
+    """Commands at home take a folder as COMPETITION. Nothing was asked of Kaggle then."""
+    result = home.run("download-data", "-c", named)
+    assert result.code == 1
+    assert f"found {named!r} as COMPETITION, wanted its name as in its address" in result.err
+    assert not home.server.calls
+
+
+@pytest.mark.parametrize("noted", [b"", b"3", b"three", b"\xff\xfe"])
+def test_a_download_that_is_complete_stays_so(home: Home, noted: bytes) -> None:
+    """What the mark of it holds is only a number to print."""
+    (home.folder / ".hubmap-kidney-segmentation-is-complete").write_bytes(noted)
+    result = home.run("download-data", "-o", str(home.folder))
+    assert result.code == 0, result.err
+    assert "is complete. Remove" in result.out
+
+
+def test_a_file_is_no_place_for_a_download(home: Home) -> None:
+    """The error names the variable that said it, which is no key of kaggle.toml."""
+    path = home.folder / "a-file"
+    path.touch()
+    result = home.run("download-data", "-o", str(path))
+    assert (
+        f"{path} cannot be written (File exists). Make it writable, or give another" in result.err
+    )
+    assert "another OUTPUT" in result.err
+
+
+def test_a_message_of_two_lines_is_one_row_of_the_table(home: Home) -> None:
+    """The table has a line per submission."""
+    assert home.run("submit", "-m", "two\nlines").code == 0
+    [_, row] = home.run("submissions").out.splitlines()
+    assert "two lines [kk-" in row
+
+
+def test_a_dataset_that_is_named_twice_is_attached_once(home: Home) -> None:
+    """Also if it is the dataset of the weights."""
+    home.settings["datasets"] = ["alice/x", "alice/kernelkit-weights", "alice/x"]
+    assert home.run("prepare").code == 0
+    metadata = json.loads((home.folder / "build/kernel/kernel-metadata.json").read_text())
+    assert metadata["dataset_sources"] == [
+        f"{USER}/kernelkit-kaggle-py312",
+        f"{USER}/kernelkit-weights",
+        "alice/x",
+    ]

@@ -96,6 +96,8 @@ class Home:
         files = [{"name": "unet/fold_0/models/e1.safetensors"}]
         manifest = {"fingerprint": fingerprint, "target": {}, "files": files}
         (folder / "kernelkit-weights.json").write_text(json.dumps(manifest))
+        noted = {"weights": {"folder": str(self.folder / "models"), "files": {}}}
+        (folder / "dataset-metadata.json").write_text(json.dumps({"kernelkit": noted}))
 
     def write_settings(self) -> Path:
         path = self.folder / "kaggle.toml"

@@ -52,7 +52,8 @@ def download_competition(client: Client, folder: Path) -> int:
     with writing(folder, "OUTPUT"):
         if done.is_file():
             client.say(f"{folder} is complete. Remove {done} to fetch it again")
-            return int(done.read_text(encoding="utf-8") or 0)
+            noted = done.read_bytes().strip()
+            return int(noted) if noted.isdigit() else 0
         folder.mkdir(parents=True, exist_ok=True)
         archive = _fetched(client, slug, folder)
         count = _unpack(archive, folder)

@@ -19,7 +19,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from devkit.errors import DatasetError
 from devkit.kaggle.outputs import writing
 
-__all__ = ["staged", "temporary_folder"]
+__all__ = ["refuse_folders", "staged", "temporary_folder"]
 
 _METADATA = "dataset-metadata.json"
 _METADATA_FORM = TypeAdapter(dict[str, JsonValue])
@@ -43,7 +43,7 @@ def staged(folder: Path, ref: str, state: Path) -> Iterator[Path]:
     Raises
     ------
     DatasetError
-        `folder` holds a folder, which the client would leave out, or a path is too long.
+        A path is too long.
     OutputError
         `state` cannot be written to.
     """
@@ -75,11 +75,24 @@ def temporary_folder(folder: Path) -> Iterator[None]:
         tempfile.tempdir = before
 
 
+def refuse_folders(folder: Path) -> None:
+    """Refuse a dataset that holds more than files. The client would leave the rest out.
+
+    Raises
+    ------
+    DatasetError
+        It holds a folder, or a link that leads nowhere.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            raise DatasetError(
+                f"{path} is a folder, and Kaggle's client leaves folders out. Make the dataset flat"
+            )
+        if not path.is_file():
+            raise DatasetError(f"{path} is a link that leads nowhere. Build the dataset again")
+
+
 def _link(path: Path, link: Path) -> None:
-    if not path.is_file():
-        raise DatasetError(
-            f"{path} is a folder, and Kaggle's client leaves folders out. Make the dataset flat"
-        )
     if len(str(link).encode()) + len(".json") > _LONGEST_NAME:
         raise DatasetError(
             f"{link} is too long a path for Kaggle's client, which takes {_LONGEST_NAME} bytes. "

@@ -10,6 +10,7 @@ import contextlib
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from devkit.bars import waiting
 from devkit.errors import KaggleError
-from devkit.kaggle.datasets.staging import staged, temporary_folder
+from devkit.kaggle.datasets.staging import refuse_folders, staged, temporary_folder
 from devkit.kaggle.manifest import find_manifest, read_manifest
 from devkit.kaggle.outputs import writing
 from devkit.kaggle.service.answers import DatasetAnswer, VersionNumber
@@ -28,7 +29,7 @@ from devkit.kaggle.service.secrets import refuse_secrets
 from devkit.kaggle.service.waiting import wait_for
 from kernelkit.files import open_atomically
 
-__all__ = ["upload_dataset"]
+__all__ = ["Built", "upload_datasets"]
 
 _READY, _FAILED = "ready", "failed"
 # A note of an upload is valid for this many time limits. Then the version counts as failed.
@@ -43,31 +44,55 @@ class _Remote:
     version: int
 
 
-def upload_dataset(client: Client, manifest: Path, slug: str) -> None:
-    """Make a folder the current version of the dataset `slug`, and wait until it is ready.
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A dataset at home that is to be uploaded.
 
-    The same call again goes on where it was. Nothing is uploaded twice.
+    Attributes
+    ----------
+    manifest
+        The file in its folder that holds the fingerprint. It has the same name on Kaggle.
+    slug
+        The dataset's name on Kaggle, without its owner.
+    build
+        The command that builds it, for an error.
+    """
+
+    manifest: Path
+    slug: str
+    build: str
+
+
+def upload_datasets(client: Client, datasets: Sequence[Built]) -> None:
+    """Make each folder the current version of its dataset, and wait until it is ready.
+
+    Before the first one is sent, all are looked at. The same call again goes on where it was.
+    Nothing is uploaded twice.
 
     Parameters
     ----------
     client
         The client, signed in.
-    manifest
-        The file in the folder that holds the fingerprint. It has the same name on Kaggle.
-    slug
-        The dataset's name on Kaggle, without its owner.
+    datasets
+        The datasets.
 
     Raises
     ------
     DatasetError
-        The folder cannot be uploaded as it is, or holds something like a credential.
+        A folder cannot be uploaded as it is, or holds something like a credential.
     KaggleError
         Kaggle refused it or failed, or it was not ready in time.
     """
-    fingerprint = read_manifest(manifest).fingerprint
-    with waiting(f"{manifest.parent} is searched for credentials"):
-        refuse_secrets(manifest.parent, client.secrets)
-    _Upload(client, manifest, f"{client.owner}/{slug}", fingerprint).run()
+    uploads: list[_Upload] = []
+    for each in datasets:
+        fingerprint = read_manifest(each.manifest, each.build).fingerprint
+        folder = each.manifest.parent
+        refuse_folders(folder)
+        with waiting(f"{folder} is searched for credentials"):
+            refuse_secrets(folder, client.secrets)
+        uploads.append(_Upload(client, each.manifest, f"{client.owner}/{each.slug}", fingerprint))
+    for upload in uploads:
+        upload.run()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ import papermill
 from pydantic import BaseModel, ValidationError
 
 from devkit.errors import DatasetError, SettingsError
-from devkit.kaggle.built import build_command, check_sources, check_weights
+from devkit.kaggle.built import build_command, build_weights_command, check_sources, check_weights
 from devkit.kaggle.manifest import check_proved, read_manifest
 from devkit.kaggle.outputs import writing
 from devkit.kaggle.settings import Settings
@@ -93,28 +93,29 @@ def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
     """
     if not owner:
         raise SettingsError("nobody is signed in. Set owner in kaggle.toml, or KERNELKIT_OWNER")
-    manifest = read_manifest(settings.dataset_folder / MANIFEST)
+    build = build_command(settings)
+    manifest = read_manifest(settings.dataset_folder / MANIFEST, build)
     fingerprint, profile = manifest.fingerprint, manifest.target.profile
     if not profile:
         raise DatasetError(
-            f"{settings.dataset_folder / MANIFEST}: it names no profile. Run "
-            f"{build_command(settings)}"
+            f"{settings.dataset_folder / MANIFEST}: it names no profile. Run {build}"
         )
     if profile != settings.profile:
         raise DatasetError(
             f"{settings.dataset_folder} was built for {profile}, but profile is "
-            f"{settings.profile}. Run {build_command(settings)}"
+            f"{settings.profile}. Run {build}"
         )
-    check_proved(settings.dataset_folder, manifest)
+    check_proved(settings.dataset_folder, manifest, build)
     check_sources(settings)
-    if settings.weights and (settings.weights_folder / WEIGHTS_MANIFEST).is_file():
+    fingerprints = [fingerprint]
+    if settings.weights:
+        path = settings.weights_folder / WEIGHTS_MANIFEST
+        fingerprints.append(read_manifest(path, build_weights_command(settings)).fingerprint)
         check_weights(settings)
     metadata = _metadata(settings, owner)
     known = _known_parameters(settings.notebook)
     notebook = _with_parameters(settings, _parameters(settings, owner, fingerprint, known))
-    parts = [metadata, [cell.source for cell in notebook.cells], fingerprint]
-    if settings.weights:
-        parts.append(read_manifest(settings.weights_folder / WEIGHTS_MANIFEST).fingerprint)
+    parts = [metadata, [cell.source for cell in notebook.cells], *fingerprints]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     cell = _injected(notebook)
     cell.source = cell.source.replace(_PARAMETERS, f"{_PARAMETERS} of push {digest}", 1)
@@ -275,7 +276,9 @@ def _metadata(settings: Settings, owner: str) -> dict[str, Any]:
         "enable_gpu": bool(settings.accelerator),
         "enable_tpu": False,
         "enable_internet": False,
-        "dataset_sources": [*(f"{owner}/{slug}" for slug in own), *settings.datasets],
+        "dataset_sources": list(
+            dict.fromkeys([*(f"{owner}/{slug}" for slug in own), *settings.datasets])
+        ),
         "competition_sources": [settings.competition],
         "kernel_sources": list(settings.kernels),
         "model_sources": list(settings.models),

@@ -22,6 +22,7 @@ from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.downloads import fetch_file
 from devkit.kaggle.service.endings import explain_ending
 from devkit.kaggle.service.waiting import wait_for
+from devkit.kaggle.settings import Settings
 from mounted import is_inside
 
 __all__ = ["check_log", "fetch_runs", "fetch_submissions", "fetch_tables", "follow_run"]
@@ -96,7 +97,7 @@ def follow_run(client: Client, version: KernelVersion, *, quietly: bool = False)
             client.say(piece.rstrip("\n"))
     text = "".join(log)
     if state in GONE_WRONG:
-        means = explain_ending(follower.failure, text[-_LAST_CHARACTERS:])
+        means = explain_ending(settings, follower.failure, text[-_LAST_CHARACTERS:])
         raise KaggleError(
             f"{version.name} ended with {state}{follower.failure}. {means and f'{means}. '}"
             f"The last lines of its log:\n{_last_lines(text)}"
@@ -151,7 +152,7 @@ class _Follower:
                 self._client.say(event_text(event).rstrip("\n"))
 
 
-def check_log(log: str, version: KernelVersion) -> None:
+def check_log(log: str, version: KernelVersion, settings: Settings) -> None:
     """Refuse a run if its log lacks the end marker or the fingerprint that it was pushed with.
 
     Parameters
@@ -160,6 +161,8 @@ def check_log(log: str, version: KernelVersion) -> None:
         The whole log.
     version
         Whose run it is.
+    settings
+        Those that it was pushed with, for the error.
 
     Raises
     ------
@@ -169,7 +172,7 @@ def check_log(log: str, version: KernelVersion) -> None:
     if _END_MARKER not in log:
         raise KaggleError(
             f"{version.name} is complete, but its log has no line {_END_MARKER!r}. The notebook "
-            "did not get to its end. See make logs"
+            f"did not get to its end. See {settings.command('logs')}"
         )
     fingerprint = str(version.parameters.get("fingerprint", ""))
     # the bootstrap prints the first twelve characters
@@ -177,7 +180,7 @@ def check_log(log: str, version: KernelVersion) -> None:
         raise KaggleError(
             f"{version.name} is complete, but its log does not name the dataset "
             f"{fingerprint[:12]} that it was pushed with. It ran with another version of the "
-            "dataset. Push again"
+            f"dataset. Push again, with {settings.command('push')}"
         )
 
 
@@ -209,7 +212,8 @@ def fetch_submissions(client: Client, version: KernelVersion) -> list[Path]:
     suffix = Path(first).suffix
     names = [first, *(f"submissions/{name}{suffix}" for name in recipe.submissions)]
     if missing := [name for name in names if name not in output.files]:
-        raise KaggleError(f"{version.name} left no {missing[0]}. See make logs")
+        see = client.settings.command("logs")
+        raise KaggleError(f"{version.name} left no {missing[0]}. See {see}")
     folder = client.settings.output_folder / version.label
     with writing(folder, "output_folder"):
         for name in [*names, *({_REPORT} & set(output.files))]:

@@ -22,7 +22,8 @@ _BY_WORDS = tuple(
         ),
         (
             r"quota|number of hours",
-            "This week's GPU hours are used up. `kaggle quota` says when there are new ones",
+            "This week's GPU hours are used up. `.venv/bin/kaggle quota` says when there are new "
+            "ones",
         ),
         (
             r"submission.*(limit|maximum|remaining)|(limit|maximum|remaining|too many).*submission",
@@ -42,7 +43,7 @@ _BY_STATUS = {
     400: "Kaggle did not understand the request. Check the names in kaggle.toml",
     401: (
         "The credentials are wrong or expired. Make a new token at kaggle.com/settings/api. Put it "
-        "into ~/.kaggle/access_token or KAGGLE_API_TOKEN, then try `make doctor`"
+        f"into ~/.kaggle/access_token or KAGGLE_API_TOKEN, {_AGAIN}"
     ),
     403: "Check the names in kaggle.toml, and that your account may do this on kaggle.com",
     404: "Kaggle finds nothing of that name. Check the names in kaggle.toml",

@@ -32,8 +32,8 @@ __all__ = ["Client"]
 
 _LONGEST_PAUSE = 60.0
 _NO_CREDENTIALS = (
-    "there are no Kaggle credentials that work. Run `kaggle auth login`, or make a token at "
-    "kaggle.com/settings/api and put it into ~/.kaggle/access_token"
+    "there are no Kaggle credentials that work. Run `.venv/bin/kaggle auth login`, or make a token "
+    "at kaggle.com/settings/api and put it into ~/.kaggle/access_token"
 )
 # items of a stream that wait for their reader
 _LONGEST_QUEUE = 1000

@@ -8,6 +8,9 @@ witness.
 import re
 from dataclasses import dataclass
 
+from devkit.kaggle.built import build_command, dry_run_command
+from devkit.kaggle.settings import Settings
+
 __all__ = ["ENDINGS", "Ending", "explain_ending"]
 
 
@@ -24,7 +27,7 @@ class Ending:
     means
         What happened, as a sentence without its full stop.
     remedy
-        What to do, in the same form.
+        What to do, in the same form. Its commands are completed when it is shown.
     """
 
     words: str
@@ -118,13 +121,15 @@ ENDINGS = (
 )
 
 
-def explain_ending(*texts: str) -> str:
+def explain_ending(settings: Settings, *texts: str) -> str:
     """Say what the words of a log mean and what to do, or nothing if they are not known.
 
     Of several words in a text, the last ones are meant: what stands before was survived.
 
     Parameters
     ----------
+    settings
+        Those of the run, for the commands that are to be run.
     texts
         What Kaggle says of the failure, and the log's end. What is known of the first one counts.
     """
@@ -136,5 +141,7 @@ def explain_ending(*texts: str) -> str:
         ]
         if found:
             _, last = max(found, key=lambda each: each[0])
-            return f"{last.means}. {last.remedy}"
+            remedy = last.remedy.replace("make dry-run", dry_run_command(settings))
+            remedy = remedy.replace("make kernel-dataset", build_command(settings))
+            return f"{last.means}. {remedy}"
     return ""

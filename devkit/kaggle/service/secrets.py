@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from devkit.errors import DatasetError
-from kernelkit.files import DAMAGED_ARCHIVE
+from kernelkit.files import DAMAGED_ARCHIVE, expanded
 
 __all__ = ["ScrubbedStream", "known_secrets", "refuse_secrets", "scrub"]
 
@@ -71,7 +71,7 @@ def known_secrets(environment: Mapping[str, str] | None = None) -> frozenset[str
     for name in ("KAGGLE_CONFIG_DIR", "XDG_CONFIG_HOME"):
         if environment.get(name):
             folders += [Path(environment[name]), Path(environment[name]) / "kaggle"]
-    for folder in (folder.expanduser() for folder in folders):
+    for folder in map(expanded, folders):
         for name in ("access_token", "access_token.txt"):
             found.add(_text(folder / name))
         for name in ("kaggle.json", "credentials.json"):

@@ -18,6 +18,8 @@ __all__ = ["SETTINGS_FILE", "find_settings", "load_settings"]
 
 SETTINGS_FILE = REPOSITORY / "kaggle.toml"
 _PREFIX = "KERNELKIT_"
+_OWN = f"{_PREFIX}OWN"
+_FOLDERS = ("dataset_folder", "weights_folder", "kernel_folder", "output_folder")
 
 
 def find_settings(name: str | None = None) -> Path:
@@ -66,11 +68,14 @@ def load_settings(
     path = path or SETTINGS_FILE
     environment = os.environ if environment is None else environment
     own = OwnCompetition.of_settings(path)
-    content = _read(path) | _overrides(environment)
+    overrides = _overrides(environment)
+    content = _read(path) | overrides
     try:
         settings = Settings.model_validate(_with_names(content, own) if own else content)
     except ValidationError as error:
-        raise SettingsError(f"{path}: {first_problem(error)}") from None
+        key, problem = first_problem(error)
+        source = f"{_PREFIX}{key.upper()}" if key in overrides else path
+        raise SettingsError(f"{source}: {problem}") from None
     settings._own_competition = own
     if settings.recipe not in settings.recipes:
         is_own = settings.recipe in all_names()
@@ -86,10 +91,29 @@ def load_settings(
         if isinstance(value, Path)
     }
     if settings.own:
-        folders["own"] = str(home / _place(path, "own", settings.own))
+        # a command line names it from where one stands
+        above = Path.cwd() if _OWN in environment else home
+        folders["own"] = str(above / _place(path, "own", settings.own))
     competition = settings.competition or settings.loaded_recipe.competition.slug
     dataset = settings.dataset or f"kernelkit-{settings.profile}"
-    return settings.model_copy(update=folders | {"competition": competition, "dataset": dataset})
+    filled = folders | {"competition": competition, "dataset": dataset}
+    settings = settings.model_copy(update=filled)
+    _refuse_twins(path, settings)
+    return settings
+
+
+def _refuse_twins(path: Path, settings: Settings) -> None:
+    """Refuse two things of one name, or in one folder: each would replace the other."""
+    for keys in (("dataset", "weights"), _FOLDERS):
+        seen: dict[object, str] = {}
+        for key in keys:
+            value = getattr(settings, key)
+            if value and value in seen:
+                raise SettingsError(
+                    f"{path}: found {str(value)!r} as {seen[value]} and as {key}, and each would "
+                    "replace the other. Change one of them"
+                )
+            seen[value] = key
 
 
 def _with_names(content: Mapping[str, Any], own: OwnCompetition) -> dict[str, Any]:

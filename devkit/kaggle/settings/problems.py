@@ -31,22 +31,23 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 }
 
 
-def first_problem(error: ValidationError) -> str:
-    """One problem as a sentence. A key that does not exist comes first."""
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """The key that has a problem, and that in a sentence. A key that does not exist comes first."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     problem = problems[0]
     key = ".".join(str(part) for part in problem["loc"])
+    first = key.partition(".")[0]
     if problem["type"] == "extra_forbidden":
-        section = _SECTIONS.get(str(problem["loc"][0]), Settings) if "." in key else Settings
+        section = _SECTIONS.get(first, Settings) if "." in key else Settings
         known = ", ".join(section.model_fields)
-        return f"the key {key} does not exist. The keys are {known}"
+        return first, f"the key {key} does not exist. The keys are {known}"
     message = problem["msg"].removeprefix("Value error, ")
     if not key:
-        return message
+        return "", message
     wanted = _WANTED.get(problem["type"], message).format_map(problem.get("ctx", {}))
     if problem["type"] == "value_error":
         wanted = message
-    return f"{key}: found {shown(problem['input'])}, wanted {wanted}"
+    return first, f"{key}: found {shown(problem['input'])}, wanted {wanted}"
 
 
 def shown(value: Any, longest: int = 80) -> str:

@@ -1,5 +1,6 @@
 """`Settings`: the keys of `kaggle.toml`, and what follows from them."""
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
@@ -16,6 +17,7 @@ from devkit.kaggle.settings.sections import (
     ValidationSettings,
 )
 from devkit.kaggle.settings.types import (
+    CompetitionSlug,
     DatasetSlug,
     KernelSlug,
     Limit,
@@ -25,6 +27,7 @@ from devkit.kaggle.settings.types import (
     Reference,
     UserName,
 )
+from devkit.make import make_command
 from kernelkit.recipe import Recipe
 
 __all__ = ["Settings"]
@@ -34,6 +37,10 @@ _PINNING: dict[str, Literal["original", "latest"]] = {
     "kaggle-py312": "original",
     "kaggle-py313": "latest",
 }
+
+# The targets that take NOTEBOOK, and those that take the slug of a competition.
+_OF_A_NOTEBOOK = ("prepare", "push", "status", "logs")
+_OF_A_COMPETITION = ("submit", "queue", "submissions", "download-data")
 
 
 class Settings(BaseModel):
@@ -118,7 +125,7 @@ class Settings(BaseModel):
 
     # what runs, and on what
     recipe: str = "hubmap"
-    competition: str = ""
+    competition: CompetitionSlug = ""
     own: str = ""
     profile: str = "kaggle-py312"
     pinning: Literal["original", "latest"] | None = None
@@ -153,6 +160,8 @@ class Settings(BaseModel):
 
     # the competition of the user's own that the file belongs to
     _own_competition: OwnCompetition | None = PrivateAttr(None)
+    # the competition that the command line named in place of that of the file
+    _given_competition: str = PrivateAttr("")
 
     @model_validator(mode="after")
     def _title_names_the_kernel(self) -> Self:
@@ -202,6 +211,40 @@ class Settings(BaseModel):
     def session_hours(self) -> float:
         """How long a run of the notebook may last."""
         return self.loaded_recipe.hours if self.section is None else self.section.hours
+
+    def for_competition(self, slug: str) -> Self:
+        """Return the settings for another competition, as COMPETITION names it.
+
+        Raises
+        ------
+        SettingsError
+            It is no name on Kaggle, such as a folder.
+        """
+        if not re.fullmatch("[A-Za-z0-9_-]+", slug):
+            raise SettingsError(
+                f"found {slug!r:.60} as COMPETITION, wanted its name as in its address on "
+                "kaggle.com, such as hubmap-kidney-segmentation"
+            )
+        settings = self.model_copy(update={"competition": slug})
+        settings._given_competition = slug
+        return settings
+
+    def command(self, target: str, **variables: object) -> str:
+        """Return a command of make for these settings, which can be pasted.
+
+        Parameters
+        ----------
+        target
+            The target.
+        variables
+            More of its variables, as for `make_command`.
+        """
+        known: dict[str, object] = {"NAME": self._own_competition and self._own_competition.name}
+        if target in _OF_A_NOTEBOOK and self.section is not None:
+            known["NOTEBOOK"] = self.notebook.stem
+        if target in _OF_A_COMPETITION:
+            known["COMPETITION"] = self._given_competition
+        return make_command(target, **known, **variables)
 
     def for_notebook(self, name: str) -> Self:
         """Return the settings of a notebook: `inference`, `train`, `validate` or `engine`.

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 __all__ = [
+    "CompetitionSlug",
     "DatasetSlug",
     "Hours",
     "KernelSlug",
@@ -61,6 +62,11 @@ UserName = Annotated[
 ]
 KernelSlug = Annotated[str, _slug(5, 50), _seen(_SLUG)]
 DatasetSlug = Annotated[str, _slug(6, 50, ", or nothing"), _seen(f"({_SLUG})?")]
+CompetitionSlug = Annotated[
+    str,
+    _form("[A-Za-z0-9_-]*", "a competition's name as in its address on kaggle.com"),
+    _seen("[A-Za-z0-9_-]*"),
+]
 Reference = Annotated[str, _form(r"[\w-]+/[\w-]+", "owner/slug"), _seen("[^/]+/[^/]+")]
 ModelReference = Annotated[
     str,

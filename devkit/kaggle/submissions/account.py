@@ -74,7 +74,8 @@ def check_gpu_hours(client: Client) -> str:
     hours = client.settings.loaded_recipe.hours
     if left <= 0:
         raise KaggleError(
-            "this week's GPU hours are used up. `kaggle quota` says when there are new ones"
+            "this week's GPU hours are used up. `.venv/bin/kaggle quota` says when there are new "
+            "ones"
         )
     return f"{left:.1f} left this week. A run may take {hours:g}"
 

@@ -124,7 +124,8 @@ def fetch_checked(client: Client, version: KernelVersion) -> list[Path]:
     for path in paths:
         client.say(f"{path}: checked, {check.rows(path)} rows")
     if others := " ".join(map(str, paths[1:])):
-        client.say(f'each of them is submitted by: make queue FILES="{others}"')
+        queue = client.settings.command("queue", FILES=others)
+        client.say(f"each of them is submitted by: {queue}")
     return paths
 
 

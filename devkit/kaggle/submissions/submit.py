@@ -290,7 +290,7 @@ def _wait_for_score(client: Client, entry: Entry) -> Entry:
         }
         entry = Ledger(settings.ledger).append(entry.model_copy(update=found))
     if entry.status == "failed":
-        means = explain_ending(entry.error)
+        means = explain_ending(settings, entry.error)
         raise KaggleError(
             f"Kaggle could not score {_name(entry)} ({entry.error or 'it gives no reason'}). "
             f"{means or 'Correct it'}, or submit it once more with AGAIN=1"

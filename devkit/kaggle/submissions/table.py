@@ -23,7 +23,8 @@ def lines_of(
         origin = f"{entry.kernel} v{entry.version}" if entry and entry.kernel else item.file
         known = entry.fingerprint[:12] if entry else "not in the ledger"
         score = item.public_score or item.status.lower()
-        rows.append([item.date, score, str(item.ref), origin, known, item.description])
+        message = " ".join(item.description.split())
+        rows.append([item.date, score, str(item.ref), origin, known, message])
     if listed:
         yield from aligned(rows)
     for item in listed:

@@ -6,11 +6,21 @@ from pathlib import Path
 import pytest
 
 from devkit.arguments import Arguments
-from devkit.competitions import OwnCompetition, add_name, fill_in, find
+from devkit.competitions import (
+    OwnCompetition,
+    add_name,
+    competition_folder,
+    fill_in,
+    find,
+    models_folder,
+)
+from devkit.dataset.own import find_own
 from devkit.errors import SettingsError
 from devkit.forget.places import kept_places
+from devkit.kaggle.settings import load_settings
 from devkit.tools import REPOSITORY
-from kernelkit.errors import RecipeError
+from kernelkit.errors import KernelKitError, OwnCodeError, RecipeError
+from kernelkit.own import own_code
 from kernelkit.recipe import Recipe
 from kernelkit.training.recipe import TrainingRecipe
 
@@ -158,3 +168,43 @@ def test_a_name_that_the_shell_exports_is_of_something_else() -> None:
     }
     assert "--name" not in said[()]
     assert '--name "my-slides"' in said[("NAME=my-slides",)]
+
+
+def test_a_link_to_a_competition_is_that_competition(tmp_path: Path, competitions: Path) -> None:
+    """Its settings are those of its name, and not those of the repository."""
+    write(tmp_path / "elsewhere", "my-slides").settings_file.touch()
+    competitions.mkdir()
+    (competitions / "linked").symlink_to(tmp_path / "elsewhere/my-slides")
+    own = OwnCompetition.of_settings(competitions / "linked/kaggle.toml")
+    assert own == find("linked")
+    settings = load_settings(competitions / "linked/kaggle.toml", {})
+    assert (settings.recipe, settings.kernel) == ("linked", "linked-inference")
+    assert OwnCompetition.of_settings(tmp_path / "elsewhere/my-slides/kaggle.toml") is None
+
+
+@pytest.mark.parametrize("named", ["data", "models"])
+def test_a_folder_that_is_not_there_yet_is_fetched_or_made(competitions: Path, named: str) -> None:
+    """The command that does so has the competition's name, if it is one."""
+    own = write(competitions, "my-slides")
+    check = {"data": competition_folder, "models": models_folder}[named]
+    command = {"data": "make download-data", "models": "make train"}[named]
+    with pytest.raises(KernelKitError, match=f"with {command} NAME=my-slides$"):
+        check(own.folder / named)
+    target = command.removeprefix("make ")
+    with pytest.raises(KernelKitError, match=rf"first \(make help-{target} says how\)$"):
+        check(competitions.parent / named)
+
+
+@pytest.mark.parametrize("named", ["~nobody-at-all/code", "no-such-code"])
+def test_code_in_a_folder_that_is_not_there_is_named(
+    competitions: Path, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gives it: the settings, the command line, or make."""
+    own = write(competitions, "my-slides")
+    own.settings_file.write_text(f'own = "{named}"\n')
+    monkeypatch.delenv("KERNELKIT_OWN", raising=False)
+    filled()
+    with pytest.raises(OwnCodeError, match=f"{named}: there is no such folder"):
+        own_code()
+    with pytest.raises(OwnCodeError, match=f"{named}: there is no such folder"):
+        find_own(Path(named))

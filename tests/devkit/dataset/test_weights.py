@@ -16,6 +16,8 @@ from devkit.dataset import weights as command
 from devkit.dataset.listing import CLIENT_FILE
 from devkit.dataset.weights import pack_weights
 from devkit.errors import DatasetError
+from devkit.kaggle.marks import read_marks
+from devkit.kaggle.trained import changed_weights
 from kernelkit.checkpoints import load_members
 from kernelkit.errors import CheckpointError
 from kernelkit.own import load_own
@@ -81,6 +83,30 @@ def test_models_are_found_in_either_layout_of_mounts(asked, mounted_at, tmp_path
     assert session(tmp_path).models(inputs / "datasets/me/gone") == inputs / "datasets/me/gone"
 
 
+STORES = [
+    ("notebooks/me/other-run", "other-run"),
+    ("other-run", "notebooks/me/other-run"),
+    ("datasets/me/other-run/masks", "notebooks/me/other-run/masks"),
+    ("other-run/masks", "datasets/me/other-run/masks"),
+]
+
+
+@pytest.mark.parametrize(("asked", "mounted_at"), STORES)
+def test_stores_of_others_are_found_in_either_layout_of_mounts(asked, mounted_at, tmp_path):
+    """So is a folder in what is mounted. What is nowhere stays as it was asked for."""
+    inputs = tmp_path / "input"
+    (inputs / mounted_at).mkdir(parents=True)
+    assert session(tmp_path).mounted(inputs / asked) == inputs / mounted_at
+    assert session(tmp_path).mounted(inputs / "notebooks/me/no") == inputs / "notebooks/me/no"
+
+
+def test_the_notebook_looks_for_stores_in_either_layout():
+    """As it does for the competition and the models."""
+    cells = json.loads(Path("notebooks/inference.ipynb").read_text())["cells"]
+    [line] = [line for cell in cells for line in cell["source"] if "stores=" in line]
+    assert "kernelkit_dataset.mounted(stores)" in line
+
+
 def test_the_files_are_flat_safetensors_with_a_manifest(packed):
     """No folder, archive or code is in it. The manifest tells each file's place and hash."""
     names = sorted(path.name for path in packed.folder.iterdir())
@@ -101,11 +127,12 @@ def test_the_files_are_flat_safetensors_with_a_manifest(packed):
 
 
 def test_two_conversions_are_the_same_bytes(models, packed, tmp_path):
-    """The fingerprint depends on the weights and their places, not on time or machine."""
+    """The fingerprint depends on the weights and their places. Notes alone know the machine."""
     again = pack_weights(models, tmp_path / "again", cache_folder=tmp_path / "other", say=str)
     assert again.fingerprint == packed.fingerprint
     for path in packed.folder.iterdir():
-        assert (again.folder / path.name).read_bytes() == path.read_bytes()
+        if path.name != CLIENT_FILE:
+            assert (again.folder / path.name).read_bytes() == path.read_bytes()
 
 
 def test_an_interrupted_conversion_goes_on_where_it_was(models, tmp_path):
@@ -199,6 +226,14 @@ def test_checkpoints_can_be_named_without_a_recipe(snapshots, tmp_path, capsys):
         command.main([str(snapshots), "--output", str(out), "--checkpoints", "best", "last"]) == 0
     )
     assert "4 checkpoints" in capsys.readouterr().out
+    noted = read_marks(out)
+    assert noted.made_by == (
+        "PYTHONPATH=kernel_src .venv/bin/python -m devkit.dataset.weights "
+        f"{snapshots} --output {out} --checkpoints best last"
+    )
+    assert changed_weights(noted.weights, noted.checkpoints) == ""
+    [first, *_] = noted.weights.files.values()
+    assert len(first) > 1
     with pytest.raises(SystemExit):
         command.main([str(snapshots), "--recipe", "hubmap", "--checkpoints", "best"])
     assert "a recipe says which checkpoints it takes" in capsys.readouterr().err

@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from devkit.kaggle.marks import CLIENT_FILE, Source
-from mounted import WEIGHTS_MANIFEST
+from devkit.kaggle.marks import CLIENT_FILE, Source, What
+from devkit.kaggle.trained import note_weights
+from kernelkit.vocabulary import Prefer
+from tests.made.dataset import make_source
 from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
 
 
@@ -20,7 +24,7 @@ def note(folder: Path, **marks: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def sources(home: Home, what: str, place: Path) -> None:
+def sources(home: Home, what: What, place: Path) -> None:
     found = Source.at(what, place).model_dump(mode="json")
     note(home.kernel_dataset, sources=[found])
 
@@ -36,6 +40,7 @@ def code(home: Home) -> Path:
 def test_changed_code_of_ones_own_is_not_left_at_home(home: Home, command: str) -> None:
     """As long as it is the same, it is pushed. A cache of Python's is no change."""
     folder = code(home)
+    home.settings["own"] = str(folder)
     sources(home, "own code", folder)
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__/my_steps.pyc").write_bytes(b"0")
@@ -53,6 +58,25 @@ def test_code_that_the_settings_name_must_be_in_the_dataset(home: Home) -> None:
     result = home.run("push")
     assert result.code == 1
     assert f"it has no own code, wanted own code of {home.folder / 'code'}" in result.err
+
+
+def test_code_that_the_settings_no_longer_name_is_not_pushed(home: Home) -> None:
+    """The dataset still has it. Code that only the build command named is meant."""
+    folder = code(home)
+    sources(home, "own code", folder)
+    result = home.run("push")
+    assert result.code == 1
+    assert f"own code of {folder}, which the settings do not name any more" in result.err
+    assert "Run make kernel-dataset PROFILE=kaggle-py312" in result.err
+    given = Source.at("own code", folder, is_given=True).model_dump(mode="json")
+    note(home.kernel_dataset, sources=[given])
+    assert home.run("prepare").code == 0
+
+
+def test_recipes_that_the_settings_do_not_name_are_not_pushed(home: Home) -> None:
+    """They are those of a competition of the user's own."""
+    sources(home, "recipes", home.folder)
+    assert "recipes of" in home.run("prepare").err
 
 
 def own_competition(home: Home) -> Path:
@@ -80,23 +104,149 @@ def test_a_changed_recipe_is_not_left_at_home(home: Home) -> None:
     result = home.run_own("my-slides", "prepare")
     assert result.code == 1
     assert "recipes in" in result.err
-    assert "Run make kernel-dataset PROFILE=kaggle-py312 NAME=my-slides" in result.err
+    assert "Run make kernel-dataset NAME=my-slides PROFILE=kaggle-py312" in result.err
 
 
-def test_weights_that_are_older_than_a_training_are_pushed_with_a_warning(home: Home) -> None:
-    """They may be meant, since another training may still be going on."""
-    run = own_competition(home) / "models/unet"
-    run.mkdir(parents=True)
-    (run.parent / "notes.txt").touch()
-    assert home.run_own("my-slides", "push").code == 0
-    (run / "e1.pth").touch()
-    packed = (home.weights_dataset / WEIGHTS_MANIFEST).stat().st_mtime
-    for seconds, is_newer in ((-10, False), (10, True)):
-        os.utime(run / "e1.pth", (packed + seconds, packed + seconds))
-        result = home.run_own("my-slides", "push")
-        assert result.code == 0, result.err
-        warning = f"warning: {run} has a checkpoint that is newer than the packed weights"
-        assert (warning in result.out + result.err) == is_newer
+def test_every_file_that_decides_the_bytes_of_a_dataset_is_watched(tmp_path: Path) -> None:
+    """Among them are what makes kernelkit's wheel, wheels of the user's own, and the lock."""
+    place = make_source(tmp_path / "kernel_src")
+    watched: list[tuple[What, Path, str]] = [
+        ("kernelkit", place, "build_backend.py"),
+        ("kernelkit", place, "../LICENSE"),
+        ("kernelkit", place, "kernelkit/grid.py"),
+        ("own wheels", tmp_path / "local", "mine-1.0-py3-none-any.whl"),
+        ("profile and lock", tmp_path / "image", "pylock.toml"),
+        ("profile and lock", tmp_path / "image", "profile.toml"),
+        ("requirements", tmp_path / "requirements.in", ""),
+    ]
+    for what, folder, name in watched:
+        before = Source.at(what, folder)
+        assert not before.has_changed
+        path = folder / name if name else folder
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"another {name}")
+        assert before.has_changed, path
+        assert not Source.at(what, folder).has_changed
+
+
+def test_the_lock_of_the_twin_alone_changes_no_dataset(tmp_path: Path) -> None:
+    """A dry-run may write it."""
+    before = Source.at("profile and lock", tmp_path)
+    (tmp_path / "pylock.twin.toml").write_text("packages = []")
+    assert not before.has_changed
+
+
+def trained(home: Home, name: str = "unet") -> Path:
+    """A run of one fold, by the names of its files."""
+    run = home.folder / "models" / name
+    fold = run / "fold_0/models"
+    fold.mkdir(parents=True)
+    (fold / "e1_0.5.pth").write_bytes(b"weights")
+    (run / "cfg.yaml").write_text("MODEL: {}\n")
+    return run
+
+
+def note_runs(home: Home, *runs: Path) -> None:
+    words: dict[str, tuple[Prefer, ...]] = {run.name: ("best",) for run in runs}
+    noted = note_weights(home.folder / "models", words).model_dump(mode="json")
+    note(home.weights_dataset, checkpoints=words, weights=noted, made_by="make it")
+
+
+def trained_anew(run: Path) -> None:
+    (run / "fold_0/models/e1_0.5.pth").write_bytes(b"another")
+
+
+def trained_on(run: Path) -> None:
+    (run / "fold_0/models/e2_0.6.pth").write_bytes(b"better")
+
+
+def trained_with_another_fold(run: Path) -> None:
+    shutil.copytree(run / "fold_0", run / "fold_1")
+
+
+def normalised_otherwise(run: Path) -> None:
+    (run / "cfg.yaml").write_text("MODEL: {in_channels: 4}\n")
+
+
+def finished_anew(run: Path) -> None:
+    path = run / "fold_0/models/e1_0.5.pth"
+    path.rename(path.with_name("e9_0.4.pth"))
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        (trained_anew, "fold_0/models/e1_0.5.pth has changed"),
+        (trained_on, "fold_0/models/e1_0.5.pth is no longer taken"),
+        (trained_with_another_fold, "fold_1/models/e1_0.5.pth is new"),
+        (normalised_otherwise, "cfg.yaml has changed"),
+        (finished_anew, "fold_0/models/e1_0.5.pth has vanished"),
+    ],
+)
+def test_weights_that_were_trained_anew_under_their_name_are_packed_first(
+    home: Home, happens: Callable[[Path], None], said: str
+) -> None:
+    """The error says how, by the command that packed them, and what else may be meant."""
+    run = trained(home)
+    note_runs(home, run)
+    assert home.run("prepare").code == 0
+    happens(run)
+    result = home.run("push")
+    assert result.code == 1
+    assert f"since it was packed, {run}/{said}. Run make it, or rename the run" in result.err
+    run.rename(run.with_name("unet-2"))
+    assert home.run("prepare").code == 0
+
+
+def test_weights_that_were_only_copied_are_the_same(home: Home) -> None:
+    """Their content counts, whenever it was written. So does a worse checkpoint beside them."""
+    run = trained(home)
+    note_runs(home, run)
+    os.utime(run / "fold_0/models/e1_0.5.pth", (1, 1))
+    (run / "fold_0/models/e2_0.4.pth").write_bytes(b"worse")
+    assert home.run("prepare").code == 0
+
+
+def test_other_runs_at_home_are_said_and_the_packed_ones_pushed(home: Home) -> None:
+    """They may be meant: another training may be going on, and room may have been made."""
+    run = trained(home)
+    note_runs(home, run)
+    assert "warning" not in home.run("push").out
+    other = trained(home, "fpn")
+    assert "warning: fpn is trained, and is not packed" in home.run("push").out
+    assert "next     make it (fpn is trained, and is not packed)" in home.run("doctor").out
+    with FileLock(other.with_name(".fpn.lock")), FileLock(run.with_name(".unet.lock")):
+        trained_on(run)
+        said = home.run("push")
+        assert said.code == 0
+        assert "warning: unet is being trained, and is pushed as it was packed" in said.out
+        assert "fpn" not in said.out
+    shutil.rmtree(home.folder / "models")
+    said = home.run("push")
+    assert said.code == 0
+    assert "warning: unet is no longer at home, and is pushed as it was packed" in said.out
+
+
+def test_weights_that_do_not_say_what_they_were_made_from_are_warned_of(home: Home) -> None:
+    """An older version packed them."""
+    note(home.weights_dataset, weights=None)
+    said = home.run("push")
+    assert said.code == 0
+    assert "does not say what it was made from, so trained runs are not compared" in said.out
+    assert "Run make weights-dataset MODELS=build/models to be sure" in said.out
+
+
+def test_the_command_that_built_a_dataset_is_what_builds_it_again(home: Home) -> None:
+    """But not if it was for another image."""
+    folder = code(home)
+    home.settings["own"] = str(folder)
+    sources(home, "own code", folder)
+    note(home.kernel_dataset, made_by="python build_dataset.py --find-links mine")
+    (folder / "my_steps.py").write_text("WIDTH = 4\n")
+    assert "Run python build_dataset.py --find-links mine" in home.run("push").err
+    home.settings["profile"] = "kaggle-py313"
+    home.settings["dataset_folder"] = str(home.kernel_dataset)
+    assert "Run make kernel-dataset PROFILE=kaggle-py313" in home.run("push").err
 
 
 def test_a_dataset_that_does_not_say_it_is_built_again(home: Home) -> None:
@@ -150,12 +300,15 @@ def test_doctor_says_the_next_step_in_the_order_of_the_work(home: Home) -> None:
     manifest = home.weights_dataset / "kernelkit-weights.json"
     content = manifest.read_bytes()
     manifest.unlink()
-    assert "next     make weights-dataset (there is no" in home.run("doctor").out
+    assert (
+        "next     make weights-dataset MODELS=build/models (there is no" in home.run("doctor").out
+    )
     manifest.write_bytes(content)
     assert "next     make push (Kaggle does not have" in home.run("doctor").out
     assert home.run("push").code == 0
     assert "next     make " in home.run("doctor").out
-    sources(home, "own code", code(home))
+    home.settings["own"] = str(code(home))
+    sources(home, "own code", home.folder / "code")
     (home.folder / "code/my_steps.py").write_text("WIDTH = 5\n")
     said = home.run("doctor").out
     assert "next     make kernel-dataset PROFILE=kaggle-py312 (" in said

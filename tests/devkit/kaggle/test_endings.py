@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from devkit.kaggle.service.endings import ENDINGS, explain_ending
+from devkit.kaggle.settings import Settings
 from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/on-kaggle.md"
@@ -26,7 +27,7 @@ LOGS = [
     ("OSError: [Errno 30] Read-only file system: '/kaggle/input/a/b'", "below /kaggle/input"),
     ("ModuleNotFoundError: No module named 'ttach'", "wheels/requirements.in"),
     ("Notebook Exceeded Allowed Compute", "more memory or disk"),
-    ("Notebook Threw Exception", "make dry-run RERUN=1"),
+    ("Notebook Threw Exception", "make dry-run RECIPE=hubmap COMPETITION=data/slides MODELS="),
     ("Submission CSV Not Found", "before it wrote its submission"),
     ("Submission Scoring Error", "another form"),
 ]
@@ -35,7 +36,8 @@ LOGS = [
 @pytest.mark.parametrize(("text", "said"), LOGS, ids=[text[:40] for text, _ in LOGS])
 def test_known_words_are_explained(text: str, said: str) -> None:
     """One sentence says what ran out, and how much there was. The other says what to do."""
-    assert said in explain_ending(f"predicting\n{text}\nend")
+    settings = Settings(competition="slides")
+    assert said in explain_ending(settings, f"predicting\n{text}\nend")
 
 
 @pytest.mark.parametrize(
@@ -50,18 +52,22 @@ def test_known_words_are_explained(text: str, said: str) -> None:
 )
 def test_other_words_are_not(text: str) -> None:
     """Nothing is better than a guess."""
-    assert explain_ending(text) == ""
+    assert explain_ending(Settings(), text) == ""
 
 
 def test_the_last_words_of_a_log_are_meant() -> None:
     """A batch that did not fit was halved, and the run went on."""
-    said = explain_ending("CUDA out of memory, in halves\nModuleNotFoundError: No module named 'x'")
+    said = explain_ending(
+        Settings(), "CUDA out of memory, in halves\nModuleNotFoundError: No module named 'x'"
+    )
     assert "wheels/requirements.in" in said
 
 
 def test_what_kaggle_says_of_the_failure_counts_more_than_the_log() -> None:
     """The log may hold a warning of something else."""
-    said = explain_ending("Notebook Timeout", "ModuleNotFoundError: No module named 'x'")
+    said = explain_ending(
+        Settings(), "Notebook Timeout", "ModuleNotFoundError: No module named 'x'"
+    )
     assert "longer than a session lasts" in said
 
 

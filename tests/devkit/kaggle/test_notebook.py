@@ -330,7 +330,7 @@ def test_every_submission_of_a_run_is_fetched_and_can_be_queued(
     assert result.code == 0, result.err
     assert result.out.count("checked, 2 rows") == 3
     folder = home.folder / "build/kaggle-output/v1/submissions"
-    assert f'make queue FILES="{folder}/all.csv {folder}/lower.csv"' in result.out
+    assert f"make queue FILES='{folder}/all.csv {folder}/lower.csv'" in result.out
     queued = home.run("queue", str(folder / "all.csv"), str(folder / "lower.csv"))
     assert queued.code == 0, queued.err
     assert len(home.service.submissions) == 2

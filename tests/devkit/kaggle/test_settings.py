@@ -212,3 +212,23 @@ def test_a_notebook_that_is_not_there_is_refused(
     path.write_text(content)
     with pytest.raises(SettingsError, match=found):
         load_settings(path, {}).for_notebook(notebook)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [("KERNELKIT_PINNING", "no"), ("KERNELKIT_TRAIN", "{hours = 13}"), ("KERNELKIT_OWNER", "A B")],
+)
+def test_a_wrong_value_of_the_environment_is_not_blamed_on_the_file(
+    path: Path, variable: str, text: str
+) -> None:
+    """The error names the variable."""
+    path.write_text('owner = "alice"\n')
+    with pytest.raises(SettingsError, match=f"^{variable}: "):
+        load_settings(path, {variable: text})
+
+
+def test_code_that_the_environment_names_lies_where_one_stands(path: Path) -> None:
+    """As it does for whatever loads it. In the file, it lies beside the file."""
+    path.write_text('own = "code"\n')
+    assert load_settings(path, {}).own == str(path.parent / "code")
+    assert load_settings(path, {"KERNELKIT_OWN": "code"}).own == str(Path.cwd() / "code")

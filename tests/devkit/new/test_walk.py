@@ -70,7 +70,7 @@ def test_the_folder_says_what_it_was_made_from(own: OwnCompetition, tmp_path: Pa
     """A note of each source stays at home, beside the metadata of the upload."""
     packed = builder_of(tmp_path, own).build(tmp_path / "one")
     sources = {source.what: source for source in read_marks(packed.folder).sources or ()}
-    assert list(sources) == ["kernelkit", "requirements", "recipes"]
+    assert list(sources) == ["kernelkit", "requirements", "own wheels", "recipes"]
     assert not any(source.has_changed for source in sources.values())
     own.recipe.write_text(own.recipe.read_text() + "# a word\n")
     assert [what for what, source in sources.items() if source.has_changed] == ["recipes"]
