@@ -109,7 +109,7 @@ runs: $(READY)  ## a table of trained runs, with their scores here and on the le
 	@$(PYTHON) -m devkit.training.runs $(if $(RUNS),"$(RUNS)") $(NAMED) $(AS_JSON)
 
 tensorboard: $(READY)  ## curves and pictures of the trainings in a browser (NAME= MODELS=folder)
-	@.venv/bin/tensorboard --logdir "$(or $(RUNS),$(if $(NAME),competitions/$(NAME),build)/models)"
+	@$(PYTHON) -m devkit.training.tensorboard $(if $(RUNS),"$(RUNS)") $(NAMED)
 
 notebook: $(NOTEBOOKS)  ## JupyterLab with kernelkit, in the folder of the notebooks
 	@PYTHONPATH="$(CURDIR)/kernel_src" .venv-notebook/bin/jupyter lab --notebook-dir notebooks

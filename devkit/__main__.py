@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "predict": ("devkit.predict.__main__",),
     "engine": ("devkit.engine.__main__",),
     "runs": ("devkit.training.runs",),
+    "tensorboard": ("devkit.training.tensorboard",),
     "kernel-dataset": ("build_dataset",),
     "weights-dataset": ("devkit.dataset.weights",),
     "doctor": ("devkit.kaggle.__main__", "doctor"),

@@ -24,7 +24,7 @@ HEAVY = (
 )
 # Targets of the Makefile that start something else than a command of devkit.
 OTHERS = {
-    *("help", "test", "test-py313", "format", "types", "notebook", "tensorboard", "bench"),
+    *("help", "test", "test-py313", "format", "types", "notebook", "bench"),
     *("clean", "lock", "docs", "scheduler", "worker"),
 }
 NO_FOLDER = "/nowhere/at-all"
@@ -57,6 +57,7 @@ WRONG: list[tuple[str, str]] = [
     ("train --name no-such-name", "no-such-name: there is no such competition of your own"),
     ("forget demoz --yes", "WHAT=demoz"),
     (f"runs {NO_FOLDER}", f"{NO_FOLDER}: there is no such models folder"),
+    (f"tensorboard {NO_FOLDER}", f"{NO_FOLDER}: there is no such models folder"),
     ("validate hubmop --competition tests", "hubmop: there is no such training recipe"),
     ("validate hubmap --competition tests --set batsh=2", "batsh"),
     (
