@@ -119,8 +119,8 @@ KAGGLE = @$(PYTHON) -m devkit.kaggle $(NAMED) $(if $(NOTEBOOK),--notebook "$(NOT
 WHERE = $(if $(COMPETITION),-c "$(COMPETITION)")
 SUBMIT = $(WHERE) $(if $(MESSAGE),-m "$(MESSAGE)") $(if $(AGAIN),--again)
 
-kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (NAME= PROFILE=kaggle-py312 OWN=folder)
-	@$(PYTHON) build_dataset.py $(NAMED) --profile $(PROFILE)
+kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (NAME= PROFILE=kaggle-py312 OWN=folder UPGRADE=1)
+	@$(PYTHON) build_dataset.py $(NAMED) --profile $(PROFILE) $(if $(UPGRADE),--upgrade)
 
 weights-dataset: $(READY)  ## pack trained runs as safetensors (NAME= MODELS=folder RECIPE= OWN=)
 	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)") $(NAMED) $(if $(RECIPE),--recipe "$(RECIPE)")

@@ -68,7 +68,10 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
         "--no-index", action="store_true", help="take wheels from folders only, never fetch any"
     )
     parser.add_argument(
-        "--upgrade", action="store_true", help="resolve again and take the newest versions that fit"
+        "--upgrade",
+        action="store_true",
+        variable="UPGRADE",
+        help="resolve again and take the newest versions that fit",
     )
     parser.add_argument(
         "--no-proof",
@@ -89,7 +92,9 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     options = parser.parse_args(given)
     own = find(options.own_competition)
     code = os.environ.get(OWN_FOLDER)  # make exports it
-    options.made_by = parser.as_command(given, NAME=own and own.name, OWN=code)
+    # to build it again is no wish for newer versions
+    again = [word for word in given if word != "--upgrade"]
+    options.made_by = parser.as_command(again, NAME=own and own.name, OWN=code)
     return options
 
 

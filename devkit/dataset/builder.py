@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from devkit.competitions import OwnCompetition
-from devkit.dataset.limits import replace_dataset
+from devkit.dataset.limits import check_beforehand, replace_dataset
 from devkit.dataset.listing import Listing, mark, proved_fingerprint
 from devkit.dataset.own import check_own
 from devkit.dataset.pack import Packed, pack
@@ -194,6 +194,7 @@ class Builder:
         return Packed(folder, packed.manifest)
 
     def _build(self, folder: Path, shown_folder: Path, upgrade: bool) -> Packed:
+        check_beforehand(shown_folder, self.listing)
         sources = self._sources
         lock = self._lock(upgrade)
         self.lint(lock)
@@ -382,7 +383,7 @@ class Builder:
             if other is not None:
                 reason = (
                     f"{other.version} is taken, {other.file}. To take this one, ask for "
-                    f"{wheel.name}=={wheel.version}, and build with --upgrade"
+                    f"{wheel.name}=={wheel.version}, and build with UPGRADE=1"
                 )
             elif self.profile.is_pinned(wheel.name):
                 version = self.profile.packages[wheel.name].version

@@ -12,7 +12,7 @@ from devkit.dataset.listing import CLIENT_FILE, Listing
 from devkit.errors import DatasetError
 from kernelkit.files import replace_folder
 
-__all__ = ["check_upload", "replace_dataset", "safe_name"]
+__all__ = ["check_beforehand", "check_upload", "replace_dataset", "safe_name"]
 
 _MOST_FILES = 50
 _MOST_BYTES = 200 * 10**9
@@ -60,6 +60,19 @@ def check_upload(folder: Path, listing: Listing) -> None:
         raise DatasetError(f"{folder} cannot be uploaded. {'. '.join(problems)}")
 
 
+def check_beforehand(folder: Path, listing: Listing) -> None:
+    """Refuse what would be refused in the end, before the work for a dataset begins.
+
+    Raises
+    ------
+    DatasetError
+        `folder` is no place for a dataset, or Kaggle would not list it so.
+    """
+    _check_place(folder)
+    if problems := listing.problems():
+        raise DatasetError(f"{folder} would not be listed on Kaggle. {'. '.join(problems)}")
+
+
 def replace_dataset(staging_folder: Path, folder: Path) -> None:
     """Put the finished dataset `staging_folder` in the place of `folder`. Its old contents go.
 
@@ -68,10 +81,15 @@ def replace_dataset(staging_folder: Path, folder: Path) -> None:
     DatasetError
         `folder` holds something that is not a dataset, or is a file or a link.
     """
+    _check_place(folder)
+    replace_folder(staging_folder, folder)
+    shutil.rmtree(staging_folder, ignore_errors=True)
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse a place where something else lies than a dataset."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         found = "a link" if folder.is_symlink() else "a file"
         raise DatasetError(f"{folder} is {found}, wanted a folder. Choose another folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CLIENT_FILE).is_file():
         raise DatasetError(f"{folder} is neither empty nor a dataset. Choose another folder")
-    replace_folder(staging_folder, folder)
-    shutil.rmtree(staging_folder, ignore_errors=True)

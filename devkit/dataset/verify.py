@@ -109,7 +109,7 @@ def check_dataset(folder: Path, profile: Profile) -> dict[str, Any]:
     if manifest["target"]["profile"] != profile.name:
         raise DatasetError(
             f"{path} is made for {manifest['target']['profile']}, not for {profile.name}. "
-            f"Build the dataset with --profile {profile.name}"
+            f"Build the dataset with PROFILE={profile.name}"
         )
     listed = {entry["safe_name"] for entry in files} | {mounted.MANIFEST, CLIENT_FILE}
     strangers = sorted(found.name for found in folder.iterdir() if found.name not in listed)

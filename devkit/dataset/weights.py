@@ -29,7 +29,7 @@ import mounted
 from devkit.arguments import Arguments
 from devkit.commands import command
 from devkit.competitions import OwnCompetition, add_name, fill_in, models_folder
-from devkit.dataset.limits import check_upload, replace_dataset, safe_name
+from devkit.dataset.limits import check_beforehand, check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing, add_listing_options, listing_from, mark
 from devkit.dataset.own import add_own_option, find_own
 from devkit.dataset.pack import Packed, write_json, write_manifest
@@ -96,6 +96,7 @@ def pack_weights(
     DatasetError
         Kaggle would refuse the dataset.
     """
+    check_beforehand(folder, listing)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".packing-") as name:
         staging_folder = Path(name) / "dataset"

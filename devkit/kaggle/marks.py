@@ -86,10 +86,13 @@ class FileMark(BaseModel):
 
     def is_of(self, path: Path) -> bool:
         """Whether a file is still the same. It is read only if its time is another one."""
-        found = path.stat()
-        if found.st_size != self.size:
+        try:
+            found = path.stat()
+            if (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns):
+                return True
+            return found.st_size == self.size and file_sha256(path) == self.sha256
+        except OSError:  # a training has just replaced it
             return False
-        return found.st_mtime_ns == self.mtime_ns or file_sha256(path) == self.sha256
 
 
 class WeightsSource(BaseModel):

@@ -171,5 +171,7 @@ def _is_in_training(run: Path) -> bool:
     try:
         with FileLock(lock, timeout=0):
             return False
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:  # a disk that nobody can train on
+        return False

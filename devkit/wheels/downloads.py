@@ -117,6 +117,6 @@ def _download(
             if not fetched.is_file():
                 raise WheelError(
                     f"{wheel.file} was locked, but pip fetched another file for it. "
-                    "Build again with --upgrade"
+                    "Build again with UPGRADE=1"
                 )
             fetched.replace(downloads_folder / wheel.file)

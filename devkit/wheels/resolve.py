@@ -219,7 +219,7 @@ class Resolver:
         except ResolveError as error:
             reason = str(error).split(". And because you require")[0]
         else:
-            return f"{newest} is out. Build with --upgrade to take it"
+            return f"{newest} is out. Build with UPGRADE=1 to take it"
         if wheel.uploaded is None:  # a folder of wheels knows no dates
             too_old = "only sources" in reason
         else:

@@ -449,7 +449,12 @@ def test_an_old_release_is_never_taken_in_silence(tmp_path, asked, answer):
 def test_an_old_release_is_accepted_on_the_command_line(tmp_path):
     """`--allow-old NAME` does what the comment does, and the note stays."""
     options = build_dataset.parse(["--allow-old", "Efficientnet_PyTorch", "--no-index"])
-    allowed = build_dataset.make_builder(options).resolver.allow_old
+    builder = build_dataset.make_builder(options)
+    assert builder.made_by == (
+        "PYTHONPATH=kernel_src .venv/bin/python build_dataset.py "
+        "--allow-old Efficientnet_PyTorch --no-index"
+    )
+    allowed = builder.resolver.allow_old
     assert allowed == {"efficientnet-pytorch"}
     _old_wheel(tmp_path / "registry")
     profile = make_profile(tmp_path / "profiles", FREEZE)

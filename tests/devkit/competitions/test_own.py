@@ -202,7 +202,8 @@ def test_code_in_a_folder_that_is_not_there_is_named(
     """Whoever gives it: the settings, the command line, or make."""
     own = write(competitions, "my-slides")
     own.settings_file.write_text(f'own = "{named}"\n')
-    monkeypatch.delenv("KERNELKIT_OWN", raising=False)
+    monkeypatch.setenv("KERNELKIT_OWN", "")
+    monkeypatch.delenv("KERNELKIT_OWN")
     filled()
     with pytest.raises(OwnCodeError, match=f"{named}: there is no such folder"):
         own_code()

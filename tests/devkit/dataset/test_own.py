@@ -52,7 +52,7 @@ def code(tmp_path):
 def packed_with(tmp_path, here, code: OwnCode) -> Packed:
     """A dataset with this code and a small kernelkit that can load it."""
     source = make_source(tmp_path / "source")
-    for name in ("own.py", "errors.py"):
+    for name in ("own.py", "errors.py", "files.py"):
         shutil.copy(KERNEL_SOURCE / "kernelkit" / name, source / "kernelkit")
     (source / "kernelkit" / "grid.py").write_text("")
     return pack(here, [], {}, LISTING, tmp_path / "dataset", source, code)

@@ -239,6 +239,26 @@ def test_checkpoints_can_be_named_without_a_recipe(snapshots, tmp_path, capsys):
     assert "a recipe says which checkpoints it takes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--owner", "a/b"], "would not be listed on Kaggle. 'a/b' is no user of Kaggle"),
+        (["--licence", "MIT"], "would not be listed on Kaggle. Kaggle knows no licence 'MIT'"),
+        (["--output", "runs"], "runs is neither empty nor a dataset. Choose another folder"),
+        (["--output", "runs/a/e1.pth"], "e1.pth is a file, wanted a folder"),
+    ],
+)
+def test_what_would_be_refused_in_the_end_is_said_before_a_network_is_loaded(
+    options, said, tmp_path, monkeypatch, capsys
+):
+    """To load and convert them takes minutes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/a").mkdir(parents=True)
+    (tmp_path / "runs/a/e1.pth").write_bytes(b"no network")
+    assert command.main(["runs", "--output", "out", *options]) == 1
+    assert said in capsys.readouterr().err
+
+
 def test_the_help_says_what_is_packed_by_default(capsys):
     """Who forgets the recipe can know what goes out."""
     with pytest.raises(SystemExit):

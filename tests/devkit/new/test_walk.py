@@ -87,7 +87,8 @@ def test_a_recipe_that_would_not_load_there_is_not_packed(
 
 def test_the_command_builds_the_dataset_of_the_only_competition(own: OwnCompetition) -> None:
     """Its slug is that of the competition's settings."""
-    options: argparse.Namespace = parse_dataset([])
+    options: argparse.Namespace = parse_dataset(["--upgrade"])
     builder = make_builder(options)
+    assert builder.made_by == "make kernel-dataset NAME=my-slides"
     assert builder.competition == own
     assert builder.listing.slug == "my-slides-code"
