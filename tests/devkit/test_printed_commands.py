@@ -20,8 +20,8 @@ CODE = [
     for path in sorted(Path(folder).rglob("*.py"))
     if path.as_posix() not in WORDS
 ]
-# The targets that need a NAME if there are several competitions of the user's own. Two mean the demo
-# without it.
+# The targets that need a NAME if there are several competitions of the user's own. Two mean the
+# demo without it.
 TARGETS = re.findall(r"^([a-z-]+):.*\(NAME=", Path("Makefile").read_text(), re.M)
 NAMED = [target for target in TARGETS if target not in ("dry-run", "shell")]
 PERHAPS = re.compile(rf"\bmake\W+({'|'.join(NAMED)})\b")
