@@ -8,11 +8,8 @@ Many entries share an SQLite file, and each process that writes has a file of it
 written in transactions. A killed process loses the last one at most.
 """
 
-import hashlib
 import os
-import re
 import sqlite3
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,32 +18,21 @@ from pathlib import Path
 from threading import RLock
 
 from kernelkit.errors import OutputError
-from kernelkit.predict.store.file import (
-    DAMAGED_DATABASE,
-    Database,
-    Row,
-    create_database,
-    database_paths,
-    open_database,
-)
+from kernelkit.predict.store.databases import Databases
+from kernelkit.predict.store.file import Database, Row
+from kernelkit.predict.store.names import file_name, sha256_of
 from kernelkit.predict.store.payload import SUFFIXES, Layers, Stored, decode, encode
 from kernelkit.predict.store.recent import RecentMasks
+from kernelkit.predict.store.unfinished import unfinished_file
 
 __all__ = ["Entry", "Layers", "Store", "Stored"]
 
-_LONGEST_NAME = 80
 # A transaction ends with the first entry that comes so many seconds after the last one ended,
 _SECONDS = 1.0
 # or with the entry that makes it so large.
 _BYTES = 32 * 2**20
-# nanoseconds in which the time of a folder may stay the same although it changes
-_TICK = 10**8
-_NEVER = -1
 # of the picture of the members' disagreement
 _PICTURE = ".png"
-# how the name of a file begins that is being made, followed by the process that makes it, the host
-# and something random
-_UNFINISHED = ".unfinished-"
 # what was opened before a fork: closing it in the child would disturb the parent
 _inherited: list[object] = []
 
@@ -143,10 +129,7 @@ class Store:
     def _begin(self) -> None:
         self._process = os.getpid()
         self._lock = RLock()
-        self._databases: dict[Path, Database] = {}
-        self._refused: set[Path] = set()
-        self._listed = _NEVER
-        self._own: Database | None = None
+        self._databases = Databases(self.folder, self._read_only, self._note)
         self._pending: dict[str, Row] = {}
         self._pending_bytes = 0
         self._committed = time.monotonic()
@@ -164,8 +147,8 @@ class Store:
         parts
             Hashes of all else that the entry's bytes depend on.
         """
-        image = _file_name(image_id)
-        key = _sha256("\n".join((content, *parts)))[:32]
+        image = file_name(image_id)
+        key = sha256_of("\n".join((content, *parts)))[:32]
         return Entry(self, f"{image}-{key}", image, content)
 
     def entry_named(self, name: str) -> Entry:
@@ -174,43 +157,25 @@ class Store:
 
     def has_any(self, image_id: str) -> bool:
         """Whether there was an entry of this image at the first question, under any key."""
-        return _file_name(image_id) in self._images
+        return file_name(image_id) in self._images
 
     def has_by_now(self, image_id: str) -> bool:
         """Whether there is an entry of this image, which another process may have just written."""
-        image = _file_name(image_id)
-        return any(
-            self._asked(database, lambda d: d.has(image)) for database in self._newest_first()
-        )
+        image = file_name(image_id)
+        return any(self._files.ask_each(lambda d: d.has(image)))
 
     def find(self, image_id: str, content: str) -> Stored | None:
         """The layers that were saved last of an image with this content, under any key."""
-        image = _file_name(image_id)
-        for database in self._newest_first():
-            found = self._asked(database, lambda d: d.find_all(image, content)) or []
-            for row, sha256 in found:
-                stored = self._decoded(row, sha256)
-                if stored is not None and stored.layers is not None:
-                    return stored
-        return None
+        image = file_name(image_id)
+        return self._first_layers(lambda d: d.find_all(image, content))
 
     def any_layers(self) -> Stored | None:
         """The layers of some image, to see what kind of layers the store has."""
-        for database in self._newest_first():
-            for row, sha256 in self._asked(database, lambda d: d.some()) or []:
-                stored = self._decoded(row, sha256)
-                if stored is not None and stored.layers is not None:
-                    return stored
-        return None
+        return self._first_layers(lambda d: d.some())
 
     def new_file(self, suffix: str = ".npy") -> Path:
         """A file of no use to others yet, in which something large can be made."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(
-            suffix, f"{_UNFINISHED}{os.getpid()}-{_host()}-", self.folder
-        )
-        os.close(descriptor)
-        return Path(name)
+        return unfinished_file(self.folder, suffix)
 
     def flush(self) -> None:
         """End the transaction: write all entries that were saved.
@@ -224,7 +189,7 @@ class Store:
             if not self._pending:
                 return
             try:
-                self._insert(self._pending.values())
+                self._databases.insert(self._pending.values())
             except sqlite3.Error as error:
                 raise OutputError(
                     f"{self.folder}: the store cannot be written to ({error}). Make room, or "
@@ -238,20 +203,8 @@ class Store:
         """Write all entries that were saved, and close the files."""
         with self._locked():
             self.flush()
-            for database in self._databases.values():
-                database.close()
+            self._databases.close()
             self._begin()
-
-    def _insert(self, rows: Iterable[Row]) -> None:
-        self._own = self._own or self._new_database()
-        try:
-            self._own.insert(rows)
-        except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
-                raise
-            # somebody holds the file open in a tool. To wait again each time would take hours
-            self._own = self._new_database()
-            self._own.insert(rows)
 
     def _save(self, row: Row, stored: Stored) -> None:
         with self._locked():
@@ -277,8 +230,7 @@ class Store:
             pending = self._pending.get(name)
         if pending is not None:
             return self._decoded(pending, pending.sha256)
-        for database in self._newest_first():
-            found = self._asked(database, lambda d: d.find(name))
+        for found in self._files.ask_each(lambda d: d.find(name)):
             stored = None if found is None else self._decoded(*found)
             if stored is not None:  # an older one is better than one that is damaged
                 return stored
@@ -288,10 +240,21 @@ class Store:
         with self._locked():
             self._pending.pop(name, None)
             self._recent.forget(name)
-        for database in self._newest_first():
-            self._asked(database, lambda d: d.delete(name))
+        for _ in self._files.ask_each(lambda d: d.delete(name)):
+            pass
         for suffix in (*SUFFIXES, _PICTURE):
             (self.folder / f"{name}{suffix}").unlink(missing_ok=True)
+
+    def _first_layers(
+        self, rows_of: Callable[[Database], Iterable[tuple[Row, bytes]]]
+    ) -> Stored | None:
+        """The first of some rows that holds layers and is whole."""
+        for rows in self._files.ask_each(rows_of):
+            for row, sha256 in rows:
+                stored = self._decoded(row, sha256)
+                if stored is not None and stored.layers is not None:
+                    return stored
+        return None
 
     def _decoded(self, row: Row, sha256: bytes) -> Stored | None:
         stored = decode(row, sha256, self.folder / row.name)
@@ -300,63 +263,19 @@ class Store:
         self._note(f"{self.folder / row.name}: this stored entry is not used, because {stored}")
         return None
 
-    def _asked[T](self, database: Database, ask: Callable[[Database], T]) -> T | None:
-        """What a database answers. One that is damaged is not asked again."""
-        try:
-            return ask(database)
-        except DAMAGED_DATABASE as error:
-            self._refuse(database.path, str(error))
-            return None
-
     @cached_property
     def _images(self) -> frozenset[str]:
         """The images that have entries. Asking the files once per image would be quadratic."""
-        found = (self._asked(database, lambda d: d.images()) for database in self._newest_first())
-        return frozenset().union(*filter(None, found))
-
-    def _newest_first(self) -> list[Database]:
-        """The databases of all processes. The folder is listed again if it changed."""
-        with self._locked():
-            changed = self.folder.stat().st_mtime_ns if self.folder.is_dir() else _NEVER
-            if changed != self._listed:
-                for path in database_paths(self.folder):
-                    if path not in self._databases and path not in self._refused:
-                        self._open(path)
-                # a file that comes within the clock's tick would not change the time again
-                is_settled = time.time_ns() - changed > _TICK
-                self._listed = changed if is_settled else _NEVER
-            return [self._databases[path] for path in sorted(self._databases, reverse=True)]
-
-    def _open(self, path: Path) -> None:
-        opened = open_database(path, self._read_only)
-        if isinstance(opened, Database):
-            self._databases[path] = opened
-        else:
-            self._refuse(path, opened)
-
-    def _new_database(self) -> Database:
-        """The file that this process writes to. What dead processes were making goes."""
-        for path in self.folder.glob(f"{_UNFINISHED}*"):
-            process, _, rest = path.name.removeprefix(_UNFINISHED).partition("-")
-            # what another machine makes, which shares the folder, looks dead from here
-            is_ours = process.isdigit() and rest.startswith(f"{_host()}-")
-            if is_ours and not Path(f"/proc/{process}").exists():
-                path.unlink(missing_ok=True)
-        database = create_database(self.folder)
-        self._databases[database.path] = database
-        return database
-
-    def _refuse(self, path: Path, reason: str) -> None:
-        self._databases.pop(path, None)
-        self._refused.add(path)
-        self._note(
-            f"{path}: this database of the store is not used ({reason}). What only it holds is "
-            "predicted again"
-        )
+        return frozenset().union(*self._files.ask_each(lambda d: d.images()))
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
+
+    @property
+    def _files(self) -> Databases:
+        with self._locked():
+            return self._databases
 
     def _locked(self) -> RLock:
         """The lock. What a forked process inherits it neither uses nor closes."""
@@ -364,23 +283,3 @@ class Store:
             _inherited.append(self._databases)
             self._begin()
         return self._lock
-
-
-def _host() -> str:
-    """This machine, for a file name."""
-    return _file_name(os.uname().nodename)
-
-
-def _file_name(image_id: str) -> str:
-    """A name of the image for files: an id may hold anything, a file name may not.
-
-    Ids that lose a character, or are long, get a hash, so that no two share a name.
-    """
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", image_id)[:_LONGEST_NAME]
-    if name == image_id:
-        return name
-    return f"{name}-{_sha256(image_id)[:8]}"
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
