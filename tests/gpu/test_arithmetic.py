@@ -137,7 +137,7 @@ def test_answers_are_there_once_they_are_looked_at():
 
 
 @needs_gpu
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU")
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs")
 def test_answers_of_a_second_gpu_are_awaited():
     """The thread's current device is the first GPU, and the answers come from the second."""
     second = torch.device("cuda:1")
