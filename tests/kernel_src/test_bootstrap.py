@@ -300,3 +300,13 @@ def test_running_the_cell_again_is_quick_and_the_same(packed, tmp_path):
     result = run_first_cell(tmp_path / "input", tmp_path / "work", packed.fingerprint, then)
     assert result.returncode == 0, result.stderr
     assert "same True" in result.stdout
+
+
+def test_a_folder_that_cannot_be_replaced_comes_back(tmp_path):
+    """It was moved away already when the new one could not take its place."""
+    folder = tmp_path / "folder"
+    (folder / "old").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError), mounted.replaced(folder) as unfinished:
+        unfinished.rmdir()
+    assert (folder / "old").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
