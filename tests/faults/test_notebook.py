@@ -463,6 +463,7 @@ def test_any_machine_gives_the_same_submission(
     python = [sys.executable, "-c", CELLS, json.dumps(parameters | {"workers": 2})]
     words = [f"{name}={value}" for name, value in environment.items()]
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{sources}/kernel_src:{sources}"}
+    variables["OMP_NUM_THREADS"] = "1"  # as all tests have
     done = sandbox.run(["env", "-C", READ_ONLY, *words, *python], variables)
     assert done.exit_code == 0
     submission = tmp_path / "working/submission.csv"
