@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -295,8 +296,15 @@ def test_cuts_that_are_gone_are_one_sentence(made: CutCompetition) -> None:
         Cuts.load(made.folder)
 
 
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Executor]:
+    """A process of its own, as a pool of Python starts it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        yield executor
+
+
 @pytest.mark.parametrize("pictures", [False, True])
-def test_an_executor_makes_the_same_cuts(tmp_path: Path, pictures: bool) -> None:
+def test_an_executor_makes_the_same_cuts(tmp_path: Path, pool: Executor, pictures: bool) -> None:
     """Tables, folds and pixels are those of one process, and a bad image is left out as there."""
     keys = {"tiles": {"whole": True}, "windows": None, "crop": None} if pictures else {}
     found = []
@@ -305,10 +313,8 @@ def test_an_executor_makes_the_same_cuts(tmp_path: Path, pictures: bool) -> None
         (made.folder / "train" / "c.tif").write_bytes(b"II*\0")
         made.write_mask("c", blobs(9, 9))
         run = made.run(**keys)
-        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-        with pool as executor:
-            chosen = executor if name == "handed out" else None
-            found.append(make_cuts(run, made.folder, made.cuts, executor=chosen))
+        chosen = pool if name == "handed out" else None
+        found.append(make_cuts(run, made.folder, made.cuts, executor=chosen))
     inline, handed = found
     assert handed.index.images == inline.index.images
     assert list(handed.left_out) == ["c"]
