@@ -1,4 +1,4 @@
-"""Copies of an ensemble in one process: on one GPU, on two, and beside the processor."""
+"""Copies of an ensemble, in one process or in one each: on one GPU, on two, beside a CPU."""
 
 import shutil
 from collections.abc import Iterator
@@ -167,16 +167,26 @@ def test_a_copy_on_the_processor_beside_a_gpu() -> None:
 @pytest.mark.parametrize("devices", [SHARED, APART])
 def test_an_image_whose_tiles_copies_share(devices: list[str], tmp_path: Path) -> None:
     """The submission and the picture of the disagreement have the bytes of one device."""
-    (tmp_path / "in/test").mkdir(parents=True)
-    shutil.copyfile(PICTURE, tmp_path / "in/test/section.tiff")
-    (tmp_path / "in/sample_submission.csv").write_text("id,predicted\nsection,\n")
-    one = section(tmp_path, "one", None)
+    write_sections(tmp_path, "section")
+    one = predicted(tmp_path, "one", None)
     with DeviceProcesses(devices) as processes:  # it says which devices, and none is started
-        several = section(tmp_path, "several", processes)
+        several = predicted(tmp_path, "several", processes)
     assert several.report.counts["fallback"] == 0
     assert several.submission.read_bytes() == one.submission.read_bytes()
     pictures = [done.disagreement["section"].read_bytes() for done in (one, several)]
     assert pictures[0] == pictures[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [SHARED, APART])
+def test_images_whose_processes_share_a_gpu(devices: list[str], tmp_path: Path) -> None:
+    """Each of two processes has an image. The submission has the bytes of one process."""
+    write_sections(tmp_path, "first", "second")
+    one = predicted(tmp_path, "one", None)
+    with DeviceProcesses(devices) as processes:
+        several = predicted(tmp_path, "several", processes)
+    assert several.report.counts["predicted"] == 2, several.report.notes
+    assert several.submission.read_bytes() == one.submission.read_bytes()
 
 
 class Greedy(nn.Module):
@@ -203,8 +213,17 @@ class Numberless(nn.Module):
         return self.network(tiles + torch.zeros(1, dtype=tiles.dtype, device="cuda"))
 
 
-def section(folder: Path, name: str, executor: DeviceProcesses | None) -> Prediction:
-    """A run over the section of tissue."""
+def write_sections(folder: Path, *names: str) -> None:
+    """A competition of so many times the section of tissue."""
+    (folder / "in/test").mkdir(parents=True)
+    for name in names:
+        shutil.copyfile(PICTURE, folder / f"in/test/{name}.tiff")
+    rows = "".join(f"{name},\n" for name in names)
+    (folder / "in/sample_submission.csv").write_text(f"id,predicted\n{rows}")
+
+
+def predicted(folder: Path, name: str, executor: DeviceProcesses | None) -> Prediction:
+    """A run over the competition."""
     values = Recipe.load("nuclei").model_dump(mode="json", exclude_unset=True)
     [ensemble, _] = values["ensembles"]
     values |= {"ensembles": [ensemble | {"runs": ["*"]}], "precision": HALF, "disagreement": True}
