@@ -24,8 +24,9 @@ from kernelkit.checkpoints.programs import is_program, load_program
 from kernelkit.checkpoints.runtime import Runtime
 from kernelkit.checkpoints.snapshots import Choice, Snapshot
 from kernelkit.checkpoints.states import ChosenState, choose_state, load_state, weights_sha256
+from kernelkit.checkpoints.stored_states import refuse_odd_tensors
 from kernelkit.checkpoints.trained_with import TrainedWith, read_trained_with
-from kernelkit.checkpoints.weights import checkpoint_stem, read_weights, refuse_odd_tensors
+from kernelkit.checkpoints.weights import checkpoint_stem, read_weights
 from kernelkit.errors import CheckpointError
 from kernelkit.files import file_sha256
 from kernelkit.vocabulary import MemberKind

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kernelkit.checkpoints.snapshots import Snapshot, says_averaged
-from kernelkit.checkpoints.weights import Stored
+from kernelkit.checkpoints.stored_states import Stored
 from kernelkit.errors import CheckpointError
 from kernelkit.vocabulary import Prefer
 

@@ -15,7 +15,8 @@ from kernelkit.checkpoints.networks import build
 from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of
 from kernelkit.checkpoints.snapshots import Choice, Snapshot, choose_snapshot
 from kernelkit.checkpoints.states import choose_state, current_name
-from kernelkit.checkpoints.weights import checkpoint_stem, read_weights, refuse_odd_tensors
+from kernelkit.checkpoints.stored_states import refuse_odd_tensors
+from kernelkit.checkpoints.weights import checkpoint_stem, read_weights
 from kernelkit.errors import CheckpointError, TrainingError
 from kernelkit.training.pretrained import pretrained_state
 from kernelkit.training.recipe import RunRecipe
