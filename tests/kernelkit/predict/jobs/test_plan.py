@@ -12,11 +12,14 @@ from kernelkit.predict.jobs.plan import Parcel, _Batch, _batches, _together, pla
 from kernelkit.predict.work.tasks import Task
 from kernelkit.reader import PictureReader, Preparation, ReaderPool
 from kernelkit.reader.pictures_groups import Grouping, PictureShape
+from kernelkit.slide.header import look_at
 from tests.made.layouts import picture
 
 SHAPES = [PictureShape(side, side, 3, np.dtype("u1")) for side in (8, 16, 24)]
 # an input of such a size makes batches of four, whatever is asked for
 LARGE = 64 << 20
+# the numbers of pictures whose pixels cannot be decoded, and of one whose header cannot be read
+UNDECODABLE, UNREADABLE = (3, 11, 12, 13), 7
 
 
 def batches(shapes: list[int], size: int, batch: int) -> list[list[int]]:
@@ -52,14 +55,17 @@ def test_processes_make_the_batches_of_one_process(
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Pictures of two shapes. Some are cut off behind their header, and one is no picture."""
+    """Pictures of two shapes. The pixels of some are damaged, and one is no picture at all."""
     folder = tmp_path_factory.mktemp("pictures")
-    paths = [folder / f"{number:02}.png" for number in range(30)]
+    paths = [folder / f"{number:02}.tif" for number in range(30)]
     for number, path in enumerate(paths):
-        Image.fromarray(picture(1, 20 + number % 3 // 2, 30, seed=number)[0]).save(path)
-    for number in (3, 11, 12, 13):
-        paths[number].write_bytes(paths[number].read_bytes()[:-30])
-    paths[7].write_text("no picture")
+        pixels = picture(1, 20 + number % 3 // 2, 30, seed=number)[0]
+        Image.fromarray(pixels).save(path, compression="tiff_lzw")
+    for path in (paths[number] for number in UNDECODABLE):
+        content = path.read_bytes()
+        path.write_bytes(content[:8] + b"\xff" * 32 + content[40:])
+        assert look_at((path,))[1] == 30
+    paths[UNREADABLE].write_text("no picture")
     return paths
 
 
@@ -68,7 +74,7 @@ def test_a_picture_that_cannot_be_decoded_moves_no_other(pictures: list[Path], b
     """Whole or in parcels, each batch has the same pictures, and lacks those that are damaged."""
     tasks = [Task(path.stem, (path,), 1) for path in pictures]
     planned = list(_batches(tasks, Preparation(), batch))
-    damaged = {3, 7, 11, 12, 13}
+    damaged = {*UNDECODABLE, UNREADABLE}
     wanted = [[n for n in each.numbers if n not in damaged] for each in planned]
     wanted = sorted(filter(None, wanted))
     assert sorted(_read(pictures, list(range(len(pictures))), batch)) == wanted
