@@ -89,9 +89,14 @@ class Replicas:
         return cls(copies, notes)
 
     @property
+    def model(self) -> MegaModel:
+        """A copy whose device works. All such copies are asked alike."""
+        return self.copies[0]
+
+    @property
     def cost(self) -> float:
         """How much a tile costs now, as `MegaModel.cost` has it."""
-        return self.copies[0].cost
+        return self.model.cost
 
     @property
     def notes(self) -> list[str]:

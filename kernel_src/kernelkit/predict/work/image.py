@@ -27,7 +27,7 @@ __all__ = ["predict_image"]
 
 def predict_image(
     tiles: ImageTiles,
-    model: MegaModel,
+    replicas: Replicas,
     stitching: Stitching,
     run: Run,
     report: ImageReport,
@@ -38,8 +38,8 @@ def predict_image(
 
     Parameters
     ----------
-    model
-        The members that look at this image.
+    replicas
+        Copies of the model that looks at this image.
     stitching
         Takes the answers.
     run
@@ -57,8 +57,9 @@ def predict_image(
     DeadlineError
         The session ends before any tile is finished.
     """
-    disagreement = DisagreementMap(tiles.grid, model.classes) if run.recipe.disagreement else None
-    replicas = run.replicas[report.ensemble]
+    disagreement = None
+    if run.recipe.disagreement:
+        disagreement = DisagreementMap(tiles.grid, replicas.model.classes)
     conversation = _Conversation(replicas, stitching, disagreement)
     for index in tiles.skipped:
         stitching.canvas.skip(tiles.grid[index])
@@ -70,19 +71,19 @@ def predict_image(
                 break
             conversation.ask(batch)
             asked += len(batch.tiles)
-            _count(conversation.stitch(leave=replicas.in_flight), model, stitching, run)
-        _count(conversation.stitch(leave=0), model, stitching, run)
+            _count(conversation.stitch(leave=replicas.in_flight), replicas, stitching, run)
+        _count(conversation.stitch(leave=0), replicas, stitching, run)
     seconds = conversation.watch.seconds
     report.waited, report.network = seconds["waited"], seconds.get("network", 0.0)
     _leave_out(tiles.wanted[asked:], stitching.canvas, report)
     return None if disagreement is None else disagreement.image
 
 
-def _count(stitched: int, model: MegaModel, stitching: Stitching, run: Run) -> None:
+def _count(stitched: int, replicas: Replicas, stitching: Stitching, run: Run) -> None:
     """Count finished tiles, and have less be asked if the rest does not fit."""
     run.progress.advance(stitched)
     if stitched:
-        run.advance(stitched, model, stitching.keeps)
+        run.advance(stitched, replicas, stitching.keeps)
 
 
 def _leave_out(indices: Sequence[int], canvas: Canvas, report: ImageReport) -> None:

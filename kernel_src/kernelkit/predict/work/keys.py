@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import kernelkit
-from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.replicas import Replicas
 from kernelkit.files import file_sha256
 from kernelkit.predict.store.store import Entry, Store
 from kernelkit.recipe import EnsembleRecipe, Recipe
@@ -33,8 +33,8 @@ class Keys:
 
     Parameters
     ----------
-    recipe, models, store
-        The recipe, one model per ensemble of it by name, and where results are put.
+    recipe, replicas, store
+        The recipe, the copies of each ensemble's model by its name, and where results are put.
 
     Attributes
     ----------
@@ -42,14 +42,14 @@ class Keys:
         The fingerprint of each model as it is asked in full, by the ensemble's name.
     """
 
-    def __init__(self, recipe: Recipe, models: Mapping[str, MegaModel], store: Store) -> None:
+    def __init__(self, recipe: Recipe, replicas: Mapping[str, Replicas], store: Store) -> None:
         self._plans = {each.name: recipe.plan_for(each) for each in recipe.ensembles}
-        self._models = models
+        self._replicas = replicas
         self._store = store
         self.full = {name: self.asked(name) for name in self._plans}
         self._shared = {
-            ensemble.name: (_recipe_part(recipe, ensemble), models[ensemble.name].device.type)
-            for ensemble in recipe.ensembles
+            each.name: (_recipe_part(recipe, each), replicas[each.name].model.device.type)
+            for each in recipe.ensembles
         }
 
     def asked(self, ensemble: str) -> str:
@@ -58,7 +58,8 @@ class Keys:
         What only merges the stored layers is not in it. So another merge takes them again.
         """
         plan = self._plans[ensemble]
-        return self._models[ensemble].fingerprint_at(plan.level, ask_gated=plan.ask_gated)
+        model = self._replicas[ensemble].model  # another one would not know what is asked
+        return model.fingerprint_at(plan.level, ask_gated=plan.ask_gated)
 
     def parts(self, ensemble: str, fingerprint: str) -> tuple[str, ...]:
         """What the keys of all images have in common that an ensemble predicts.

@@ -10,23 +10,18 @@ from typing import Protocol
 from kernelkit.predict.deadline import Deadline
 from kernelkit.vocabulary import GiveUp
 
-__all__ = ["Pace"]
+__all__ = ["Asked", "Pace"]
 
 # seconds of work after which the speed is known well enough
 _LEAST_SECONDS = 5.0
 
 
 class Asked(Protocol):
-    """An ensemble of which less can be asked.
-
-    Attributes
-    ----------
-    cost
-        How much work costs now, of what it costs if all is asked.
-    """
+    """An ensemble of which less can be asked."""
 
     @property
-    def cost(self) -> float: ...
+    def cost(self) -> float:
+        """How much work costs now, of what it costs if all is asked."""
 
     def ask_less(self, what: GiveUp) -> bool:
         """Ask less of it from the next batch on. False if it has no more to give."""

@@ -23,7 +23,7 @@ from kernelkit.predict.pictures import save_disagreement
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store.store import Entry, Store
 from kernelkit.predict.work.keys import Keys
-from kernelkit.predict.work.pace import Pace
+from kernelkit.predict.work.pace import Asked, Pace
 from kernelkit.predict.work.progress import RunProgress
 from kernelkit.predict.work.regions import drawn_regions
 from kernelkit.predict.work.survey import PictureKind, Survey
@@ -178,7 +178,7 @@ class Run:
         self.models = models
         self.store = store
         self.deadline = deadline
-        self.keys = Keys(recipe, models, store)
+        self.keys = Keys(recipe, self.replicas, store)
         self.readers = ReaderPool(workers, kind="process")
         self.pace = Pace(deadline, recipe.give_up, self.replicas, amounts)
         self.progress = (
@@ -201,7 +201,7 @@ class Run:
         models = [note for copies in self.replicas.values() for note in copies.notes]
         return [*models, *self.readers.notes, *self.store.notes, *self.said]
 
-    def advance(self, done: int, model: MegaModel, keeps: frozenset[GiveUp] = frozenset()) -> None:
+    def advance(self, done: int, model: Asked, keeps: frozenset[GiveUp] = frozenset()) -> None:
         """Count work that is done, as `Pace.advance` does. Say when the first of it was done."""
         if not self.first_tiles:
             seconds = time.perf_counter() - self._begun

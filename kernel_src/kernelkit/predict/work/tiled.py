@@ -83,7 +83,7 @@ class _ImageWork:
             nodata = run.recipe.competition.nodata
             slide = opened.enter_context(Slide(self._paths, nodata=nodata))
             self._ensemble = checked_ensemble(run.recipe, slide.bands, str(slide.dtype))
-            self._model = run.models[self._ensemble.name]
+            self._replicas = run.replicas[self._ensemble.name]
             report.ensemble = self._ensemble.name
             report.layout, report.height, report.width = slide.layout, slide.height, slide.width
             report.notes += slide.notes
@@ -94,17 +94,19 @@ class _ImageWork:
                 return
             if run.deadline.is_over:
                 raise DeadlineError("the session's time was over before this image was begun")
-            self.tiles = ImageTiles(slide, run.recipe, run.readers, self._model, self._drawn)
+            self.tiles = ImageTiles(
+                slide, run.recipe, run.readers, self._replicas.model, self._drawn
+            )
             opened.pop_all()  # now the tiles close it
 
     def _predict(self, tiles: ImageTiles) -> None:
         """Predict the image, and put its masks or layers into the store."""
-        run, report, model = self._run, self.report, self._model
+        run, report, replicas = self._run, self.report, self._replicas
         report.tiles, report.skipped = len(tiles.wanted), len(tiles.skipped)
         run.pace.begin(report.tiles, of=len(tiles.grid))
         with self._stitching(tiles) as stitching:
-            disagreement = predict_image(tiles, model, stitching, run, report)
-            report.asked = model.cost
+            disagreement = predict_image(tiles, replicas, stitching, run, report)
+            report.asked = replicas.cost
             report.notes += [*tiles.notes, *asked_note(report)]
             missing = self._missing(tiles)
             refuse_changed(self._paths, self._state)
@@ -122,16 +124,16 @@ class _ImageWork:
     @contextmanager
     def _stitching(self, tiles: ImageTiles) -> Iterator[LayerStitching | MaskStitching]:
         """The way to stitch that the recipe's store asks for. What it leaves behind goes."""
-        run = self._run
+        run, model = self._run, self._replicas.model
         plan = run.recipe.plan_for(self._ensemble)
         if plan.what == "masks":
-            yield MaskStitching(tiles.grid, run.recipe, self._ensemble, self._model)
+            yield MaskStitching(tiles.grid, run.recipe, self._ensemble, model)
             return
         # what would take a layer away is given up now, or after this image
-        run.pace.adjust(self._model)
+        run.pace.adjust(self._replicas)
         path = run.store.new_file()
         try:
-            yield LayerStitching(tiles.grid, run.recipe, self._model, plan.level, path)
+            yield LayerStitching(tiles.grid, run.recipe, model, plan.level, path)
         finally:
             path.unlink(missing_ok=True)
 

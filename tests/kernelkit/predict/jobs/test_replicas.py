@@ -16,6 +16,7 @@ from torch import Tensor
 from devkit.demo.layouts import write
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
+from kernelkit.errors import DeviceError
 from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.jobs import DeviceProcesses
@@ -111,6 +112,26 @@ def test_all_devices_ask_less_if_the_time_is_short(
     done = run(folder, tmp_path, on="cpu cpu", deadline=Deadline(1))
     assert done.report.counts["predicted"] == len(IMAGES)
     assert {image.asked for image in done.report.images} == {0.25}
+
+
+def test_less_is_asked_after_a_device_failed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report says so, and a run with more time asks all again. It failed at its first tiles."""
+    models = load_models(Recipe.parse(RECIPE), folder / "models", "cpu")
+
+    def fails(*_: object, **__: object) -> None:
+        raise DeviceError("the GPU is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models["one"], "predict", fails)
+        patch.setattr(pace, "_LEAST_SECONDS", 0.0)
+        patch.setattr(pace.Pace, "_projected", lambda *_: float("inf"))
+        done = run(folder, tmp_path, on="cpu cpu", models=models, deadline=Deadline(1))
+    assert "cpu is not used any more, because: the GPU is gone" in done.report.notes
+    assert {image.asked for image in done.report.images} == {0.25}
+    again = run(folder, tmp_path, models=models)
+    assert again.report.counts["predicted"] == len(IMAGES)
 
 
 @given(

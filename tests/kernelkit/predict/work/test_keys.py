@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kernelkit.ensemble import MegaModel
+from kernelkit.ensemble.replicas import Replicas
 from kernelkit.predict.store.store import Store
 from kernelkit.predict.work.keys import Keys
 from kernelkit.recipe import Recipe
@@ -24,7 +25,7 @@ def entry_name(models: Any, folder: Any, level: str, **ensemble: Any) -> str:
     )
     model = MegaModel(models, recipe=recipe.ensembles[0])
     with closing(Store(folder)) as store:
-        keys = Keys(recipe, {"one": model}, store)
+        keys = Keys(recipe, {"one": Replicas([model])}, store)
         return keys.entry("image", "content", "one", keys.asked("one")).name
 
 
