@@ -22,7 +22,8 @@ def competition_folder(folder: Path) -> Path:
     own = _owner(folder)
     fetch = _by("download-data", own)
     raise CompetitionError(
-        f"{folder}: {_is_not(folder)}. Name the competition's folder, or fetch it {fetch}"
+        f"{folder}: {_is_not(folder)}. Name the competition's folder{_or_name(own)}, or fetch it "
+        f"{fetch}"
     )
 
 
@@ -38,7 +39,7 @@ def models_folder(folder: Path) -> Path:
         return folder
     own = _owner(folder)
     raise CheckpointError(
-        f"{folder}: {_is_not(folder, 'models folder')}. Check the path, or make one "
+        f"{folder}: {_is_not(folder, 'models folder')}. Check the path{_or_name(own)}, or make one "
         f"{_by('train', own)}"
     )
 
@@ -48,6 +49,12 @@ def _by(target: str, own: OwnCompetition | None) -> str:
     if own is not None:
         return f"with {make_command(target, NAME=own.name)}"
     return f"first (make help-{target} says how)"
+
+
+def _or_name(own: OwnCompetition | None) -> str:
+    """Which competitions of the user's own could be named instead."""
+    names = all_names() if own is None else []
+    return f", give NAME={' or NAME='.join(names)}" if names else ""
 
 
 def _owner(folder: Path) -> OwnCompetition | None:

@@ -39,8 +39,8 @@ def find_settings(name: str | None = None) -> Path:
     own = find(name)
     if own is None and (names := all_names()):
         raise SettingsError(
-            f"found {len(names)} competitions of your own, and no NAME. Give NAME={names[0]}, or "
-            f"another of {', '.join(names)}"
+            f"found {len(names)} competitions of your own, and no NAME. Give "
+            f"NAME={' or NAME='.join(names)}"
         )
     return own.settings_file if own else SETTINGS_FILE
 

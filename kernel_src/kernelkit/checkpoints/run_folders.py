@@ -39,11 +39,16 @@ def matching_runs(folder: Path, patterns: Sequence[str]) -> list[Path]:
     runs = sorted(child for child in named if _is_run(child))
     if _is_described(folder) or (not runs and _is_run(folder)):
         runs = [folder.absolute()]
+    if patterns and not runs:
+        raise CheckpointError(
+            f"{folder}: found no run in it, wanted run folders with checkpoints. Train one, or "
+            "choose another models folder"
+        )
     unmatched = [p for p in patterns if not any(fnmatchcase(run.name, p) for run in runs)]
     if unmatched:
-        found = f"the runs are {', '.join(run.name for run in runs)}" if runs else "it has no runs"
+        found = ", ".join(run.name for run in runs)
         raise CheckpointError(
-            f"{folder}: no run matches {', '.join(unmatched)} ({found}). "
+            f"{folder}: no run matches {', '.join(unmatched)} (the runs are {found}). "
             "Correct the recipe's 'runs', or choose another models folder"
         )
     return [run for run in runs if any(fnmatchcase(run.name, p) for p in patterns)]

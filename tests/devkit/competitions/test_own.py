@@ -1,5 +1,6 @@
 import argparse
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -191,6 +192,9 @@ def test_a_folder_that_is_not_there_yet_is_fetched_or_made(competitions: Path, n
     with pytest.raises(KernelKitError, match=f"with {command} NAME=my-slides$"):
         check(own.folder / named)
     target = command.removeprefix("make ")
+    with pytest.raises(KernelKitError, match="give NAME=my-slides, or"):
+        check(competitions.parent / named)
+    shutil.rmtree(own.folder)
     with pytest.raises(KernelKitError, match=rf"first \(make help-{target} says how\)$"):
         check(competitions.parent / named)
 

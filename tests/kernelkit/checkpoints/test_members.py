@@ -164,7 +164,7 @@ def _no_folder(tmp_path):
 
 
 def _empty_folder(tmp_path):
-    return tmp_path, ("*",), r"no run matches \* \(it has no runs\)"
+    return tmp_path, ("*",), "found no run in it, wanted run folders with checkpoints"
 
 
 def _no_match(tmp_path):
