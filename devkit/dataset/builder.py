@@ -5,20 +5,19 @@ The folder and the locks that are there are replaced only by what was proved.
 
 import re
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
-
 from devkit.competitions import OwnCompetition
 from devkit.dataset.limits import check_beforehand, replace_dataset
+from devkit.dataset.lines import notes_of_own_wheels, size_in_words, table_lines
 from devkit.dataset.listing import Listing, mark, proved_fingerprint
 from devkit.dataset.own import check_own
 from devkit.dataset.pack import Packed, pack
 from devkit.dataset.recipes import check_recipes, recipe_files
 from devkit.dataset.verify import Proof, check_dataset, prove
-from devkit.errors import DatasetError, LintError, TwinError, WheelError
+from devkit.errors import DatasetError, LintError, TwinError
 from devkit.image.profiles import Profile
 from devkit.kaggle.marks import Source, read_marks
 from devkit.kaggle.settings import load_settings
@@ -30,7 +29,7 @@ from devkit.wheels.needed import needed_packages
 from devkit.wheels.resolve import Resolver, read_requirements
 from devkit.wheels.twin import Twin, make_twin
 from devkit.wheels.twin_lock import keep_twin_lock
-from devkit.wheels.wheelfile import Wheel, read_wheel
+from devkit.wheels.wheelfile import Wheel
 from kernelkit.own import OwnCode
 
 __all__ = ["BUILD", "Builder", "default_listing"]
@@ -199,8 +198,8 @@ class Builder:
         lock = self._lock(upgrade)
         self.lint(lock)
         wheels = self.wheels(lock)
-        self.say(f"wheels   {len(wheels)} vendored, {_size(sum(w.size for w in wheels))}")
-        for note in self._local_notes(lock):
+        self.say(f"wheels   {len(wheels)} vendored, {size_in_words(sum(w.size for w in wheels))}")
+        for note in notes_of_own_wheels(self.resolver, lock):
             self.say(note)
         reasons = {wheel.name: wheel.why for wheel in lock.wheels}
         packed = pack(
@@ -335,23 +334,7 @@ class Builder:
 
     def table(self, packed: Packed) -> list[str]:
         """Say what is in a built dataset, how large it is, and why it is there."""
-        notes = {wheel.name: wheel.note for wheel in self.current_lock().wheels}
-        rows = [(e["safe_name"], _size(e["size"]), e["why"]) for e in packed.files]
-        total = sum(entry["size"] for entry in packed.files)
-        rows.append(("total", _size(total), f"fingerprint {packed.fingerprint}"))
-        width = max(len(name) for name, _, _ in rows)
-        lines = [f"{name:<{width}}  {size:>9}  {why}" for name, size, why in rows]
-        lines += [f"note: {name}: {note}" for name, note in notes.items() if note]
-        return lines + self._not_shipped(notes)
-
-    def _not_shipped(self, shipped: Mapping[str, str]) -> list[str]:
-        lines = []
-        for requirement in read_requirements(self.resolver.requirements):
-            name = canonicalize_name(requirement.name)
-            if name not in shipped and self.profile.is_pinned(name):
-                version = self.profile.packages[name].version
-                lines.append(f"note: {name}: not shipped, {self.profile.name} has {version}")
-        return lines
+        return table_lines(packed, self.current_lock(), self.resolver)
 
     def _lock(self, upgrade: bool, quietly: bool = False) -> Lock:
         """The lock that answers the requirements: what was resolved, what is committed, or anew."""
@@ -365,38 +348,6 @@ class Builder:
             self.say(f"resolve  {self.resolver.requirements.name} for {self.profile.name}")
         self._resolved = self.resolver.resolve(upgrade=upgrade)
         return self._resolved
-
-    def _local_notes(self, lock: Lock) -> list[str]:
-        """What becomes of the wheels in folders of one's own that are not taken."""
-        locked = {wheel.name: wheel for wheel in lock.wheels}
-        taken = {wheel.sha256 for wheel in lock.wheels}
-        lines = []
-        for path in self.resolver.source.own_wheels():
-            try:
-                wheel = read_wheel(path)
-            except WheelError as error:
-                lines.append(f"note: {path.name}: not taken. {error}")
-                continue
-            if wheel.sha256 in taken:
-                continue
-            other = locked.get(wheel.name)
-            if other is not None:
-                reason = (
-                    f"{other.version} is taken, {other.file}. To take this one, ask for "
-                    f"{wheel.name}=={wheel.version}, and build with UPGRADE=1"
-                )
-            elif self.profile.is_pinned(wheel.name):
-                version = self.profile.packages[wheel.name].version
-                reason = f"{self.profile.name} has {version}. Remove the wheel"
-            else:
-                requirements = self.resolver.requirements.name
-                reason = f"nothing asks for it. Add {wheel.name} to {requirements}, or remove it"
-            lines.append(f"note: {path.name}: not taken. {reason}")
-        return lines
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _shown(path: Path) -> Path:

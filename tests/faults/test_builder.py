@@ -21,6 +21,7 @@ import build_dataset
 from devkit.dataset import builder as builders
 from devkit.dataset.builder import Builder
 from devkit.dataset.limits import replace_dataset
+from devkit.dataset.lines import notes_of_own_wheels
 from devkit.dataset.listing import CLIENT_FILE, mark, proved_fingerprint, read_listing
 from devkit.dataset.own import check_own
 from devkit.dataset.verify import Proof
@@ -752,7 +753,7 @@ def test_a_wheel_of_ones_own_is_never_left_out_in_silence(build, tmp_path, leave
     leave(tmp_path / "local")
     source = WheelSource((tmp_path / "local",))
     object.__setattr__(build.resolver, "source", source)
-    (line,) = build._local_notes(lock)
+    (line,) = notes_of_own_wheels(build.resolver, lock)
     assert answer in line
 
 
@@ -760,7 +761,7 @@ def test_a_wheel_that_is_taken_needs_no_word(build, tmp_path):
     """Nothing is said of a wheel of one's own that goes along."""
     lock = build.resolver.lock()
     object.__setattr__(build.resolver, "source", WheelSource((tmp_path / "registry",)))
-    assert build._local_notes(lock) == []
+    assert notes_of_own_wheels(build.resolver, lock) == []
 
 
 # ---- the command

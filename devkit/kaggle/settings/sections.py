@@ -1,6 +1,9 @@
 """The sections of `kaggle.toml` about further notebooks: those that train, validate, compile."""
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict
+from slugify import slugify
 
 from devkit.kaggle.settings.types import Hours, KernelSlug, ModelReference, Parameter, Reference
 
@@ -10,6 +13,7 @@ __all__ = [
     "NotebookSettings",
     "TrainSettings",
     "ValidationSettings",
+    "check_names",
 ]
 
 # What the section of a notebook says in place of the keys above it.
@@ -70,3 +74,33 @@ class EngineSettings(NotebookSettings):
     """The keys of the section `engine`: the notebook that compiles what inference runs."""
 
     kernel: KernelSlug = "kernelkit-engine"
+
+
+def check_names(notebooks: Mapping[str, tuple[str, str]]) -> None:
+    """Refuse titles that become other slugs, and two notebooks of one slug.
+
+    Parameters
+    ----------
+    notebooks
+        The slug and the title of each notebook, by where the settings say them.
+
+    Raises
+    ------
+    ValueError
+        It names both.
+    """
+    for kernel, title in notebooks.values():
+        slug = slugify(title)
+        if title and slug != kernel:
+            raise ValueError(
+                f"the title {title!r} becomes the slug {slug!r} on Kaggle, but kernel is "
+                f"{kernel!r}. Change one of them"
+            )
+    owners: dict[str, str] = {}
+    for where, (kernel, _) in notebooks.items():
+        if kernel in owners:
+            raise ValueError(
+                f"found the kernel {kernel!r} twice, {owners[kernel]} and {where}. Give each "
+                "notebook a slug of its own"
+            )
+        owners[kernel] = where

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
-from slugify import slugify
 
 from devkit.competitions import OwnCompetition
 from devkit.errors import SettingsError
@@ -15,6 +14,7 @@ from devkit.kaggle.settings.sections import (
     NotebookSettings,
     TrainSettings,
     ValidationSettings,
+    check_names,
 )
 from devkit.kaggle.settings.types import (
     CompetitionSlug,
@@ -165,26 +165,14 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _title_names_the_kernel(self) -> Self:
-        for section in (self, self.train, self.validation, self.engine):
-            slug = slugify(section.title)
-            if section.title and slug != section.kernel:
-                raise ValueError(
-                    f"the title {section.title!r} becomes the slug {slug!r} on Kaggle, but kernel "
-                    f"is {section.kernel!r}. Change one of them"
-                )
-        owners: dict[str, str] = {}
-        for where, slug in (
-            ("for inference", self.kernel),
-            ("in train", self.train.kernel),
-            ("in validation", self.validation.kernel),
-            ("in engine", self.engine.kernel),
-        ):
-            if slug in owners:
-                raise ValueError(
-                    f"found the kernel {slug!r} twice, {owners[slug]} and {where}. Give each "
-                    "notebook a slug of its own"
-                )
-            owners[slug] = where
+        check_names(
+            {
+                "for inference": (self.kernel, self.title),
+                "in train": (self.train.kernel, self.train.title),
+                "in validation": (self.validation.kernel, self.validation.title),
+                "in engine": (self.engine.kernel, self.engine.title),
+            }
+        )
         if self.pinning is None and not self.docker_image and self.profile not in _PINNING:
             raise ValueError(
                 f"the profile {self.profile!r} needs a pinning. Set pinning to original or latest"
