@@ -91,7 +91,7 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given)
     own = find(options.own_competition)
-    code = os.environ.get(OWN_FOLDER)  # make exports it
+    code = options.own or os.environ.get(OWN_FOLDER)  # make exports it
     # to build it again is no wish for newer versions
     again = [word for word in given if word != "--upgrade"]
     options.made_by = parser.as_command(again, NAME=own and own.name, OWN=code)

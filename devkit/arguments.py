@@ -112,7 +112,8 @@ class Arguments(argparse.ArgumentParser):
         arguments
             What the command line was.
         variables
-            More variables of make, over those that the arguments give.
+            More variables of make, over those that the arguments give. Those that are None or
+            empty change nothing.
         """
         options = self.parse_args(arguments)
         given: dict[str, object] = {}
@@ -127,7 +128,8 @@ class Arguments(argparse.ArgumentParser):
             else:
                 given[variable] = " ".join(map(str, value)) if isinstance(value, list) else value
         if is_of_make:
-            return make_command(self._target, **given | variables)
+            more = {name: value for name, value in variables.items() if value}
+            return make_command(self._target, **given | more)
         options_of = {each: names.split("/")[-1] for names, each in self._variables.items()}
         added = {name: value for name, value in variables.items() if value and name not in given}
         words = [word for name, value in added.items() for word in (options_of[name], str(value))]

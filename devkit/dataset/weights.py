@@ -283,7 +283,8 @@ def _parse(
     if options.recipe and options.checkpoints:
         parser.error("give --recipe or --checkpoints: a recipe says which checkpoints it takes")
     is_own = options.own_competition or options.models is None
-    code = os.environ.get(OWN_FOLDER)  # make exports it, and settings may put it there later
+    # make exports it, and settings may put it there later
+    code = options.own or os.environ.get(OWN_FOLDER)
     own = fill_in(parser, options, models="models_folder") if is_own else None
     given = sys.argv[1:] if arguments is None else arguments
     return options, own, parser.as_command(given, NAME=own and own.name, OWN=code)

@@ -105,6 +105,7 @@ def pack() -> Arguments:
     parser.add_argument("models", nargs="?", variable="MODELS")
     parser.add_argument("--name", variable="NAME")
     parser.add_argument("--profile", default="py312", variable="PROFILE")
+    parser.add_argument("--own", variable="OWN")
     parser.add_argument("--fast", action="store_true", variable="FAST")
     parser.add_argument("--title")
     return parser
@@ -116,6 +117,7 @@ def pack() -> Arguments:
         ("", "make pack NAME=x"),
         ("runs --profile py312", "make pack MODELS=runs NAME=x"),
         ("runs --name y --fast", "make pack MODELS=runs NAME=x FAST=1"),
+        ("runs --own code", "make pack MODELS=runs OWN=code NAME=x"),
         (
             "runs --title t",
             "PYTHONPATH=kernel_src .venv/bin/python -m devkit.pack runs --title t --name x",
