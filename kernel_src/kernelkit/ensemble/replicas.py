@@ -116,6 +116,24 @@ class Replicas:
         answered.set_result(question(self.copies[0]))
         return answered
 
+    def give_up(self, copy: MegaModel, error: Exception) -> bool:
+        """Ask a copy no more, since its device failed. False if it is the last one.
+
+        A GPU may fail after it has answered, while the answer is on its way. Whoever waits for that
+        says so here, and asks again.
+        """
+        with self._changed:
+            others = tuple(other for other in self.copies if other is not copy)
+            if not others:
+                return False
+            is_new, self.copies = len(others) < len(self.copies), others
+            self._free = [free for free in self._free if free is not copy]
+            self._changed.notify_all()
+        if is_new:
+            reason = as_sentence(error)
+            self._notes.add(f"{copy.device} is not used any more, because: {reason}")
+        return True
+
     def ask_less(self, what: GiveUp) -> bool:
         """Ask less of each copy, as `MegaModel.ask_less` does, once all are free."""
         with self._all_free():
@@ -145,19 +163,10 @@ class Replicas:
             except NotFiniteError:
                 raise
             except (DeviceError, torch.AcceleratorError) as error:
-                if not self._drop(copy):
+                if not self.give_up(copy, error):
                     raise
-                reason = as_sentence(error)
-                self._notes.add(f"{copy.device} is not used any more, because: {reason}")
             finally:
                 self._give_back(copy)
-
-    def _drop(self, copy: MegaModel) -> bool:
-        """Ask a copy no more. False if it is the last one."""
-        with self._changed:
-            others = tuple(other for other in self.copies if other is not copy)
-            self.copies = others or self.copies
-        return bool(others)
 
     def _give_back(self, copy: MegaModel) -> None:
         with self._changed:

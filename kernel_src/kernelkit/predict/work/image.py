@@ -1,12 +1,13 @@
 """One image: its tiles are read, the models asked, their answers stitched."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from kernelkit.canvas import Canvas
@@ -104,18 +105,23 @@ def _leave_out(indices: Sequence[int], canvas: Canvas, report: ImageReport) -> N
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What is on its way down from a device: answers, and how far the members lie apart."""
+    """What is on its way down from a model: answers, and how far its members lie apart."""
 
+    model: MegaModel
     answers: Pending
     deviations: Pending | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Tiles that a copy of the model is asked about, and what it sends down."""
+    """Tiles that a copy of the model is asked about, and what it sends down.
+
+    The question is kept if another copy could answer it, too.
+    """
 
     tiles: Sequence[Tile]
     sent: Future[_Sent]
+    question: Callable[[MegaModel], _Sent] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +148,11 @@ class _Conversation:
             deviations = None
             if self.disagreement is not None and answers.spread is not None:
                 deviations = self.disagreement.send(answers.spread)
-            return _Sent(self.stitching.send(answers, tiles), deviations)
+            return _Sent(model, self.stitching.send(answers, tiles), deviations)
 
         with self.watch.phase("network"):
-            self.in_flight.append(_Asked(tiles, self.replicas.ask(question)))
+            again = question if len(self.replicas.copies) > 1 else None
+            self.in_flight.append(_Asked(tiles, self.replicas.ask(question), again))
 
     def stitch(self, leave: int) -> int:
         """Hand answers to the canvas until `leave` batches are in flight. Count their tiles."""
@@ -153,16 +160,26 @@ class _Conversation:
         while len(self.in_flight) > leave:
             asked = self.in_flight.popleft()
             with self.watch.phase("network"):
-                sent = asked.sent.result()
-                answers = sent.answers.result()
+                answers, deviations = self._arrived(asked)
             for tile, answer in zip(asked.tiles, answers, strict=True):
                 self.stitching.add(tile, answer)
-            if self.disagreement is not None and sent.deviations is not None:
-                deviations = sent.deviations.result()
+            if self.disagreement is not None and deviations:
                 for tile, deviation in zip(asked.tiles, deviations, strict=True):
                     self.disagreement.add(tile, deviation)
             stitched += len(answers)
         return stitched
+
+    def _arrived(self, asked: _Asked) -> tuple[list[NDArray], list[NDArray]]:
+        """Answers and deviations. If their GPU fails before they arrive, another one is asked."""
+        while True:
+            sent = asked.sent.result()
+            try:
+                deviations = [] if sent.deviations is None else sent.deviations.result()
+                return sent.answers.result(), deviations
+            except torch.AcceleratorError as error:
+                if asked.question is None or not self.replicas.give_up(sent.model, error):
+                    raise
+                asked = replace(asked, sent=self.replicas.ask(asked.question))
 
     def close(self) -> None:
         """Wait until no copy is busy with this image. What is still in flight is not needed."""

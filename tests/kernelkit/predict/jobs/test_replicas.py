@@ -5,10 +5,12 @@ Two copies on the processor stand for two GPUs. No process is started.
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -132,6 +134,24 @@ def test_less_is_asked_after_a_device_failed(
     assert {image.asked for image in done.report.images} == {0.25}
     again = run(folder, tmp_path, models=models)
     assert again.report.counts["predicted"] == len(IMAGES)
+
+
+def test_an_image_outlives_a_device_that_fails_while_answers_come_down(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As GPUs do: what they were asked is found to have failed when somebody waits for it."""
+    wanted = run(folder, tmp_path / "one")
+    models = load_models(Recipe.parse(RECIPE), folder / "models", "cpu")
+
+    def fails() -> None:
+        raise torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered")
+
+    lost = SimpleNamespace(spread=None, bits=lambda *_: SimpleNamespace(result=fails))
+    monkeypatch.setattr(models["one"], "predict", lambda *_, **__: lost)
+    done = run(folder, tmp_path / "two", on="cpu cpu", models=models)
+    assert done.submission.read_bytes() == wanted.submission.read_bytes()
+    [note] = [note for note in done.report.notes if "cpu is not used any more" in note]
+    assert "uncorrectable ECC error" in note
 
 
 @given(
