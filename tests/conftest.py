@@ -24,6 +24,12 @@ for number, handler in (
         signal.signal(number, handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests. So no worker waits for another one's last test."""
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
+
+
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory):
     """The dataset of kernelkit, built and proved once, and the twin that notebooks run in."""
