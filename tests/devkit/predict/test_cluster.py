@@ -37,8 +37,8 @@ IMAGES = {
 }
 
 
-# What keeps the processes that tests start to this machine, on free ports.
-_HERE = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+# What keeps the processes that tests start to this machine, without a page of their own.
+_HERE = ("--host", "127.0.0.1", "--no-dashboard")
 
 
 @pytest.fixture(scope="module")
