@@ -29,7 +29,7 @@ FPN = {
     "decoder_pyramid_channels": 32,
     "decoder_segmentation_channels": 32,
 }
-# A compiler takes 10 CPU seconds for it, and 50 for the FPN.
+# A compiler takes 10 CPU seconds for it, and 25 for the FPN.
 COMPILED = {
     "arch": "Unet",
     "encoder_name": "tu-test_resnet",

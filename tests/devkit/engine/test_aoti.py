@@ -26,17 +26,25 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("g++"), reason="compiling for a CPU needs a compiler"),
 ]
 
+# What the compiler checks and prepares first, for networks that are larger, takes longer than ours.
+QUICKLY = {
+    "aot_inductor.precompile_headers": False,
+    "cpp_cache_precompile_headers": False,
+    "cpp.vec_isa_ok": True,
+}
 PACKAGE = "run/fold_0/models/e2_t4_cmax_ema_0.91.pt2"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Engine]]:
     """The folder of a network and of its package, and what making it said."""
+    from torch._inductor import config  # importing it takes a second
+
     place = tmp_path_factory.mktemp("aoti")
     write_run(place / "models/run", COMPILED, seeds=(1,))
     recipe = Recipe.parse(RECIPE)
     images = CompetitionFolder.read(write_competition(place / "competition"), recipe.competition)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, config.patch(QUICKLY):
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(place / "cache"))
         engines = make_engines(
             recipe, images, place / "models", place / "engines", form="aoti", device="cpu"
