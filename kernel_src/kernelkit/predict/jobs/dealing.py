@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 _GRACE = 120.0
 # how often the bar moves, in seconds
 _LOOK = 1.0
+# How often an image was tried, and which time was the last, by the deaths before that one.
+_TRIES = {1: ("twice", "second"), 2: ("three times", "third")}
 # so many images must be somewhere, or their folder is not there
 _SHOWN = 8
 # What a process sees otherwise than the run's own: no other try would help.
@@ -203,14 +205,17 @@ class _Dealing:
         self._take_in(done)
         for report in done.reports:
             if handed.deaths:
-                report.notes.append(f"it was tried twice, because: {handed.deaths[-1]}")
+                times, _ = _TRIES[len(handed.deaths)]
+                report.notes.append(f"it was tried {times}, because: {handed.deaths[-1]}")
             yield self._counted(report)
 
     def _died(self, handed: _Handed, error: Exception, device: str) -> Iterator[ImageReport]:
         """Try a job once more elsewhere, and then each image alone. Let that one fall back."""
         reason, job = as_sentence(error), handed.job
         if handed.deaths and len(job.tasks) == 1:
-            yield from self._fall_back(handed, f"it was tried twice, and the second time: {reason}")
+            times, last = _TRIES[len(handed.deaths)]
+            reason = f"it was tried {times}, and the {last} time: {reason}"
+            yield from self._fall_back(handed, reason)
             return
         left = []
         for task in job.tasks:
@@ -224,7 +229,8 @@ class _Dealing:
             yield from self._submit(_Handed(again, (reason,)))
         elif handed.deaths:
             for task in left:
-                yield from self._submit(_Handed(replace(job, tasks=(task,)), (reason,)))
+                alone = replace(job, tasks=(task,))
+                yield from self._submit(_Handed(alone, (*handed.deaths, reason)))
 
     def _give_up_all(self) -> Iterator[ImageReport]:
         for future, handed in self._out.items():

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 
+import torch
+
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.replicas import Replicas
 from kernelkit.predict.jobs.plan import ends_sooner_together
@@ -38,13 +40,15 @@ def replicas_for(
 
     Returns
     -------
-    The copies of each model, by its ensemble. None if each image is for one process, or if the
-    executor has no seats.
+    The copies of each model, by its ensemble. None if each image is for one process, if devices are
+    of several kinds, or if the executor has no seats.
     """
     devices = [seat.device for seat in getattr(executor, "seats", ())]
     wanted = [task for task in tasks if not task.left_out]
     left = [task for task in wanted if not store.has_any(task.image_id)] or wanted
     amounts = [task.amount for task in left]
+    if len({torch.device(name).type for name in devices}) != 1:  # nor would all answer alike
+        return None
     if recipe.tiles.whole or not ends_sooner_together(amounts, max(1, len(devices)), recipe.batch):
         return None
     names = ", ".join(devices)

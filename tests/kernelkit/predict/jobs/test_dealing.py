@@ -114,7 +114,9 @@ def test_a_picture_that_kills_costs_no_other_of_its_batch(tmp_path: Path) -> Non
     done = run(made, tmp_path / "out", executor=Deadly(image))
     [fallback] = done.report.fallbacks
     assert fallback.image == image
-    assert "it was tried twice, and the second time: " in fallback.note
+    assert "it was tried three times, and the third time: " in fallback.note
+    others = [each.note for each in done.report.images if each.note and each is not fallback]
+    assert {note.partition(", because")[0] for note in others} == {"it was tried three times"}
     assert done.report.counts["predicted"] == len(made.paths) - 1
 
 

@@ -23,7 +23,10 @@ from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.jobs import DeviceProcesses
 from kernelkit.predict.jobs.plan import ends_sooner_together
+from kernelkit.predict.jobs.sharing import replicas_for
+from kernelkit.predict.store.store import Store
 from kernelkit.predict.work import pace
+from kernelkit.predict.work.tasks import Task
 from kernelkit.recipe import Recipe
 from tests.made.competition import RECIPE, write_competition, write_models
 
@@ -152,6 +155,16 @@ def test_an_image_outlives_a_device_that_fails_while_answers_come_down(
     assert done.submission.read_bytes() == wanted.submission.read_bytes()
     [note] = [note for note in done.report.notes if "cpu is not used any more" in note]
     assert "uncorrectable ECC error" in note
+
+
+def test_devices_of_two_kinds_share_no_image(tmp_path: Path) -> None:
+    """One would wait for the other, and what they answer differs in last bits."""
+    recipe = Recipe.parse(RECIPE)
+    task = Task("large", (), amount=1000)
+    with DeviceProcesses(["cpu", "cuda:0"]) as both:
+        assert replicas_for(both, [task], recipe, {}, Store(tmp_path)) is None
+    with DeviceProcesses(["cpu", "cpu"]) as alike:
+        assert replicas_for(alike, [task], recipe, {}, Store(tmp_path)) == {}
 
 
 @given(
