@@ -1,4 +1,4 @@
-"""What is dear to make is made once per run of the suite, by the first worker that asks for it."""
+"""What is dear to make is made once per run, by the first worker that asks for it."""
 
 import os
 import pickle
