@@ -53,8 +53,9 @@ def hand_out(
     if len(alone) > len(failed):
         yield from handing.try_all(alone)
         alone = handing.take_failed()
-    if alone:
-        images = [source.image for job in alone for source in job.sources]
+    last = [source for job in alone for source in job.sources]
+    yield from ((source.image, None) for source in last if source.key in records)
+    if images := [source.image for source in last if source.key not in records]:
         raise ReaderError(
             f"{packs.parent}: the pixels of {some(images, 'image')} are not made, since processes "
             f"died each time ({handing.reason}). What was made stays, and the same command goes "

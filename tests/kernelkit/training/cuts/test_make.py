@@ -343,7 +343,7 @@ class Dying(Executor):
     image
         A process dies of it. None is none.
     is_late
-        Whether processes die after their work.
+        Whether processes die after their work, but for the first that dies of the image.
     """
 
     def __init__(self, image: str | None = None, is_late: bool = False) -> None:
@@ -354,7 +354,7 @@ class Dying(Executor):
         future: Future[Any] = Future()
         images = [source.image for source in args[0].sources]
         self.asked.append(images)
-        if self._image in images:
+        if self._image in images and not (self._is_late and self.asked.count(images) > 1):
             future.set_exception(BrokenExecutor("it was killed"))
             return future
         done = fn(*args, **kwargs)
@@ -386,6 +386,15 @@ def test_what_was_made_before_a_process_died_is_taken(made: CutCompetition) -> N
     late = Dying(is_late=True)
     cuts = make_cuts(made.run(), made.folder, made.cuts, executor=late)
     assert [[image] for image in cuts.images] == late.asked
+
+
+def test_what_was_made_by_the_last_process_that_died_is_taken(made: CutCompetition) -> None:
+    """The one before it had died of the image sooner."""
+    [first, second] = SIZES
+    late = Dying(first, is_late=True)
+    cuts = make_cuts(made.run(), made.folder, made.cuts, executor=late)
+    assert list(cuts.images) == [first, second]
+    assert late.asked == [[first], [second], [first]]
 
 
 def whole_of(image: CutImage) -> list[np.ndarray]:
