@@ -26,7 +26,9 @@ from kernelkit.children import starting_children
 
 __all__ = ["Mount", "Sandbox", "SandboxResult"]
 
+# between two samples of the memory, and times what a sample takes of a processor if that is more
 _SAMPLE_SECONDS = 0.3
+_SAMPLE_PAUSE = 20
 # a shell's exit code of a process that was killed
 _OVER_BUDGET = 137
 
@@ -248,7 +250,9 @@ class _Watcher(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        while not self._stopped.wait(_SAMPLE_SECONDS):
+        pause = _SAMPLE_SECONDS
+        while not self._stopped.wait(pause):
+            begun = time.thread_time()
             tree = process_tree(self._root.pid)
             self._seen.update(tree)
             self.peak_bytes = max(self.peak_bytes, tree_bytes(tree))
@@ -257,6 +261,7 @@ class _Watcher(threading.Thread):
             if self._budget_bytes is not None and self.peak_bytes > self._budget_bytes:
                 self.is_over_budget = True
                 end_processes(self._seen)
+            pause = max(_SAMPLE_SECONDS, _SAMPLE_PAUSE * (time.thread_time() - begun))
 
     def stop(self) -> None:
         """Stop sampling, and end what the command left running."""
