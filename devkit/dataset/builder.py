@@ -184,9 +184,11 @@ class Builder:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name:
             packed = self._build(Path(name) / "dataset", folder, upgrade)
-            if trusts_proof and proved_fingerprint(folder) == packed.fingerprint:
+            before = read_marks(folder)
+            if trusts_proof and before.proved == packed.fingerprint:
                 self.say(f"proved   {packed.fingerprint[:12]} before")
-                mark(packed.folder, proved=packed.fingerprint)
+                mark(packed.folder, made_by=self.made_by or before.made_by)
+                self._mark_proved(packed)
             else:
                 self.prove(packed)
             replace_dataset(packed.folder, folder)
@@ -244,8 +246,12 @@ class Builder:
         self.resolver.write(self.current_lock())
         if twin.lock is not None:
             keep_twin_lock(self.profile, twin.lock)
+        self._mark_proved(packed)
+
+    def _mark_proved(self, packed: Packed) -> None:
+        """Note that a dataset was proved, and the lock, which is written with the proof."""
         sources = read_marks(packed.folder).sources or ()
-        image = Source.at("profile and lock", self.profile.folder)  # which has the new lock
+        image = Source.at("profile and lock", self.profile.folder)
         mark(packed.folder, proved=packed.fingerprint, sources=(*sources, image))
 
     def _tell(self, twin: Twin, proof: Proof) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from devkit.errors import (
 from devkit.image.profiles import load_profile
 from devkit.image.sources import read_probe
 from devkit.kaggle.manifest import check_proved, read_manifest
+from devkit.kaggle.marks import read_marks
 from devkit.tools import REPOSITORY
 from devkit.wheels.downloads import WheelSource
 from devkit.wheels.lock import read_lock
@@ -645,6 +647,17 @@ def test_a_failed_proof_leaves_the_last_good_dataset_and_lock(build, tmp_path):
     assert again.fingerprint != first.fingerprint
     assert proved_fingerprint(folder) == again.fingerprint
     assert lock_path(build.profile).read_bytes() != lock
+
+
+def test_a_rehearsal_keeps_what_is_noted_of_the_same_dataset(build, tmp_path):
+    """So a push afterwards notices a changed lock, and prints the command that built it."""
+    folder = tmp_path / "build" / "kernel"
+    replace(build, made_by="make it").build_proved(folder)
+    noted = read_marks(folder)
+    assert "profile and lock" in [source.what for source in noted.sources]
+    build.build_proved(folder, trusts_proof=True)
+    assert build.said[-1].endswith(" before")
+    assert read_marks(folder) == noted
 
 
 def test_a_first_failed_proof_leaves_nothing(build, tmp_path):
