@@ -48,19 +48,27 @@ class Turns:
         was_together = self._is_in("together")
         if was_together:  # else two that do the same would wait for each other
             self._leave()
-        with self._changed:
-            self._waiting += 1
-            self._changed.wait_for(lambda: not self._is_alone and not self._together)
-            self._waiting -= 1
-            self._is_alone = self._own.alone = True
         try:
-            yield
+            self._begin_alone()
+            try:
+                yield
+            finally:
+                with self._changed:
+                    self._is_alone = self._own.alone = False
+                    self._changed.notify_all()
         finally:
-            with self._changed:
-                self._is_alone = self._own.alone = False
-                self._changed.notify_all()
             if was_together:
                 self._enter()
+
+    def _begin_alone(self) -> None:
+        with self._changed:
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: not self._is_alone and not self._together)
+            finally:  # Ctrl-C ends a wait too, and the others go on
+                self._waiting -= 1
+                self._changed.notify_all()
+            self._is_alone = self._own.alone = True
 
     def _is_in(self, turn: str) -> bool:
         return getattr(self._own, turn, False)

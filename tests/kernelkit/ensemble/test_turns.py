@@ -88,6 +88,27 @@ def test_an_error_ends_a_turn() -> None:
         threads.submit(lambda: turns.alone().__enter__()).result(10)
 
 
+def test_a_wait_that_is_interrupted_leaves_the_turn_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by Ctrl-C in a notebook, where threads go on."""
+    turns = Turns()
+
+    def interrupted(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with turns.together():
+        monkeypatch.setattr(turns._changed, "wait_for", interrupted)
+        with pytest.raises(KeyboardInterrupt), turns.alone():
+            pass
+    watched = Watched()
+    watched.turns = turns
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(watched.together).result(10)
+        threads.submit(watched.alone).result(10)
+
+
 def test_a_processor_needs_no_turns() -> None:
     """Threads that compute on processors are alone all at once."""
     met = threading.Barrier(2)
