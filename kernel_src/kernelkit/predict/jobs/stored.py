@@ -46,7 +46,7 @@ class LostResults:
         Parameters
         ----------
         why
-            How the process was lost, in a sentence.
+            Why its report never came, in a sentence.
         unfinished
             Whether a part of the image is better than none.
         """
@@ -61,7 +61,7 @@ class LostResults:
         if stored is None:
             return None
         report = kept(stored.report, ensemble)
-        report.notes.append(f"it was stored before its process was lost: {why}")
+        report.notes.append(f"it was taken from the store, because: {why}")
         return report
 
     def _entries(self, task: Task, ensemble: str, unfinished: bool) -> Iterator[Entry]:

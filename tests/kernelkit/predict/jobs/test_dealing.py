@@ -228,7 +228,7 @@ def test_what_was_stored_before_its_process_died_is_not_done_again(
     assert len(lost.jobs) == len(IMAGES)
     assert done.submission.read_bytes() == slides.wanted
     assert {image.note for image in done.report.images} == {
-        "it was stored before its process was lost: BrokenExecutor: it was killed"
+        "it was taken from the store, because: BrokenExecutor: it was killed"
     }
     broken = ThreadPoolExecutor(1)
     broken.shutdown()
