@@ -144,6 +144,9 @@ def _lines(run: "HomeRun") -> Iterator[str]:
     what = "the submission" if run.is_scored else "run lengths of the masks. It is no submission"
     for path in (*done.submissions, done.submission):
         yield f"{path}: {what}"
+    other = done.submission.with_name("run_lengths.csv" if run.is_scored else "submission.csv")
+    if other.is_file():
+        yield f"{other}: of an earlier run, and not of this one"
     for path in done.maps.files:
         yield f"{path}: a map"
     if run.masks:

@@ -88,14 +88,18 @@ def replace_folder(new: Path, folder: Path) -> None:
     """Let the folder `new` take the place of `folder`, if there is one. That lies at `new` then.
 
     Linux exchanges both names at once, so that a kill finds the one or the other there. Some disks
-    cannot. There the old folder is called `.old-NAME` for a moment.
+    cannot. There the old folder is called `.old-NAME` for a moment. If a kill leaves it so, the
+    next call takes it back first.
     """
+    beside = folder.with_name(f".old-{folder.name}")
     if not os.path.lexists(folder):
-        new.rename(folder)
-        return
+        if beside.is_dir():  # a run was killed between its two renames
+            beside.rename(folder)
+        else:
+            new.rename(folder)
+            return
     if _exchanged(new, folder):
         return
-    beside = folder.with_name(f".old-{folder.name}")
     shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed later than that
     folder.rename(beside)
     try:

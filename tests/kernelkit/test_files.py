@@ -39,6 +39,15 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path, can_exchange: bool)
 
 
 @pytest.mark.usefixtures("can_exchange")
+def test_a_folder_that_a_kill_left_aside_comes_back(tmp_path: Path) -> None:
+    """It is what is replaced then."""
+    folder_of(tmp_path / ".old-folder", "old")
+    replace_folder(folder_of(tmp_path / "new", "new"), tmp_path / "folder")
+    assert (tmp_path / "folder/file").read_text() == "new"
+    assert (tmp_path / "new/file").read_text() == "old"
+
+
+@pytest.mark.usefixtures("can_exchange")
 def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
     """There is nothing that could take its place."""
     folder = folder_of(tmp_path / "folder", "old")

@@ -35,7 +35,8 @@ class PictureReader:
 
     A picture that cannot be read costs no other. It comes out as `failed`, with its sentence. Its
     batch is one short then, if at least its header can be read. If a worker dies, what it had begun
-    is read again by one new process. What kills that one too has failed.
+    is read again by one new process. What kills that one too has failed, and keeps no place in a
+    batch.
 
     Memory does not grow with the number of pictures. A reader can be iterated again, and then reads
     again. The end of a pass gives back memory and files. So does a caller that leaves the loop
@@ -85,7 +86,9 @@ class PictureReader:
             for number, found, inputs in run.results():
                 if isinstance(found, str):
                     failed.append((number, found))
-                    ready = self._leave_out(number, groups)
+                    # what two workers died of is not opened here
+                    is_deadly = number in run.lost_over
+                    ready = iter(()) if is_deadly else self._leave_out(number, groups)
                 else:
                     ready = groups.add(number, _info(found), inputs)
                 for batch in ready:

@@ -65,6 +65,8 @@ class PicturePass:
     ----------
     notes
         What went otherwise, a sentence each.
+    lost_over
+        The numbers of pictures over which two workers were lost.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class PicturePass:
         timeout: float,
     ) -> None:
         self.notes: list[str] = []
+        self.lost_over: set[int] = set()
         self._pictures, self._preparation, self._pool = pictures, preparation, pool
         self._timeout = timeout
         self._waiting = _cut(pictures, min(batch, _TASK_PICTURES))
@@ -185,6 +188,7 @@ class PicturePass:
                 f"{self._pictures[numbers[0]][0]}: {lost}, and so was a new one. The file crashes "
                 "its decoder, or memory ran out. Convert the file, or use fewer workers"
             )
+            self.lost_over.add(numbers[0])
             yield numbers[0], reason, []
             return
         finally:

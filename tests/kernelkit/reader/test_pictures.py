@@ -27,8 +27,9 @@ from kernelkit.reader import (
     pictures_pass,
     pictures_work,
 )
+from kernelkit.reader import pictures as pictures_module
 from kernelkit.reader.pictures_groups import Groups
-from kernelkit.slide import Slide
+from kernelkit.slide import Slide, header
 from tests.made.layouts import picture, write
 from tests.made.readers import KINDS, MARKS, START_METHODS, held, pool_of, worker_pids
 
@@ -298,9 +299,18 @@ def deadly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("deadly")
-def test_a_picture_that_kills_or_stops_its_reader(folder: Path) -> None:
-    """Each is tried once more, alone in a new process. All others come as ever."""
+def test_a_picture_that_kills_or_stops_its_reader(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is tried once more, alone in a new process, and never here. All others come as ever."""
     pictures = pictures_in(folder)
+    looked_at = []
+
+    def look_at(paths: tuple[Path, ...]) -> Any:
+        looked_at.append(paths[0].name)
+        return header.look_at(paths)
+
+    monkeypatch.setattr(pictures_module, "look_at", look_at)
     with ReaderPool(2, "process", "fork") as pool:
         reader = PictureReader(pictures, SALT, pool, 4, timeout=2)
         batches = list(reader)
@@ -313,6 +323,8 @@ def test_a_picture_that_kills_or_stops_its_reader(folder: Path) -> None:
     assert [note.partition(". What the readers had")[0] for note in reader.notes] == reasons
     numbers = [number for batch in batches for number in batch.numbers]
     assert sorted([*numbers, *failed]) == list(range(len(pictures)))
+    assert len(looked_at) == 4
+    assert not {"020.png", "080.png"} & set(looked_at)
 
 
 def test_a_worker_that_is_killed_costs_no_picture(folder: Path) -> None:

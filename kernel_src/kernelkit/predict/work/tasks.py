@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from kernelkit.competition import CompetitionFolder
@@ -186,14 +187,22 @@ class Run:
             if recipe.tiles.whole
             else RunProgress(amounts, "tile")
         )
-        devices = list(dict.fromkeys(c.device for r in self.replicas.values() for c in r.copies))
-        self.device = device or ", ".join(map(str, devices))
-        names = dict.fromkeys(map(device_name, devices))
-        self.hardware = {self.device: ", ".join(names)}
+        self._named = device
+        self.hardware = {self.device: ", ".join(dict.fromkeys(map(device_name, self._devices)))}
         self.first_tiles: dict[str, float] = {}
         self._begun = time.perf_counter() if begun is None else begun
         self.said: list[str] = []
         self.hashing = ThreadPoolExecutor(1)
+
+    @property
+    def device(self) -> str:
+        """What reports call the devices that work now."""
+        return self._named or ", ".join(map(str, self._devices))
+
+    @property
+    def _devices(self) -> list[torch.device]:
+        copies = (copy for replicas in self.replicas.values() for copy in replicas.copies)
+        return list(dict.fromkeys(copy.device for copy in copies))
 
     @property
     def notes(self) -> list[str]:
