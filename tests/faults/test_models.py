@@ -254,7 +254,7 @@ ROWS = [
         error="answers differently if it is asked again"),
     Row("norms in train mode", traced(NORMS), {}, pixels(), error="depends on the other tiles"),
     Row("a program that is a folder", lambda m: (m / "r1/e1.ts/x").mkdir(parents=True), {},
-        pixels(), error="no run matches"),
+        pixels(), error="found no run in it, wanted run folders"),
     Row("a program of noise", lambda m: _file(m / "r1/e1.ts", b"noise"), {}, pixels(),
         error="cannot load this program"),
     Row("an empty .pt2", lambda m: _file(m / "r1/e1.pt2", b""), {}, pixels(),

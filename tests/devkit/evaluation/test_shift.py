@@ -234,7 +234,7 @@ FAULTS = [
     (
         "a folder that is no run",
         lambda folder: ["--model", str(folder / "train")],
-        "train: no run matches *",
+        "train: found no run in it, wanted run folders",
     ),
     (
         "a checkpoint outside of a run",
