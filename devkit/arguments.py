@@ -88,6 +88,12 @@ class Arguments(argparse.ArgumentParser):
         """Add an argument that is a folder. The parameters are those of `add_argument`."""
         return self.add_argument(*names, type=Path, metavar="FOLDER", **options)
 
+    def add_models(self, help: str) -> argparse.Action:
+        """Add the models folder, which is named by its place and may be left out."""
+        return self.add_argument(
+            "models", type=Path, nargs="?", metavar="MODELS", variable="MODELS", help=help
+        )
+
     def leave_to_parent(self) -> None:
         """Leave each argument so far without a value of its own, if it is not given.
 

@@ -247,14 +247,7 @@ def _parse(
 ) -> tuple[argparse.Namespace, OwnCompetition | None, str]:
     """The arguments, the competition that is meant, and the command that this is."""
     parser = Arguments("weights-dataset", "python -m devkit.dataset.weights", description=__doc__)
-    parser.add_argument(
-        "models",
-        type=Path,
-        nargs="?",
-        metavar="MODELS",
-        variable="MODELS",
-        help="the models folder, or one run",
-    )
+    parser.add_models("the models folder, or one run")
     parser.add_folder(
         "--output",
         help="where to write (default: build/weights, or below build/ for your own competition)",

@@ -1,13 +1,11 @@
 """A run that waits for workers says so: once when none is left, and once when some are back."""
 
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from tornado.ioloop import IOLoop, PeriodicCallback
-from tqdm import tqdm
 
-from kernelkit.console import printable
+from kernelkit.console import say
 
 __all__ = ["WaitingForWorkers"]
 
@@ -51,18 +49,12 @@ class WaitingForWorkers:
         if not workers and self._waits():
             self._in_vain += 1
             if self._in_vain == _IN_VAIN:
-                _say(
+                say(
                     f"{self._address}: no worker is left, and the run waits for one. Start some "
                     f"with make worker SCHEDULER={self._address}, and it goes on by itself. "
                     "Ctrl-C loses nothing that is stored"
                 )
             return
         if self._in_vain >= _IN_VAIN and workers:
-            _say(f"{self._address}: {workers} worker(s) are back, and the run goes on")
+            say(f"{self._address}: {workers} worker(s) are back, and the run goes on")
         self._in_vain = 0
-
-
-def _say(line: str) -> None:
-    """Print a line on standard error, above a bar that is there."""
-    with suppress(OSError, ValueError):
-        tqdm.write(printable(line), file=sys.stderr)

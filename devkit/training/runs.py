@@ -140,14 +140,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, OwnCompetition | None]:
     parser = Arguments("runs", "python -m devkit.training.runs", description=__doc__)
-    parser.add_argument(
-        "models",
-        type=Path,
-        nargs="?",
-        metavar="MODELS",
-        variable="MODELS",
-        help="the folder of the run folders, or one run (default: build/models, or that of your "
-        "own competition)",
+    parser.add_models(
+        "the folder of the run folders, or one run (default: build/models, or that of your own "
+        "competition)"
     )
     add_name(parser)
     add_json(parser)

@@ -6,7 +6,6 @@ TensorBoard prints its address. It shows trainings that are going on too. Ctrl-C
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from devkit.arguments import Arguments
 from devkit.commands import command
@@ -29,14 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Arguments("tensorboard", "python -m devkit.training.tensorboard", description=__doc__)
-    parser.add_argument(
-        "models",
-        type=Path,
-        nargs="?",
-        metavar="MODELS",
-        variable="MODELS",
-        help="the folder of the run folders (default: build/models, or that of your own "
-        "competition)",
+    parser.add_models(
+        "the folder of the run folders (default: build/models, or that of your own competition)"
     )
     add_name(parser)
     options = parser.parse_args(arguments)

@@ -19,6 +19,7 @@ from tests.made.on_device import (
     expected_probabilities,
     model_of,
     needs_gpu,
+    needs_two_gpus,
     real_tiles,
     recipe_of,
 )
@@ -154,8 +155,7 @@ def test_numbers_too_large_for_float16_get_a_sentence(tmp_path):
     assert full.preprocess_and_infer(tiles(2)).shape == (2, 1, 64, 64)
 
 
-@needs_gpu
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs")
+@needs_two_gpus
 @pytest.mark.parametrize("cuda_graph", [False, True])
 def test_a_model_on_a_second_gpu(cuda_graph):
     """Its bytes are those of the first GPU, which it leaves alone."""

@@ -11,7 +11,7 @@ from kernelkit.ensemble.preparation import Preparation
 from kernelkit.ensemble.transfer import Pending, Uploader
 from kernelkit.grid import TileGrid
 from kernelkit.recipe import NetworkInput
-from tests.made.on_device import DEVICE, expected_probabilities, needs_gpu, settled
+from tests.made.on_device import DEVICE, expected_probabilities, needs_gpu, needs_two_gpus, settled
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(120)]
 
@@ -136,8 +136,7 @@ def test_answers_are_there_once_they_are_looked_at():
     assert np.array_equal(found, total.cpu().numpy())
 
 
-@needs_gpu
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs")
+@needs_two_gpus
 def test_answers_of_a_second_gpu_are_awaited():
     """The thread's current device is the first GPU, and the answers come from the second."""
     second = torch.device("cuda:1")

@@ -22,7 +22,6 @@ from kernelkit.recipe import Recipe
 from tests.made.on_device import (
     DEVICE,
     HALF,
-    IS_GPU,
     MODELS,
     PICTURE,
     THRESHOLD,
@@ -30,6 +29,7 @@ from tests.made.on_device import (
     expected_masks,
     model_of,
     needs_gpu,
+    needs_two_gpus,
     real_tiles,
     settled,
     with_little_memory,
@@ -42,9 +42,7 @@ SHARED = pytest.param([str(DEVICE)] * 2, id="one device")
 APART = pytest.param(
     ["cuda:0", "cuda:1"],
     id="two devices",
-    marks=pytest.mark.skipif(
-        not IS_GPU or torch.cuda.device_count() < 2, reason="there are no two GPUs"
-    ),
+    marks=needs_two_gpus,
 )
 # More than any device has, in bytes.
 _TOO_MUCH = 1 << 48

@@ -38,6 +38,7 @@ __all__ = [
     "expected_probabilities",
     "model_of",
     "needs_gpu",
+    "needs_two_gpus",
     "real_tiles",
     "recipe_of",
     "settled",
@@ -56,6 +57,9 @@ NO_GPU = (
 # What `auto` is on a GPU. A processor computes float16 very slowly.
 HALF = "fp16" if IS_GPU else "fp32"
 needs_gpu = pytest.mark.skipif(not IS_GPU, reason="only a GPU can show it")
+needs_two_gpus = pytest.mark.skipif(
+    not IS_GPU or torch.cuda.device_count() < 2, reason="there are no two GPUs"
+)
 
 _DEMO = Path(__file__).parents[2] / "build" / "demo"
 MODELS = _DEMO / "large_models"

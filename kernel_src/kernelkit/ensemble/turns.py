@@ -7,8 +7,8 @@ measures is alone meanwhile.
 """
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -88,27 +88,26 @@ class Turns:
 _TURNS = Turns()
 
 
-@contextmanager
-def together(device: torch.device) -> Iterator[None]:
+def together(device: torch.device) -> AbstractContextManager[None]:
     """For what uses a GPU, beside other threads. It is the thread's current GPU meanwhile.
 
     On a processor nothing has to wait.
     """
-    if device.type != "cuda":
-        yield
-        return
-    with _TURNS.together(), torch.cuda.device(device):
-        yield
+    return _on(device, _TURNS.together)
 
 
-@contextmanager
-def alone(device: torch.device) -> Iterator[None]:
+def alone(device: torch.device) -> AbstractContextManager[None]:
     """For what records or measures on a GPU. It is the thread's current GPU meanwhile.
 
     On a processor nothing has to wait.
     """
+    return _on(device, _TURNS.alone)
+
+
+@contextmanager
+def _on(device: torch.device, turn: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    with _TURNS.alone(), torch.cuda.device(device):
+    with turn(), torch.cuda.device(device):
         yield

@@ -44,12 +44,12 @@ def replicas_for(
     of several kinds, or if the executor has no seats.
     """
     devices = [seat.device for seat in getattr(executor, "seats", ())]
+    is_one_kind = len({torch.device(name).type for name in devices}) == 1  # else answers may differ
+    if recipe.tiles.whole or not is_one_kind:
+        return None
     wanted = [task for task in tasks if not task.left_out]
     left = [task for task in wanted if not store.has_any(task.image_id)] or wanted
-    amounts = [task.amount for task in left]
-    if len({torch.device(name).type for name in devices}) != 1:  # nor would all answer alike
-        return None
-    if recipe.tiles.whole or not ends_sooner_together(amounts, max(1, len(devices)), recipe.batch):
+    if not ends_sooner_together([task.amount for task in left], len(devices), recipe.batch):
         return None
     names = ", ".join(devices)
     _log.info("plan: %s share the tiles of each image, since one image is most of the work", names)
