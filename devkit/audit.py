@@ -18,6 +18,7 @@ from devkit.arguments import Arguments
 from devkit.commands import command
 from devkit.errors import LockError, ToolError
 from devkit.tools import REPOSITORY
+from kernelkit.errors import listed
 
 __all__ = ["Audited", "audit", "locked_packages", "main"]
 
@@ -228,8 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
         for line in found.findings:
             print(f"  {line}")
         if found.unknown:
-            more = f" and {len(found.unknown) - _SHOWN} more" * (len(found.unknown) > _SHOWN)
-            print(f"  not audited: {', '.join(found.unknown[:_SHOWN])}{more}")
+            print(f"  not audited: {listed(found.unknown, _SHOWN)}")
     return 0 if is_fine else 1
 
 

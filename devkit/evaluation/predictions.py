@@ -14,7 +14,7 @@ from devkit.predict.executors import (
     executor_for,
     refuse_lost,
 )
-from kernelkit.errors import EvaluationError, RecipeError
+from kernelkit.errors import EvaluationError, RecipeError, listed
 
 if TYPE_CHECKING:
     from kernelkit.evaluation.out_of_fold import OutOfFold
@@ -129,11 +129,10 @@ def refuse_missing(found: "OutOfFold", output: Path, excluded: Collection[str] =
     """
     missing = [image for image in found.report.fallbacks if image.image not in excluded]
     if missing:
-        named = ", ".join(image.image for image in missing[:_NAMED])
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        named = listed([image.image for image in missing], _NAMED)
         raise EvaluationError(
             f"{output}: {len(missing)} of {len(found.report.images)} images were not predicted "
-            f"({named}{more}), so all figures are those of the others. The first one's reason: "
+            f"({named}), so all figures are those of the others. The first one's reason: "
             f"{missing[0].notes[-1]}. The same command tries them again"
         )
 

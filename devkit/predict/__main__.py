@@ -25,7 +25,7 @@ from devkit.commands import command
 from devkit.competitions import add_name, competition_folder, fill_in, models_folder
 from devkit.predict.executors import add_executor, executor_for, refuse_lost
 from kernelkit.console import printable
-from kernelkit.errors import SubmissionError
+from kernelkit.errors import SubmissionError, listed
 
 if TYPE_CHECKING:
     from devkit.predict.run import HomeRun
@@ -174,10 +174,9 @@ def _as_json(run: "HomeRun") -> dict[str, Any]:
 def _refuse_missing(run: "HomeRun", output: Path) -> None:
     """Let the exit code say that an image has no mask. What was written stays."""
     if missing := run.missing:
-        named = ", ".join(image.image for image in missing[:_NAMED])
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        named = listed([image.image for image in missing], _NAMED)
         raise SubmissionError(
-            f"{output}: {len(missing)} of {len(run.wanted)} images have no mask ({named}{more}). "
+            f"{output}: {len(missing)} of {len(run.wanted)} images have no mask ({named}). "
             f"The first one's reason: {missing[0].notes[-1]}. The same command tries them again"
         )
 

@@ -5,6 +5,8 @@ user: which file, what was found, what was wanted, what to do. ". " separates it
 without a full stop, because what shows it adds its own words around it.
 """
 
+from collections.abc import Sequence
+
 __all__ = [
     "CheckpointError",
     "CompetitionError",
@@ -29,6 +31,7 @@ __all__ = [
     "TrainingError",
     "as_sentence",
     "kind_of",
+    "listed",
 ]
 
 
@@ -140,3 +143,13 @@ def kind_of(value: object) -> str:
     ('a value of type list', 'nothing')
     """
     return "nothing" if value is None else f"a value of type {type(value).__name__}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return the first names of many, and how many more there are, for a message.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kernelkit.errors import OwnCodeError, as_sentence
+from kernelkit.errors import OwnCodeError, as_sentence, listed
 from kernelkit.files import expanded
 
 __all__ = [
@@ -177,7 +177,7 @@ def _code_of(name: str) -> OwnCode:
     if _top(name) not in code.modules:
         raise OwnCodeError(
             f"{name}: {_top(name)} is no code of your own. {code.folder} has "
-            f"{_listed(code.modules)}, and only these can be named"
+            f"{listed(code.modules, _SHOWN) or 'none'}, and only these can be named"
         )
     return code
 
@@ -248,7 +248,7 @@ def _found(module: ModuleType, attribute: str, code: OwnCode) -> Any:
             f"{module.__name__}:{attribute} is no class or function of your own code. Name one "
             "that it defines"
         )
-    there = _listed([name for name in own if not name.startswith("_")])
+    there = listed([name for name in own if not name.startswith("_")], _SHOWN) or "none"
     raise OwnCodeError(
         f"{module.__name__} of {code.folder} has no {attribute} (it has {there}). Correct the name"
     )
@@ -276,8 +276,3 @@ def _places(module: str) -> list[Path]:
     if spec.submodule_search_locations is not None:
         return [Path(place).resolve() for place in spec.submodule_search_locations]
     return [Path(spec.origin).resolve()] if spec.origin else []
-
-
-def _listed(names: Any) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more or "none"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
-from kernelkit.errors import CheckpointError
+from kernelkit.errors import CheckpointError, listed
 from kernelkit.vocabulary import Prefer
 
 __all__ = ["Choice", "Snapshot", "choose_snapshot", "choose_snapshots", "says_averaged"]
@@ -271,6 +271,4 @@ def _shown(fold: Path) -> str:
 
 
 def _some(snapshots: Sequence[Snapshot]) -> str:
-    names = [snapshot.path.name for snapshot in snapshots]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return listed([snapshot.path.name for snapshot in snapshots], _SHOWN)

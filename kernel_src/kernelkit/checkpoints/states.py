@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kernelkit.checkpoints.snapshots import Snapshot, says_averaged
 from kernelkit.checkpoints.stored_states import Stored
-from kernelkit.errors import CheckpointError
+from kernelkit.errors import CheckpointError, listed
 from kernelkit.vocabulary import Prefer
 
 __all__ = ["ChosenState", "choose_state", "current_name", "load_state", "weights_sha256"]
@@ -58,9 +58,9 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source
     ]
     if missing or unexpected or mismatched:
         findings = (
-            _listed("missing", missing),
-            _listed("unexpected", unexpected),
-            _listed("of another shape", mismatched),
+            _counted("missing", missing),
+            _counted("unexpected", unexpected),
+            _counted("of another shape", mismatched),
         )
         raise CheckpointError(
             f"{source}: these weights do not fit {what}: {', '.join(filter(None, findings))}. "
@@ -121,7 +121,7 @@ class ChosenState:
         notes = []
         left = [name for name in self.beside if name != "n_averaged"]
         if left:
-            notes.append(f"{path}: of its weights {_listed("are not the network's", left)}")
+            notes.append(f"{path}: of its weights {_counted("are not the network's", left)}")
         if self.others:
             taken, word = ("averaged", "raw") if self.is_averaged else ("plain", "ema")
             notes.append(
@@ -249,11 +249,8 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a scalar"
 
 
-def _listed(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{more})"
+def _counted(what: str, names: list[str]) -> str:
+    return f"{len(names)} {what} ({listed(names, _SHOWN)})" if names else ""
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:

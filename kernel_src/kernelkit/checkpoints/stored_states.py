@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kernelkit.checkpoints.snapshots import says_averaged
-from kernelkit.errors import CheckpointError
+from kernelkit.errors import CheckpointError, listed
 
 __all__ = ["Stored", "refuse_odd_tensors", "states_in"]
 
@@ -97,9 +97,7 @@ def _below(
 def _keys(content: Any) -> str:
     if not isinstance(content, Mapping):
         return "no keys"
-    names = [str(key)[:80] for key, _ in zip(content, range(_SHOWN), strict=False)]
-    more = f" and {len(content) - _SHOWN} more" if len(content) > _SHOWN else ""
-    return f"the keys {', '.join(names)}{more}"
+    return f"the keys {listed([str(key)[:80] for key in content], _SHOWN)}"
 
 
 def refuse_odd_tensors(state: Mapping[str, Tensor], path: Path) -> None:

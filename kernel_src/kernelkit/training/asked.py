@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kernelkit.errors import TrainingError
+from kernelkit.errors import TrainingError, listed
 from kernelkit.training.fold_folder import folds_in
 
 __all__ = ["forget_changed"]
@@ -42,8 +42,7 @@ def forget_changed(run_folder: Path, asked: Mapping[str, Any], say: Callable[[st
     differences = next(filter(None, found), [])
     if not differences:
         return
-    more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-    changed = f"{', '.join(differences[:_SHOWN])}{more}"
+    changed = listed(differences, _SHOWN)
     trained = [
         name
         for name, files in folds.items()

@@ -4,7 +4,7 @@ Nothing is fetched unless the user's environment says so. Pretrained weights com
 the machine, or from a file that the recipe names.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from kernelkit.checkpoints.snapshots import Choice, Snapshot, choose_snapshot
 from kernelkit.checkpoints.states import choose_state, current_name
 from kernelkit.checkpoints.stored_states import refuse_odd_tensors
 from kernelkit.checkpoints.weights import checkpoint_stem, read_weights
-from kernelkit.errors import CheckpointError, TrainingError
+from kernelkit.errors import CheckpointError, TrainingError, listed
 from kernelkit.training.pretrained import pretrained_state
 from kernelkit.training.recipe import RunRecipe
 
@@ -137,7 +137,11 @@ def _load_init(network: nn.Module, init: "Init", run: RunRecipe, fold: int) -> s
     refuse_odd_tensors(fitting, path)
     network.load_state_dict({**state, **fitting})
     what = "the network" if whole else "the encoder"
-    rest = f". Random are {_listed(left)}, which it lacks or has in another shape" if left else ""
+    rest = (
+        f". Random are {listed(left, _SHOWN)}, which it lacks or has in another shape"
+        if left
+        else ""
+    )
     return f"{run.name}: {what} begins with the weights of {path}{rest}"
 
 
@@ -181,9 +185,3 @@ def _checkpoint(path: Path, fold: int) -> Choice:
 
 def _is_count(name: str) -> bool:
     return name.endswith("num_batches_tracked")
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -11,7 +11,7 @@ from pathlib import Path
 from kernelkit.competition import CompetitionFolder
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.layers import rounding_note
-from kernelkit.errors import KernelKitError
+from kernelkit.errors import KernelKitError, listed
 from kernelkit.grid import Window
 from kernelkit.predict.findings import Finding
 from kernelkit.predict.hand_in.own_steps import known_steps
@@ -139,7 +139,7 @@ def _files(competition: CompetitionFolder) -> Iterator[Finding]:
     for image_id, problem in competition.problems.items():
         by_problem.setdefault(problem, []).append(image_id)
     for problem, images in list(by_problem.items())[:_SHOWN]:
-        yield Finding(_some(images), problem, is_error=not competition.scenes)
+        yield Finding(listed(images, _SHOWN), problem, is_error=not competition.scenes)
     if others := [image for images in list(by_problem.values())[_SHOWN:] for image in images]:
         message = (
             f"{len(others)} more images have files that are not one image. The report says why"
@@ -152,12 +152,12 @@ def _files(competition: CompetitionFolder) -> Iterator[Finding]:
         there = f"No id asks for: {known}" if known else "There are no other files"
         yield Finding(
             str(competition.folder),
-            f"{len(missing)} of {len(competition.images)} images have no file ({_some(missing)}). "
-            f"{there}. Correct 'images' and 'suffixes' in the recipe",
+            f"{len(missing)} of {len(competition.images)} images have no file "
+            f"({listed(missing, _SHOWN)}). {there}. Correct 'images' and 'suffixes' in the recipe",
             is_error=not competition.scenes,
         )
     elif competition.unlisted:
-        names = _some([path.name for path in competition.unlisted])
+        names = listed([path.name for path in competition.unlisted], _SHOWN)
         yield Finding(str(competition.folder), f"no id asks for {names}. They are not predicted")
 
 
@@ -224,8 +224,3 @@ def _highest_value(paths: tuple[Path, ...]) -> float | None:
             return float(slide.read(Window(row, col, height, width)).max())
     except KernelKitError:  # it costs its own image, which is said when its turn comes
         return None
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kernelkit.competition import CompetitionFolder
-from kernelkit.errors import CompetitionError
+from kernelkit.errors import CompetitionError, listed
 from kernelkit.grid import TileGrid
 from kernelkit.predict.findings import Finding
 from kernelkit.reader.foreground import tiles_in_mask
@@ -74,10 +74,9 @@ def missing_regions(
         yield Finding(subject, message, True)
         return
     if missing:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         message = (
             f"{len(missing)} of {len(images)} images have no file of polygons"
-            f" ({', '.join(missing[:_SHOWN])}{more}). All their tiles are read"
+            f" ({listed(missing, _SHOWN)}). All their tiles are read"
         )
         yield Finding(subject, message)
     first = next((path for path in found.values() if path is not None), None)
