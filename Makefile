@@ -34,7 +34,7 @@ YOURS = $(NAMED) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODE
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
 .DEFAULT_GOAL := help
-.PHONY: help new dry-run shell test test-py313 format types lint lock audit schema licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict engine scheduler worker runs tensorboard notebook doctor prepare push status logs forget submit queue submissions download-data bench gpu-check gpu-wheels clean
+.PHONY: help new dry-run shell test test-py313 format types lint house lock audit schema licences docs kernel-dataset weights-dataset look folds cuts train validate tune shift predict engine scheduler worker runs tensorboard notebook doctor prepare push status logs forget submit queue submissions download-data bench gpu-check gpu-wheels clean
 
 help:  ## this list, and what make help-train says about one of them
 	@sed -nE -e 's/^# ---- ([^:]*)$$/\n\1/p' -e 's/^([a-z0-9-]+):[^#]*## ([^(]*[^( ]).*/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -186,6 +186,9 @@ lint: $(READY)  ## formatting, ruff, types, the import rule, and what the image 
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-logo
 	@$(PYTHON) -m devkit.lint --profile $(PROFILE)
+
+house: $(READY)  ## the rules of the form: docstrings, messages, names, examples
+	@$(PYTHON) -m pytest -n 2 tests/test_house.py tests/test_library.py
 
 audit: $(READY) $(AUDITOR)  ## every lock against the advisories that the registry knows (needs the network)
 	@$(PYTHON) -m devkit.audit

@@ -148,6 +148,15 @@ def kind_of(value: object) -> str:
 def listed(names: Sequence[str], most: int) -> str:
     """Return the first names of many, and how many more there are, for a message.
 
+    Parameters
+    ----------
+    names
+        All the names, in the order in which they are read.
+    most
+        The number of names that the message says.
+
+    Examples
+    --------
     >>> listed(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
