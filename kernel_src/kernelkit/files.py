@@ -22,6 +22,7 @@ __all__ = [
     "open_atomically",
     "replace_atomically",
     "replace_folder",
+    "take_back",
 ]
 
 # what reading a damaged or encrypted archive raises, beside OSError
@@ -91,15 +92,13 @@ def replace_folder(new: Path, folder: Path) -> None:
     cannot. There the old folder is called `.old-NAME` for a moment. If a kill leaves it so, the
     next call takes it back first.
     """
-    beside = folder.with_name(f".old-{folder.name}")
+    take_back(folder)
     if not os.path.lexists(folder):
-        if beside.is_dir():  # a run was killed between its two renames
-            beside.rename(folder)
-        else:
-            new.rename(folder)
-            return
+        new.rename(folder)
+        return
     if _exchanged(new, folder):
         return
+    beside = _aside(folder)
     shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed later than that
     folder.rename(beside)
     try:
@@ -108,6 +107,16 @@ def replace_folder(new: Path, folder: Path) -> None:
         beside.rename(folder)
         raise
     beside.rename(new)
+
+
+def take_back(folder: Path) -> None:
+    """Give a folder its name again, if `replace_folder` was killed between two renames."""
+    if not os.path.lexists(folder) and _aside(folder).is_dir():
+        _aside(folder).rename(folder)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".old-{folder.name}")
 
 
 def _exchanged(one: Path, other: Path) -> bool:

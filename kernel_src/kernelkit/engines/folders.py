@@ -11,28 +11,19 @@ from safetensors.torch import save_file
 from kernelkit.checkpoints import Member
 from kernelkit.checkpoints.descriptions import read_content
 from kernelkit.checkpoints.engine_record import ENGINE_SUFFIX, EngineRecord
-from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of
 from kernelkit.checkpoints.trained_with import SETTINGS
-from kernelkit.engines.export import SUFFIXES
 from kernelkit.ensemble.merged import ENSEMBLE_FILE
-from kernelkit.errors import EngineError
-from kernelkit.files import open_atomically, replace_folder
+from kernelkit.files import open_atomically
 from kernelkit.recipe import EnsembleRecipe
 
 __all__ = [
-    "RECIPE_FILE",
     "carry_over",
     "fold_folder",
-    "place_runs",
-    "refuse_runs",
     "save_ensemble",
     "save_weights",
     "without_network",
     "write_record",
 ]
-
-# Beside the run folders: the recipe that reads them.
-RECIPE_FILE = "recipe.yaml"
 
 
 def _run_folder(member: Member) -> Path:
@@ -93,65 +84,6 @@ def write_record(engine: Path, record: EngineRecord) -> None:
     """Write what is known of an engine beside it."""
     text = json.dumps(record.plain(), indent=1, ensure_ascii=False)
     _write(engine.with_name(engine.name + ENGINE_SUFFIX), f"{text}\n")
-
-
-def refuse_runs(output: Path, runs: Sequence[str]) -> None:
-    """Refuse to put engines where runs of another kind lie.
-
-    Raises
-    ------
-    EngineError
-        A folder of such a name has no engine, or a checkpoint that is none. Or a recipe lies in
-        `output`, and no engine beside it.
-    """
-    for run in runs:
-        folder = output / run
-        if not folder.exists():
-            continue
-        if not _has_engine(folder):
-            raise EngineError(
-                f"{folder}: found a folder without an engine, which would be replaced. Choose "
-                "another OUTPUT"
-            )
-        for path in (path for fold in folds_of(folder) for path in checkpoints_of(fold)):
-            if not path.with_name(path.name + ENGINE_SUFFIX).exists():
-                raise EngineError(
-                    f"{path}: found a checkpoint that is no engine, and its folder would be "
-                    "replaced. Choose another OUTPUT"
-                )
-    recipe = output / RECIPE_FILE
-    if recipe.exists() and not any(_has_engine(child) for child in output.iterdir()):
-        raise EngineError(
-            f"{recipe}: found a recipe without an engine beside it, which would be replaced. "
-            "Choose another OUTPUT"
-        )
-
-
-def _has_engine(folder: Path) -> bool:
-    """Whether the record of an engine lies in a folder or below it. Training writes JSON too."""
-    return any(any(folder.rglob(f"*{suffix}{ENGINE_SUFFIX}")) for suffix in SUFFIXES.values())
-
-
-def place_runs(staged: Path, recipe: str, output: Path) -> None:
-    """Let finished run folders, and the recipe that reads them, replace those in `output`.
-
-    If one of them cannot, all that were there come back. What is replaced lies in `staged` then.
-    """
-    _write(staged / RECIPE_FILE, recipe)
-    before = {path.name for path in output.iterdir()}
-    placed: list[str] = []
-    try:
-        for run in sorted(path for path in staged.iterdir() if path.is_dir()):
-            replace_folder(run, output / run.name)
-            placed.append(run.name)
-        (staged / RECIPE_FILE).replace(output / RECIPE_FILE)
-    except BaseException:
-        for name in placed:
-            if name in before:
-                replace_folder(staged / name, output / name)
-            else:
-                (output / name).rename(staged / name)
-        raise
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from kernelkit.engines.make import Engine
+from kernelkit.engines.checking import Engine
 
 __all__ = ["table_of"]
 

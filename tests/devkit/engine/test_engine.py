@@ -17,7 +17,6 @@ from devkit.engine.__main__ import main
 from kernelkit.checkpoints import load_members
 from kernelkit.competition import CompetitionFolder
 from kernelkit.engines import checking
-from kernelkit.engines.folders import place_runs
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.fingerprints import fingerprint_of
 from kernelkit.ensemble.merged import ENSEMBLE_FILE, load_merged
@@ -248,25 +247,6 @@ def test_engines_replace_engines(
     assert "ms by the weights" in printed
     assert not (output / "run/old.onnx.json").exists()
     assert 1e-7 < difference(one_fold, output) < 1e-2
-
-
-def test_engines_that_cannot_be_placed_leave_those_that_are_there(tmp_path: Path) -> None:
-    """All of them come back if the last move of all fails, and the new ones are not lost."""
-    staged, output = tmp_path / "staged", tmp_path / "output"
-    for folder, runs in ((staged, "abc"), (output, "ab")):
-        for run in runs:
-            (folder / run).mkdir(parents=True)
-            (folder / run / "engine").write_text(folder.name)
-    (output / "recipe.yaml").mkdir()
-    with pytest.raises(IsADirectoryError):
-        place_runs(staged, "a recipe", output)
-    found = {path.parent.name: path.read_text() for path in output.glob("*/engine")}
-    assert found == {"a": "output", "b": "output"}
-    assert [path.read_text() for path in staged.glob("*/engine")] == ["staged"] * 3
-    (output / "recipe.yaml").rmdir()
-    place_runs(staged, "a recipe", output)
-    assert [path.read_text() for path in output.glob("*/engine")] == ["staged"] * 3
-    assert (output / "recipe.yaml").read_text() == "a recipe"
 
 
 def test_a_folder_of_trained_runs_is_never_replaced(
