@@ -67,12 +67,17 @@ class Dataset:
     fingerprint: str
     work_folder: Path
 
-    def mounted(self, folder: str | Path) -> Path:
-        """Return a mounted folder as an absolute path, in whichever layout Kaggle mounted it.
+    def mounted(self, path: str | Path) -> Path:
+        """Return a mounted folder or file as an absolute path, in whichever layout it is mounted.
 
-        It is `folder` itself if that exists, or if no layout has it.
+        It is `path` itself if that exists, or if no layout of Kaggle's mounts has it.
         """
-        return _mounted_as(Path(folder).absolute())
+        return _mounted_as(Path(path).absolute())
+
+    def recipe(self, name_or_path: str) -> str:
+        """Return a recipe's name as it is, and the path of its file as `mounted` has it."""
+        is_file = name_or_path.endswith((".yaml", ".yml"))
+        return str(self.mounted(name_or_path)) if is_file else name_or_path
 
     def models(self, folder: str | Path) -> Path:
         """Return the models folder to load from, as an absolute path.
@@ -145,19 +150,19 @@ def start(path: str | Path, manifest: Mapping[str, Any]) -> Dataset:
     return Dataset(path.parent, site_folder, fingerprint, work_folder)
 
 
-def _mounted_as(folder: Path) -> Path:
-    """`folder`, or the same dataset as another layout of Kaggle's mounts has it."""
-    inputs = next((parent for parent in folder.parents if parent.name == "input"), None)
-    if folder.exists() or inputs is None:
-        return folder
-    parts = folder.relative_to(inputs).parts
+def _mounted_as(path: Path) -> Path:
+    """`path`, or the same place of a dataset as another layout of Kaggle's mounts has it."""
+    inputs = next((parent for parent in path.parents if parent.name == "input"), None)
+    if path.exists() or inputs is None:
+        return path
+    parts = path.relative_to(inputs).parts
     kind, *below = parts
     # what follows the folder of the kind and that of the owner
     name = "/".join(below[1:] if f"{kind}/*/" in _DEPTHS else parts)
     if not name:
-        return folder
+        return path
     found = (match for depth in _DEPTHS for match in inputs.glob(depth + glob.escape(name)))
-    return next(found, folder)
+    return next(found, path)
 
 
 def _check_target(target: Mapping[str, Any]) -> list[tuple[str, str]]:

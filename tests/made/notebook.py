@@ -56,7 +56,7 @@ def run_cells(after_predict: Callable[[Any], None] = lambda _done: None, **param
     parameters
         The notebook's parameters.
     """
-    names: dict[str, Any] = {"kernelkit_dataset": SimpleNamespace(models=Path)}
+    names: dict[str, Any] = {"kernelkit_dataset": SimpleNamespace(models=Path, recipe=str)}
     shown = []
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
         if cell.cell_type != "code" or "bootstrap" in cell.source:

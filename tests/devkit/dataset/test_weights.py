@@ -100,6 +100,25 @@ def test_stores_of_others_are_found_in_either_layout_of_mounts(asked, mounted_at
     assert session(tmp_path).mounted(inputs / "notebooks/me/no") == inputs / "notebooks/me/no"
 
 
+@pytest.mark.parametrize(("asked", "mounted_at"), STORES)
+def test_a_recipe_is_found_in_either_layout_of_mounts(asked, mounted_at, tmp_path):
+    """`make engine` writes one beside its runs. A name stays a name, and a wrong path as it was."""
+    inputs = tmp_path / "input"
+    (inputs / mounted_at).mkdir(parents=True)
+    (inputs / mounted_at / "recipe.yaml").touch()
+    found = session(tmp_path).recipe(str(inputs / asked / "recipe.yaml"))
+    assert found == str(inputs / mounted_at / "recipe.yaml")
+    assert session(tmp_path).recipe("hubmap") == "hubmap"
+    missing = str(inputs / asked / "other.yaml")
+    assert session(tmp_path).recipe(missing) == missing
+
+
+@pytest.mark.parametrize("name", ["inference", "train", "validate", "engine"])
+def test_each_notebook_looks_for_its_recipe_in_either_layout(name):
+    """As it does for the models."""
+    assert "kernelkit_dataset.recipe(recipe)" in Path(f"notebooks/{name}.ipynb").read_text()
+
+
 def test_the_notebook_looks_for_stores_in_either_layout():
     """As it does for the competition and the models."""
     cells = json.loads(Path("notebooks/inference.ipynb").read_text())["cells"]
