@@ -11,7 +11,7 @@ Tiles, or whole pictures, come in the source's dtype and are normalised on the d
 asked about batch by batch stands in `runner`.
 """
 
-import inspect
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -32,6 +32,7 @@ from kernelkit.ensemble.loading import changed, load_for
 from kernelkit.ensemble.memory import MemoryPlan
 from kernelkit.ensemble.merged import load_merged
 from kernelkit.ensemble.notes import Notes
+from kernelkit.ensemble.own_function import identity_of
 from kernelkit.ensemble.placement import Placement
 from kernelkit.ensemble.preparation import Preparation, Preprocess
 from kernelkit.ensemble.runner import BatchRunner, Request
@@ -59,7 +60,9 @@ class MegaModel:
         How the probabilities of folds, and then of models, are merged: mean, gmean, max or vote.
         It replaces the recipe's merging of folds and models.
     preprocess_fn
-        Makes the networks' input from raw tiles. It replaces the recipe's input.
+        Makes the networks' input, float32 (N, C, h, w), from raw tiles on the device. It replaces
+        the recipe's input. It may be any function or network whose values can be told apart from
+        others, since the store must not mix them up.
     recipe
         The ensemble. The default has all runs, the input of ImageNet, the mean of probabilities
         and a threshold of 0.3.
@@ -445,12 +448,16 @@ class MegaModel:
             asked=self._runner.tree.asked,
             precision=str(self.precision),
             execution=self._execution.model_dump(),
-            preprocess=self._preprocess_fn and inspect.getsource(self._preprocess_fn),
+            preprocess=self._preprocess_identity,
         )
 
     def describe(self) -> list[dict[str, Any]]:
         """One row per member, for a table."""
         return self._placement.rows()
+
+    @functools.cached_property
+    def _preprocess_identity(self) -> Any:
+        return None if self._preprocess_fn is None else identity_of(self._preprocess_fn)
 
     @property
     def _runtime(self) -> Runtime:

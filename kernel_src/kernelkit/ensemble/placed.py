@@ -177,17 +177,25 @@ class PlacedMember:
         except Exception as error:  # a network may refuse a tile with any kind of error
             if is_out_of_memory(error) or "CUDA error" in str(error):  # the device's fault
                 raise
-            height, width = tiles.shape[-2:]
-            taken = self._taken_instead(height, width)
-            remedy = (
-                f"It takes tiles of {taken} x {taken}. Set the recipe's tiles to that"
-                if taken
-                else "Try tiles of another size"
+            raise NetworkError(f"{self.member.path}: {self._refusal(tiles, error)}") from error
+
+    def _refusal(self, tiles: Tensor, error: Exception) -> str:
+        """What the network cannot look at, and what to do."""
+        channels, height, width = tiles.shape[-3:]
+        if channels != self.member.channels:
+            return (
+                f"the network looks at {self.member.channels} channel(s), but it was given "
+                f"{channels}. Correct what makes its input"
             )
-            raise NetworkError(
-                f"{self.member.path}: the network cannot look at tiles of {height} x {width} "
-                f"({_reason(error)}). {remedy}"
-            ) from error
+        taken = self._taken_instead(height, width)
+        remedy = (
+            f"It takes tiles of {taken} x {taken}. Set the recipe's tiles to that"
+            if taken
+            else "Try tiles of another size"
+        )
+        return (
+            f"the network cannot look at tiles of {height} x {width} ({_reason(error)}). {remedy}"
+        )
 
     @torch.no_grad()
     def _taken_instead(self, height: int, width: int) -> int | None:

@@ -1,6 +1,7 @@
 """`Preparation`: pixels in the source's dtype become the networks' input, on the device."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from kernelkit.ensemble.asked import Pixels
 from kernelkit.ensemble.normalise import normalise, refuse_decibels
 from kernelkit.ensemble.transfer import Uploader
+from kernelkit.errors import RecipeError, kind_of
 from kernelkit.recipe import NetworkInput
 
 __all__ = ["Preparation", "Preprocess"]
@@ -43,11 +45,31 @@ class Preparation:
         Raises
         ------
         RecipeError
-            The pixels are not what the recipe's input says.
+            The pixels are not what the recipe's input says, or `preprocess` gave no such input.
         """
         images = self._upload(pixels)
         if self._preprocess is not None:
-            return self._preprocess(images)
+            return _checked(self._preprocess(images), images)
         if self._is_judging and self._wanted.decibel:
             self._is_judging = not refuse_decibels(images, self._wanted)
         return normalise(images, self._wanted)
+
+
+def _checked(prepared: Any, images: Tensor) -> Tensor:
+    """What a function of the user's own made of images, if networks can look at it."""
+    count, height, width = len(images), *images.shape[-2:]
+    if not isinstance(prepared, Tensor):
+        found = kind_of(prepared)
+    elif prepared.is_floating_point() and prepared.shape == (
+        count,
+        *prepared.shape[1:2],
+        height,
+        width,
+    ):
+        return prepared.float()
+    else:
+        found = f"{prepared.dtype} {tuple(prepared.shape)}"
+    raise RecipeError(
+        f"preprocess_fn: it gave {found}, but a float32 tensor ({count}, channels, {height}, "
+        f"{width}) was wanted. Correct the function"
+    )

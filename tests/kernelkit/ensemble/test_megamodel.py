@@ -1,12 +1,14 @@
 """In which order views, folds, models and scales are merged, and what goes in."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from kernelkit.ensemble import MegaModel
-from kernelkit.errors import RecipeError
+from kernelkit.errors import NetworkError, RecipeError
 from tests.made.ensembles import MEAN, STD, dice, ensemble, normalised, sequential
 from tests.made.networks import FPN, answer, tiles, write_run
 
@@ -45,6 +47,31 @@ def test_the_readmes_preprocess_fn(models):
     )
     assert set(seen) == {torch.uint8}
     assert model.fingerprint != plain.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("preprocess_fn", "found"),
+    [
+        (lambda tiles: tiles, r"it gave torch.uint8 \(1, 3, 64, 64\)"),
+        (lambda tiles: tiles.float()[:1], r"it gave torch.float32 \(1, 3, 64, 64\)"),
+        (lambda tiles: tiles.float()[..., ::2], r"it gave torch.float32 \(1, 3, 64, 32\)"),
+        (lambda tiles: tiles.float().mean(1), r"it gave torch.float32 \(1, 64, 64\)"),
+        (lambda tiles: tiles.float().numpy(), "it gave a value of type ndarray"),
+        (lambda tiles: tiles.float()[:, :1], "looks at 3 channel.s., but it was given 1"),
+    ],
+)
+def test_what_a_preprocess_fn_gives_is_checked(models, preprocess_fn, found):
+    """It is what networks look at: one float image of the tile's size per tile, in channels."""
+    model = MegaModel(models[0], preprocess_fn=preprocess_fn)
+    with pytest.raises((RecipeError, NetworkError), match=found):
+        model.predict(tiles(2))
+
+
+def test_a_preprocess_fn_may_be_any_function(models):
+    """A partial and a network have a fingerprint of their values, too."""
+    functions = [functools.partial(torch.mul, other=by) for by in (0.1, 0.2)]
+    prints = {MegaModel(models[0], preprocess_fn=each).fingerprint for each in functions}
+    assert len(prints) == 2
 
 
 HUBMAP_TURNS = (
