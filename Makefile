@@ -12,6 +12,8 @@ AUDITOR := .venv-audit/.made-from-requirements
 export PYTHONPATH := kernel_src
 # Threads that wait for each other sleep instead of spinning. On a busy machine that is twice as fast.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Some machines forbid Python to keep compiled modules. A start would then take thrice as long.
+export PYTHONDONTWRITEBYTECODE :=
 
 # The folder of your own packages: networks that a cfg.yaml names, and steps that a recipe names.
 ifdef OWN
