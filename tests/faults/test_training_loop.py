@@ -213,6 +213,22 @@ def no_room(loss: torch.Tensor) -> torch.Tensor:
     return loss
 
 
+def out_of_memory(_: torch.Tensor) -> torch.Tensor:
+    """What a GPU says whose memory is full."""
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+class PooledNorm(torch.nn.Module):
+    """A norm of the mean of all pixels, as DeepLabV3 has one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.last = torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 1, 1)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.last(pixels + self.norm(pixels.mean((2, 3), keepdim=True)))
+
+
 # A fault in the middle: its name, what is changed of a small fold, the sentence.
 AMID: list[tuple[str, Callable[[], dict[str, Any]], str]] = [
     (
@@ -229,6 +245,21 @@ AMID: list[tuple[str, Callable[[], dict[str, Any]], str]] = [
         "a full disk at the checkpoint",
         lambda: {"parts": late(no_room)},
         "it cannot be written (File too large). What was written before stays: e1_t3_cmax_",
+    ),
+    (
+        "a GPU whose memory is full",
+        lambda: {"parts": late(out_of_memory)},
+        "squares/fold_0: cpu has too little memory for this training. Make 'batch' smaller",
+    ),
+    (
+        "a norm that sees one value",
+        lambda: {"parts": parts(network=PooledNorm()), "loader": SquareLoader(batch=1)},
+        "torch.Size([1, 3, 1, 1])). A norm learns nothing from one value. Train with 'batch' of 2",
+    ),
+    (
+        "a network of other bands",
+        lambda: {"parts": parts(network=torch.nn.Conv2d(4, 1, 1))},
+        "the network cannot answer to a batch of shape (4, 3, 32, 32) (RuntimeError: Given groups",
     ),
     (
         "a fold without windows",

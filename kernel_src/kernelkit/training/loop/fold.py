@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning import Trainer
 from torch import nn
 
+from kernelkit.ensemble.device import is_out_of_memory
 from kernelkit.errors import TrainingError
 from kernelkit.training.loop.files import FoldFiles
 from kernelkit.training.loop.machine import Share, arithmetic, trainer_options
@@ -99,7 +100,7 @@ def fit(
         A checkpoint cannot be written.
     TrainingError
         The loss is no number. The fold has nothing to learn from, or nothing to be judged by. The
-        file to resume from cannot be read.
+        network cannot answer, or memory is out. The file to resume from cannot be read.
     """
     share = share or Share()
     device = devices[share.rank] if share.world > 1 else devices[0]
@@ -163,6 +164,14 @@ def fit(
             trainer.precision_plugin.load_state_dict(stored["training"]["precision"])
         try:
             trainer.fit(module)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"{fold.run}/{fold.files.folder.name}: {device} has too little memory for this "
+                "training. Make 'batch' smaller and 'accumulate' larger by the same factor, or "
+                "make crops smaller"
+            ) from error
         finally:
             fold.loader.close()
             if writing:

@@ -11,12 +11,15 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kernelkit.errors import TrainingError
+from kernelkit.ensemble.device import is_out_of_memory
+from kernelkit.errors import KernelKitError, TrainingError, as_sentence
 
 __all__ = ["Batch", "FoldModule", "Loader", "Parts", "Schedule"]
 
 # On a GPU, so many losses are looked at together. Each look makes the card wait.
 _LOSSES_AT_ONCE = 16
+# What torch says of a norm that is given one value per channel, as of a batch of one crop.
+_ONE_VALUE = "more than 1 value per channel"
 # How far the seeds of processes that share a fold lie apart.
 _APART = 1_000_000_007
 
@@ -177,13 +180,33 @@ class FoldModule(LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of a batch."""
         pixels, *rest = self._parts.prepare(batch)
-        answer = self.network(pixels.contiguous(memory_format=torch.channels_last))
-        loss = self._parts.lose(answer, *rest)
+        loss = self._parts.lose(self._answer(pixels), *rest)
         self.crops_seen += len(pixels)
         self._unseen.append(loss.detach())
         if self.device.type == "cpu" or len(self._unseen) == _LOSSES_AT_ONCE:
             self._look_at_losses(index)
         return loss
+
+    def _answer(self, pixels: Tensor) -> Any:
+        """What the network answers with.
+
+        Raises
+        ------
+        TrainingError
+            It raises an error, other than that memory is out.
+        """
+        try:
+            return self.network(pixels.contiguous(memory_format=torch.channels_last))
+        except Exception as error:  # a network may raise anything
+            if isinstance(error, KernelKitError) or is_out_of_memory(error):
+                raise
+            remedy = "Correct 'crop', 'model', or the network's code"
+            if _ONE_VALUE in str(error):
+                remedy = "A norm learns nothing from one value. Train with 'batch' of 2 or more"
+            raise TrainingError(
+                f"the network cannot answer to a batch of shape {tuple(pixels.shape)} "
+                f"({as_sentence(error)}). {remedy}"
+            ) from error
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """Change the weights, then their average and the learning rate."""
