@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,8 +44,19 @@ def png(pixels: Any, name: str = "a.png") -> Callable[[Labelled], Any]:
     return lambda made: cv2.imwrite(str(made.folder / name), np.asarray(pixels))
 
 
-def tiff(pixels: Any, name: str = "a.tif") -> Callable[[Labelled], Any]:
-    return lambda made: tifffile.imwrite(made.folder / name, np.asarray(pixels))
+def tiff(pixels: Any, name: str = "a.tif", **options: Any) -> Callable[[Labelled], Any]:
+    return lambda made: tifffile.imwrite(made.folder / name, np.asarray(pixels), **options)
+
+
+def upside_down(made: Labelled) -> None:
+    """An image on the map, and labels whose rows go the other way."""
+    for name, step in (("train/a.tiff", -1), ("a.tif", 1)):
+        profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": 20, "width": 30}
+        place = rasterio.Affine(1, 0, 500, 0, step, 900)
+        with rasterio.open(
+            made.folder / name, "w", crs="EPSG:32633", transform=place, **profile
+        ) as file:
+            file.write(BLACK, 1)
 
 
 def nothing(_: Labelled) -> None:
@@ -92,6 +104,8 @@ ONE_CLASS: list[Row] = [
     ),
     ("runs outside of the image", rows("a,599 3"), RLE, "ends past the last pixel, 600. Check the"),
     ("no encoding", rows("a,nan"), RLE, "'nan' is not a whole number"),
+    ("-1 for none", rows("a,-1"), RLE, "If '-1' stands for an empty mask, leave its field empty"),
+    ("1 0 for none", rows("a,1 0"), RLE, "write rle: {empty: '1 0'} in the recipe's competition"),
     ("no masks", nothing, MASKS, "none of the 1 images has a file. Of the first it would be a.png"),
     ("another size", png(BLACK[:10]), MASKS, "found labels of 10 x 30 pixels, wanted 20 x 30 as"),
     ("in colours", png(RED), MASKS, "found a picture in colours as labels of one class, wanted"),
@@ -105,6 +119,12 @@ ONE_CLASS: list[Row] = [
         ),
         MASKS,
         "the labels cannot be read. ",
+    ),
+    (
+        "labels upside down",
+        upside_down,
+        {"masks": "{image}.tif"},
+        "a.tif: found labels that lie elsewhere on the map than a.tiff, or the other way up. Save",
     ),
     (
         "two files of one image",
@@ -145,6 +165,12 @@ ONE_CLASS: list[Row] = [
 ]
 
 TWO_CLASSES: list[Row] = [
+    (
+        "a class without data",
+        tiff(BLACK, metadata=None, extratags=[(42113, 2, 0, "2", True)]),
+        {"masks": "{image}.tif"},
+        "a.tif: found 2 as the value of pixels without data, and as that of a class. Save the",
+    ),
     (
         "an id of no class",
         rows("a_cow,1 2"),
@@ -235,6 +261,15 @@ def test_labels_of_two_classes_are_refused(
     said = refused(Labelled(tmp_path, {"a": truth(2, 20, 30)}, **KINDS), prepare, keys)
     assert wanted in said, name
     assert str(tmp_path) in said
+
+
+def test_no_mask_beside_a_mask_is_refused(tmp_path: Path) -> None:
+    """What stands for an empty mask stands alone, also if each row is an object."""
+    made = Labelled(tmp_path, {"a": truth(1, 20, 30)}, rle={"instances": "rows", "empty": "-1"})
+    said = refused(made, rows("a,-1", "a,1 2"), RLE)
+    assert said.endswith(
+        "found '-1', which stands for no mask, in one of 2 rows. Leave that row out"
+    )
 
 
 def test_encodings_of_another_size_are_refused(tmp_path: Path) -> None:

@@ -138,6 +138,10 @@ def _texts(field: str, rle: RLEConvention, rows: int) -> list[str]:
         raise MaskError(
             f"found nothing in it, wanted a mask, or {rle.empty!r} alone if there is none"
         )
+    if rows > 1 and text == rle.empty:
+        raise MaskError(
+            f"found {text!r}, which stands for no mask, in one of {rows} rows. Leave that row out"
+        )
     if rle.form == "coco":
         return text.split()
     texts = text.split(rle.separator) if rle.instances == "field" else [text]

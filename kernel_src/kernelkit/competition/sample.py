@@ -1,5 +1,6 @@
 """The sample submission: which rows and columns the competition wants, in which order."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,11 @@ def _read(path: Path) -> pd.DataFrame:
         if is_parquet(path):
             header, *rows = submission_rows(path)
             return pd.DataFrame(rows, columns=header, dtype=str)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with warnings.catch_warnings():  # a comma after the last field is no further column
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+            )
     except TableError as error:
         raise CompetitionError(f"{error.found}. Download it again") from error
     except (ValueError, OSError) as error:

@@ -33,7 +33,7 @@ def is_parquet(path: str | Path) -> bool:
     return Path(path).suffix.lower() == ".parquet"
 
 
-def submission_rows(path: str | Path) -> Iterator[list[str]]:
+def submission_rows(path: str | Path, encoding: str = "utf-8") -> Iterator[list[str]]:
     """Iterate over the rows of a table, beginning with its header.
 
     A CSV file may be compressed by gzip, or be the one file of a zip archive. Kaggle takes both.
@@ -43,6 +43,9 @@ def submission_rows(path: str | Path) -> Iterator[list[str]]:
     ----------
     path
         The file.
+    encoding
+        "utf-8-sig" leaves out the mark of byte order that some programs write first. Kaggle would
+        take it for a part of the first column's name.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def submission_rows(path: str | Path) -> Iterator[list[str]]:
         return
     limit = csv.field_size_limit(2**31 - 1)
     try:
-        with _opened(path, start) as file:
+        with _opened(path, start, encoding) as file:
             yield from csv.reader(file)
     except KernelKitError:
         raise
@@ -194,7 +197,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 @contextmanager
-def _opened(path: Path, start: bytes) -> Iterator[TextIO]:
+def _opened(path: Path, start: bytes, encoding: str) -> Iterator[TextIO]:
     """Open a CSV file as text, whether or not it is compressed."""
     with ExitStack() as stack:
         content: IO[bytes]
@@ -204,7 +207,7 @@ def _opened(path: Path, start: bytes) -> Iterator[TextIO]:
             content = cast(IO[bytes], stack.enter_context(gzip.GzipFile(path)))
         else:
             content = stack.enter_context(path.open("rb"))
-        yield stack.enter_context(io.TextIOWrapper(content, encoding="utf-8", newline=""))
+        yield stack.enter_context(io.TextIOWrapper(content, encoding, newline=""))
 
 
 def _only_member(path: Path, stack: ExitStack) -> IO[bytes]:

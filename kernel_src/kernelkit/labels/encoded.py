@@ -18,6 +18,11 @@ from kernelkit.slide import Slide
 
 __all__ = ["EncodedLabels"]
 
+# What stands for an empty mask in some competition or other, in lower case.
+_EMPTY_ELSEWHERE = frozenset(
+    ("-1", "-", "0", "0 0", "1 0", "-1 0", "nan", "none", "null", "empty", "[]", "{}")
+)
+
 
 class EncodedLabels(RecipeLabels):
     """The rows of a table, by image and class. See `Labels`.
@@ -62,6 +67,7 @@ class EncodedLabels(RecipeLabels):
                 parts = read_fields(fields, rle, number if shares else 1, shape[0] * shape[1])
             except MaskError as error:
                 name = self.classes[place]
+                remedy = _remedy_of_empty(fields, rle.empty) or remedy
                 raise LabelError(
                     f"{self.source}: the labels of {image}{name and f', class {name}'}, on"
                     f" {shape[0]} x {shape[1]} pixels: {error}{remedy}"
@@ -170,8 +176,8 @@ class _Table:
 
     def _lines(self) -> Iterator[tuple[int, str, str, str]]:
         try:
-            rows = submission_rows(self._path)
-            header = [name.removeprefix("\ufeff") for name in next(rows, [])]
+            rows = submission_rows(self._path, "utf-8-sig")
+            header = next(rows, [])
             wanted = [self._id, self._rle, *([self._class] if self._class else [])]
             if not header:
                 raise LabelError(
@@ -215,6 +221,18 @@ class _Table:
                 f" {wanted.rows!r} with a class of {', '.join(wanted.classes) or 'none'}. Correct"
                 " 'rows' and 'classes', or name a class_column"
             ) from None
+
+
+def _remedy_of_empty(fields: Sequence[str], empty: str) -> str:
+    """What to write if one of the fields stands for an empty mask elsewhere."""
+    texts = (field.strip() for field in fields)
+    word = next((t for t in texts if t.lower() in _EMPTY_ELSEWHERE and t != empty), None)
+    if word is None:
+        return ""
+    return (
+        f". If {word!r} stands for an empty mask, leave its field empty in the table. If the"
+        f" submission has it too, write rle: {{empty: {word!r}}} in the recipe's competition"
+    )
 
 
 def _last_position(field: str) -> int:

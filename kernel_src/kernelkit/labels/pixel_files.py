@@ -15,12 +15,15 @@ from kernelkit.labels.labels import some
 from kernelkit.labels.planes import Planes
 from kernelkit.recipe.labels import LabelsRecipe
 from kernelkit.slide import Slide
+from kernelkit.slide.ground import is_same_place
 
 __all__ = ["PixelLabels"]
 
 _ON = np.uint8(255)
 # Above it a pixel of a JPEG is labelled, since that keeps no exact values.
 _HALF = 127
+# So many pixels may labels lie beside their image, since places are often rounded.
+_NEAR = 1.0
 # In a table of values: a value that no class has.
 _STRANGE = 255
 _OF_VALUES = (np.dtype(np.uint8), np.dtype(np.uint16))
@@ -85,6 +88,7 @@ class PixelLabels(FileLabels):
                     f"{path}: found labels of {found[0]} x {found[1]} pixels, wanted {wanted} as"
                     f" {slide.paths[0].name} has. Save the labels at the size of their image"
                 )
+            _refuse_elsewhere(slides[name], slide)
         if "" not in slides:
             return PixelPlanes([slides.get(name) for name in self.classes], self.is_soft)
         whole = slides[""]
@@ -107,6 +111,11 @@ class PixelLabels(FileLabels):
         table[0] = 0
         for number, value in enumerate(self._values or range(1, len(self.classes) + 1), 1):
             table[value] = number
+            if value == slide.nodata:
+                raise LabelError(
+                    f"{path}: found {value} as the value of pixels without data, and as that of a"
+                    " class. Save the labels without a nodata value"
+                )
         return table
 
 
@@ -145,6 +154,11 @@ class PixelPlanes(Planes):
         for slide in held:
             self._check(slide)
             self.notes += [f"{slide.paths[0].name}: {note}" for note in slide.notes]
+            if (slide.nodata or 0) > 0:
+                self.notes.append(
+                    f"{slide.paths[0].name}: pixels of its nodata value {slide.nodata:g} are taken"
+                    " as not labelled"
+                )
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """See `Planes`."""
@@ -224,6 +238,18 @@ def _refuse_colours(slide: Slide, pixels: NDArray) -> None:
         raise LabelError(
             f"{slide.paths[0]}: found a picture in colours as labels of one class, wanted one band,"
             " or bands that are equal. Save the labels in grey"
+        )
+
+
+def _refuse_elsewhere(labels: Slide, image: Slide) -> None:
+    """Refuse labels of their image's size that lie elsewhere on the map, such as upside down."""
+    if labels.bounds != image.bounds or labels.crs is None or image.crs is None:
+        return
+    place = image.transform, labels.transform, image.height, image.width
+    if labels.crs != image.crs or not is_same_place(*place, within=_NEAR):
+        raise LabelError(
+            f"{labels.paths[0]}: found labels that lie elsewhere on the map than"
+            f" {image.paths[0].name}, or the other way up. Save them on the grid of their image"
         )
 
 

@@ -9,15 +9,20 @@ __all__ = ["is_same_place"]
 _SAME_GROUND = 1e-6
 
 
-def is_same_place(one: Affine, other: Affine, height: int, width: int) -> bool:
-    """Return whether the corners of two images of one size lie within a millionth of a pixel."""
+def is_same_place(
+    one: Affine, other: Affine, height: int, width: int, within: float = _SAME_GROUND
+) -> bool:
+    """Return whether the corners of two images of one size lie within some pixels of each other.
+
+    By default it is a millionth of a pixel.
+    """
     if one == other:
         return True
     if one.is_degenerate:
         return False
     back = ~one
     return all(
-        abs(moved - stood) <= _SAME_GROUND
+        abs(moved - stood) <= within
         for corner in ((0, 0), (width, 0), (0, height), (width, height))
         for moved, stood in zip(_at(back, *_at(other, *corner)), corner, strict=True)
     )

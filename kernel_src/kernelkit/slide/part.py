@@ -123,6 +123,8 @@ class Part:
         """The value without data of each band that is read."""
         if self._nodata is not None:
             return (self._nodata,) * len(self.indexes)
+        if not self._palette and self.layout.driver == "PNG":
+            return (None,) * len(self.indexes)  # a transparent colour is a label like others
         values = self.dataset.nodatavals
         return tuple(values[index - 1] for index in self.indexes)
 

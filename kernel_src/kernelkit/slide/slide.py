@@ -50,7 +50,7 @@ class Slide(AbstractContextManager):
         The value that means "nothing was measured here". None takes the file's own.
     palette
         Give the colours of a palette, or its grey if all are grey. False gives the indices, which
-        labels are stored as.
+        labels are stored as. A colour that a PNG calls transparent then holds data too.
     overviews
         Let `read` start from an internal overview of the file, if one divides the scale. That is
         much faster. But an overview holds what its author made of the pixels. Networks were

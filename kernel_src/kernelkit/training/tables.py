@@ -19,7 +19,7 @@ def read_table(path: Path) -> pd.DataFrame:
         There is no such file, or it is no table.
     """
     try:
-        header, *rows = submission_rows(path)
+        header, *rows = submission_rows(path, "utf-8-sig")
     except TableError as error:
         raise TrainingError(f"{error.found}. Correct the path, or write the table again") from error
     except ValueError:
@@ -28,7 +28,7 @@ def read_table(path: Path) -> pd.DataFrame:
     for line, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise TrainingError(f"{path}: line {line} has {len(row)} fields, wanted {len(header)}")
-    names = [name.removeprefix("\ufeff").strip() for name in header]
+    names = [name.strip() for name in header]
     return pd.DataFrame([[field.strip() for field in row] for row in rows], columns=names)
 
 

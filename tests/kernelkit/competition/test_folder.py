@@ -88,6 +88,12 @@ def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path: Path) -> None:
     assert CompetitionFolder.read(folder, COMPETITION).ids == ("a",)
 
 
+def test_a_comma_after_the_last_field_is_no_column(tmp_path: Path) -> None:
+    """The ids of a sample are those of its first column, whatever its rows end with."""
+    folder = make(tmp_path / "c", "id,predicted\na,1 1,\nb,1 1,\n", "a.tiff")
+    assert CompetitionFolder.read(folder, COMPETITION).ids == ("a", "b")
+
+
 def test_several_files_of_one_id_are_told_apart_by_nobody(tmp_path: Path) -> None:
     """None of them is taken in silence."""
     folder = make(tmp_path / "c", "id,predicted\na,\nb,\n", "a.tif", "a.tiff", "b.tif")

@@ -274,6 +274,15 @@ def test_rows_may_name_whole_files(tmp_path: Path) -> None:
     assert made.open(**keys).ids == ("a",)
 
 
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+    """A mark of byte order, quotes and the line ends of Windows are no part of its names."""
+    made = Labelled(tmp_path, {"a": truth(1, 30, 40)})
+    text = f'"id","predicted"\r\n"a","{column_rle(made.truths["a"][0])}"\r\n'
+    (tmp_path / "train.csv").write_bytes(text.encode("utf-8-sig"))
+    label = made.label("a", rle="train.csv")
+    assert np.array_equal(label.masks()[0].to_array(), made.truths["a"][0])
+
+
 def test_files_beside_the_images_and_classes_are_said(tmp_path: Path) -> None:
     """A file of another class, of no image, or in another folder costs nothing but a note."""
     made = Labelled(tmp_path, {"a": truth(3, 20, 30)}, **ROWS)
@@ -362,6 +371,29 @@ def test_a_mask_may_be_any_kind_of_png(mode: str, tmp_path: Path) -> None:
     picture.save(tmp_path / "a.png")
     label = made.label("a", masks="{image}.png")
     assert np.array_equal(label.read(Window(0, 0, 20, 30)), made.truths["a"] * np.uint8(255))
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_a_transparent_colour_is_a_label(mode: str, tmp_path: Path) -> None:
+    """Which colour a PNG calls transparent says how it is shown, and not what is labelled."""
+    made = Labelled(tmp_path, {"a": truth(1, 20, 30)})
+    picture = Image.fromarray(made.truths["a"][0] * np.uint8(1)).convert(mode)
+    if mode == "P":
+        picture.putpalette([9, 9, 9, 200, 0, 0])
+    picture.save(tmp_path / "a.png", transparency=1)
+    label = made.label("a", masks="{image}.png")
+    assert np.array_equal(label.read(Window(0, 0, 20, 30)), made.truths["a"] * np.uint8(255))
+
+
+def test_a_nodata_value_of_labels_is_said(tmp_path: Path) -> None:
+    """Its pixels are not labelled, and a note names the value."""
+    made = Labelled(tmp_path, {"a": truth(2, 20, 30)})
+    pixels = made.truths["a"][0] + made.truths["a"][1] * np.uint8(255)
+    tags = [(42113, 2, 0, "255", True)]
+    tifffile.imwrite(tmp_path / "a.tif", pixels, metadata=None, extratags=tags)
+    label = made.label("a", masks="{image}.tif")
+    assert np.array_equal(label.read(Window(0, 0, 20, 30))[0] > 0, made.truths["a"][0])
+    assert label.notes == ["a.tif: pixels of its nodata value 255 are taken as not labelled"]
 
 
 def test_a_palette_holds_classes(tmp_path: Path) -> None:
