@@ -32,6 +32,7 @@ ifneq ($(origin NAME),command line)
 NAME :=
 endif
 NAMED = $(if $(NAME),--name "$(NAME)")
+BY_SETTINGS = $(NAMED) $(if $(SETTINGS),--settings "$(SETTINGS)")
 YOURS = $(NAMED) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)") \
 	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MEMORY),--memory "$(MEMORY)")
 
@@ -57,7 +58,7 @@ shell: $(READY)  ## a shell in the twin of the image, without a network (NAME= P
 # ---- data
 DATA = $(if $(COMPETITION),--competition "$(COMPETITION)")
 
-download-data: $(READY)  ## fetch and unpack a competition's files (NAME= COMPETITION=slug OUTPUT=folder)
+download-data: $(READY)  ## fetch and unpack a competition's files (NAME= SETTINGS= COMPETITION=slug OUTPUT=folder)
 	$(KAGGLE) download-data $(WHERE) $(if $(OUTPUT),-o "$(OUTPUT)")
 
 look: $(READY)  ## the images of a competition, before there are models (NAME= COMPETITION=folder RECIPE= IMAGES= JSON=1)
@@ -117,38 +118,38 @@ notebook: $(NOTEBOOKS)  ## JupyterLab with kernelkit, in the folder of the noteb
 	@PYTHONPATH="$(CURDIR)/kernel_src" .venv-notebook/bin/jupyter lab --notebook-dir notebooks
 
 # ---- Kaggle
-KAGGLE = @$(PYTHON) -m devkit.kaggle $(NAMED) $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)")
+KAGGLE = @$(PYTHON) -m devkit.kaggle $(BY_SETTINGS) $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)")
 WHERE = $(if $(COMPETITION),-c "$(COMPETITION)")
 SUBMIT = $(WHERE) $(if $(MESSAGE),-m "$(MESSAGE)") $(if $(AGAIN),--again)
 
-kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (NAME= PROFILE=kaggle-py312 OWN=folder UPGRADE=1)
-	@$(PYTHON) build_dataset.py $(NAMED) --profile $(PROFILE) $(if $(UPGRADE),--upgrade)
+kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it (NAME= SETTINGS= PROFILE=kaggle-py312 OWN=folder UPGRADE=1)
+	@$(PYTHON) build_dataset.py $(BY_SETTINGS) --profile $(PROFILE) $(if $(UPGRADE),--upgrade)
 
-weights-dataset: $(READY)  ## pack trained runs as safetensors (NAME= MODELS=folder RECIPE= OWN=)
-	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)") $(NAMED) $(if $(RECIPE),--recipe "$(RECIPE)")
+weights-dataset: $(READY)  ## pack trained runs as safetensors (NAME= SETTINGS= MODELS=folder RECIPE= OWN=)
+	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)") $(BY_SETTINGS) $(if $(RECIPE),--recipe "$(RECIPE)")
 
-doctor: $(READY)  ## what is missing before a push to Kaggle can succeed, and the next step (NAME= JSON=1)
+doctor: $(READY)  ## what is missing before a push to Kaggle can succeed, and the next step (NAME= SETTINGS= JSON=1)
 	$(KAGGLE) doctor $(AS_JSON)
 
-prepare: $(READY)  ## write the notebook's folder below build/, to be pushed by hand (NAME= NOTEBOOK=)
+prepare: $(READY)  ## write the notebook's folder below build/, to be pushed by hand (NAME= SETTINGS= NOTEBOOK=)
 	$(KAGGLE) prepare
 
-push: $(READY)  ## upload the datasets if they changed, push the notebook (NAME= NOTEBOOK=train, validate or engine)
+push: $(READY)  ## upload the datasets if they changed, push the notebook (NAME= SETTINGS= NOTEBOOK=train, validate or engine)
 	$(KAGGLE) push
 
-status: $(READY)  ## how the notebook is doing on Kaggle (NAME= NOTEBOOK=)
+status: $(READY)  ## how the notebook is doing on Kaggle (NAME= SETTINGS= NOTEBOOK=)
 	$(KAGGLE) status
 
-logs: $(READY)  ## follow its log to the end, check it and fetch what it wrote (NAME= NOTEBOOK=)
+logs: $(READY)  ## follow its log to the end, check it and fetch what it wrote (NAME= SETTINGS= NOTEBOOK=)
 	$(KAGGLE) logs
 
-submit: $(READY)  ## push, run, submit, wait for the score (NAME= COMPETITION= MESSAGE= FILE= AGAIN=1)
+submit: $(READY)  ## push, run, submit, wait for the score (NAME= SETTINGS= COMPETITION= MESSAGE= FILE= AGAIN=1)
 	$(KAGGLE) submit $(SUBMIT) $(if $(FILE),-f "$(FILE)")
 
-queue: $(READY)  ## submit several CSV files, as many as the day allows (NAME= FILES="a.csv b.csv")
+queue: $(READY)  ## submit several CSV files, as many as the day allows (NAME= SETTINGS= FILES="a.csv b.csv")
 	$(KAGGLE) queue $(SUBMIT) $(FILES)
 
-submissions: $(READY)  ## the ledger beside what Kaggle lists (NAME= COMPETITION= JSON=1)
+submissions: $(READY)  ## the ledger beside what Kaggle lists (NAME= SETTINGS= COMPETITION= JSON=1)
 	$(KAGGLE) submissions $(WHERE) $(AS_JSON)
 
 # ---- tidying up

@@ -30,7 +30,7 @@ from devkit.competitions import OwnCompetition, add_name, find  # noqa: E402
 from devkit.dataset.listing import add_listing_options, listing_from  # noqa: E402
 from devkit.dataset.own import add_own_option, find_own  # noqa: E402
 from devkit.image.profiles import load_profile  # noqa: E402
-from devkit.kaggle.settings import find_settings, load_settings  # noqa: E402
+from devkit.kaggle.settings import add_settings, chosen_file, load_settings  # noqa: E402
 from kernelkit.own import OWN_FOLDER  # noqa: E402
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     add_profile(parser)
     parser.add_folder(
         "--output",
-        help="where to write the dataset (default: kernel-PROFILE below build/, or below the "
-        "folder there of a competition of your own)",
+        help="where to write the dataset (default: dataset_folder of the settings, which is "
+        "build/kernel-PROFILE, or lies in the folder there of a competition of your own)",
     )
+    add_settings(parser)
     add_name(parser)
     add_own_option(parser)
     parser.add_argument(
@@ -56,12 +57,10 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
         default=REPOSITORY / "wheels" / "requirements.in",
         help="the packages to vendor, one per line (default: wheels/requirements.in)",
     )
-    parser.add_argument(
+    parser.add_folder(
         "--find-links",
-        type=Path,
         action="append",
         default=[],
-        metavar="DIR",
         help="a folder with wheels of your own, beside wheels/local/",
     )
     parser.add_argument(
@@ -90,7 +89,7 @@ def parse(arguments: "list[str] | None" = None) -> argparse.Namespace:
     add_listing_options(parser)
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given)
-    own = find(options.own_competition)
+    own = None if options.settings else find(options.own_competition)
     code = options.own or os.environ.get(OWN_FOLDER)  # make exports it
     # to build it again is no wish for newer versions
     again = [word for word in given if word != "--upgrade"]
@@ -103,10 +102,7 @@ def main(arguments: "list[str] | None" = None) -> int:
     """Run the command line. The exit code is 0 only if the dataset was built and verified."""
     options = parse(arguments)
     builder = make_builder(options)
-    competition = builder.competition
-    name = f"kernel-{options.profile}{'-unproved' if options.no_proof else ''}"
-    build_folder = competition.build_folder if competition else REPOSITORY / "build"
-    folder = (options.output or build_folder / name).absolute()
+    folder = (options.output or _default_folder(options)).absolute()
     if options.dry:
         print("\n".join(builder.describe_plan(folder)))
         return 0
@@ -114,6 +110,15 @@ def main(arguments: "list[str] | None" = None) -> int:
     packed = build(folder, upgrade=options.upgrade)
     print("\n".join(["", *builder.table(packed)]))
     return 0
+
+
+def _default_folder(options: argparse.Namespace) -> Path:
+    """Where the dataset of the settings lies, if it is for their image, or beside it."""
+    settings = load_settings(chosen_file(options))
+    folder = settings.dataset_folder
+    if options.profile != settings.profile:
+        folder = folder.with_name(f"kernel-{options.profile}")
+    return folder.with_name(f"{folder.name}-unproved") if options.no_proof else folder
 
 
 def make_builder(options: argparse.Namespace) -> "Builder":
@@ -126,9 +131,10 @@ def make_builder(options: argparse.Namespace) -> "Builder":
     default = WheelSource.default()
     folders = (*default.folders, *(folder.resolve() for folder in options.find_links))
     source = WheelSource(folders, options.no_index)
-    settings_file = find_settings(options.own_competition)
+    settings_file = chosen_file(options)
     competition = OwnCompetition.of_settings(settings_file)
-    slug = load_settings(settings_file).dataset if competition else ""
+    has_slug = competition or options.settings
+    slug = load_settings(settings_file).dataset if has_slug else ""
     listing = listing_from(options, default_listing(profile, slug))
     allowed = frozenset(map(canonicalize_name, options.allow_old))
     requirements = options.requirements.absolute()

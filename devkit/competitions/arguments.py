@@ -8,6 +8,7 @@ from typing import Any
 
 from devkit.arguments import Arguments
 from devkit.competitions.own import OwnCompetition, all_names, find
+from devkit.make import make_command
 from kernelkit.files import expanded
 from kernelkit.own import OWN_FOLDER
 
@@ -92,7 +93,7 @@ def _others() -> str:
     names = all_names()
     if names:
         return f"NAME={' or '.join(names)}, which is a competition of your own"
-    return "make a competition of your own with make new NAME=my-competition"
+    return f"make a competition of your own with {make_command('new', NAME='my-competition')}"
 
 
 def _use_code(own: OwnCompetition) -> None:

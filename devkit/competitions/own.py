@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devkit.errors import SettingsError
+from devkit.make import make_command
 from devkit.tools import REPOSITORY
 from kernelkit.files import expanded
 from kernelkit.own_recipes import PREDICTING, RECIPES_FOLDER, TRAINING
@@ -146,7 +147,7 @@ def find(name: str | None = None) -> OwnCompetition | None:
         there = f"There are {', '.join(names)}" if names else "There is none yet"
         raise SettingsError(
             f"{folder / name}: there is no such competition of your own. {there}. Make it with "
-            f"make new NAME={name}, or correct NAME"
+            f"{make_command('new', NAME=name)}, or correct NAME"
         )
     return OwnCompetition(folder / name)
 

@@ -28,14 +28,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import mounted
 from devkit.arguments import Arguments
 from devkit.commands import command
-from devkit.competitions import OwnCompetition, add_name, fill_in, models_folder
+from devkit.competitions import add_name, fill_in, models_folder
 from devkit.dataset.limits import check_beforehand, check_upload, replace_dataset, safe_name
 from devkit.dataset.listing import CLIENT_FILE, Listing, add_listing_options, listing_from, mark
 from devkit.dataset.own import add_own_option, find_own
 from devkit.dataset.pack import Packed, write_json, write_manifest
 from devkit.dataset.wanted_weights import BEST, Wanted
 from devkit.errors import DatasetError
-from devkit.kaggle.settings import load_settings
+from devkit.kaggle.settings import add_settings, chosen_file, load_settings
 from devkit.tools import REPOSITORY, read_text
 from kernelkit.files import file_sha256, replace_atomically
 from kernelkit.own import OWN_FOLDER
@@ -217,15 +217,14 @@ def _configurations(member: "Member", runs_folder: Path) -> dict[str, str]:
 @command("weights-dataset")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. The exit code is 0 only if the dataset was written."""
-    options, own, made_by = _parse(arguments)
+    options, settings_file, made_by = _parse(arguments)
     models_folder(options.models)
-    settings_file = own.settings_file if own else None
     settings = load_settings(settings_file)
     folder = (options.output or settings.weights_folder).resolve()
     find_own(options.own, settings_file)
     wanted = Wanted.of(options.recipe, options.checkpoints, settings_file)
     listing = DEFAULT_LISTING
-    if own is not None and settings.weights:
+    if settings_file is not None and settings.weights:
         listing = replace(listing, slug=settings.weights, title=settings.weights.replace("-", " "))
     packed = pack_weights(
         options.models.resolve(),
@@ -244,14 +243,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(
     arguments: list[str] | None,
-) -> tuple[argparse.Namespace, OwnCompetition | None, str]:
-    """The arguments, the competition that is meant, and the command that this is."""
+) -> tuple[argparse.Namespace, Path | None, str]:
+    """The arguments, the settings file if not the repository's, and the command that this is."""
     parser = Arguments("weights-dataset", "python -m devkit.dataset.weights", description=__doc__)
     parser.add_models("the models folder, or one run")
     parser.add_folder(
         "--output",
-        help="where to write (default: build/weights, or below build/ for your own competition)",
+        help="where to write (default: weights_folder of the settings, which is build/weights, "
+        "or lies below build/ for your own competition)",
     )
+    add_settings(parser)
     add_name(parser)
     parser.add_argument(
         "--recipe",
@@ -275,12 +276,18 @@ def _parse(
     options = parser.parse_args(arguments)
     if options.recipe and options.checkpoints:
         parser.error("give --recipe or --checkpoints: a recipe says which checkpoints it takes")
-    is_own = options.own_competition or options.models is None
     # make exports it, and settings may put it there later
     code = options.own or os.environ.get(OWN_FOLDER)
-    own = fill_in(parser, options, models="models_folder") if is_own else None
+    settings_file = chosen_file(options) if options.settings else None
+    own = None
+    if options.own_competition or (options.models is None and settings_file is None):
+        own = fill_in(parser, options, models="models_folder")
+    elif options.models is None:
+        parser.error("give MODELS= (models)")
     given = sys.argv[1:] if arguments is None else arguments
-    return options, own, parser.as_command(given, NAME=own and own.name, OWN=code)
+    named = own.name if own and not options.settings else None
+    made_by = parser.as_command(given, NAME=named, OWN=code)
+    return options, own.settings_file if own else settings_file, made_by
 
 
 if __name__ == "__main__":

@@ -3,44 +3,53 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from devkit.competitions import OwnCompetition, all_names, competitions_folder
-from devkit.errors import SettingsError
 from devkit.forget.usage import measure
 from devkit.kaggle.settings import Settings, load_settings
+from devkit.make import make_command
 from devkit.tools import REPOSITORY
+from kernelkit.errors import KernelKitError
 from kernelkit.files import expanded
 
 __all__ = ["LOCK", "Place", "kept_places", "token_files"]
 
-# What lies in build/, by names that say what it is. A star stands for any name.
-_BUILT: Mapping[str, tuple[tuple[str, ...], str, str]] = {
+# What lies in build/, by names that say what it is, and the targets of make that make it again. A
+# star stands for any name.
+_BUILT: Mapping[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "demo": (
         ("demo", "clouds", "salt", "unosat", "large", "large-speed.json"),
         "small competitions and their networks",
-        "make dry-run",
+        ("dry-run",),
     ),
-    "twins": (("twins",), "environments like Kaggle's image", "make dry-run"),
-    "dry-runs": (("dry-run", "shell"), "notebooks that ran at home", "make dry-run"),
+    "twins": (("twins",), "environments like Kaggle's image", ("dry-run",)),
+    "dry-runs": (("dry-run", "shell"), "notebooks that ran at home", ("dry-run",)),
     "datasets": (
         ("kernel-*", "kernel", "weights", "weights-cache"),
         "what is uploaded to Kaggle",
-        "make kernel-dataset, make weights-dataset",
+        ("kernel-dataset", "weights-dataset"),
     ),
-    "cuts": (("cuts", "cut_files"), "training images, shrunk", "make cuts"),
+    "cuts": (("cuts", "cut_files"), "training images, shrunk", ("cuts",)),
     "predictions": (
         ("predictions", "evaluation", "shift"),
         "masks, probabilities and scores",
-        "make predict, make validate",
+        ("predict", "validate"),
     ),
-    "fetched": (("kaggle-output",), "what notebooks on Kaggle wrote", "make logs"),
-    "site": (("site",), "the documentation's site", "make docs"),
-    "engines": (("engines",), "networks made for one kind of device", "make engine"),
-    "gpu": (("gpu",), "reports of a GPU, and their wheels", "make gpu-wheels, make gpu-check"),
-    "models": (("models",), "trained networks", "make train, which takes hours"),
+    "fetched": (("kaggle-output",), "what notebooks on Kaggle wrote", ("logs",)),
+    "site": (("site",), "the documentation's site", ("docs",)),
+    "engines": (("engines",), "networks made for one kind of device", ("engine",)),
+    "gpu": (("gpu",), "reports of a GPU, and their wheels", ("gpu-wheels", "gpu-check")),
+    "models": (("models",), "networks that were trained for hours", ("train",)),
+}
+# What has to be filled in. Without it, the only competition of the user's own would be meant.
+_TO_FILL_IN = {
+    "download-data": "COMPETITION",
+    "weights-dataset": "MODELS",
+    **dict.fromkeys(("cuts", "predict", "validate", "engine", "train"), "RECIPE"),
 }
 _COMPETITIONS = "competitions"
 # Seconds. What was used since then may belong to a run that goes on.
@@ -82,13 +91,16 @@ def kept_places(repository: Path = REPOSITORY) -> list[Place]:
     repository
         The folder of this project.
     """
-    places = [*_environments(repository), *_built(repository)]
+    settings = _settings()
+    again = partial(_again, settings)
+    places = [*_environments(repository, again), *_built(repository, again)]
     if repository == REPOSITORY:
-        places += [*_own_competitions(), Place("uploads", (_state(),), "uploads that can go on")]
+        state = settings.state if settings else expanded(Settings.model_fields["state"].default)
+        places += [*_own_competitions(), Place("uploads", (state,), "uploads that can go on")]
     places += [
-        Place("data", (repository / "data",), "competitions' files", "make download-data"),
-        Place("wheels", (repository / "wheels/downloads",), "fetched wheels", "make dry-run"),
-        Place("checks", _caches(repository), "caches of the checks", "make lint, make test"),
+        Place("data", (repository / "data",), "competitions' files", again("download-data")),
+        Place("wheels", (repository / "wheels/downloads",), "fetched wheels", again("dry-run")),
+        Place("checks", _caches(repository), "caches of the checks", again("lint", "test")),
         Place("temporary", _temporary(), "leftovers of runs that were killed"),
         *_shared(),
     ]
@@ -110,8 +122,8 @@ def token_files() -> list[Path]:
     return [path for path in dict.fromkeys(paths) if path.is_file()]
 
 
-def _environments(repository: Path) -> Iterator[Place]:
-    made_again = "make lint, which fetches 3 GB"
+def _environments(repository: Path, again: Callable[..., str]) -> Iterator[Place]:
+    made_again = f"{again('lint')}, which fetches 3 GB"
     yield Place(
         "environment", (repository / ".venv", repository / ".tools"), "Python and uv", made_again
     )
@@ -119,34 +131,41 @@ def _environments(repository: Path) -> Iterator[Place]:
     yield Place("environments", others, "those of single commands", "the command that needs it")
 
 
-def _built(repository: Path) -> Iterator[Place]:
+def _built(repository: Path, again: Callable[..., str]) -> Iterator[Place]:
     build = repository / "build"
     taken = {build / _COMPETITIONS}
-    for name, (patterns, what, again) in _BUILT.items():
+    for name, (patterns, what, targets) in _BUILT.items():
         paths = tuple(path for pattern in patterns for path in sorted(build.glob(pattern)))
         taken.update(paths)
-        yield Place(name, paths, what, again)
+        yield Place(name, paths, what, again(*targets))
     rest = sorted(path for path in build.glob("*") if path not in taken | {build / LOCK})
     yield Place("others", tuple(rest), "what else lies in build/")
 
 
 def _own_competitions() -> Iterator[Place]:
     for own in (OwnCompetition(competitions_folder() / name) for name in all_names()):
-        for part, folder, what, command in (
+        for part, folder, what, target in (
             ("made", own.build_folder, "cuts, scores and datasets", "cuts"),
             ("data", own.data_folder, "the competition's files", "download-data"),
             ("models", own.models_folder, "trained networks", "train"),
         ):
-            again = f"make {command} NAME={own.name}"
+            again = make_command(target, NAME=own.name)
             yield Place(f"{own.name}/{part}", (folder,), what, again)
 
 
-def _state() -> Path:
-    """Where the state of uploads lies."""
+def _again(settings: Settings | None, *targets: str) -> str:
+    """The commands that make something again that belongs to no competition of the user's own."""
+    command = settings.command if settings else make_command
+    given = ({_TO_FILL_IN[name]: "..."} if name in _TO_FILL_IN else {} for name in targets)
+    return ", ".join(command(name, **more) for name, more in zip(targets, given, strict=True))
+
+
+def _settings() -> Settings | None:
+    """The repository's settings, if they can be read."""
     try:
-        return load_settings().state
-    except SettingsError:
-        return expanded(Settings.model_fields["state"].default)
+        return load_settings()
+    except KernelKitError:
+        return None
 
 
 def _caches(repository: Path) -> tuple[Path, ...]:

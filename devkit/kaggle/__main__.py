@@ -10,9 +10,8 @@ from typing import TextIO, cast
 from devkit.arguments import Arguments, add_json
 from devkit.commands import command
 from devkit.competitions import add_name
-from devkit.errors import SettingsError
 from devkit.kaggle.service.secrets import ScrubbedStream, known_secrets
-from devkit.kaggle.settings import find_settings, load_settings
+from devkit.kaggle.settings import add_settings, chosen_file, load_settings
 from kernelkit.errors import SubmissionError
 
 __all__ = ["main"]
@@ -46,9 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.settings is not None and not options.settings.exists():
-        raise SettingsError(f"{options.settings}: there is no such file. Correct --settings")
-    settings = load_settings(options.settings or find_settings(options.own_competition))
+    settings = load_settings(chosen_file(options))
     _refuse_missing_files(options)
     if getattr(options, "competition", None):
         settings = settings.for_competition(options.competition)
@@ -76,11 +73,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         _add_shared(subs[name])
         subs[name].leave_to_parent()  # what stands before the command's name counts too
     _add_files(subs["submit"], subs["queue"])
-    subs["download-data"].add_argument(
+    subs["download-data"].add_folder(
         "-o",
         "--output",
-        type=Path,
-        metavar="FOLDER",
         variable="OUTPUT",
         help="where to (default: data/COMPETITION, or data of your own competition)",
     )
@@ -99,12 +94,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _add_shared(parser: Arguments) -> None:
     """Add what every command is told, before its name or behind it."""
-    parser.add_argument(
-        "--settings",
-        type=Path,
-        metavar="FILE",
-        help="the settings file (default: that of your own competition, or kaggle.toml)",
-    )
+    add_settings(parser)
     add_name(parser)
     parser.add_argument(
         "--notebook",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
 from devkit.errors import DatasetError
 from devkit.kaggle.manifest import find_manifest
 from devkit.kaggle.marks import Source, What, read_marks
-from devkit.kaggle.settings import Settings
+from devkit.kaggle.settings import Settings, SettingsKeys
 from devkit.kaggle.trained import Others, changed_weights, other_runs
 from kernelkit.recipe import Recipe
 from kernelkit.vocabulary import Prefer
@@ -87,7 +87,8 @@ def build_command(settings: Settings) -> str:
     manifest, marks = find_manifest(folder / MANIFEST), read_marks(folder)
     is_of_profile = manifest is not None and manifest.target.profile == settings.profile
     has_other_code = settings.own and any(source.is_given for source in marks.sources or ())
-    if marks.made_by and is_of_profile and not has_other_code:
+    is_of_settings = is_of_profile and settings.are_named_in(marks.made_by)
+    if marks.made_by and is_of_settings and not has_other_code:
         return marks.made_by
     return settings.command("kernel-dataset", PROFILE=settings.profile)
 
@@ -95,20 +96,26 @@ def build_command(settings: Settings) -> str:
 def build_weights_command(settings: Settings) -> str:
     """The command that built the dataset of weights, or one that builds a first one."""
     before = read_marks(settings.weights_folder).made_by
+    if before and settings.are_named_in(before):
+        return before
     models = None if settings.own_competition else _MODELS
-    return before or settings.command("weights-dataset", MODELS=models)
+    return settings.command("weights-dataset", MODELS=models)
 
 
 def dry_run_command(settings: Settings) -> str:
     """The command that rehearses the notebook of these settings at home."""
+    usual = SettingsKeys.model_fields["profile"].default
+    profile = settings.profile if settings.profile != usual else None
     if settings.own_competition:
-        return settings.command("dry-run")
+        return settings.command("dry-run", PROFILE=profile)
     noted = read_marks(settings.weights_folder).weights
     return settings.command(
         "dry-run",
         RECIPE=settings.recipe,
         COMPETITION=Path("data") / settings.competition,
         MODELS=noted.folder if noted else _MODELS,
+        PROFILE=profile,
+        OWN=settings.own,
     )
 
 

@@ -16,6 +16,7 @@ from devkit.arguments import Arguments, add_competition
 from devkit.commands import command
 from devkit.competitions import OwnCompetition, competition_folder, competitions_folder, refuse_name
 from devkit.errors import SettingsError
+from devkit.make import make_command
 from kernelkit.errors import OutputError, RecipeError
 
 __all__ = ["main", "make_new"]
@@ -40,11 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
     own = make_new(options.own_competition, options.slug, options.shape, options.competition)
     print(f"{_shown(own.folder)}: recipe.yaml, train.yaml, kaggle.toml, README.md")
     if not own.data_folder.exists():
-        print(
-            f"next: make download-data NAME={own.name}, or link {_shown(own.data_folder)} to them"
-        )
+        fetch = make_command("download-data", NAME=own.name)
+        print(f"next: {fetch}, or link {_shown(own.data_folder)} to them")
     else:
-        print(f"next: check both recipes, then make look NAME={own.name}")
+        print(f"next: check both recipes, then {make_command('look', NAME=own.name)}")
     return 0
 
 

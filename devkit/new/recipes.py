@@ -10,6 +10,7 @@ import yaml
 
 from devkit.competitions import COMPETITIONS
 from devkit.editor import header
+from devkit.make import make_command
 from devkit.new.seen import Kind, Seen
 from devkit.tools import REPOSITORY
 
@@ -78,7 +79,10 @@ class _Ensemble:
 
 def predicting(name: str, slug: str, seen: Seen) -> str:
     """Return the recipe that predicts."""
-    return "\n".join([*_head(name, slug, seen), *_tiles(seen), *_ensembles(seen), *_tail()]) + "\n"
+    return (
+        "\n".join([*_head(name, slug, seen), *_tiles(seen), *_ensembles(name, seen), *_tail()])
+        + "\n"
+    )
 
 
 def training(name: str, seen: Seen) -> str:
@@ -117,7 +121,7 @@ def _tiles(seen: Seen) -> Iterator[str]:
     yield ""
 
 
-def _ensembles(seen: Seen) -> Iterator[str]:
+def _ensembles(name: str, seen: Seen) -> Iterator[str]:
     yield "ensembles:"
     for ensemble in _found(seen):
         kind = ensemble.kind
@@ -131,7 +135,8 @@ def _ensembles(seen: Seen) -> Iterator[str]:
         if size := _whole(seen):
             yield f"    pyramid: [{{size: [{_rounded(size[0])}, {_rounded(size[1])}]}}]"
         yield "    merge: {views: mean of logits, members: mean of probabilities}"
-        yield "    thresholds: 0.5  # make tune searches a better one"
+        yield f"    # {make_command('tune', NAME=name)} searches a better one"
+        yield "    thresholds: 0.5"
     yield ""
 
 
@@ -151,7 +156,8 @@ def _training(name: str, seen: Seen) -> Iterator[str]:
     yield f"labels: {_labels(seen)}"
     counts = [len(ensemble.kind.images) for ensemble in ensembles if ensemble.kind.images]
     folds = max(2, min([_MOST_FOLDS, *counts]))
-    yield f"folds: {{count: {folds}}}  # make folds shows what each holds"
+    yield f"# {make_command('folds', NAME=name)} shows what each fold holds."
+    yield f"folds: {{count: {folds}}}"
     yield ""
     if _whole(seen) is None:
         yield "# Windows of the training images, in pixels at the scale of the recipe's tiles."

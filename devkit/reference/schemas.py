@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 
 from devkit.editor import Kind
-from devkit.kaggle.settings import Settings
+from devkit.kaggle.settings import SettingsKeys
 from devkit.reference.generator import Schema, sections_schema
 from devkit.reference.training_schema import training_schema
 from kernelkit.ensemble.tta import SETS, VIEWS
@@ -60,7 +60,7 @@ def _of_step(step: Callable[..., object]) -> Schema:
 
 
 def _kaggle() -> Schema:
-    return {"title": "The settings of kernelkit for Kaggle", **sections_schema(Settings)}
+    return {"title": "The settings of kernelkit for Kaggle", **sections_schema(SettingsKeys)}
 
 
 SCHEMAS: dict[Kind, Callable[[], Schema]] = {

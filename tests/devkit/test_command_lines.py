@@ -25,7 +25,7 @@ HEAVY = (
 # Targets of the Makefile that start something else than a command of devkit.
 OTHERS = {
     *("help", "test", "test-py313", "format", "types", "notebook", "bench"),
-    *("clean", "lock", "docs", "scheduler", "worker"),
+    *("clean", "lock", "docs", "scheduler", "worker", "house"),
 }
 NO_FOLDER = "/nowhere/at-all"
 # A command line, and a part of the line that it ends with.
@@ -77,6 +77,7 @@ WRONG: list[tuple[str, str]] = [
     (f"shell --models {NO_FOLDER}", f"{NO_FOLDER}: there is no such models folder"),
     ("kernel-dataset --profile kaggle-py399", "there is no profile 'kaggle-py399'"),
     (f"weights-dataset {NO_FOLDER}", f"{NO_FOLDER}: there is no such models folder"),
+    ("weights-dataset --settings kaggle.toml", "give MODELS= (models)"),
     ("lint --profile kaggle-py399", "there is no profile 'kaggle-py399'"),
     (f"submit --file {NO_FOLDER}", f"{NO_FOLDER}: there is no such file"),
     (f"queue {NO_FOLDER}", f"{NO_FOLDER}: there is no such file"),

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from devkit.arguments import Arguments
+from devkit.kaggle.built import dry_run_command
 from devkit.kaggle.service.endings import explain_ending
-from devkit.kaggle.settings import Settings, load_settings
+from devkit.kaggle.settings import SETTINGS_FILE, Settings, load_settings
 from devkit.make import make_command
 
-# The modules that print a table of words, or comments of a file that belongs to a competition.
-WORDS = ("devkit/forget/places.py", "devkit/new/recipes.py", "devkit/kaggle/service/endings.py")
+# The module that has a table of words, in which `explain_ending` replaces them.
+WORDS = ("devkit/kaggle/service/endings.py",)
 CODE = [
     path
     for folder in ("devkit", "kernel_src/kernelkit")
@@ -97,7 +98,32 @@ def test_a_command_has_what_was_given_and_what_its_target_takes(
     other = settings.for_competition("salt")
     assert other.command("submissions") == "make submissions NAME=my-slides COMPETITION=salt"
     assert other.command("push") == "make push NAME=my-slides"
-    assert load_settings(tmp_path / "no.toml", {}).command("push") == "make push"
+
+
+def test_a_command_names_the_settings_file_unless_it_would_be_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the repository's file is meant, or that of the only competition there is."""
+    monkeypatch.setenv("KERNELKIT_RECIPES", str(tmp_path))
+    assert load_settings(SETTINGS_FILE, {}).command("push") == "make push"
+    other = load_settings(tmp_path / "my other.toml", {"KERNELKIT_OWN": "/code"})
+    assert other.for_notebook("train").command("logs") == (
+        f"make logs SETTINGS='{tmp_path}/my other.toml' NOTEBOOK=train"
+    )
+    rehearsal = dry_run_command(other)
+    assert "SETTINGS=" not in rehearsal
+    assert rehearsal.endswith("OWN=/code")
+    slides(tmp_path, monkeypatch)
+    assert load_settings(SETTINGS_FILE, {}).command("push") == "make push SETTINGS=kaggle.toml"
+
+
+def test_every_target_takes_the_settings_file_that_is_printed_for_it() -> None:
+    """Those that read no settings are known by their names."""
+    takes = set(re.findall(r"^([a-z-]+):.*\bSETTINGS=", Path("Makefile").read_text(), re.M))
+    printed: set[str] = set()
+    for path in sorted(Path("devkit/kaggle").rglob("*.py")):
+        printed |= set(re.findall(r"\bcommand\(\s*\"([a-z-]+)\"", path.read_text()))
+    assert printed - takes == {"dry-run"}
 
 
 def pack() -> Arguments:

@@ -411,6 +411,10 @@ def ledger_is_binary(home: Home) -> None:
     (home.folder / "submissions.jsonl").write_bytes(bytes(range(256)))
 
 
+def nothing(home: Home) -> None:
+    """The command line alone is wrong."""
+
+
 def settings_are_gone(home: Home) -> None:
     home.write_settings = lambda: home.folder / "other.toml"  # type: ignore[method-assign]
 
@@ -454,7 +458,8 @@ BEFOREHAND: list[tuple[Callable[[Home], None], str, str]] = [
     (ledger_is_a_folder, "submit", "submissions.jsonl: it is not a file. Move it away"),
     (ledger_is_a_folder, "queue FILE", "submissions.jsonl: it is not a file. Move it away"),
     (ledger_is_binary, "submit", "submissions.jsonl: line 1 is not an entry of the ledger"),
-    (settings_are_gone, "push", "other.toml: there is no such file. Correct --settings"),
+    (nothing, "push --name slides", "found NAME=slides and SETTINGS="),
+    (settings_are_gone, "push", "other.toml: there is no such file. Correct SETTINGS (--settings)"),
 ]
 
 

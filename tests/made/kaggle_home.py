@@ -99,6 +99,10 @@ class Home:
         noted = {"weights": {"folder": str(self.folder / "models"), "files": {}}}
         (folder / "dataset-metadata.json").write_text(json.dumps({"kernelkit": noted}))
 
+    def make(self, target: str) -> str:
+        """A command of make as it is printed here."""
+        return f"make {target} SETTINGS={self.folder}/kaggle.toml"
+
     def write_settings(self) -> Path:
         path = self.folder / "kaggle.toml"
         lines = []

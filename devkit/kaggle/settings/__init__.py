@@ -9,6 +9,8 @@ A competition of one's own has such a file in its folder. There, what is not sai
 recipe, the notebooks and the datasets. What is made lies in its folder of `build/`.
 """
 
+from devkit.kaggle.settings.chosen import add_settings, chosen_file
+from devkit.kaggle.settings.keys import SettingsKeys
 from devkit.kaggle.settings.loading import SETTINGS_FILE, find_settings, load_settings
 from devkit.kaggle.settings.sections import EngineSettings, TrainSettings, ValidationSettings
 from devkit.kaggle.settings.settings import Settings
@@ -17,8 +19,11 @@ __all__ = [
     "SETTINGS_FILE",
     "EngineSettings",
     "Settings",
+    "SettingsKeys",
     "TrainSettings",
     "ValidationSettings",
+    "add_settings",
+    "chosen_file",
     "find_settings",
     "load_settings",
 ]

@@ -77,6 +77,8 @@ def load_settings(
         source = f"{_PREFIX}{key.upper()}" if key in overrides else path
         raise SettingsError(f"{source}: {problem}") from None
     settings._own_competition = own
+    if own is None and (path.resolve() != SETTINGS_FILE.resolve() or all_names()):
+        settings._named_file = _as_given(path)
     if settings.recipe not in settings.recipes:
         is_own = settings.recipe in all_names()
         hint = f". Give NAME={settings.recipe}, which has settings of its own" if is_own else ""
@@ -100,6 +102,13 @@ def load_settings(
     settings = settings.model_copy(update=filled)
     _refuse_twins(path, settings)
     return settings
+
+
+def _as_given(path: Path) -> str:
+    """A settings file as SETTINGS names it, from the repository on, where make runs."""
+    whole = path.absolute()
+    near = whole.is_relative_to(REPOSITORY)
+    return str(whole.relative_to(REPOSITORY) if near else whole)
 
 
 def _refuse_twins(path: Path, settings: Settings) -> None:

@@ -4,180 +4,40 @@ import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic import PrivateAttr
 
 from devkit.competitions import OwnCompetition
 from devkit.errors import SettingsError
-from devkit.kaggle.settings.sections import (
-    OF_NOTEBOOK,
-    EngineSettings,
-    NotebookSettings,
-    TrainSettings,
-    ValidationSettings,
-    check_names,
-)
-from devkit.kaggle.settings.types import (
-    CompetitionSlug,
-    DatasetSlug,
-    KernelSlug,
-    Limit,
-    ModelReference,
-    Parameter,
-    Pause,
-    Reference,
-    UserName,
-)
+from devkit.kaggle.settings.keys import PINNING, SettingsKeys
+from devkit.kaggle.settings.sections import OF_NOTEBOOK, NotebookSettings
 from devkit.make import make_command
 from kernelkit.recipe import Recipe
 
 __all__ = ["Settings"]
 
-# Which image a new kernel gets. The py313 image is the newest. The py312 image has to be pinned.
-_PINNING: dict[str, Literal["original", "latest"]] = {
-    "kaggle-py312": "original",
-    "kaggle-py313": "latest",
-}
-
-# The targets that take NOTEBOOK, and those that take the slug of a competition.
+# The targets that take NOTEBOOK, those that take the slug of a competition, and all that take a
+# settings file.
 _OF_A_NOTEBOOK = ("prepare", "push", "status", "logs")
 _OF_A_COMPETITION = ("submit", "queue", "submissions", "download-data")
+_OF_SETTINGS = (
+    *("kernel-dataset", "weights-dataset", "doctor"),
+    *_OF_A_NOTEBOOK,
+    *_OF_A_COMPETITION,
+)
 
 
-class Settings(BaseModel):
-    """The keys of `kaggle.toml`, as `load_settings` reads them.
+class Settings(SettingsKeys):
+    """The keys of `kaggle.toml` as `load_settings` reads them, and what follows from them.
 
-    Folders and files are relative to the folder of the settings file. `{profile}` in them stands
-    for the profile. Times are in seconds.
-
-    Attributes
-    ----------
-    owner
-        Your name on Kaggle. Empty, it is the user who is signed in.
-    kernel
-        The slug of the notebook that predicts.
-    title
-        Its title. Empty, it is the slug in words.
-    dataset
-        The slug of the code and wheels. Empty, it is `kernelkit-{profile}`.
-    weights
-        The slug of the weights. Empty, there are none, such as with one of Kaggle's models.
-    recipe
-        The recipe's name.
-    competition
-        The competition's slug. Empty, it is the recipe's.
-    own
-        The folder of your own packages, with networks and steps. Empty, there is none.
-    profile
-        The image that the dataset was built for.
-    pinning
-        The image to run in: "original" is that of the notebook's first version, "latest" is the
-        newest. Left out, the profile says it.
-    docker_image
-        An exact image. Empty, it is the one that the pinning picks.
-    accelerator
-        The GPU. "NvidiaTeslaT4" is two T4. Empty, there is none.
-    datasets
-        More datasets, "owner/slug".
-    models
-        Kaggle's models, "owner/model/framework/variation/version".
-    kernels
-        Notebooks of which the output is read, and utility scripts, "owner/slug".
-    parameters
-        The notebook's parameters, over those that are baked in.
-    train, validation, engine
-        The notebooks that train, that validate, and that compile what inference runs.
-    notebook
-        The notebook that is pushed.
-    dataset_folder, weights_folder, kernel_folder
-        Where the datasets and the notebook are prepared.
-    output_folder
-        Where the output of a run is fetched to.
-    ledger
-        What was submitted, with what score.
-    state
-        Where uploads that can be resumed are kept. Keep the path short.
-    poll_seconds
-        The pause between two questions while waiting.
-    answer_seconds
-        The limit for one answer.
-    patience_seconds
-        How long to go on while Kaggle has trouble.
-    upload_seconds
-        The limit for an upload.
-    ready_seconds
-        The limit for a dataset version to be ready.
-    kernel_seconds
-        The limit for a run and its time in the queue.
-    score_seconds
-        The limit for scoring.
-    settle_seconds
-        How long it may take until Kaggle lists what was submitted.
+    The attributes are those of `SettingsKeys`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    # whose things they are, and what they are called on Kaggle
-    owner: UserName = ""
-    kernel: KernelSlug = "kernelkit-inference"
-    title: str = ""
-    dataset: DatasetSlug = ""
-    weights: DatasetSlug = "kernelkit-weights"
-
-    # what runs, and on what
-    recipe: str = "hubmap"
-    competition: CompetitionSlug = ""
-    own: str = ""
-    profile: str = "kaggle-py312"
-    pinning: Literal["original", "latest"] | None = None
-    docker_image: str = ""
-    accelerator: str = "NvidiaTeslaT4"
-    datasets: tuple[Reference, ...] = ()
-    models: tuple[ModelReference, ...] = ()
-    kernels: tuple[Reference, ...] = ()
-    parameters: dict[str, Parameter] = {}
-    train: TrainSettings = TrainSettings()
-    validation: ValidationSettings = ValidationSettings()
-    engine: EngineSettings = EngineSettings()
-
-    # where things lie at home
-    notebook: Path = Path("notebooks/inference.ipynb")
-    dataset_folder: Path = Path("build/kernel-{profile}")
-    weights_folder: Path = Path("build/weights")
-    kernel_folder: Path = Path("build/kernel")
-    output_folder: Path = Path("build/kaggle-output")
-    ledger: Path = Path("submissions.jsonl")
-    state: Path = Path("~/.cache/kernelkit")
-
-    # how long to wait, and how often to ask
-    poll_seconds: Pause = 20
-    answer_seconds: Pause = 120
-    patience_seconds: Limit = 600
-    upload_seconds: Pause = 12 * 3600
-    ready_seconds: Pause = 3600
-    kernel_seconds: Pause = 13 * 3600
-    score_seconds: Pause = 24 * 3600
-    settle_seconds: Limit = 60
-
+    # the settings file, if commands have to name it: NAME and the lack of any name mean others
+    _named_file: str = PrivateAttr("")
     # the competition of the user's own that the file belongs to
     _own_competition: OwnCompetition | None = PrivateAttr(None)
     # the competition that the command line named in place of that of the file
     _given_competition: str = PrivateAttr("")
-
-    @model_validator(mode="after")
-    def _title_names_the_kernel(self) -> Self:
-        check_names(
-            {
-                "for inference": (self.kernel, self.title),
-                "in train": (self.train.kernel, self.train.title),
-                "in validation": (self.validation.kernel, self.validation.title),
-                "in engine": (self.engine.kernel, self.engine.title),
-            }
-        )
-        if self.pinning is None and not self.docker_image and self.profile not in _PINNING:
-            raise ValueError(
-                f"the profile {self.profile!r} needs a pinning. Set pinning to original or latest"
-            )
-        return self
 
     @property
     def kernel_title(self) -> str:
@@ -187,7 +47,7 @@ class Settings(BaseModel):
     @property
     def image_pinning(self) -> Literal["original", "latest"]:
         """The image that a run gets: that of the kernel's first version, or the newest."""
-        return self.pinning or _PINNING.get(self.profile, "original")
+        return self.pinning or PINNING.get(self.profile, "original")
 
     @property
     def section(self) -> NotebookSettings | None:
@@ -199,6 +59,10 @@ class Settings(BaseModel):
     def session_hours(self) -> float:
         """How long a run of the notebook may last."""
         return self.loaded_recipe.hours if self.section is None else self.section.hours
+
+    def are_named_in(self, command: str) -> bool:
+        """Whether a command that was noted reads these settings. It may be of other ones."""
+        return Path(self._named_file).name in command
 
     def for_competition(self, slug: str) -> Self:
         """Return the settings for another competition, as COMPETITION names it.
@@ -225,14 +89,16 @@ class Settings(BaseModel):
         target
             The target.
         variables
-            More of its variables, as for `make_command`.
+            More of its variables, as for `make_command`, or other values of them.
         """
         known: dict[str, object] = {"NAME": self._own_competition and self._own_competition.name}
+        if target in _OF_SETTINGS:
+            known["SETTINGS"] = self._named_file
         if target in _OF_A_NOTEBOOK and self.section is not None:
             known["NOTEBOOK"] = self.notebook.stem
         if target in _OF_A_COMPETITION:
             known["COMPETITION"] = self._given_competition
-        return make_command(target, **known, **variables)
+        return make_command(target, **known | variables)
 
     def for_notebook(self, name: str) -> Self:
         """Return the settings of a notebook: `inference`, `train`, `validate` or `engine`.

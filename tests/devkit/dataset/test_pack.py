@@ -259,6 +259,27 @@ def test_the_dry_mode_says_what_would_be_done_and_does_nothing(tmp_path, capsys)
     assert lock.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("asked", "folder"),
+    [
+        ([], "mine-kaggle-py312"),
+        (["--no-proof"], "mine-kaggle-py312-unproved"),
+        (["--profile", "kaggle-py313"], "kernel-kaggle-py313"),
+    ],
+)
+def test_a_dataset_is_built_where_its_settings_say(tmp_path, capsys, asked, folder):
+    """The command says that it was for these settings. One for another image lies beside."""
+    settings = tmp_path / "other.toml"
+    settings.write_text('dataset = "my-other-code"\ndataset_folder = "made/mine-{profile}"\n')
+    given = ["--settings", str(settings), "--dry", *asked]
+    assert build_dataset.main(given) == 0
+    said = capsys.readouterr().out
+    assert f"the wheels into {tmp_path}/made/{folder}\n" in said
+    assert said.endswith("/my-other-code\n")
+    made_by = build_dataset.parse(["--settings", str(settings)]).made_by
+    assert made_by == f"make kernel-dataset SETTINGS={settings}"
+
+
 def test_what_fails_exits_non_zero_with_a_sentence(tmp_path, capsys):
     """No command of ours exits 0 when its goal was not reached."""
     assert command(tmp_path, "--profile", "kaggle-py399") == 1

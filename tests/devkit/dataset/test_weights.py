@@ -278,6 +278,16 @@ def test_what_would_be_refused_in_the_end_is_said_before_a_network_is_loaded(
     assert said in capsys.readouterr().err
 
 
+def test_weights_are_packed_where_their_settings_say(tmp_path, monkeypatch, capsys):
+    """A folder there that is no dataset is refused."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/a").mkdir(parents=True)
+    (tmp_path / "runs/a/e1.pth").write_bytes(b"no network")
+    (tmp_path / "other.toml").write_text('weights_folder = "runs"\n')
+    assert command.main(["runs", "--settings", "other.toml"]) == 1
+    assert f"{tmp_path}/runs is neither empty nor a dataset" in capsys.readouterr().err
+
+
 def test_the_help_says_what_is_packed_by_default(capsys):
     """Who forgets the recipe can know what goes out."""
     with pytest.raises(SystemExit):

@@ -52,6 +52,22 @@ def test_the_table_has_names_sizes_and_what_makes_it_again(
     assert (repository / "build/demo/picture.png").is_file()
 
 
+def test_what_makes_a_thing_again_names_whose_it_is(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a competition of one's own, a command without a name would make something else."""
+    monkeypatch.setenv("KERNELKIT_RECIPES", str(repository.parent / "mine"))
+    recipe = repository.parent / "mine/slides/recipe.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.touch()
+    for name in ("weights", "cuts"):
+        (repository / "build" / name).mkdir()
+    assert main([], repository) == 0
+    said = capsys.readouterr().out
+    assert "make kernel-dataset SETTINGS=kaggle.toml, make weights-dataset SETTINGS=" in said
+    assert "make cuts RECIPE=...\n" in said
+
+
 def test_what_is_named_goes_and_no_link_is_followed(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

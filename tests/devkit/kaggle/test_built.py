@@ -49,7 +49,7 @@ def test_changed_code_of_ones_own_is_not_left_at_home(home: Home, command: str) 
     result = home.run(command)
     assert result.code == 1
     assert f"own code in {folder} changed after the dataset was built" in result.err
-    assert "Run make kernel-dataset PROFILE=kaggle-py312" in result.err
+    assert f"Run {home.make('kernel-dataset')} PROFILE=kaggle-py312" in result.err
 
 
 def test_code_that_the_settings_name_must_be_in_the_dataset(home: Home) -> None:
@@ -67,7 +67,7 @@ def test_code_that_the_settings_no_longer_name_is_not_pushed(home: Home) -> None
     result = home.run("push")
     assert result.code == 1
     assert f"own code of {folder}, which the settings do not name any more" in result.err
-    assert "Run make kernel-dataset PROFILE=kaggle-py312" in result.err
+    assert f"Run {home.make('kernel-dataset')} PROFILE=kaggle-py312" in result.err
     given = Source.at("own code", folder, is_given=True).model_dump(mode="json")
     note(home.kernel_dataset, sources=[given])
     assert home.run("prepare").code == 0
@@ -149,7 +149,7 @@ def trained(home: Home, name: str = "unet") -> Path:
 def note_runs(home: Home, *runs: Path) -> None:
     words: dict[str, tuple[Prefer, ...]] = {run.name: ("best",) for run in runs}
     noted = note_weights(home.folder / "models", words).model_dump(mode="json")
-    note(home.weights_dataset, checkpoints=words, weights=noted, made_by="make it")
+    note(home.weights_dataset, checkpoints=words, weights=noted, made_by=home.make("it"))
 
 
 def trained_anew(run: Path) -> None:
@@ -193,7 +193,9 @@ def test_weights_that_were_trained_anew_under_their_name_are_packed_first(
     happens(run)
     result = home.run("push")
     assert result.code == 1
-    assert f"since it was packed, {run}/{said}. Run make it, or rename the run" in result.err
+    assert (
+        f"since it was packed, {run}/{said}. Run {home.make('it')}, or rename the run" in result.err
+    )
     run.rename(run.with_name("unet-2"))
     assert home.run("prepare").code == 0
 
@@ -214,7 +216,9 @@ def test_other_runs_at_home_are_said_and_the_packed_ones_pushed(home: Home) -> N
     assert "warning" not in home.run("push").out
     other = trained(home, "fpn")
     assert "warning: fpn is trained, and is not packed" in home.run("push").out
-    assert "next     make it (fpn is trained, and is not packed)" in home.run("doctor").out
+    assert (
+        f"next     {home.make('it')} (fpn is trained, and is not packed)" in home.run("doctor").out
+    )
     with FileLock(other.with_name(".fpn.lock")), FileLock(run.with_name(".unet.lock")):
         trained_on(run)
         said = home.run("push")
@@ -233,20 +237,24 @@ def test_weights_that_do_not_say_what_they_were_made_from_are_warned_of(home: Ho
     said = home.run("push")
     assert said.code == 0
     assert "does not say what it was made from, so trained runs are not compared" in said.out
-    assert "Run make weights-dataset MODELS=build/models to be sure" in said.out
+    assert f"Run {home.make('weights-dataset')} MODELS=build/models to be sure" in said.out
 
 
 def test_the_command_that_built_a_dataset_is_what_builds_it_again(home: Home) -> None:
-    """But not if it was for another image."""
+    """But not if it was for other settings, or for another image."""
     folder = code(home)
     home.settings["own"] = str(folder)
     sources(home, "own code", folder)
-    note(home.kernel_dataset, made_by="python build_dataset.py --find-links mine")
+    before = f"python build_dataset.py --settings {home.folder}/kaggle.toml --find-links mine"
+    note(home.kernel_dataset, made_by=before)
     (folder / "my_steps.py").write_text("WIDTH = 4\n")
-    assert "Run python build_dataset.py --find-links mine" in home.run("push").err
+    assert f"Run {before}" in home.run("push").err
+    note(home.kernel_dataset, made_by="make kernel-dataset")
+    assert f"Run {home.make('kernel-dataset')} PROFILE=kaggle-py312" in home.run("push").err
+    note(home.kernel_dataset, made_by=before)
     home.settings["profile"] = "kaggle-py313"
     home.settings["dataset_folder"] = str(home.kernel_dataset)
-    assert "Run make kernel-dataset PROFILE=kaggle-py313" in home.run("push").err
+    assert f"Run {home.make('kernel-dataset')} PROFILE=kaggle-py313" in home.run("push").err
 
 
 def test_a_dataset_that_does_not_say_it_is_built_again(home: Home) -> None:
@@ -300,16 +308,15 @@ def test_doctor_says_the_next_step_in_the_order_of_the_work(home: Home) -> None:
     manifest = home.weights_dataset / "kernelkit-weights.json"
     content = manifest.read_bytes()
     manifest.unlink()
-    assert (
-        "next     make weights-dataset MODELS=build/models (there is no" in home.run("doctor").out
-    )
+    weights = f"{home.make('weights-dataset')} MODELS=build/models"
+    assert f"next     {weights} (there is no" in home.run("doctor").out
     manifest.write_bytes(content)
-    assert "next     make push (Kaggle does not have" in home.run("doctor").out
+    assert f"next     {home.make('push')} (Kaggle does not have" in home.run("doctor").out
     assert home.run("push").code == 0
     assert "next     make " in home.run("doctor").out
     home.settings["own"] = str(code(home))
     sources(home, "own code", home.folder / "code")
     (home.folder / "code/my_steps.py").write_text("WIDTH = 5\n")
     said = home.run("doctor").out
-    assert "next     make kernel-dataset PROFILE=kaggle-py312 (" in said
+    assert f"next     {home.make('kernel-dataset')} PROFILE=kaggle-py312 (" in said
     assert "own code in" in said

@@ -286,7 +286,7 @@ def test_a_dataset_that_was_not_built_is_told(home: Home) -> None:
     (home.kernel_dataset / "kernelkit-manifest.json").unlink()
     result = home.run("push")
     assert result.code == 1
-    assert "Build the dataset first, with make kernel-dataset" in result.err
+    assert f"Build the dataset first, with {home.make('kernel-dataset')}" in result.err
 
 
 def test_a_dataset_for_another_image_is_refused(home: Home) -> None:

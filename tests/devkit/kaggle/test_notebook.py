@@ -290,14 +290,14 @@ def test_status_of_a_failed_run_is_an_error(home: Home) -> None:
     assert home.run("push").code == 0
     result = home.run("status")
     assert result.code == 1
-    assert f"{KERNEL} version 1: ERROR (Notebook exited). See make logs" in result.err
+    assert f"{KERNEL} version 1: ERROR (Notebook exited). See {home.make('logs')}" in result.err
 
 
 def test_status_without_a_kernel_is_an_error(home: Home) -> None:
     """What was never pushed has no status."""
     result = home.run("status")
     assert result.code == 1
-    assert "Push it first, with make push" in result.err
+    assert f"Push it first, with {home.make('push')}" in result.err
 
 
 def test_logs_follow_the_run_to_its_end_and_fetch_the_submission(home: Home) -> None:
@@ -330,7 +330,7 @@ def test_every_submission_of_a_run_is_fetched_and_can_be_queued(
     assert result.code == 0, result.err
     assert result.out.count("checked, 2 rows") == 3
     folder = home.folder / "build/kaggle-output/v1/submissions"
-    assert f"make queue FILES='{folder}/all.csv {folder}/lower.csv'" in result.out
+    assert f"{home.make('queue')} FILES='{folder}/all.csv {folder}/lower.csv'" in result.out
     queued = home.run("queue", str(folder / "all.csv"), str(folder / "lower.csv"))
     assert queued.code == 0, queued.err
     assert len(home.service.submissions) == 2

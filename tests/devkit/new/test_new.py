@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -58,6 +59,9 @@ def test_what_is_written_is_valid_at_once(shape: str | None) -> None:
     recipe = Recipe.load("my-slides")
     assert (recipe.name, recipe.competition.slug) == ("my-slides", "a-slug")
     assert TrainingRecipe.load("my-slides").recipe == recipe
+    for path in own.folder.iterdir():
+        commands = re.findall(r"\bmake [a-z-]+\b( NAME=my-slides\b)?", path.read_text())
+        assert all(commands), f"{path.name}: a command that may need a name has none"
     settings = load_settings(own.settings_file, {})
     assert settings.recipe == "my-slides"
     assert settings.competition == "a-slug"
