@@ -44,8 +44,19 @@ def main(arguments: list[str] | None = None) -> int:
         fetch = make_command("download-data", NAME=own.name)
         print(f"next: {fetch}, or link {_shown(own.data_folder)} to them")
     else:
+        for file in (own.recipe, own.training_recipe):
+            for key in _guesses(file):
+                print(f"{_shown(file)}: {key} were not found, so this line is a guess")
         print(f"next: check both recipes, then {make_command('look', NAME=own.name)}")
     return 0
+
+
+def _guesses(recipe: Path) -> list[str]:
+    """The keys of a new recipe that nothing in the folder led to."""
+    from devkit.new.recipes import GUESS
+
+    lines = recipe.read_text(encoding="utf-8").splitlines()
+    return [line.strip().partition(":")[0] for line in lines if line.endswith(GUESS)]
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

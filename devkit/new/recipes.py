@@ -14,7 +14,7 @@ from devkit.make import make_command
 from devkit.new.seen import Kind, Seen
 from devkit.tools import REPOSITORY
 
-__all__ = ["SHAPES", "from_shape", "predicting", "training"]
+__all__ = ["GUESS", "SHAPES", "from_shape", "predicting", "training"]
 
 _RECIPES = REPOSITORY / "kernel_src" / "kernelkit"
 # The recipes that a competition can begin from, and where those lie that train for them.
@@ -36,6 +36,8 @@ _USUAL = Kind(3, "uint8", (), ((4096, 4096),))
 _DIVIDE = {"uint8": 255, "uint16": 65535, "int16": 32767}
 # Pictures whose longest side has at most so many pixels are read as a whole, if all have one size.
 _WHOLE = 1600
+# What ends a line that nothing in the folder led to.
+GUESS = "  # a guess, since none was found"
 # The networks halve their input so often.
 _MULTIPLE = 32
 _MOST_FOLDS = 4
@@ -98,11 +100,14 @@ def _head(name: str, slug: str, seen: Seen) -> Iterator[str]:
     yield ""
     yield "competition:"
     yield f"  slug: {slug}  # as in its address on kaggle.com"
-    yield f"  images: {_quoted(seen.test_images or 'test/{image}.tiff')}"
-    yield f"  sample: {_quoted(seen.sample or 'sample_submission.csv')}"
+    yield _line("  images", seen.test_images, "test/{image}.tiff")
+    yield _line("  sample", seen.sample, "sample_submission.csv")
     yield f"  id_column: {_quoted(seen.id_column or 'id')}"
     yield f"  rle_column: {_quoted(seen.rle_column or 'predicted')}"
-    yield '  rle: {order: column, base: 1, empty: ""}  # down the columns, counted from 1'
+    if seen.has_objects:
+        yield "  # A row per object. Without instances, a row per image."
+    objects = ", instances: rows" if seen.has_objects else ""
+    yield f'  rle: {{order: column, base: 1, empty: ""{objects}}}  # down the columns, from 1'
     if seen.classes:
         yield f"  classes: [{', '.join(map(_quoted, seen.classes))}]"
         yield f"  rows: {_quoted(seen.rows)}"
@@ -152,7 +157,7 @@ def _training(name: str, seen: Seen) -> Iterator[str]:
     yield f"name: {name}"
     yield "predicts: recipe.yaml"
     yield ""
-    yield f"images: {_quoted(seen.train_images or 'train/{image}.tiff')}"
+    yield _line("images", seen.train_images, "train/{image}.tiff")
     yield f"labels: {_labels(seen)}"
     counts = [len(ensemble.kind.images) for ensemble in ensembles if ensemble.kind.images]
     folds = max(2, min([_MOST_FOLDS, *counts]))
@@ -193,8 +198,12 @@ def _input(kind: Kind) -> str:
 def _labels(seen: Seen) -> str:
     if seen.label_masks:
         return f"{{masks: {_quoted(seen.label_masks)}}}"
-    table, ids, runs = seen.label_table or ("train.csv", "id", "encoding")
-    return f"{{rle: {_quoted(table)}, id_column: {_quoted(ids)}, rle_column: {_quoted(runs)}}}"
+    if seen.label_polygons:
+        return f"{{polygons: {_quoted(seen.label_polygons)}}}"
+    if seen.label_table is None:
+        return "{rle: train.csv, id_column: id, rle_column: encoding}" + GUESS
+    table, ids, runs = map(_quoted, seen.label_table)
+    return f"{{rle: {table}, id_column: {ids}, rle_column: {runs}}}"
 
 
 def _found(seen: Seen) -> list[_Ensemble]:
@@ -247,6 +256,10 @@ def _core(seen: Seen) -> tuple[int, int]:
 
 def _rounded(pixels: int) -> int:
     return max(_MULTIPLE, round(pixels / _MULTIPLE) * _MULTIPLE)
+
+
+def _line(key: str, found: str | None, usual: str) -> str:
+    return f"{key}: {_quoted(found or usual)}" + ("" if found else GUESS)
 
 
 def _quoted(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from devkit.predict.images import SUFFIXES
 from kernelkit.errors import KernelKitError
+from kernelkit.maps import geojson
 from kernelkit.slide import Slide
 
 __all__ = ["Kind", "Seen", "look_at"]
@@ -24,6 +25,7 @@ _ROWS = 2000
 _MOST_CLASSES = 50
 _ENCODED = re.compile(r"rle|encod|predict|mask|segment|annotation", re.I)
 _MASKS = re.compile(r"mask|label|annotation", re.I)
+_MAPS = (".shp", ".gpkg")
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,12 @@ class Seen:
         How its ids are made.
     label_table
         The table of run lengths, with the names of its two columns.
+    has_objects
+        Whether each row of that table is an object, so that images have several.
     label_masks
         A pattern of files of pixels.
+    label_polygons
+        A pattern of files of polygons.
     kinds
         The kinds of images, the most frequent first.
     """
@@ -83,7 +89,9 @@ class Seen:
     classes: tuple[str, ...] = ()
     rows: str = "{image}"
     label_table: tuple[str, str, str] | None = None
+    has_objects: bool = False
     label_masks: str | None = None
+    label_polygons: str | None = None
     kinds: tuple[Kind, ...] = ()
 
 
@@ -93,7 +101,9 @@ def look_at(folder: Path) -> Seen:
     sample, header, ids = _sample(folder)
     stems = [path.stem for path in parts["test"]]
     classes, rows = _rows(ids, stems)
-    table = _label_table(folder, [path.stem for path in parts["train"]])
+    labelled = [path.stem for path in parts["train"]]
+    table, has_objects = _label_table(folder, labelled)
+    masks = None if table else _masks(folder, labelled)
     return Seen(
         _pattern(folder, parts["test"]),
         _pattern(folder, parts["train"]),
@@ -103,7 +113,9 @@ def look_at(folder: Path) -> Seen:
         classes,
         rows,
         table,
-        None if table else _masks(folder, [path.stem for path in parts["train"]]),
+        has_objects,
+        masks,
+        None if table or masks else _polygons(folder, labelled),
         _kinds(parts["train"] or parts["test"], parts["test"]),
     )
 
@@ -182,8 +194,8 @@ def _rows(ids: Sequence[str], stems: Sequence[str]) -> tuple[tuple[str, ...], st
     return tuple(classes), forms.pop()
 
 
-def _label_table(folder: Path, stems: Sequence[str]) -> tuple[str, str, str] | None:
-    """A table of run lengths whose first column has ids of training images."""
+def _label_table(folder: Path, stems: Sequence[str]) -> tuple[tuple[str, str, str] | None, bool]:
+    """A table of run lengths by ids of training images, and whether a row is an object."""
     for path in sorted(folder.glob("*.csv")):
         if "sample" in path.name.lower():
             continue
@@ -191,8 +203,14 @@ def _label_table(folder: Path, stems: Sequence[str]) -> tuple[str, str, str] | N
         column = _encoded(header[1:])
         ids = {row[0] for row in rows if row}
         if column and any(row.startswith(stem) for row in ids for stem in stems[:_SAMPLE]):
-            return path.name, header[0], column
-    return None
+            return (path.name, header[0], column), _has_objects(rows, header.index(column))
+    return None, False
+
+
+def _has_objects(rows: Sequence[Sequence[str]], encoded: int) -> bool:
+    """Whether rows differ in nothing but their run lengths."""
+    named = [(*row[:encoded], *row[encoded + 1 :]) for row in rows if row]
+    return len(set(named)) < len(named)
 
 
 def _masks(folder: Path, stems: Sequence[str]) -> str | None:
@@ -204,6 +222,24 @@ def _masks(folder: Path, stems: Sequence[str]) -> str | None:
         if is_mask and path.stem in known:
             return f"{place.as_posix()}/{{image}}{path.suffix}"
     return None
+
+
+def _polygons(folder: Path, stems: Sequence[str]) -> str | None:
+    """Where files of polygons lie that are named as training images are."""
+    known = set(stems)
+    for path in _files(folder):
+        if path.stem in known and _has_polygons(path):
+            return path.with_name(f"{{image}}{path.suffix}").relative_to(folder).as_posix()
+    return None
+
+
+def _has_polygons(path: Path) -> bool:
+    if path.suffix.lower() not in geojson.SUFFIXES:
+        return path.suffix.lower() in _MAPS
+    try:
+        return bool(geojson.read_geojson(path).polygons)
+    except (OSError, ValueError):
+        return False  # a file of settings, or the like
 
 
 def _kinds(images: Sequence[Path], test: Sequence[Path]) -> tuple[Kind, ...]:

@@ -122,6 +122,34 @@ def test_small_pictures_of_one_size_are_whole_with_a_row_per_class(tmp_path: Pat
     assert labels.masks == "train/masks/{image}.tif"
 
 
+def test_a_row_per_object_is_noticed(tmp_path: Path) -> None:
+    """Rows that differ in their run lengths alone are objects of one image."""
+    data = tmp_path / "some-contest"
+    images(data / "train", "a b", (101, 90), 3, "uint8")
+    tables(data, {"id": ["a", "a", "b"], "rle": ["1 2", "7 2", ""]}, {"id": ["d"], "rle": [""]})
+    assert Recipe.load(make_new("my-cells", data=data).recipe).competition.rle.instances == "rows"
+    train = {"id": ["a", "a", "b"], "class": ["x", "y", "x"], "rle": ["1 2", "7 2", ""]}
+    tables(data, train, {"id": ["d"], "rle": [""]})
+    assert Recipe.load(make_new("classes", data=data).recipe).competition.rle.instances is None
+
+
+def test_labels_may_be_polygons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files of JSON without a polygon are none, and what is not found is said to be a guess."""
+    data = tmp_path / "some-contest"
+    images(data / "train", "a b", (40, 60), 3, "uint8")
+    (data / "info").mkdir()
+    (data / "info" / "a.json").write_text("{}")
+    assert main(["--name", "a-guess", "--competition", str(data)]) == 0
+    assert "train.yaml: labels were not found, so this line is a guess" in capsys.readouterr().out
+    ring = [[1, 1], [9, 1], [9, 9], [1, 1]]
+    shape = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    (data / "train" / "a.json").write_text(json.dumps([shape]))
+    assert main(["--name", "drawn", "--competition", str(data)]) == 0
+    assert "labels were" not in capsys.readouterr().out
+    [run] = TrainingRecipe.load("drawn").runs.values()
+    assert run.labels.polygons == "train/{image}.json"
+
+
 def test_names_that_yaml_takes_for_something_else_stay_text(tmp_path: Path) -> None:
     """A class may be called "no", and files and columns have commas and quotes."""
     data = tmp_path / "some-contest"
