@@ -61,7 +61,8 @@ class _Forgiving:
         self.encoding = getattr(file, "encoding", None) or "utf-8"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Forgiving) and other._file is self._file
+        # tqdm asks whether a line goes where its bar is, and takes the bar away then
+        return self._file is getattr(other, "_file", other)
 
     def __hash__(self) -> int:
         return hash(self._file)

@@ -30,6 +30,18 @@ def test_a_bar_goes_on_whatever_its_output(
     assert list(progress(range(3), description="é \udcff", unit="tile")) == [0, 1, 2]
 
 
+def test_a_line_takes_the_place_of_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result on standard output stands alone in its line, and the bar below it."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress(description="training", unit="step", total=2) as bar:
+        bar.write("fold_0: done")
+    before, after = terminal.getvalue().split("fold_0: done")
+    assert before.rpartition("\r")[2] == ""
+    assert after.startswith("\n")
+
+
 def test_a_closed_output_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bar on an output that was closed counts all the same."""
     output = io.StringIO()
