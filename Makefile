@@ -31,6 +31,20 @@ PYTEST = -n 2 --dist worksteal $(if $(FAST),-m "not slow")
 ifneq ($(origin NAME),command line)
 NAME :=
 endif
+
+# What a command takes stands in parentheses behind it. Another word would be passed over in silence.
+ALWAYS := OWN PYTHON UV PYTHONPATH OMP_WAIT_POLICY SHELL
+ifeq ($(MAKELEVEL),0)
+GIVEN := $(foreach word,$(.VARIABLES),$(if $(filter command,$(origin $(word))),$(word)))
+ASKED := $(filter-out help%,$(MAKECMDGOALS))
+ifneq ($(and $(GIVEN),$(ASKED)),)
+TAKEN := $(foreach one,$(ASKED),$(shell sed -nE 's/^$(one):.*\((.*)\)$$/\1/p' Makefile | grep -oE '[A-Z]+=' | tr -d =))
+ifneq ($(filter-out $(TAKEN) $(ALWAYS),$(GIVEN)),)
+$(error make $(ASKED) takes no $(firstword $(filter-out $(TAKEN) $(ALWAYS),$(GIVEN)))=. $(if $(TAKEN),It takes $(TAKEN:%=%=),Leave it out))
+endif
+endif
+endif
+
 NAMED = $(if $(NAME),--name "$(NAME)")
 BY_SETTINGS = $(NAMED) $(if $(SETTINGS),--settings "$(SETTINGS)")
 YOURS = $(NAMED) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODELS),--models "$(MODELS)") \
@@ -49,7 +63,7 @@ help-%: $(READY)
 new: $(READY)  ## a competition of your own: recipes, settings and what to do next (NAME=my-competition SLUG= FROM=hubmap COMPETITION=folder)
 	@$(PYTHON) -m devkit.new $(NAMED) $(if $(SLUG),--slug "$(SLUG)") $(if $(FROM),--from "$(FROM)") $(DATA)
 
-dry-run: $(READY)  ## the whole way to a checked submission, at home (NAME= RECIPE=clouds SIZE=large RERUN=1 WORKERS=n DEVICES="cpu cpu" MEMORY=GiB COMPETITION= MODELS= OWN=)
+dry-run: $(READY)  ## the whole way to a checked submission, at home (NAME= RECIPE=clouds SIZE=large RERUN=1 WORKERS=n DEVICES="cpu cpu" MEMORY=GiB COMPETITION= MODELS= OWN= PROFILE=)
 	@$(PYTHON) -m devkit.dryrun --size $(SIZE) --workers $(WORKERS) --profile $(PROFILE) $(if $(DEVICES),--devices "$(DEVICES)") $(if $(RERUN),--rerun) $(YOURS)
 
 shell: $(READY)  ## a shell in the twin of the image, without a network (NAME= PROFILE= COMPETITION= MODELS= OWN=)
@@ -58,10 +72,10 @@ shell: $(READY)  ## a shell in the twin of the image, without a network (NAME= P
 # ---- data
 DATA = $(if $(COMPETITION),--competition "$(COMPETITION)")
 
-download-data: $(READY)  ## fetch and unpack a competition's files (NAME= SETTINGS= COMPETITION=slug OUTPUT=folder)
+download-data: $(READY)  ## fetch and unpack a competition's files (NAME= SETTINGS= COMPETITION=slug OUTPUT=folder NOTEBOOK=)
 	$(KAGGLE) download-data $(WHERE) $(if $(OUTPUT),-o "$(OUTPUT)")
 
-look: $(READY)  ## the images of a competition, before there are models (NAME= COMPETITION=folder RECIPE= IMAGES= JSON=1)
+look: $(READY)  ## the images of a competition, before there are models (NAME= COMPETITION=folder RECIPE= IMAGES= JSON=1 WORKERS=)
 	@$(PYTHON) -m devkit.training.look $(NAMED) $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") --workers $(WORKERS) $(AS_JSON)
 
 # ---- training
@@ -72,10 +86,10 @@ OF_RUNS = $(if $(RECIPE),"$(RECIPE)") $(NAMED) $(DATA) $(CHANGES) $(foreach run,
 folds: $(READY)  ## divide the training images into folds, and write folds.csv (NAME= RECIPE= COMPETITION= RUN= SET="folds.count=5")
 	@$(PYTHON) -m devkit.training.folds $(OF_RUNS)
 
-cuts: $(READY)  ## shrink the training images and list their windows (NAME= RECIPE= COMPETITION= CUTS= RUN= SET= FILES=png SCHEDULER=)
+cuts: $(READY)  ## shrink the training images and list their windows (NAME= RECIPE= COMPETITION= CUTS= RUN= SET= FILES=png SCHEDULER= WORKERS=)
 	@$(PYTHON) -m devkit.training.cuts $(OF_RUNS) $(if $(CUTS),--cuts "$(CUTS)") --workers $(WORKERS) $(SCHEDULED) $(if $(FILES),--files "$(FILES)")
 
-train: $(READY)  ## train run folders (NAME= RECIPE= COMPETITION=folder OUTPUT=models RUN= FOLD="0 1" SET="epochs=3 batch=4" CUTS= OWN=)
+train: $(READY)  ## train run folders (NAME= RECIPE= COMPETITION=folder OUTPUT=models RUN= FOLD="0 1" SET="epochs=3 batch=4" CUTS= OWN= WORKERS=)
 	@$(PYTHON) -m devkit.training $(OF_RUNS) $(foreach fold,$(FOLD),--fold $(fold)) $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(CUTS),--cuts "$(CUTS)") --workers $(WORKERS)
 
 # ---- evaluation
@@ -83,16 +97,16 @@ EXECUTOR = --workers $(WORKERS) $(if $(DEVICES),--devices "$(DEVICES)") $(SCHEDU
 RUNS = $(or $(MODELS),$(OUTPUT))
 OF_FOLDS = $(if $(RECIPE),"$(RECIPE)") $(NAMED) $(DATA) $(if $(RUNS),--models "$(RUNS)") $(CHANGES) $(EXECUTOR)
 
-validate: $(READY)  ## score training images by the folds that held them out, and report (NAME= RECIPE= COMPETITION= MODELS= SET= DEVICES= SCHEDULER=)
+validate: $(READY)  ## score training images by the folds that held them out, and report (NAME= RECIPE= COMPETITION= MODELS= OUTPUT= SET= WORKERS= DEVICES= SCHEDULER=)
 	@$(PYTHON) -m devkit.evaluation validate $(OF_FOLDS)
 
-tune: $(READY)  ## search thresholds, minimum sizes and weights on them (NAME= RECIPE= COMPETITION= MODELS= SHARE=class WEIGHTS=1 WRITE=recipe.yaml DEVICES= SCHEDULER=)
+tune: $(READY)  ## search thresholds, minimum sizes and weights on them (NAME= RECIPE= COMPETITION= MODELS= OUTPUT= SET= SHARE=class WEIGHTS=1 WRITE=recipe.yaml WORKERS= DEVICES= SCHEDULER=)
 	@$(PYTHON) -m devkit.evaluation tune $(OF_FOLDS) $(if $(SHARE),--share "$(SHARE)") $(if $(WEIGHTS),--weights) $(if $(WRITE),--write "$(WRITE)")
 
-shift: $(READY)  ## whether test images look like training images (NAME= COMPETITION= RECIPE= IMAGES="train/{image}.tiff" MODEL=resnet18)
+shift: $(READY)  ## whether test images look like training images (NAME= COMPETITION= RECIPE= IMAGES="train/{image}.tiff" MODEL=resnet18 JSON=1)
 	@$(PYTHON) -m devkit.evaluation shift $(NAMED) $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") $(if $(MODEL),--model "$(MODEL)") $(AS_JSON)
 
-predict: $(READY)  ## run trained models over images at home: masks and a submission (NAME= RECIPE= COMPETITION=folder MODELS= OUTPUT= MASKS=png WORKERS= DEVICES= SCHEDULER= LIMIT=)
+predict: $(READY)  ## run trained models over images at home: masks and a submission (NAME= RECIPE= COMPETITION=folder MODELS= OUTPUT= MASKS=png WORKERS= DEVICES= SCHEDULER= LIMIT= JSON=1)
 	@$(PYTHON) -m devkit.predict $(NAMED) $(if $(RECIPE),"$(RECIPE)") $(DATA) $(if $(MODELS),--models "$(MODELS)") $(if $(OUTPUT),--output "$(OUTPUT)") \
 		$(if $(MASKS),--masks "$(MASKS)") $(EXECUTOR) $(if $(LIMIT),--limit "$(LIMIT)") $(AS_JSON)
 
@@ -108,10 +122,10 @@ worker: $(READY)  ## workers of a scheduler, on each machine (SCHEDULER=tcp://ma
 	@DASK_DISTRIBUTED__WORKER__DAEMON=False OMP_NUM_THREADS=$(call CORES_EACH,$(if $(GPU),1,$(WORKERS))) $(if $(GPU),CUDA_VISIBLE_DEVICES="$(GPU)") \
 		.venv/bin/dask worker "$(SCHEDULER)" --nthreads 1 --memory-limit 0 $(if $(GPU),--nworkers 1 --resources GPU=1,--nworkers $(WORKERS))
 
-runs: $(READY)  ## a table of trained runs, with their scores here and on the leaderboard (NAME= MODELS=folder JSON=1)
+runs: $(READY)  ## a table of trained runs, with their scores here and on the leaderboard (NAME= MODELS=folder JSON=1 OUTPUT=)
 	@$(PYTHON) -m devkit.training.runs $(if $(RUNS),"$(RUNS)") $(NAMED) $(AS_JSON)
 
-tensorboard: $(READY)  ## curves and pictures of the trainings in a browser (NAME= MODELS=folder)
+tensorboard: $(READY)  ## curves and pictures of the trainings in a browser (NAME= MODELS=folder OUTPUT=)
 	@$(PYTHON) -m devkit.training.tensorboard $(if $(RUNS),"$(RUNS)") $(NAMED)
 
 notebook: $(NOTEBOOKS)  ## JupyterLab with kernelkit, in the folder of the notebooks
@@ -128,7 +142,7 @@ kernel-dataset: $(READY)  ## pack modules and wheels for an image, and prove it 
 weights-dataset: $(READY)  ## pack trained runs as safetensors (NAME= SETTINGS= MODELS=folder RECIPE= OWN=)
 	@$(PYTHON) -m devkit.dataset.weights $(if $(MODELS),"$(MODELS)") $(BY_SETTINGS) $(if $(RECIPE),--recipe "$(RECIPE)")
 
-doctor: $(READY)  ## what is missing before a push to Kaggle can succeed, and the next step (NAME= SETTINGS= JSON=1)
+doctor: $(READY)  ## what is missing before a push to Kaggle can succeed, and the next step (NAME= SETTINGS= JSON=1 NOTEBOOK=)
 	$(KAGGLE) doctor $(AS_JSON)
 
 prepare: $(READY)  ## write the notebook's folder below build/, to be pushed by hand (NAME= SETTINGS= NOTEBOOK=)
@@ -143,17 +157,17 @@ status: $(READY)  ## how the notebook is doing on Kaggle (NAME= SETTINGS= NOTEBO
 logs: $(READY)  ## follow its log to the end, check it and fetch what it wrote (NAME= SETTINGS= NOTEBOOK=)
 	$(KAGGLE) logs
 
-submit: $(READY)  ## push, run, submit, wait for the score (NAME= SETTINGS= COMPETITION= MESSAGE= FILE= AGAIN=1)
+submit: $(READY)  ## push, run, submit, wait for the score (NAME= SETTINGS= COMPETITION= MESSAGE= FILE= AGAIN=1 NOTEBOOK=)
 	$(KAGGLE) submit $(SUBMIT) $(if $(FILE),-f "$(FILE)")
 
-queue: $(READY)  ## submit several CSV files, as many as the day allows (NAME= SETTINGS= FILES="a.csv b.csv")
+queue: $(READY)  ## submit several CSV files, as many as the day allows (NAME= SETTINGS= FILES="a.csv b.csv" COMPETITION= MESSAGE= NOTEBOOK= AGAIN=1)
 	$(KAGGLE) queue $(SUBMIT) $(FILES)
 
-submissions: $(READY)  ## the ledger beside what Kaggle lists (NAME= SETTINGS= COMPETITION= JSON=1)
+submissions: $(READY)  ## the ledger beside what Kaggle lists (NAME= SETTINGS= COMPETITION= JSON=1 NOTEBOOK=)
 	$(KAGGLE) submissions $(WHERE) $(AS_JSON)
 
 # ---- tidying up
-forget: $(READY)  ## what is kept on this machine, and how large it is. WHAT="twins demo" removes it (YES=1)
+forget: $(READY)  ## what is kept on this machine, and how large it is (WHAT="twins demo" removes it, YES=1 at once)
 	@$(PYTHON) -m devkit.forget $(WHAT) $(if $(YES),--yes)
 
 clean:  ## remove all that was made, but for the environment
@@ -170,10 +184,10 @@ gpu-wheels: $(READY)  ## gather the wheels that such a machine lacks (TAG=cp312 
 	@$(PYTHON) -m devkit.gpu.gather $(if $(TAG),--tag "$(TAG)") $(if $(WHEELS),--output "$(WHEELS)") $(if $(WITH),--with $(WITH))
 
 # ---- working on kernelkit
-test: $(READY) lint  ## lint, then every test, two at a time (FAST=1 leaves the slow ones out)
+test: $(READY) lint  ## lint, then every test, two at a time (FAST=1 leaves the slow ones out, PROFILE=)
 	@$(PYTHON) -m pytest $(PYTEST)
 
-test-py313: $(READY_313)  ## every test again with Python 3.13 and the versions of Kaggle's next image
+test-py313: $(READY_313)  ## every test again with Python 3.13 and the versions of Kaggle's next image (FAST=1)
 	@.venv-py313/bin/python -m pytest $(PYTEST)
 
 format: $(READY)  ## format the code, and mend what ruff can mend
@@ -183,7 +197,7 @@ format: $(READY)  ## format the code, and mend what ruff can mend
 types: $(READY)  ## check the types
 	@$(PYTHON) -m mypy
 
-lint: $(READY)  ## formatting, ruff, types, the import rule, and what the image has
+lint: $(READY)  ## formatting, ruff, types, the import rule, and what the image has (PROFILE=)
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy

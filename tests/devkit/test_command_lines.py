@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,8 +25,13 @@ HEAVY = (
 )
 # Targets of the Makefile that start something else than a command of devkit.
 OTHERS = {
+<<<<<<< HEAD
     *("help", "test", "test-py313", "format", "types", "notebook", "bench"),
     *("clean", "lock", "docs", "scheduler", "worker", "house"),
+=======
+    *("help", "test", "test-py313", "format", "types", "house", "notebook", "bench"),
+    *("clean", "lock", "docs", "scheduler", "worker"),
+>>>>>>> 4946ccf (Refuse a word behind a command that the command does not take)
 }
 NO_FOLDER = "/nowhere/at-all"
 # A command line, and a part of the line that it ends with.
@@ -166,14 +172,20 @@ def test_every_command_of_the_makefile_is_known_by_its_name() -> None:
     assert targets <= set(re.findall(r"\S+", makefile().partition(".PHONY: ")[2].splitlines()[0]))
 
 
-def planned(name: str, *variables: str) -> str:
-    """What make would run."""
+def planned(name: str, *variables: str, within: str = "1") -> str:
+    """What make would run once all environments are made, or why not.
+
+    Below another make, all variables of that reach it.
+    """
+    made = re.findall(r"\.[\w/.-]+(?=\n|\))", makefile().partition("# A competition of")[0])
     return subprocess.run(
-        ["make", "-n", name, *variables],
+        ["make", "-n", *(f"--old-file={file}" for file in made), name, *variables],
         cwd=REPOSITORY,
-        capture_output=True,
+        env={**os.environ, "MAKEFLAGS": "", "MAKELEVEL": within},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=True,
+        check=within == "1",
     ).stdout
 
 
@@ -185,6 +197,40 @@ def test_the_variables_that_help_names_reach_the_command(name: str) -> None:
             assert "export KERNELKIT_OWN := $(OWN)" in makefile()
         else:
             assert planned(name, f"{variable}=x-{variable}") != planned(name), variable
+
+
+def test_the_words_behind_a_target_are_those_that_it_takes() -> None:
+    """So what stands there can be held against what is given."""
+    taken = {
+        name: set(re.findall(r"\b([A-Z]+)=", words)) - {"OWN", "PYTHON"}
+        for name, words in re.findall(r"^([a-z0-9-]+):.*## [^(\n]*(.*)$", makefile(), re.M)
+    }
+    every, flags = sorted(set().union(*taken.values())), re.findall(r"([A-Z]+)=1\b", makefile())
+    for name, words in taken.items():
+        given = [f"{word}=x-{word}-x" for word in every]
+        others = ("MODELS=", "GPU=")  # if these are left out, OUTPUT and WORKERS count
+        without = [one for one in given if not one.startswith(others)]
+        line = planned(name, *given) + planned(name, *without)
+        found = set(re.findall(r"x-([A-Z]+)-x", line))
+        found |= {flag for flag in flags if f"--{flag.lower()}" in line.split()}
+        assert words == found | {"FAST"} & words, name
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "train FOLDS=0",
+            "make train takes no FOLDS=. It takes NAME= RECIPE= COMPETITION= OUTPUT=",
+        ),
+        ("clean NAME=cells", "make clean takes no NAME=. Leave it out"),
+        ("look name=cells", "make look takes no name="),
+    ],
+)
+def test_a_word_that_a_command_does_not_take_is_refused(line: str, said: str) -> None:
+    """It was once passed over, so that all folds were trained."""
+    assert said in planned(*line.split(), within="0")
+    assert "takes no" not in planned("train", "NAME=cells", "OWN=code", "FOLD=0 1", within="0")
 
 
 def test_the_list_of_targets_is_in_groups(capfd: pytest.CaptureFixture[str]) -> None:
