@@ -21,6 +21,7 @@ from devkit.dryrun.scenario import Scenario
 from devkit.dryrun.seams import SEAM_HALF_WIDTH, measure_seams
 from devkit.dryrun.variants import check_variants, submissions_of
 from devkit.errors import DryRunError
+from kernelkit.checkpoints.run_folders import matching_runs
 from kernelkit.competition import Row
 from kernelkit.mask import BitMask
 from kernelkit.memory import total_memory
@@ -28,7 +29,7 @@ from kernelkit.predict.report import Report
 
 __all__ = ["DryRun"]
 
-_NO_SPEED = "for a projection to HuBMAP's test set, run: make dry-run SIZE=large"
+_NEXT = "next         make new NAME=my-competition COMPETITION=folder, with files of your own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ class DryRun:
         scenario = self._scenario("nuclei", demo, "rerun" if self.is_rerun else "small")
         self._run_and_report(scenario, self._runtime())
         large = Report.load(self._speed_file) if self._speed_file.is_file() else Report()
-        print(projection(large, demo.large_models) if large.predicted else _NO_SPEED)
+        if large.predicted:
+            print(projection(large, demo.large_models))
+        print(_NEXT)
 
     def on_shape(self, recipe: str) -> None:
         """Run a recipe of kernelkit on a small competition of its shape, which has labels.
@@ -91,6 +94,7 @@ class DryRun:
         recipe
             Name of a recipe, or path of a YAML file.
         """
+        matching_runs(models, ["*"])  # without any run, it is told in one sentence and at once
         scenario = Scenario(
             recipe=str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe,
             competition=competition,

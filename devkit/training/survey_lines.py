@@ -100,10 +100,11 @@ def _odd(kinds: Sequence[Sequence[ImageLook]]) -> Iterator[str]:
 def _summed(found: Survey) -> Iterator[str]:
     """All images together, and what Kaggle takes to read them."""
     read = [image for image in found.images if image.pixels_read]
+    sizes = {(image.height, image.width) for image in found.images}
     yield (
-        f"{len(found.images)} images, {_pixels(found.megapixels)},"
-        f" {len({(i.height, i.width) for i in found.images})} sizes,"
-        f" {len({i.dtype for i in found.images})} dtypes"
+        f"{_number(len(found.images), 'image')}, {_pixels(found.megapixels)},"
+        f" {_number(len(sizes), 'size')},"
+        f" {_number(len({image.dtype for image in found.images}), 'dtype')}"
     )
     if found.speed is None:
         return
@@ -120,6 +121,10 @@ def _summed(found: Survey) -> Iterator[str]:
     equal = [image.image for image in read if image.equal_bands]
     if equal:
         yield f"{len(equal)} of them have equal bands, so one band would do"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _sizes(images: Sequence[ImageLook]) -> str:

@@ -24,6 +24,7 @@ from devkit.tools import REPOSITORY, find_uv, run_tool
 from devkit.wheels.downloads import WheelSource
 from devkit.wheels.lock import Lock
 from devkit.wheels.twin_lock import FREE_PREFIXES, TwinResolver, digest, keep_twin_lock
+from kernelkit.errors import listed
 from kernelkit.files import open_atomically
 
 __all__ = ["TWINS", "Twin", "make_twin"]
@@ -202,4 +203,4 @@ def _differences(profile: Profile, versions: dict[str, str], python: str) -> Ite
         elif Version(version) != entry.version:
             yield f"{name} {version}, the image has {entry.version}"
     if cuda:
-        yield f"CUDA, as the registry's torch wants it: {cuda[0]} and {len(cuda) - 1} more"
+        yield f"CUDA, as the registry's torch wants it: {listed(cuda, most=1)}"

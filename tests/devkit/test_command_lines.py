@@ -25,13 +25,8 @@ HEAVY = (
 )
 # Targets of the Makefile that start something else than a command of devkit.
 OTHERS = {
-<<<<<<< HEAD
     *("help", "test", "test-py313", "format", "types", "notebook", "bench"),
     *("clean", "lock", "docs", "scheduler", "worker", "house"),
-=======
-    *("help", "test", "test-py313", "format", "types", "house", "notebook", "bench"),
-    *("clean", "lock", "docs", "scheduler", "worker"),
->>>>>>> 4946ccf (Refuse a word behind a command that the command does not take)
 }
 NO_FOLDER = "/nowhere/at-all"
 # A command line, and a part of the line that it ends with.
