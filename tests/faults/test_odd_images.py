@@ -266,6 +266,8 @@ ROWS = [
     Row("a palette that is not there", tagged(tiff(GREY), 262, 3), GREY, "that is not there"),
     Row("strips of no rows", tagged(tiff(RGB), 278, 0), error="truncated or damaged"),
     Row("one strip of 2^32 rows", tagged(tiff(RGB), 278, 2**32 - 1), RGB),
+    Row("YCbCr of no JPEG", tiff(RGB, photometric="ycbcr", compression="zlib"),
+        note="the image is YCbCr: GDAL's conversion to RGB"),
     Row("Lab", tiff(RGB, photometric="cielab"), note="the image is CIELab: GDAL's conversion"),
     Row("metadata with entities", tiff(RGB, extratags=[(42112, 2, 0, METADATA, True)]), RGB),
     Row("nodata of letters", tiff(RGB, extratags=[(42113, 2, 0, "none", True)]), RGB),
@@ -306,6 +308,14 @@ ROWS = [
     Row("a packed TIFF", raw(".tif", gzip.compress(b"II*\0")), error="no image that GDAL can open"),
     Row("a drawing", raw(".png", b"<svg/>"), error="a text that describes one"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".ppm", ".bmp", ".png", ".jpg", ".webp"])
+def test_a_picture_lies_nowhere_on_the_map(suffix: str, tmp_path: Path) -> None:
+    """GDAL makes up a place for some formats that cannot say one."""
+    with Slide(pillow(suffix, RGB)(tmp_path / "a")) as slide:
+        assert slide.crs is None
+        assert slide.transform == rasterio.Affine.identity()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
+from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
@@ -30,6 +31,9 @@ __all__ = ["FROM_THE_TOP", "Part", "parts_of"]
 _CONVERTED = {5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
 # Drivers whose decoder starts at the file's top and keeps what it needs for the next row.
 FROM_THE_TOP = frozenset(("PNG", "JPEG", "WEBP", "GIF"))
+
+# Drivers of formats that say where on the map an image lies. That of PNM gives whatever is in memory.
+_PLACED = frozenset(("GTiff", "JP2OpenJPEG"))
 
 # rasterio says so of every image that is not a map, and here most are none
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -71,6 +75,11 @@ class Part:
     def dtype(self) -> np.dtype:
         """What holds all bands."""
         return np.dtype(np.result_type(*map(np.dtype, self.dataset.dtypes)))
+
+    @property
+    def transform(self) -> Affine:
+        """Where the pixels lie on the map. The identity if the format cannot say."""
+        return self.dataset.transform if self.layout.driver in _PLACED else Affine.identity()
 
     @cached_property
     def interpretation(self) -> tuple[ColorInterp, ...]:
@@ -164,7 +173,7 @@ class Part:
         if self.colours_of is not None:
             kind = "grey" if self.bands == 1 else "colours"
             yield f"the samples are indices into a palette: its {kind} are read"
-        elif self._is_converted or ("CMYK" in colours and self.bands == 3):
+        elif self._is_converted or (colours.startswith(("CMYK", "YCbCr")) and self.bands == 3):
             yield f"the image is {colours.split(',')[0]}: GDAL's conversion to RGB is read"
         elif "alpha" in colours and self.masked:
             yield f"band {self.bands} is alpha: pixels where it is 0 hold no data"

@@ -113,7 +113,7 @@ class Slide(AbstractContextManager):
         self.bands, self.dtype, self.block = image.bands, image.dtype, image.block
         self.compressed, self.may_lack_data = image.compressed, image.may_lack_data
         self.in_order = image.in_order
-        self.transform, self.crs = image.first.transform, image.first.crs
+        self.transform, self.crs = image.transform, image.first.crs
         self.nodata = image.nodata
         self.layout = describe(image, self._layouts[0])
         self.notes = notes_of(image, self._layouts)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from affine import Affine
 from rasterio.enums import Interleaving
 from rasterio.io import DatasetReader
 
@@ -85,6 +86,11 @@ class BandStack:
     def first(self) -> DatasetReader:
         """rasterio's dataset of the first file or page, open."""
         return self._parts[0].dataset
+
+    @property
+    def transform(self) -> Affine:
+        """Where the first file's pixels lie on the map."""
+        return self._parts[0].transform
 
     @property
     def bounds(self) -> Window:
@@ -186,10 +192,10 @@ class BandStack:
 def _check_same_ground(first: Part, other: Part) -> None:
     """Refuse to join files that do not show the same pixels of the same ground."""
     one, two = first.dataset, other.dataset
-    is_same = is_same_place(one.transform, two.transform, *one.shape)
+    is_same = is_same_place(first.transform, other.transform, *one.shape)
     for what, found, wanted, same in (
         ("size", two.shape, one.shape, two.shape == one.shape),
-        ("transform", tuple(two.transform), tuple(one.transform), is_same),
+        ("transform", tuple(other.transform), tuple(first.transform), is_same),
         ("CRS", two.crs, one.crs, two.crs == one.crs),
     ):
         if not same:
