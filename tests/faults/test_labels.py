@@ -450,6 +450,14 @@ def test_tables_of_folds_that_cannot_be_meant(
     assert str(tmp_path / "folds.csv") in str(caught.value)
 
 
+def test_an_image_of_two_groups_is_refused(tmp_path: Path) -> None:
+    """A table may list an image often, as one of classes does, but of one group."""
+    (tmp_path / "patients.csv").write_text("image,patient\na,p\nb,p\nc,q\nd,q\na,q\n")
+    keys = {"count": 2, "by": "patient", "groups": "patients.csv"}
+    with pytest.raises(TrainingError, match="line 6 has 'q' as the patient of 'a', and an earlier"):
+        divided(FOUR, keys, tmp_path)
+
+
 def test_a_table_of_groups_must_know_each_image(tmp_path: Path) -> None:
     """An image without a patient cannot be put into a fold."""
     (tmp_path / "patients.csv").write_text("image,patient\na,p\nb,p\nc,q\n")

@@ -32,7 +32,7 @@ _CONVERTED = {5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
 # Drivers whose decoder starts at the file's top and keeps what it needs for the next row.
 FROM_THE_TOP = frozenset(("PNG", "JPEG", "WEBP", "GIF"))
 
-# Drivers of formats that say where on the map an image lies. That of PNM gives whatever is in memory.
+# Drivers of formats that say where on the map an image lies. Others may give what is in memory.
 _PLACED = frozenset(("GTiff", "JP2OpenJPEG"))
 
 # rasterio says so of every image that is not a map, and here most are none

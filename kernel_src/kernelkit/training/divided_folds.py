@@ -135,7 +135,15 @@ def _groups_of_table(
     path = folder / recipe.groups
     table = read_table(path)
     names = column_of(table, path, "image" if "image" in table else competition.id_column)
-    groups = dict(zip(names, column_of(table, path, recipe.by), strict=True))
+    groups: dict[str, str] = {}
+    for line, (name, group) in enumerate(
+        zip(names, column_of(table, path, recipe.by), strict=True), 2
+    ):
+        if groups.setdefault(name, group) != group:
+            raise TrainingError(
+                f"{path}: line {line} has {group!r:.60} as the {recipe.by} of {name!r:.60}, and an"
+                f" earlier line {groups[name]!r:.60}. Write one of them"
+            )
     for image, scene in scenes.items():
         name = scene.places["image"]
         known = next((each for each in (image, name, scene.paths[0].name) if each in groups), None)
