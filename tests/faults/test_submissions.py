@@ -312,7 +312,10 @@ FOLDERS = [
         "two groups with one name",
         PAIRS,
         ["m/1_vh", "m/1_vv", "n/1_vh", "n/1_vv"],
-        {"1": "the groups m and n have an image of this id each"},
+        {
+            "1": "the groups m and n have an image of this id each. If the ids of rows name the "
+            "group, write {group} into the recipe's 'rows'"
+        },
     ),
     (
         "two files of a band",

@@ -153,7 +153,10 @@ def _problem(files: dict[tuple[str, str], list[Path]], bands: Sequence[str]) -> 
     """What keeps the files of an image from being one. Empty if nothing does."""
     groups = sorted({group for group, _ in files})
     if len(groups) > 1:
-        return f"the groups {' and '.join(groups)} have an image of this id each"
+        return (
+            f"the groups {' and '.join(groups)} have an image of this id each. If the ids of rows "
+            "name the group, write {group} into the recipe's 'rows'"
+        )
     for paths in files.values():
         if len(paths) > 1:
             return _several(paths)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pyogrio.raw
 import rasterio.features
 import rasterio.transform
@@ -12,19 +13,25 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
+from rasterio.errors import CRSError, RasterioError
 
-from kernelkit.errors import CompetitionError, as_sentence
+from kernelkit.errors import CompetitionError, as_sentence, listed
 from kernelkit.grid import Window, placed
 from kernelkit.maps.geojson import SUFFIXES, read_geojson
 from kernelkit.maps.polygonise import PIXELS
+from kernelkit.maps.vector_file import METRES_OF_AN_EDGE
 from kernelkit.mask import BitMask
 
 __all__ = ["DrawnLabels"]
 
 # so many classes are named in a message
 _SHOWN = 10
+# A straight line in degrees is a curve on the map. Corners so far apart follow it to centimetres.
+_DEGREES_OF_AN_EDGE = 0.01
+# A shape may have so many of them from end to end. The earth has half as many around it.
+_MOST_STEPS = 100_000
 
 
 class DrawnLabels:
@@ -75,7 +82,7 @@ class DrawnLabels:
         if self._is_geojson and crs is None:
             own_crs = None  # polygons in pixels are written without a word
         if crs is not None and own_crs is not None and own_crs != crs:
-            shapes = _reprojected(shapes, own_crs, crs)
+            shapes = self._reprojected(shapes, own_crs, crs)
             self.notes.append(
                 f"{self.path.name}: its polygons were moved from {_name(own_crs)} to {_name(crs)}"
             )
@@ -140,7 +147,13 @@ class DrawnLabels:
                 f"{self.path}: classes are chosen by name in a GeoJSON alone. Leave out the names"
             )
         try:
-            meta, _, wkb, _ = pyogrio.raw.read(self.path, columns=[])
+            first, *others = pyogrio.list_layers(self.path)[:, 0].tolist()
+            if others:
+                self.notes.append(
+                    f"{self.path.name}: only the layer {first} is read, and not"
+                    f" {listed(others, _SHOWN)}"
+                )
+            meta, _, wkb, _ = pyogrio.raw.read(self.path, layer=first, columns=[])
             shapes = shapely.from_wkb(wkb)
             crs = None if meta["crs"] is None else CRS.from_user_input(meta["crs"])
         except (
@@ -182,6 +195,27 @@ class DrawnLabels:
             )
         return shapes[chosen], drawn.crs
 
+    def _reprojected(
+        self, shapes: NDArray[np.object_], source: CRS, target: CRS
+    ) -> NDArray[np.object_]:
+        """The shapes in the CRS of the image."""
+
+        def moved(points: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.stack(rasterio.warp.transform(source, target, *points.T), axis=-1)
+
+        try:
+            found: NDArray[np.object_] = shapely.transform(_with_corners(shapes, source), moved)
+            reason = "they have no place there" if np.isinf(shapely.bounds(found)).any() else ""
+        except (RasterioError, CPLE_BaseError) as error:
+            reason = as_sentence(error)
+        if reason:
+            raise CompetitionError(
+                f"{self.path}: its polygons cannot be moved from {_name(source)} to"
+                f" {_name(target)} ({reason}). Correct the file's CRS, or the order of its"
+                " coordinates"
+            )
+        return found
+
     def _say_others(self, others: int, polygons: int) -> None:
         """Say that some shapes are no polygons. It is an error if all are such."""
         if others and not polygons:
@@ -192,11 +226,17 @@ class DrawnLabels:
             self.notes.append(f"{self.path.name}: {others} shapes that are no polygons")
 
 
-def _reprojected(shapes: NDArray[np.object_], source: CRS, target: CRS) -> NDArray[np.object_]:
-    def moved(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.stack(rasterio.warp.transform(source, target, *points.T), axis=-1)
+def _with_corners(shapes: NDArray[np.object_], crs: CRS) -> NDArray[np.object_]:
+    """The same shapes with corners on long edges, which another CRS bends.
 
-    return shapely.transform(shapes, moved)
+    A shape of far too many steps stays as it is: its coordinates are none of the CRS.
+    """
+    step = _DEGREES_OF_AN_EDGE
+    if not crs.is_geographic:
+        step = METRES_OF_AN_EDGE / (crs.linear_units_factor[1] if crs.is_projected else 1)
+    left, low, right, high = shapely.bounds(shapes).T
+    few = (right - left) + (high - low) < _MOST_STEPS * step
+    return np.where(few, shapely.segmentize(np.where(few, shapes, None), step), shapes)
 
 
 def _name(crs: CRS) -> str:

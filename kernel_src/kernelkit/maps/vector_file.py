@@ -16,13 +16,13 @@ from shapely import Polygon
 
 from kernelkit.errors import OutputError, as_sentence
 
-__all__ = ["write_polygons"]
+__all__ = ["METRES_OF_AN_EDGE", "write_polygons"]
 
 _DRIVERS = {".shp": "ESRI Shapefile", ".gpkg": "GPKG", ".geojson": "GeoJSON"}
 # Polygons in memory at once. GeoJSON cannot be appended to, so all of them are.
 _AT_ONCE = 20_000
 # A straight line on the map is a curve in degrees. So far apart, corners follow it to centimetres.
-_METRES_OF_AN_EDGE = 1000
+METRES_OF_AN_EDGE = 1000
 
 
 def write_polygons(
@@ -89,7 +89,7 @@ def _write(
         geometry = np.array(chunk, object)
         if in_degrees and crs.is_projected:
             unit = crs.linear_units_factor[1]
-            geometry = shapely.segmentize(geometry, _METRES_OF_AN_EDGE / unit)
+            geometry = shapely.segmentize(geometry, METRES_OF_AN_EDGE / unit)
         numbers = np.arange(count + 1, count + 1 + len(chunk), dtype=np.int64)
         with warnings.catch_warnings():  # an image without a CRS has polygons without one
             warnings.filterwarnings("ignore", "'crs' was not provided")

@@ -58,7 +58,8 @@ def test_files_that_differ_in_their_band_are_one_image(tmp_path: Path) -> None:
         (["test/m/S1_1_vh.tif"], "the file of its band vv is missing"),
         (
             ["test/m/S1_1_vh.tif", "test/m/S1_1_vv.tif", "test/n/S1_1_vh.tif"],
-            "the groups m and n have an image of this id each",
+            "the groups m and n have an image of this id each. If the ids of rows name the group, "
+            "write {group} into the recipe's 'rows'",
         ),
         (
             ["test/m/S1_1_vh.tif", "test/m/S1_1_vv.tif", "test/m/S2_1_vh.tif"],

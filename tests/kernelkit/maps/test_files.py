@@ -263,6 +263,42 @@ def test_labels_of_another_crs_are_moved_and_it_is_said(tmp_path: Path) -> None:
     assert labels.notes == ["degrees.gpkg: its polygons were moved from EPSG:4326 to EPSG:32638"]
 
 
+def test_a_long_edge_in_degrees_is_a_curve_on_the_map(tmp_path: Path) -> None:
+    """A parallel of one degree bends by a hundred metres, which are ten pixels here."""
+    path = tmp_path / "region.geojson"
+    geopandas.GeoDataFrame(geometry=[shapely.box(44.5, 33.0, 45.5, 33.5)], crs=4326).to_file(path)
+    [drawn] = DrawnLabels(path, PLACE, UTM).in_pixels()
+    dense = shapely.segmentize(shapely.box(44.5, 33.0, 45.5, 33.5), 0.001)
+    [wanted] = geopandas.GeoSeries([dense], crs=4326).to_crs(32638)
+    a, b, c, d, e, f = (~PLACE)[:6]
+    wanted = shapely.transform(wanted, lambda p: p @ [[a, d], [b, e]] + [c, f])
+    assert shapely.hausdorff_distance(drawn, wanted) < 0.1
+
+
+def test_layers_that_are_not_read_are_said(tmp_path: Path) -> None:
+    """A GeoPackage may have several, of which the first is read."""
+    for name in ("roads", "houses"):
+        frame = geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 9, 9)], crs=32638)
+        frame.to_file(tmp_path / "all.gpkg", layer=name)
+    labels = DrawnLabels(tmp_path / "all.gpkg", PLACE, UTM)
+    assert labels.notes == ["all.gpkg: only the layer roads is read, and not houses"]
+
+
+@pytest.mark.parametrize("corner", [(200, 95), (1e14, 1e14)])
+def test_polygons_that_are_not_of_their_crs_are_refused(
+    tmp_path: Path, corner: tuple[float, float]
+) -> None:
+    """Nothing lies beyond the pole, so the CRS or the order of coordinates is wrong."""
+    path = tmp_path / "region.geojson"
+    x, y = corner
+    ring = json.dumps([[[x, y], [x + 1, y], [x, y + 1]]])
+    path.write_text(
+        f'{{"type": "FeatureCollection", "features": [{FEATURE % ("{}", "Polygon", ring)}]}}'
+    )
+    with pytest.raises(CompetitionError, match="cannot be moved from OGC:CRS84 to EPSG:32638"):
+        DrawnLabels(path, PLACE, UTM)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
