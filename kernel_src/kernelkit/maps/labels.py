@@ -235,8 +235,10 @@ def _with_corners(shapes: NDArray[np.object_], crs: CRS) -> NDArray[np.object_]:
     if not crs.is_geographic:
         step = METRES_OF_AN_EDGE / (crs.linear_units_factor[1] if crs.is_projected else 1)
     left, low, right, high = shapely.bounds(shapes).T
-    few = (right - left) + (high - low) < _MOST_STEPS * step
-    return np.where(few, shapely.segmentize(np.where(few, shapes, None), step), shapes)
+    is_plausible = (right - left) + (high - low) < _MOST_STEPS * step
+    found = shapes.copy()
+    found[is_plausible] = shapely.segmentize(shapes[is_plausible], step)
+    return found
 
 
 def _name(crs: CRS) -> str:
