@@ -14,6 +14,7 @@ from devkit.arguments import Arguments
 from devkit.commands import command
 from devkit.errors import LintError
 from devkit.tools import REPOSITORY
+from kernelkit.files import open_atomically
 
 __all__ = ["PAGE", "licence_of", "licences_page", "main"]
 
@@ -132,7 +133,9 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Write the page."""
     Arguments("licences", "python -m devkit.licences", description=__doc__).parse_args(arguments)
-    PAGE.write_text(licences_page(), encoding="utf-8")
+    page = licences_page()
+    with open_atomically(PAGE) as file:
+        file.write(page)
     print(f"{Path(PAGE).relative_to(REPOSITORY)} is current")
     return 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from kernelkit.files import file_sha256, open_atomically
+from kernelkit.files import file_sha256, open_atomically, replace_folder
 
 __all__ = ["Stage", "fingerprint"]
 
@@ -71,7 +71,7 @@ class Stage:
     def draft(self) -> Iterator[Path]:
         """Give an empty folder to fill. If nothing was raised, its content replaces that of `out`.
 
-        Only what has the same name is replaced.
+        Only what has the same name is replaced. A kill leaves the old or the new there.
         """
         _remove(self._draft)
         self._draft.mkdir(parents=True)
@@ -83,9 +83,8 @@ class Stage:
         }
         _remove(self._record)
         for entry in self._draft.iterdir():
-            _remove(self.out / entry.name)
-            entry.replace(self.out / entry.name)
-        self._draft.rmdir()
+            replace_folder(entry, self.out / entry.name)
+        _remove(self._draft)  # with what was there before
         with open_atomically(self._record) as record:
             json.dump({"key": self.key, "files": files}, record, indent=1)
 

@@ -76,8 +76,10 @@ class Report:
             "exit_code": self.exit_code,
         }
         text = json.dumps(values, indent=1, default=str)
-        (output / "report.json").write_text(text + "\n", encoding="utf-8")
-        (output / "report.txt").write_text(f"{self}\n", encoding="utf-8")
+        for name, content in (("report.json", text), ("report.txt", str(self))):
+            unfinished = output / f".{name}"
+            unfinished.write_text(f"{content}\n", encoding="utf-8")
+            unfinished.replace(output / name)
 
 
 def _in_words(step: Step) -> str:

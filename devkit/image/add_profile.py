@@ -8,6 +8,7 @@ Import names then come from the table that all profiles share.
 import datetime
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from devkit.arguments import Arguments
@@ -72,15 +73,16 @@ def add_profile(
         facts = {"python": python, "glibc": glibc, "machine": "x86_64", "file": "pip-freeze.txt"}
         facts |= {"date": "", "origin": "pip freeze"}
     facts["date"] = facts["date"] or datetime.date.today().isoformat()
-    profile_folder.mkdir(parents=True)
-    try:
-        shutil.copyfile(source, profile_folder / facts["file"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as place:
+        unfinished = Path(place) / name
+        unfinished.mkdir()
+        shutil.copyfile(source, unfinished / facts["file"])
         text = _TEMPLATE.format(**facts)
-        (profile_folder / "profile.toml").write_text(text, encoding="utf-8")
-        return load_profile(name, folder)
-    except BaseException:
-        shutil.rmtree(profile_folder)
-        raise
+        (unfinished / "profile.toml").write_text(text, encoding="utf-8")
+        load_profile(name, Path(place))
+        unfinished.rename(profile_folder)
+    return load_profile(name, folder)
 
 
 @command("add_profile")

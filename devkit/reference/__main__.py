@@ -5,6 +5,7 @@ import sys
 from devkit.arguments import Arguments
 from devkit.commands import command
 from devkit.editor import schema_path
+from kernelkit.files import open_atomically
 
 __all__ = ["main"]
 
@@ -20,7 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     made = {schema_path(kind): text_of(kind) for kind in SCHEMAS}
     made |= {page_path(page): text_of_page(page) for page in PAGES}
     for path, text in made.items():
-        path.write_text(text, encoding="utf-8")
+        with open_atomically(path) as file:
+            file.write(text)
         print(path)
     return 0
 

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from kernelkit.errors import OutputError
+from kernelkit.files import open_atomically
 from kernelkit.grid import Window, placed
 from kernelkit.maps.geotiff import new_tiff
 from kernelkit.maps.polygonise import PIXELS
@@ -87,7 +88,8 @@ def write_cut_files(
             for _ in threads.map(write, table.itertuples(index=False)):
                 pass
         _link_splits(cuts, table, out)
-        table.to_csv(out / "windows.csv", index=False)
+        with open_atomically(out / "windows.csv") as file:
+            table.to_csv(file, index=False)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -161,5 +163,7 @@ def _link_splits(cuts: "Cuts", table: pd.DataFrame, out: Path) -> None:
                 target = folder / image
                 link = split / folder.name / image
                 link.parent.mkdir(parents=True, exist_ok=True)
-                link.unlink(missing_ok=True)
-                link.symlink_to(os.path.relpath(target, link.parent))
+                new = link.with_name(f".new-{image}")
+                new.unlink(missing_ok=True)
+                new.symlink_to(os.path.relpath(target, link.parent))
+                new.replace(link)

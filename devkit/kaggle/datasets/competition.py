@@ -16,7 +16,7 @@ from devkit.errors import KaggleError
 from devkit.kaggle.outputs import writing
 from devkit.kaggle.service.client import Client
 from kernelkit.errors import KernelKitError
-from kernelkit.files import DAMAGED_ARCHIVE, replace_atomically
+from kernelkit.files import DAMAGED_ARCHIVE, open_atomically, replace_atomically
 from mounted import is_inside
 
 __all__ = ["download_competition"]
@@ -51,14 +51,16 @@ def download_competition(client: Client, folder: Path) -> int:
     done = folder / f".{slug}-is-complete"
     with writing(folder, "OUTPUT"):
         if done.is_file():
+            (folder / f"{slug}.zip").unlink(missing_ok=True)  # of a run that was killed before
             client.say(f"{folder} is complete. Remove {done} to fetch it again")
             noted = done.read_bytes().strip()
             return int(noted) if noted.isdigit() else 0
         folder.mkdir(parents=True, exist_ok=True)
         archive = _fetched(client, slug, folder)
         count = _unpack(archive, folder)
+        with open_atomically(done) as file:
+            file.write(str(count))
         archive.unlink()
-        done.write_text(str(count), encoding="utf-8")
     return count
 
 

@@ -25,6 +25,7 @@ from devkit.kaggle.built import build_command, build_weights_command, check_sour
 from devkit.kaggle.manifest import check_proved, read_manifest
 from devkit.kaggle.outputs import writing
 from devkit.kaggle.settings import Settings
+from kernelkit.files import open_atomically
 from mounted import MANIFEST, WEIGHTS_MANIFEST
 
 __all__ = [
@@ -122,9 +123,10 @@ def prepare_folder(settings: Settings, owner: str) -> KernelFolder:
     folder = settings.kernel_folder
     with writing(folder, "kernel_folder"):
         folder.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, folder / settings.notebook.name)
-        text = json.dumps(metadata, indent=1)
-        (folder / METADATA_FILE).write_text(f"{text}\n", encoding="utf-8")
+        with open_atomically(folder / settings.notebook.name) as file:
+            nbformat.write(notebook, file)
+        with open_atomically(folder / METADATA_FILE) as file:
+            file.write(f"{json.dumps(metadata, indent=1)}\n")
     sources = (source for key in metadata if key.endswith("_sources") for source in metadata[key])
     wanted = frozenset(source.lower() for source in sources)
     content = notebook_content(nbformat.writes(notebook))

@@ -23,6 +23,7 @@ from devkit.kaggle.service.downloads import fetch_file
 from devkit.kaggle.service.endings import explain_ending
 from devkit.kaggle.service.waiting import wait_for
 from devkit.kaggle.settings import Settings
+from kernelkit.files import replace_atomically
 from mounted import is_inside
 
 __all__ = ["check_log", "fetch_runs", "fetch_submissions", "fetch_tables", "follow_run"]
@@ -219,7 +220,8 @@ def fetch_submissions(client: Client, version: KernelVersion) -> list[Path]:
         for name in [*names, *({_REPORT} & set(output.files))]:
             _download(client, output.files[name], folder / name)
         log = "".join(output.log)
-        (folder / "kernel.log").write_text(log, encoding="utf-8", errors="backslashreplace")
+        with replace_atomically(folder / "kernel.log") as path:
+            path.write_text(log, encoding="utf-8", errors="backslashreplace")
     return [folder / name for name in names]
 
 

@@ -52,3 +52,31 @@ def test_a_failed_stage_leaves_what_was_there(tmp_path: Path) -> None:
         burn()
     assert (tmp_path / "one.txt").read_text() == "soup"
     assert Stage(tmp_path, "cook", key="k1").is_done()
+
+
+@pytest.mark.parametrize("was_folder", [True, False])
+def test_a_kill_while_a_stage_is_put_in_place_leaves_what_was_there(
+    was_folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not done then, and the next run replaces it."""
+    soup = tmp_path / "pots/one.txt" if was_folder else tmp_path / "pots"
+
+    def cook(words: str) -> None:
+        with Stage(tmp_path, "cook", key=words).draft() as draft:
+            place = draft / soup.relative_to(tmp_path)
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(words)
+
+    def killed(*_: Path) -> bool:
+        raise KeyboardInterrupt
+
+    cook("soup")
+    with monkeypatch.context() as patched:
+        patched.setattr("kernelkit.files._exchanged", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cook("coal")
+    assert soup.read_text() == "soup"
+    assert not Stage(tmp_path, "cook", key="soup").is_done()
+    cook("stew")
+    assert soup.read_text() == "stew"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".stages", "pots"]
