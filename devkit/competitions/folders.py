@@ -1,12 +1,45 @@
 """The folders that a command needs, refused in a sentence that says how to get them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from devkit.competitions.own import OwnCompetition, all_names, competitions_folder
 from devkit.make import make_command
-from kernelkit.errors import CheckpointError, CompetitionError
+from kernelkit.errors import CheckpointError, CompetitionError, KernelKitError
 
 __all__ = ["competition_folder", "models_folder"]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A kind of folder, in the words of its error."""
+
+    name: str
+    remedy: str
+    get_it: str
+    target: str
+    error: type[KernelKitError]
+
+    def found(self, folder: Path) -> Path:
+        """The folder. If it is none, the error says which competition's it would be."""
+        if folder.is_dir():
+            return folder
+        own = _owner(folder)
+        found = "found a file, wanted the" if folder.exists() else "there is no such"
+        names = all_names() if own is None else []
+        other = f", give NAME={' or NAME='.join(names)}" if names else ""
+        how = f"first (make help-{self.target} says how)"  # it needs more arguments
+        if own is not None:
+            how = f"with {make_command(self.target, NAME=own.name)}"
+        raise self.error(
+            f"{folder}: {found} {self.name}. {self.remedy}{other}, or {self.get_it} {how}"
+        )
+
+
+_COMPETITION = _Wanted(
+    "folder", "Name the competition's folder", "fetch it", "download-data", CompetitionError
+)
+_MODELS = _Wanted("models folder", "Check the path", "make one", "train", CheckpointError)
 
 
 def competition_folder(folder: Path) -> Path:
@@ -17,14 +50,7 @@ def competition_folder(folder: Path) -> Path:
     CompetitionError
         There is no such folder.
     """
-    if folder.is_dir():
-        return folder
-    own = _owner(folder)
-    fetch = _by("download-data", own)
-    raise CompetitionError(
-        f"{folder}: {_is_not(folder)}. Name the competition's folder{_or_name(own)}, or fetch it "
-        f"{fetch}"
-    )
+    return _COMPETITION.found(folder)
 
 
 def models_folder(folder: Path) -> Path:
@@ -35,26 +61,7 @@ def models_folder(folder: Path) -> Path:
     CheckpointError
         There is no such folder.
     """
-    if folder.is_dir():
-        return folder
-    own = _owner(folder)
-    raise CheckpointError(
-        f"{folder}: {_is_not(folder, 'models folder')}. Check the path{_or_name(own)}, or make one "
-        f"{_by('train', own)}"
-    )
-
-
-def _by(target: str, own: OwnCompetition | None) -> str:
-    """By which command of make. Without a competition of one's own, it needs more arguments."""
-    if own is not None:
-        return f"with {make_command(target, NAME=own.name)}"
-    return f"first (make help-{target} says how)"
-
-
-def _or_name(own: OwnCompetition | None) -> str:
-    """Which competitions of the user's own could be named instead."""
-    names = all_names() if own is None else []
-    return f", give NAME={' or NAME='.join(names)}" if names else ""
+    return _MODELS.found(folder)
 
 
 def _owner(folder: Path) -> OwnCompetition | None:
@@ -63,8 +70,3 @@ def _owner(folder: Path) -> OwnCompetition | None:
     own = OwnCompetition(competitions_folder() / name)
     is_its = folder.absolute() in (own.data_folder.absolute(), own.models_folder.absolute())
     return own if is_its and name in all_names() else None
-
-
-def _is_not(folder: Path, wanted: str = "folder") -> str:
-    """What stands in place of a folder."""
-    return f"found a file, wanted the {wanted}" if folder.exists() else f"there is no such {wanted}"
