@@ -61,19 +61,37 @@ def waiting(description: str) -> Iterator[None]:
 
 
 @contextmanager
-def messages_shown() -> Iterator[None]:
-    """Show on stderr what kernelkit logs, above the bars: plans, and how long it took to begin."""
-    handler, log = _AboveBars(), logging.getLogger("kernelkit")
+def messages_shown(level: int = logging.INFO) -> Iterator[None]:
+    """Show on stderr what kernelkit logs, above the bars, and no warning twice.
+
+    Parameters
+    ----------
+    level
+        The least that is shown. Plans, and how long it took to begin, are of `logging.INFO`.
+    """
+    log = logging.getLogger("kernelkit")
+    handlers = [] if any(isinstance(h, _AboveBars) for h in log.handlers) else [_AboveBars()]
     before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    for handler in handlers:
+        log.addHandler(handler)
+    log.setLevel(level)
     try:
         yield
     finally:
-        log.removeHandler(handler)
+        for handler in handlers:
+            log.removeHandler(handler)
         log.setLevel(before)
 
 
 class _AboveBars(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self._warned: set[str] = set()
+
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage())
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            if message in self._warned:
+                return
+            self._warned.add(message)
+        say(message)

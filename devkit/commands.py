@@ -1,6 +1,7 @@
 """How every command ends: with its result or one line that says why not, and a true exit code."""
 
 import io
+import logging
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TextIO
 
+from devkit.bars import messages_shown
 from kernelkit.errors import KernelKitError
 from kernelkit.memory import available_memory
 
@@ -35,8 +37,8 @@ def command[**Arguments](
     A `KernelKitError` ends the function with the line "NAME failed: SENTENCE" and exit code 1.
     Any other error is a fault of the program. It ends in one line too, which says how to see the
     traceback. Ctrl-C ends it with one line and exit code 130, as a shell expects. `kill` ends it
-    with one line and exit code 143. All these lines go to stderr. What stdout cannot encode is
-    printed as an escape.
+    with one line and exit code 143. All these lines go to stderr. What kernelkit warns of stands
+    there once, above the bars. What stdout cannot encode is printed as an escape.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def command[**Arguments](
             _open_what_is_closed()
             _print_any_text()
             try:
-                with _terminable():
+                with _terminable(), messages_shown(logging.WARNING):
                     code = main(*arguments, **options)
                     sys.stdout.flush()
                 return code

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from devkit import bars
+from devkit.commands import command
 from kernelkit.console import progress
 
 
@@ -68,3 +69,21 @@ def test_what_kernelkit_logs_stands_above_the_bar(monkeypatch: pytest.MonkeyPatc
     lines = [line.rsplit("\r", 1)[-1] for line in screen.getvalue().splitlines()]
     assert "plan: two devices" in lines
     assert "not wanted" not in screen.getvalue()
+
+
+def test_a_command_warns_once_of_one_thing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of four folds notices the same. What is no warning is not shown, unless it is wanted."""
+    log = logging.getLogger("kernelkit.predict")
+
+    @command("validate")
+    def main() -> int:
+        for _ in range(4):
+            log.warning("the mean is that of the run")
+            log.info("not wanted")
+        with bars.messages_shown():
+            log.info("plan")
+            log.warning("the mean is that of the run")
+        return 0
+
+    assert main() == 0
+    assert capsys.readouterr().err == "the mean is that of the run\nplan\n"
