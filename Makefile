@@ -100,8 +100,9 @@ OF_FOLDS = $(if $(RECIPE),"$(RECIPE)") $(NAMED) $(DATA) $(if $(RUNS),--models "$
 validate: $(READY)  ## score training images by the folds that held them out, and report (NAME= RECIPE= COMPETITION= MODELS= OUTPUT= SET= WORKERS= DEVICES= SCHEDULER=)
 	@$(PYTHON) -m devkit.evaluation validate $(OF_FOLDS)
 
-tune: $(READY)  ## search thresholds, minimum sizes and weights on them (NAME= RECIPE= COMPETITION= MODELS= OUTPUT= SET= SHARE=class WEIGHTS=1 WRITE=recipe.yaml WORKERS= DEVICES= SCHEDULER=)
-	@$(PYTHON) -m devkit.evaluation tune $(OF_FOLDS) $(if $(SHARE),--share "$(SHARE)") $(if $(WEIGHTS),--weights) $(if $(WRITE),--write "$(WRITE)")
+tune: $(READY)  ## search thresholds, minimum sizes and weights on them (NAME= RECIPE= COMPETITION= MODELS= OUTPUT= SET= SCORE=dice THRESHOLDS=0.2:0.9:0.01 SIZES=0,100 EXCLUDE=image SHARE=class WEIGHTS=1 WRITE=recipe.yaml WORKERS= DEVICES= SCHEDULER=)
+	@$(PYTHON) -m devkit.evaluation tune $(OF_FOLDS) $(if $(SCORE),--score "$(SCORE)") $(if $(THRESHOLDS),--thresholds "$(THRESHOLDS)") \
+		$(if $(SIZES),--sizes "$(SIZES)") $(foreach image,$(EXCLUDE),--exclude "$(image)") $(if $(SHARE),--share "$(SHARE)") $(if $(WEIGHTS),--weights) $(if $(WRITE),--write "$(WRITE)")
 
 shift: $(READY)  ## whether test images look like training images (NAME= COMPETITION= RECIPE= IMAGES="train/{image}.tiff" MODEL=resnet18 JSON=1)
 	@$(PYTHON) -m devkit.evaluation shift $(NAMED) $(DATA) $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(IMAGES),--images "$(IMAGES)") $(if $(MODEL),--model "$(MODEL)") $(AS_JSON)
@@ -232,6 +233,7 @@ bench: $(BENCHED)  ## speed and memory beside the field's tools, one table per s
 # Make the environment that $@ lies in from the hashed lock $<.
 PYTHON_VERSION = 3.12
 define MAKE_ENVIRONMENT
+@test "$$(uname)" = Linux || { echo "kernelkit needs Linux, found $$(uname). Take a container, or WSL2 on Windows" >&2; exit 1; }
 @$(UV) venv --quiet --allow-existing --python $(PYTHON_VERSION) $(@D)
 @$(UV) pip sync --require-hashes --python $(@D)/bin/python $<
 @touch $@

@@ -111,12 +111,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=_range,
         default=(0.2, 0.9, 0.01),
         metavar="LOWEST:HIGHEST:STEP",
+        variable="THRESHOLDS",
         help="what is tried, such as 0.2:0.9:0.01",
     )
     parser.add_argument(
         "--sizes",
         type=_sizes,
         metavar="SIZE,SIZE",
+        variable="SIZES",
         help="minimum sizes in pixels, such as 0,100,1000. Left out, they follow from the labels",
     )
     parser.add_argument(
@@ -127,9 +129,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="for whom values are chosen",
     )
     parser.add_argument(
-        "--score", choices=get_args(Score), default="dice", help="what is made large"
+        "--score",
+        choices=get_args(Score),
+        default="dice",
+        variable="SCORE",
+        help="what is made large",
     )
-    parser.add_argument("--exclude", action="append", default=[], help="an image without a say")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        variable="EXCLUDE",
+        help="an image without a say",
+    )
     parser.add_argument(
         "--weights", action="store_true", variable="WEIGHTS", help="search the runs' weights too"
     )

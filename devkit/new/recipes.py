@@ -128,7 +128,7 @@ def _tiles(seen: Seen) -> Iterator[str]:
 
 def _ensembles(name: str, seen: Seen) -> Iterator[str]:
     yield "ensembles:"
-    for ensemble in _found(seen):
+    for ensemble in _found(name, seen):
         kind = ensemble.kind
         bands = [1, 1, 1] if kind.bands == 1 else [1, 2, 2] if kind.bands == 2 else [1, 2, 3]
         yield f"  - name: {ensemble.name}"
@@ -151,7 +151,7 @@ def _tail() -> Iterator[str]:
 
 
 def _training(name: str, seen: Seen) -> Iterator[str]:
-    ensembles = _found(seen)
+    ensembles = _found(name, seen)
     yield _HEADERS["train"]
     yield f"# What is trained for {name}. docs/training.md has every key."
     yield f"name: {name}"
@@ -206,11 +206,11 @@ def _labels(seen: Seen) -> str:
     return f"{{rle: {table}, id_column: {ids}, rle_column: {runs}}}"
 
 
-def _found(seen: Seen) -> list[_Ensemble]:
-    """An ensemble per kind of images, named by how their ids begin."""
+def _found(name: str, seen: Seen) -> list[_Ensemble]:
+    """An ensemble per kind of images, named by how their ids begin. A single one has the name."""
     kinds = seen.kinds or (_USUAL,)
     if len(kinds) == 1:
-        return [_Ensemble("all", kinds[0], "", ("*",))]
+        return [_Ensemble(name, kinds[0], "", ("*",))]
     begins = _begins([kind.images for kind in kinds])
     found = []
     for number, kind in enumerate(kinds):

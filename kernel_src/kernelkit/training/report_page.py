@@ -129,7 +129,7 @@ def curves(folds: Sequence[FoldFolder]) -> bytes | None:
                     )
         axis.set_title(title)
         axis.set_xlabel("epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(alpha=0.3)
     handles, labels = axes[1].get_legend_handles_labels()
     if handles:
