@@ -66,7 +66,7 @@ def from_shape(shape: str, name: str, slug: str | None) -> tuple[str, str]:
 
 def _renamed(text: str, name: str, schema: str) -> str:
     text = re.sub(r"^# yaml-language-server: .*$", _HEADERS[schema], text, flags=re.M)
-    return re.sub(r"^name: .*$", f"name: {name}", text, count=1, flags=re.M)
+    return re.sub(r"^name: .*$", f"name: {_quoted(name)}", text, count=1, flags=re.M)
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ def training(name: str, seen: Seen) -> str:
 def _head(name: str, slug: str, seen: Seen) -> Iterator[str]:
     yield _HEADERS["recipe"]
     yield f"# How {name} is predicted. docs/recipes.md has every key."
-    yield f"name: {name}"
+    yield f"name: {_quoted(name)}"
     yield f"summary: A first recipe for {slug}."
     yield ""
     yield "competition:"
-    yield f"  slug: {slug}  # as in its address on kaggle.com"
+    yield f"  slug: {_quoted(slug)}  # as in its address on kaggle.com"
     yield _line("  images", seen.test_images, "test/{image}.tiff")
     yield _line("  sample", seen.sample, "sample_submission.csv")
     yield f"  id_column: {_quoted(seen.id_column or 'id')}"
@@ -131,7 +131,7 @@ def _ensembles(name: str, seen: Seen) -> Iterator[str]:
     for ensemble in _found(name, seen):
         kind = ensemble.kind
         bands = [1, 1, 1] if kind.bands == 1 else [1, 2, 2] if kind.bands == 2 else [1, 2, 3]
-        yield f"  - name: {ensemble.name}"
+        yield f"  - name: {_quoted(ensemble.name)}"
         yield f"    when: {{bands: {kind.bands}, dtype: {kind.dtype}}}"
         yield f'    runs: ["{ensemble.prefix}*"]  # names of run folders'
         yield f"    input: {{bands: {bands}}}  # the rest is read from the run folders"
@@ -154,7 +154,7 @@ def _training(name: str, seen: Seen) -> Iterator[str]:
     ensembles = _found(name, seen)
     yield _HEADERS["train"]
     yield f"# What is trained for {name}. docs/training.md has every key."
-    yield f"name: {name}"
+    yield f"name: {_quoted(name)}"
     yield "predicts: recipe.yaml"
     yield ""
     yield _line("images", seen.train_images, "train/{image}.tiff")
@@ -186,7 +186,7 @@ def _training(name: str, seen: Seen) -> Iterator[str]:
             yield f"  {run}: {{}}"
             continue
         yield f"  {run}:"
-        yield f"    ensemble: {ensemble.name}"
+        yield f"    ensemble: {_quoted(ensemble.name)}"
         yield f"    only: [{', '.join(map(_quoted, ensemble.only))}]"
         yield f"    input: {_input(ensemble.kind)}"
 

@@ -168,6 +168,15 @@ def test_names_that_yaml_takes_for_something_else_stay_text(tmp_path: Path) -> N
     assert labels.rle == "train, all.csv"
 
 
+@pytest.mark.parametrize("shape", [None, "salt"])
+@pytest.mark.parametrize("name", ["2024", "null", "1e5"])
+def test_a_name_that_yaml_takes_for_a_number_is_a_name(name: str, shape: str | None) -> None:
+    """It was once a recipe without a name, or with a number as one."""
+    own = make_new(name, shape=shape)
+    assert Recipe.load(own.recipe).name == name
+    assert TrainingRecipe.load(own.training_recipe).name == name
+
+
 def test_a_folder_without_anything_gives_the_usual_recipe(tmp_path: Path) -> None:
     """It is then the user who says what the images are."""
     (tmp_path / "empty").mkdir()
