@@ -338,10 +338,17 @@ class MegaModel:
         with torch.no_grad():
             return self._runner.plan(self._tiles(shape, dtype))
 
-    def get_ready(self, shape: tuple[int, ...], dtype: np.dtype, level: Level = "ensemble") -> None:
+    def get_ready(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        *,
+        with_spread: bool = False,
+        level: Level = "ensemble",
+    ) -> None:
         """Plan the memory for tiles (C, h, w) of a size, and make programs for their batch.
 
-        `predict` does it before the first tile of a size.
+        Parameters are those of `predict`, which does it before the first tile of a size.
 
         Raises
         ------
@@ -349,7 +356,7 @@ class MegaModel:
             A member does not take such tiles.
         """
         with torch.no_grad():
-            self._runner.get_ready(self._tiles(shape, dtype), level)
+            self._runner.get_ready(self._tiles(shape, dtype), level, with_spread=with_spread)
 
     def get_ready_for_pictures(
         self,
@@ -359,6 +366,7 @@ class MegaModel:
         crop: tuple[int, int] = (0, 0),
         source: tuple[int, int] | None = None,
         size: tuple[int, int] | None = None,
+        with_spread: bool = False,
         level: Level = "ensemble",
     ) -> None:
         """Plan the memory for pictures (C, h, w), one shape per size, and make their programs.
@@ -368,7 +376,8 @@ class MegaModel:
         """
         inputs = [np.zeros((1, *shape), dtype) for shape in shapes]
         with torch.no_grad():
-            self._runner.get_ready(self._pictures(inputs, None, crop, source, size), level)
+            asked = self._pictures(inputs, None, crop, source, size)
+            self._runner.get_ready(asked, level, with_spread=with_spread)
 
     def seen_tiles(self, pixels: Pixels) -> dict[str, list[Tensor]]:
         """What each member sees of a batch of tiles: float32 (N, C, h, w) on the device.

@@ -1,6 +1,6 @@
 """`PlacedMember`: one member with its weights on the device or on the host, ready to be asked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kernelkit.checkpoints import Member
 from kernelkit.checkpoints.answers import masks_of
 from kernelkit.ensemble.batchnorm import fuse_norms
+from kernelkit.ensemble.compiling import MOST_SHAPES, CompiledNetwork
 from kernelkit.ensemble.device import is_out_of_memory
 from kernelkit.ensemble.notes import Notes
 from kernelkit.errors import CheckpointError, KernelKitError, NetworkError
@@ -68,9 +69,9 @@ class PlacedMember:
         if execution.channels_last and not is_program:
             self._format = torch.channels_last
             self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._compiled: Callable[[Tensor], Any] | None = None
+        self._compiled: CompiledNetwork | None = None
         if execution.compile and not is_program:
-            self._compiled = torch.compile(self._module)
+            self._compiled = CompiledNetwork(self._module)
 
     @property
     def stride(self) -> int:
@@ -139,6 +140,12 @@ class PlacedMember:
 
     def _ask(self, tiles: Tensor) -> Any:
         if self._compiled is None or self.on_host:
+            return self._module(tiles)
+        if not self._compiled.takes(tiles):
+            self._notes.add(
+                f"{self.member.name}: torch.compile is used for the first {MOST_SHAPES} shapes of "
+                "its tiles alone. Give tiles or pictures fewer sizes, or leave out 'compile'"
+            )
             return self._module(tiles)
         try:
             return self._compiled(tiles)

@@ -8,7 +8,6 @@ move to host memory.
 import logging
 import time
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -102,8 +101,6 @@ class BatchRunner:
         self._ready: set[Hashable] = set()
         self._takes: dict[Hashable, bool] = {}
         self._recorder = GraphRecorder(self._notes)
-        # whether the next batch makes no programs: they are made while no other thread asks
-        self._has_programs = False
         self.tree = MergeTree(placement.of(self._members), recipe)
         self._gate: TileGate | None = None
         if recipe.gate:
@@ -136,7 +133,7 @@ class BatchRunner:
         self.batch, self.memory = plan.batch, plan
         return plan
 
-    def get_ready(self, asked: Asked, level: Level) -> None:
+    def get_ready(self, asked: Asked, level: Level, *, with_spread: bool = False) -> None:
         """Plan the memory for images of some shapes, and make programs for their batch."""
         check_level(self._recipe, level)
         if (asked.shapes, level) in self._ready:
@@ -145,8 +142,9 @@ class BatchRunner:
         with alone(self._device):
             _log.info("memory plan:\n%s", self.plan(asked, level))
             self._ready.add((asked.shapes, level))
-            if self._execution.compile or self._records:
-                self.run(asked.empty(self.batch), Request(level=level))
+            request = Request(with_spread, level)
+            if self._is_of_one_batch(request):
+                self.run(asked.empty(self.batch), request)
         self.warm_up_seconds += time.perf_counter() - start
 
     def takes(self, asked: Asked) -> bool:
@@ -180,7 +178,6 @@ class BatchRunner:
     def forget_graphs(self) -> None:
         """Drop what was recorded, because other members are asked or weights have moved."""
         self._recorder.forget()
-        self._has_programs = False
 
     @torch.no_grad()
     def _batches(self, asked: Asked, request: Request) -> Iterator[Answers]:
@@ -188,11 +185,9 @@ class BatchRunner:
         done = 0
         while done < len(asked):
             try:
-                self.get_ready(asked, request.level)
+                self.get_ready(asked, request.level, with_spread=request.with_spread)
                 batch = slice(done, done + self.batch)
-                with nullcontext() if self._has_programs else alone(self._device):
-                    answers = self._answer(asked.question(batch), request)
-                self._has_programs = True
+                answers = self._answer(asked.question(batch), request)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -231,16 +226,23 @@ class BatchRunner:
         return Answers(probabilities, deviation, self._precision, emptiness)
 
     def _ask_members(self, question: Question, request: Request) -> Answers:
+        count = len(question)
+        if count < self.batch and self._is_of_one_batch(request):
+            # fill up the last batch, and make no more programs
+            question = question.filled(self.batch)
         spread = Spread() if request.with_spread else None
         probabilities = self._ask(question, spread, request.level)
-        deviation = None if spread is None else spread.deviation()
-        return Answers(probabilities, deviation, self._precision)
+        deviation = None if spread is None else spread.deviation()[:count]
+        return Answers(probabilities[:count], deviation, self._precision)
+
+    def _is_of_one_batch(self, request: Request) -> bool:
+        """Whether programs answer that are made for one size of batch.
+
+        How far members lie apart is not in a graph, so none is recorded for that.
+        """
+        return self._execution.compile or (self._records and not request.with_spread)
 
     def _ask(self, question: Question, spread: Spread | None, level: Level) -> Tensor:
-        is_fixed = self._execution.compile or self._records
-        if len(question) < self.batch and spread is None and is_fixed:
-            # a program is made for one batch size: fill up the last batch, and make no more
-            return self._ask(question.filled(self.batch), None, level)[: len(question)]
         if self._records and spread is None and self._placement.all_on_device:
             return self._replayed(question, level)
         return self.tree(question, spread, level)

@@ -145,9 +145,11 @@ class Execution(Section):
     fuse_norms
         Fuse batch norms into the convolutions before them.
     compile
-        Use torch.compile. It takes a warm-up.
+        Use torch.compile. It takes a warm-up per shape of tiles or pictures. Beyond eight shapes
+        networks run as they are, and a note says so.
     cuda_graph
-        Record a whole batch once and replay it. It takes a warm-up.
+        Record a whole batch once and replay it. It takes a warm-up. It is not done if
+        `disagreement` is asked for.
     providers
         What onnxruntime may compute members by that are ONNX files: "tensorrt", "cuda" or "cpu".
         The first that works is taken. `{tensorrt: {trt_engine_cache_enable: true}, cuda: {}}` gives

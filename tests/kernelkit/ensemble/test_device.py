@@ -178,7 +178,7 @@ def test_networks_that_cannot_be_compiled(models, monkeypatch):
     """If torch.compile fails, the plain network answers, and a note says why."""
     folder, _ = models
 
-    def failing(_):
+    def failing(*_, **__):
         def compiled(*_):
             raise RuntimeError("no compiler was found")
 

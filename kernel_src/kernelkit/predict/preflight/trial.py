@@ -82,7 +82,12 @@ def _reason_against_tiles(
     side = recipe.tiles.tile // recipe.tiles.scale
     try:
         model.check_scale(recipe.tiles.scale)
-        model.get_ready((kind.bands, side, side), np.dtype(kind.dtype), plan.level)
+        model.get_ready(
+            (kind.bands, side, side),
+            np.dtype(kind.dtype),
+            with_spread=recipe.disagreement,
+            level=plan.level,
+        )
     except (CheckpointError, NetworkError, RecipeError) as error:
         return str(error)
     except RuntimeError:
@@ -104,6 +109,7 @@ def _reason_against_picture(
             crop=pads,
             source=own,
             size=None if plan.at == "network" else plan.size or own,
+            with_spread=recipe.disagreement,
             level=plan.level,
         )
     except (CheckpointError, NetworkError, RecipeError) as error:

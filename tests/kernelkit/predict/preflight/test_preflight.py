@@ -185,7 +185,7 @@ def test_memory_that_runs_out_is_no_finding(
 ) -> None:
     """The model makes room when the first tile comes, by smaller batches."""
 
-    def too_large(*_: object) -> None:
+    def too_large(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(MegaModel, "get_ready", too_large)
