@@ -1,11 +1,12 @@
 """Folders of training runs become networks, one fresh module per checkpoint.
 
 `run_folders` finds the folds, and `snapshots` chooses among their checkpoints. `members` loads all
-that a recipe names, and `member` one of them. `weights` reads files without trusting them.
+that a recipe names, and `loader` one `member` of them. `weights` reads files without trusting them.
 `descriptions` and `trained_with` read what the folders say. `networks` builds what they describe,
-or `own_network` if that is code of the user's own. `states` fills it with its weights. `programs`
-loads networks that come as programs (`program`, `onnx_session`). `answers` says what a network
-answers with.
+or `own_network` if that is code of the user's own. `states` fills it with its weights, and
+`network_loader` does all of that. `programs` loads networks that come as programs (`program`,
+`onnx_session`). `program_loader` takes the weights instead if one does not load. `answers` says
+what a network answers with.
 """
 
 from kernelkit.checkpoints.member import Member

@@ -19,7 +19,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import get_args
 
-from kernelkit.checkpoints.member import Member, MemberLoader
+from kernelkit.checkpoints.loader import MemberLoader
+from kernelkit.checkpoints.member import Member
 from kernelkit.checkpoints.run_folders import SUFFIXES, checkpoints_of, folds_of, matching_runs
 from kernelkit.checkpoints.runtime import Runtime
 from kernelkit.checkpoints.snapshots import Choice, Snapshot, choose_snapshots
