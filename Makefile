@@ -227,7 +227,8 @@ bench: $(BENCHED)  ## speed and memory beside the field's tools, one table per s
 # ---- the environment: first uv, then .venv from the hashed lock
 .tools/uv/bin/uv: requirements/uv.txt
 	@echo "fetching uv into .tools/"
-	@python3 -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target .tools/uv -r $<
+	@python3 -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target .tools/uv -r $< || \
+		{ echo "uv was not fetched. That takes the internet and a python3 with pip, or have uv on PATH" >&2; exit 1; }
 	@touch $@
 
 # Make the environment that $@ lies in from the hashed lock $<.

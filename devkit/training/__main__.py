@@ -109,7 +109,7 @@ def _table(results: "Sequence[FoldResult]") -> Iterator[str]:
             (
                 one.name,
                 f"{one.score:.4f}" if found else "-",
-                one.weights or "-",
+                one.kind or "-",
                 str(one.epoch) if found else "-",
                 f"{one.last:.4f}",
                 f"{one.epochs} of {one.total}",

@@ -55,12 +55,17 @@ class FoldResult:
         """The fold in messages, such as `unet/fold_0`."""
         return f"{self.run}/fold_{self.fold}"
 
+    @property
+    def kind(self) -> str:
+        """Which weights have the best score, in words. Empty if none have one."""
+        return {"ema": "averaged", "val": "raw"}.get(self.weights, self.weights)
+
     def __str__(self) -> str:
         if self.score is None:
             said = f"{self.epochs} epochs, {self.checkpoint or 'no checkpoint'}"
         else:
-            kind = "averaged" if self.weights == "ema" else "raw"
-            said = f"best {self.metric} {self.score:.4f}, {kind} weights after epoch {self.epoch}"
+            best = f"best {self.metric} {self.score:.4f}"
+            said = f"{best}, {self.kind} weights after epoch {self.epoch}"
         early = f", stopped after {self.epochs} of {self.total}" * (self.epochs < self.total)
         return f"{self.name}: {said}{early}{', finished before' * self.is_old}"
 

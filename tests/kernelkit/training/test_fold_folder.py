@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kernelkit.errors import TrainingError
 from kernelkit.training.fold_folder import FoldFolder, folds_in
+from kernelkit.training.fold_result import FoldResult
 from kernelkit.training.run_summary import fold_summary
 
 EPOCHS = st.lists(st.tuples(st.integers(1, 6), st.floats(0, 1)), max_size=12)
@@ -107,3 +108,10 @@ def test_without_checkpoints_the_numbers_say_the_best_score(tmp_path: Path) -> N
     found = fold_summary(write(tmp_path / "fold_0", [], numbers))
     assert (found.best, found.best_epoch, found.weights, found.last) == (0.2, 2, "raw", 0.15)
     assert found.date is None
+
+
+def test_the_table_and_the_line_of_a_fold_name_its_weights_alike() -> None:
+    """Weights as they are trained are raw, and not "val", which is a word of file names."""
+    result = FoldResult("unet", 0, metric="dice", score=0.5, weights="val", epoch=2)
+    assert (result.kind, FoldResult("unet", 0, metric="dice").kind) == ("raw", "")
+    assert "raw weights after epoch 2" in str(result)
