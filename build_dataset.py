@@ -27,7 +27,11 @@ from packaging.utils import canonicalize_name  # noqa: E402
 from devkit.arguments import Arguments, add_profile  # noqa: E402
 from devkit.commands import command  # noqa: E402
 from devkit.competitions import OwnCompetition, add_name, find  # noqa: E402
-from devkit.dataset.listing import add_listing_options, listing_from  # noqa: E402
+from devkit.dataset.listing import (  # noqa: E402
+    add_listing_options,
+    default_listing,
+    listing_from,
+)
 from devkit.dataset.own import add_own_option, find_own  # noqa: E402
 from devkit.image.profiles import load_profile  # noqa: E402
 from devkit.kaggle.settings import add_settings, chosen_file, load_settings  # noqa: E402
@@ -124,7 +128,7 @@ def _default_folder(options: argparse.Namespace) -> Path:
 def make_builder(options: argparse.Namespace) -> "Builder":
     """Make the builder that the options ask for."""
     profile = load_profile(options.profile)
-    from devkit.dataset.builder import Builder, default_listing
+    from devkit.dataset.builder import Builder
     from devkit.wheels.downloads import WheelSource
     from devkit.wheels.resolve import Resolver
 
@@ -140,7 +144,14 @@ def make_builder(options: argparse.Namespace) -> "Builder":
     requirements = options.requirements.absolute()
     resolver = Resolver(profile, requirements, source, allow_old=allowed)
     own = find_own(options.own, settings_file)
-    return Builder(resolver, listing, own=own, competition=competition, made_by=options.made_by)
+    return Builder(
+        resolver,
+        listing,
+        own=own,
+        competition=competition,
+        made_by=options.made_by,
+        settings_file=settings_file,
+    )
 
 
 if __name__ == "__main__":

@@ -11,8 +11,15 @@ from pathlib import Path
 
 from devkit.competitions import OwnCompetition
 from devkit.dataset.limits import check_beforehand, replace_dataset
-from devkit.dataset.lines import notes_of_own_wheels, size_in_words, table_lines
+from devkit.dataset.lines import (
+    notes_of_own_wheels,
+    plan_lines,
+    shown,
+    size_in_words,
+    table_lines,
+)
 from devkit.dataset.listing import Listing, mark, proved_fingerprint
+from devkit.dataset.made_from import sources_of
 from devkit.dataset.own import check_own
 from devkit.dataset.pack import Packed, pack
 from devkit.dataset.recipes import check_recipes, recipe_files
@@ -20,41 +27,22 @@ from devkit.dataset.verify import Proof, check_dataset, prove
 from devkit.errors import DatasetError, LintError, TwinError
 from devkit.image.profiles import Profile
 from devkit.kaggle.marks import Source, read_marks
-from devkit.kaggle.settings import load_settings
 from devkit.lint import KERNEL_SOURCE, kernel_files, lint, outside_modules
 from devkit.tools import REPOSITORY
-from devkit.wheels.downloads import LOCAL_WHEELS, fetch
+from devkit.wheels.downloads import fetch
 from devkit.wheels.lock import Lock
 from devkit.wheels.needed import needed_packages
-from devkit.wheels.resolve import Resolver, read_requirements
+from devkit.wheels.resolve import Resolver
 from devkit.wheels.twin import Twin, make_twin
 from devkit.wheels.twin_lock import keep_twin_lock
 from devkit.wheels.wheelfile import Wheel
 from kernelkit.own import OwnCode
 
-__all__ = ["BUILD", "Builder", "default_listing"]
+__all__ = ["BUILD", "Builder"]
 
 BUILD = REPOSITORY / "build"
 
 _MISSING = re.compile(r"No module named '([\w.]+)'")
-
-
-def default_listing(profile: Profile, slug: str = "") -> Listing:
-    """Return how the dataset of a profile is listed by default.
-
-    Parameters
-    ----------
-    profile
-        The image.
-    slug
-        The dataset's name for a competition of the user's own, which is its title too.
-    """
-    return Listing(
-        owner="your-name",
-        slug=slug or f"kernelkit-{profile.name}"[:50],
-        title=slug.replace("-", " ") or f"kernelkit for {profile.name}"[:50],
-        subtitle=f"Modules and wheels of an offline notebook, for {profile.name}"[:80],
-    )
 
 
 @dataclass
@@ -77,6 +65,8 @@ class Builder:
         The competition of the user's own whose recipes go there too, or None.
     made_by
         The command that this is, which is noted. A push says it if something has changed.
+    settings_file
+        The settings that it is for. None means those of the competition, or of the repository.
     say
         It gets each line that there is to tell.
     """
@@ -89,6 +79,7 @@ class Builder:
     own: OwnCode | None = None
     competition: OwnCompetition | None = None
     made_by: str = ""
+    settings_file: Path | None = None
     _resolved: Lock | None = field(default=None, init=False, repr=False)
 
     @property
@@ -106,30 +97,6 @@ class Builder:
     @property
     def _all_files(self) -> list[Path]:
         return [*self.files, *self._own_files]
-
-    @property
-    def _sources(self) -> tuple[Source, ...]:
-        """What the dataset is made from, as it is now. A push compares it with what is then."""
-        found = [
-            Source.at("kernelkit", self.source_folder),
-            Source.at("requirements", self.resolver.requirements),
-        ]
-        # a folder that is not there yet may come to be
-        folders = dict.fromkeys((LOCAL_WHEELS, *self.resolver.source.folders))
-        found += [Source.at("own wheels", folder) for folder in folders]
-        if self.own is not None:
-            is_given = self.own.folder != self._named_code
-            found.append(Source.at("own code", self.own.folder, is_given=is_given))
-        if self.competition is not None:
-            found.append(Source.at("recipes", self.competition.folder))
-        return tuple(found)
-
-    @property
-    def _named_code(self) -> Path | None:
-        """The folder of code of the user's own that the settings name, whatever is exported."""
-        settings_file = self.competition.settings_file if self.competition else None
-        named = load_settings(settings_file, {}).own
-        return Path(named).resolve() if named else None
 
     def _is_own(self, module: str) -> bool:
         return self.own is not None and module.split(".")[0] in self.own.modules
@@ -196,7 +163,10 @@ class Builder:
 
     def _build(self, folder: Path, shown_folder: Path, upgrade: bool) -> Packed:
         check_beforehand(shown_folder, self.listing)
-        sources = self._sources
+        settings_file = self.settings_file or (
+            self.competition.settings_file if self.competition else None
+        )
+        sources = sources_of(self.resolver, self.source_folder, self.own, settings_file)
         lock = self._lock(upgrade)
         self.lint(lock)
         wheels = self.wheels(lock)
@@ -215,7 +185,7 @@ class Builder:
             self.competition,
         )
         mark(packed.folder, sources=sources, made_by=self.made_by)
-        self.say(f"pack     {len(packed.files)} files for {_shown(shown_folder)}")
+        self.say(f"pack     {len(packed.files)} files for {shown(shown_folder)}")
         check_dataset(folder, self.profile)
         self.say(f"verify   every hash, tag, requirement and limit of {packed.fingerprint[:12]}")
         return packed
@@ -317,26 +287,16 @@ class Builder:
 
     def describe_plan(self, folder: Path) -> list[str]:
         """Say what `build` would do. Nothing is written, and the network is not reached."""
-        resolver = self.resolver
-        lock = resolver.current_lock()
-        steps = [
-            f"for {self.profile.name}: Python {self.profile.python}, glibc {self.profile.glibc}"
+        parts = ["kernelkit"]
+        if self.own:
+            parts.append(f"{', '.join(self.own.modules)} of {shown(self.own.folder)}")
+        if self.competition:
+            parts.append(f"the recipes of {self.competition.name}")
+        return [
+            *plan_lines(self.resolver, len(self._all_files)),
+            f"would pack {', '.join(parts)} and the wheels into {shown(folder)}",
+            f"to be uploaded as {self.listing.owner}/{self.listing.slug}",
         ]
-        asked = ", ".join(map(str, read_requirements(resolver.requirements))) or "nothing"
-        if lock is None:
-            steps.append(f"would resolve {asked} again, since the lock does not answer it")
-        else:
-            there = [w.file for w in lock.wheels if (resolver.downloads_folder / w.file).is_file()]
-            fetched = [w.file for w in lock.wheels if w.file not in there]
-            taken = ", ".join(there) or "nothing"
-            steps.append(f"would take {taken} from {_shown(resolver.downloads_folder)}")
-            steps += [f"would fetch {name}" for name in fetched]
-        steps.append(f"would lint {len(self._all_files)} files")
-        own = f", {', '.join(self.own.modules)} of {_shown(self.own.folder)}" if self.own else ""
-        own += f", the recipes of {self.competition.name}" if self.competition else ""
-        steps.append(f"would pack kernelkit{own} and the wheels into {_shown(folder)}")
-        steps.append(f"to be uploaded as {self.listing.owner}/{self.listing.slug}")
-        return steps
 
     def table(self, packed: Packed) -> list[str]:
         """Say what is in a built dataset, how large it is, and why it is there."""
@@ -354,7 +314,3 @@ class Builder:
             self.say(f"resolve  {self.resolver.requirements.name} for {self.profile.name}")
         self._resolved = self.resolver.resolve(upgrade=upgrade)
         return self._resolved
-
-
-def _shown(path: Path) -> Path:
-    return path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path

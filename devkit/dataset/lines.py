@@ -1,16 +1,47 @@
 """What is told of a built dataset: its files, why each is there, and which wheels are left out."""
 
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
 from devkit.dataset.pack import Packed
 from devkit.errors import WheelError
+from devkit.tools import REPOSITORY
 from devkit.wheels.lock import Lock
 from devkit.wheels.resolve import Resolver, read_requirements
 from devkit.wheels.wheelfile import Wheel, read_wheel
 
-__all__ = ["notes_of_own_wheels", "size_in_words", "table_lines"]
+__all__ = ["notes_of_own_wheels", "plan_lines", "shown", "size_in_words", "table_lines"]
+
+
+def plan_lines(resolver: Resolver, files: int) -> list[str]:
+    """Say what a build would resolve, take, fetch and lint.
+
+    Parameters
+    ----------
+    resolver
+        What is asked for, and the image.
+    files
+        How many files the lint would look at.
+    """
+    profile, lock = resolver.profile, resolver.current_lock()
+    steps = [f"for {profile.name}: Python {profile.python}, glibc {profile.glibc}"]
+    asked = ", ".join(map(str, read_requirements(resolver.requirements))) or "nothing"
+    if lock is None:
+        steps.append(f"would resolve {asked} again, since the lock does not answer it")
+    else:
+        there = [w.file for w in lock.wheels if (resolver.downloads_folder / w.file).is_file()]
+        fetched = [w.file for w in lock.wheels if w.file not in there]
+        taken = ", ".join(there) or "nothing"
+        steps.append(f"would take {taken} from {shown(resolver.downloads_folder)}")
+        steps += [f"would fetch {name}" for name in fetched]
+    return [*steps, f"would lint {files} files"]
+
+
+def shown(path: Path) -> Path:
+    """A path as it is told, from the repository on if it lies there."""
+    return path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
 
 
 def table_lines(packed: Packed, lock: Lock, resolver: Resolver) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from devkit.errors import DatasetError
+from devkit.image.profiles import Profile
 from devkit.kaggle.marks import CLIENT_FILE, Marks
 from kernelkit.files import open_atomically
 
@@ -18,6 +19,7 @@ __all__ = [
     "CLIENT_FILE",
     "Listing",
     "add_listing_options",
+    "default_listing",
     "listing_from",
     "mark",
     "proved_fingerprint",
@@ -102,6 +104,24 @@ class _Metadata(BaseModel):
     subtitle: str
     licenses: Annotated[list[_Licence], Field(min_length=1)]
     kernelkit: Marks = Marks()
+
+
+def default_listing(profile: Profile, slug: str = "") -> Listing:
+    """Return how the dataset of a profile is listed by default.
+
+    Parameters
+    ----------
+    profile
+        The image.
+    slug
+        The dataset's name for a competition of the user's own, which is its title too.
+    """
+    return Listing(
+        owner="your-name",
+        slug=slug or f"kernelkit-{profile.name}"[:50],
+        title=slug.replace("-", " ") or f"kernelkit for {profile.name}"[:50],
+        subtitle=f"Modules and wheels of an offline notebook, for {profile.name}"[:80],
+    )
 
 
 def read_listing(folder: Path) -> Listing:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devkit.competitions import OwnCompetition
-from devkit.dataset.builder import Builder, default_listing
+from devkit.dataset.builder import Builder
+from devkit.dataset.listing import default_listing
 from devkit.dataset.own import find_own
 from devkit.dataset.pack import Packed
 from devkit.image.profiles import load_profile

@@ -8,9 +8,10 @@ import shlex
 from devkit.errors import KaggleError, SettingsError
 from devkit.kaggle.datasets.competition import download_competition
 from devkit.kaggle.doctor import examine, find_next_step
+from devkit.kaggle.notebook.follow import check_log, follow_run
 from devkit.kaggle.notebook.kernel import run_state
 from devkit.kaggle.notebook.kernel_folder import prepare_folder
-from devkit.kaggle.notebook.run import check_log, fetch_runs, fetch_tables, follow_run
+from devkit.kaggle.notebook.output import fetch_runs, fetch_tables
 from devkit.kaggle.push import newest_version, push_and_submit
 from devkit.kaggle.push import push as push_notebook
 from devkit.kaggle.service.client import Client

@@ -3,6 +3,7 @@
 from devkit.errors import KaggleError
 from devkit.kaggle.built import build_command, build_weights_command, other_weights
 from devkit.kaggle.datasets.upload import Built, upload_datasets
+from devkit.kaggle.notebook.follow import check_log, follow_run
 from devkit.kaggle.notebook.kernel import (
     KernelVersion,
     Pushed,
@@ -11,7 +12,6 @@ from devkit.kaggle.notebook.kernel import (
     push_kernel,
 )
 from devkit.kaggle.notebook.kernel_folder import KernelFolder, prepare_folder
-from devkit.kaggle.notebook.run import check_log, follow_run
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.submissions.account import check_competition, check_gpu_hours, check_submissions
 from devkit.kaggle.submissions.check import fetch_checked

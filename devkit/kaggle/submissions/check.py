@@ -11,7 +11,7 @@ from typing import Any
 
 from devkit.errors import KaggleError
 from devkit.kaggle.notebook.kernel import KernelVersion
-from devkit.kaggle.notebook.run import fetch_submissions
+from devkit.kaggle.notebook.output import fetch_submissions
 from devkit.kaggle.service.client import Client
 from kernelkit.errors import SubmissionError
 from kernelkit.recipe import Competition, Recipe

@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from devkit.dataset.builder import Builder, default_listing
+from devkit.dataset.builder import Builder
+from devkit.dataset.listing import default_listing
 from devkit.dataset.pack import pack
 from devkit.image.profiles import PROFILES, load_profile
 from devkit.tools import find_uv, run_tool
