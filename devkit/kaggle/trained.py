@@ -142,11 +142,11 @@ def _runs(models_folder: Path) -> dict[str, Path]:
 
 def _taken(run: Path, words: Sequence[Prefer]) -> dict[str, Path]:
     """The files of a run that are packed, by their places in it."""
+    from kernelkit.checkpoints.checkpoint_files import checkpoint_stem
     from kernelkit.checkpoints.engine_record import ENGINE_SUFFIX
     from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of
     from kernelkit.checkpoints.snapshots import Snapshot, choose_snapshots
     from kernelkit.checkpoints.trained_with import SETTINGS
-    from kernelkit.checkpoints.weights import checkpoint_stem
 
     found: list[Path] = []
     for fold in folds_of(run):

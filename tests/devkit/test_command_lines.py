@@ -143,6 +143,36 @@ def test_help_imports_nothing_heavy(name: str) -> None:
     assert len(out.splitlines()) > 4
 
 
+# A process in which torch cannot be imported.
+READ = """
+import sys
+from pathlib import Path
+sys.modules["torch"] = None
+from devkit.kaggle.trained import note_weights
+from devkit.training.runs import main
+print(*note_weights(Path(sys.argv[1]), {"Unet_a": ["best"]}).files["Unet_a"])
+sys.exit(main([sys.argv[1]]))
+"""
+
+
+def test_what_only_reads_run_folders_waits_for_no_torch(tmp_path: Path) -> None:
+    """`make runs`, and what `make doctor` and `make push` look up, come without its import."""
+    fold = tmp_path / "Unet_a/fold_0"
+    fold.mkdir(parents=True)
+    (fold / "e1_val_0.8.pth").touch()
+    (fold / "e2_val_0.9.pth").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(tmp_path)],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": "kernel_src:."},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("fold_0/e2_val_0.9.pth\n")
+
+
 @pytest.mark.parametrize(("line", "said"), WRONG, ids=[line for line, _ in WRONG])
 def test_what_is_wrong_is_said_in_one_line_and_at_once(line: str, said: str) -> None:
     """Nothing heavy is imported first. The exit code is 2 if the line is not understood, else 1."""

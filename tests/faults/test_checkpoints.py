@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kernelkit.checkpoints import Member, load_members
+from kernelkit.checkpoints.checkpoint_files import checkpoint_stem
 from kernelkit.checkpoints.snapshots import Snapshot, choose_snapshot
-from kernelkit.checkpoints.weights import checkpoint_stem
 from kernelkit.errors import CheckpointError
 from tests.made.networks import FPN, network
 

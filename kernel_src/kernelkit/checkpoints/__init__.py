@@ -9,9 +9,28 @@ or `own_network` if that is code of the user's own. `states` fills it with its w
 what a network answers with.
 """
 
-from kernelkit.checkpoints.member import Member
-from kernelkit.checkpoints.members import load_groups, load_members
-from kernelkit.checkpoints.runtime import Runtime
-from kernelkit.checkpoints.trained_with import TrainedWith
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernelkit.checkpoints.member import Member
+    from kernelkit.checkpoints.members import load_groups, load_members
+    from kernelkit.checkpoints.runtime import Runtime
+    from kernelkit.checkpoints.trained_with import TrainedWith
 
 __all__ = ["Member", "Runtime", "TrainedWith", "load_groups", "load_members"]
+
+# Where each name comes from. What only reads folders does not wait for torch to load.
+_HOMES = {
+    "Member": "member",
+    "Runtime": "runtime",
+    "TrainedWith": "trained_with",
+    "load_groups": "members",
+    "load_members": "members",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -18,15 +18,22 @@ from kernelkit.errors import CheckpointError
 from kernelkit.yamlfile import read_yaml
 
 __all__ = [
+    "ARCHITECTURES",
     "DESCRIPTIONS",
     "NetworkDescription",
     "check_names",
+    "from_folder_name",
     "read_content",
     "read_description",
 ]
 
 # The files of a run folder that describe its network.
 DESCRIPTIONS = ("config.json", "cfg.yaml")
+# The architectures of segmentation_models_pytorch, in lower case. Its import takes seconds.
+ARCHITECTURES = (
+    *("unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "deeplabv3", "deeplabv3plus"),
+    *("pan", "upernet", "segformer", "dpt"),
+)
 # Bytes. A long config.json has 10 kB.
 _MOST_BYTES = 1 << 20
 # Sections in each other.
@@ -70,6 +77,20 @@ class NetworkDescription(BaseModel):
     in_chans: int | None = Field(None, ge=1, le=_MOST_CHANNELS)
     classes: int | None = Field(None, ge=1, le=_MOST_CLASSES)
     num_classes: int | None = Field(None, ge=1, le=_MOST_CLASSES)
+
+
+def from_folder_name(name: str) -> dict[str, Any] | None:
+    """The description in a folder's name `{Arch}_{encoder}[_scse]`, or None if it has none.
+
+    >>> from_folder_name("UnetPlusPlus_timm-regnety_016_scse")["encoder_name"]
+    'timm-regnety_016'
+    """
+    arch, _, encoder = name.partition("_")
+    if arch.lower() not in ARCHITECTURES or not encoder:
+        return None
+    bare = encoder.removesuffix("_scse")
+    attention = {"decoder_attention_type": "scse"} if bare != encoder else {}
+    return {"arch": arch, "encoder_name": bare, "in_channels": 3, "classes": 1, **attention}
 
 
 def read_description(path: Path) -> Mapping[str, Any] | None:

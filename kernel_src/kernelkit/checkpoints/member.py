@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from kernelkit.checkpoints.checkpoint_files import checkpoint_stem
 from kernelkit.checkpoints.program import Program
 from kernelkit.checkpoints.snapshots import Snapshot
 from kernelkit.checkpoints.trained_with import TrainedWith
-from kernelkit.checkpoints.weights import checkpoint_stem
 from kernelkit.vocabulary import MemberKind
 
 __all__ = ["Member"]

@@ -19,12 +19,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import get_args
 
+from kernelkit.checkpoints.checkpoint_files import SUFFIXES, checkpoint_stem
 from kernelkit.checkpoints.loader import MemberLoader
 from kernelkit.checkpoints.member import Member
-from kernelkit.checkpoints.run_folders import SUFFIXES, checkpoints_of, folds_of, matching_runs
+from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of, matching_runs
 from kernelkit.checkpoints.runtime import Runtime
 from kernelkit.checkpoints.snapshots import Choice, Snapshot, choose_snapshots
-from kernelkit.checkpoints.weights import checkpoint_stem
 from kernelkit.console import progress
 from kernelkit.errors import CheckpointError, RecipeError
 from kernelkit.vocabulary import Prefer, choices

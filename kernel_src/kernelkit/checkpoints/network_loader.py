@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kernelkit.checkpoints.descriptions import DESCRIPTIONS, read_description
+from kernelkit.checkpoints.descriptions import DESCRIPTIONS, from_folder_name, read_description
 from kernelkit.checkpoints.loaded import Declared, Loaded
-from kernelkit.checkpoints.networks import build_empty, describe, from_folder_name
+from kernelkit.checkpoints.networks import build_empty, describe
 from kernelkit.checkpoints.own_network import ask, with_code
 from kernelkit.checkpoints.snapshots import Choice
 from kernelkit.checkpoints.states import ChosenState, choose_state, load_state, weights_sha256

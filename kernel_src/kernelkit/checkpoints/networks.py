@@ -16,28 +16,13 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from segmentation_models_pytorch import MODEL_ARCHITECTURES_MAPPING
 from torch import Tensor, nn
 
 from kernelkit.checkpoints.descriptions import check_names
 from kernelkit.checkpoints.own_network import build_own
 from kernelkit.errors import CheckpointError
 
-__all__ = ["build", "build_empty", "describe", "from_folder_name"]
-
-
-def from_folder_name(name: str) -> dict[str, Any] | None:
-    """The description in a folder's name `{Arch}_{encoder}[_scse]`, or None if it has none.
-
-    >>> from_folder_name("UnetPlusPlus_timm-regnety_016_scse")["encoder_name"]
-    'timm-regnety_016'
-    """
-    arch, _, encoder = name.partition("_")
-    if arch.lower() not in MODEL_ARCHITECTURES_MAPPING or not encoder:
-        return None
-    bare = encoder.removesuffix("_scse")
-    attention = {"decoder_attention_type": "scse"} if bare != encoder else {}
-    return {"arch": arch, "encoder_name": bare, "in_channels": 3, "classes": 1, **attention}
+__all__ = ["build", "build_empty", "describe"]
 
 
 def build(description: Mapping[str, Any], source: str) -> nn.Module:

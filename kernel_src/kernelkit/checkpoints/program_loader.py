@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kernelkit.checkpoints.checkpoint_files import checkpoint_stem
 from kernelkit.checkpoints.engine_record import EngineRecord
 from kernelkit.checkpoints.loaded import Declared, Loaded
 from kernelkit.checkpoints.network_loader import NetworkLoader, find_description
@@ -13,7 +14,6 @@ from kernelkit.checkpoints.onnx_session import OnnxSession
 from kernelkit.checkpoints.programs import load_program
 from kernelkit.checkpoints.runtime import Runtime
 from kernelkit.checkpoints.snapshots import Choice, Snapshot
-from kernelkit.checkpoints.weights import checkpoint_stem
 from kernelkit.errors import CheckpointError
 from kernelkit.files import file_sha256
 

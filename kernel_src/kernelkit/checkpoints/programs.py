@@ -14,24 +14,22 @@ import torch
 from torch import nn
 
 from kernelkit.checkpoints.answers import first_line
+from kernelkit.checkpoints.checkpoint_files import PROGRAMS
 from kernelkit.checkpoints.compiled import is_compiled, load_compiled
 from kernelkit.checkpoints.onnx_session import OnnxSession
 from kernelkit.checkpoints.program import Program, Shape
 from kernelkit.checkpoints.runtime import Runtime
 from kernelkit.errors import CheckpointError
 
-__all__ = ["SUFFIXES", "is_program", "load_program"]
+__all__ = ["is_program", "load_program"]
 
-_SCRIPT = (".ts", ".jit", ".torchscript")
 _EXPORTED = ".pt2"
 _ONNX = ".onnx"
-# Suffixes of files that are programs. A file with another suffix may hold TorchScript too.
-SUFFIXES = (*_SCRIPT, _EXPORTED, _ONNX)
 
 
 def is_program(path: Path) -> bool:
     """Whether a file is a program by its suffix, or holds TorchScript under another suffix."""
-    if path.suffix in SUFFIXES:
+    if path.suffix in PROGRAMS:
         return True
     return any(name.endswith("/constants.pkl") for name in _names(path))
 

@@ -5,16 +5,11 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from kernelkit.checkpoints.descriptions import DESCRIPTIONS
-from kernelkit.checkpoints.networks import from_folder_name
-from kernelkit.checkpoints.programs import SUFFIXES as PROGRAMS
-from kernelkit.checkpoints.weights import PICKLES, is_unpacked
+from kernelkit.checkpoints.checkpoint_files import SUFFIXES, is_unpacked
+from kernelkit.checkpoints.descriptions import DESCRIPTIONS, from_folder_name
 from kernelkit.errors import CheckpointError
 
-__all__ = ["SUFFIXES", "checkpoints_of", "folds_of", "matching_runs"]
-
-# Suffixes of checkpoints.
-SUFFIXES = (*PICKLES, ".safetensors", *PROGRAMS)
+__all__ = ["checkpoints_of", "folds_of", "matching_runs"]
 
 _FOLD = re.compile(r"(?:fold_?)?(\d+)")
 # No checkpoints: a part of one that was unpacked, and what an unfinished training goes on from.

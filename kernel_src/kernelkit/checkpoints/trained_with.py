@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, get_args
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from kernelkit.checkpoints.descriptions import DESCRIPTIONS, read_content
 from kernelkit.vocabulary import Activation, Fill, Resample
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["SETTINGS", "TrainedWith", "read_trained_with"]
 
@@ -105,7 +106,7 @@ class TrainedWith:
         """The file that says a value, for a message."""
         return str(self.said_in[name]) if name in self.said_in else "its checkpoint"
 
-    def with_buffers(self, tensors: Mapping[str, Tensor]) -> Self:
+    def with_buffers(self, tensors: "Mapping[str, Tensor]") -> Self:
         """The same with `mean` and `std` of buffers beside a network's weights, if not yet known.
 
         A Lightning module that normalises its input keeps them so.

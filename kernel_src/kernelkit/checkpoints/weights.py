@@ -24,19 +24,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from kernelkit.checkpoints.checkpoint_files import pickle_folder
 from kernelkit.checkpoints.stored_states import Stored, states_in
 from kernelkit.errors import CheckpointError
 from kernelkit.memory import available_memory
 
-__all__ = [
-    "PICKLES",
-    "checkpoint_stem",
-    "is_unpacked",
-    "read_weights",
-]
-
-# Suffixes of files that `torch.save` writes.
-PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pth.tar")
+__all__ = ["read_weights"]
 
 # How a pickle begins, and how one that torch.save wrote before it wrote zip files.
 _PICKLE = b"\x80"
@@ -104,18 +97,6 @@ def read_weights(path: Path) -> list[Stored]:
     else:
         content = _unpickle(path)
     return states_in(content, path)
-
-
-def checkpoint_stem(path: Path) -> str:
-    """A checkpoint's name without its suffix. That may have two parts, as in `best.pth.tar`."""
-    suffixes = sorted((*PICKLES, ".safetensors"), key=len, reverse=True)
-    suffix = next((s for s in suffixes if path.name.endswith(s)), "")
-    return path.name.removesuffix(suffix)
-
-
-def is_unpacked(path: Path) -> bool:
-    """Whether `path` is a folder that once was a `.pth` file."""
-    return path.is_dir() and _pickle_folder(path) is not None
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -208,15 +189,9 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
     )
 
 
-def _pickle_folder(path: Path) -> Path | None:
-    """The folder of data.pkl: `path`, or the zip file's own top folder in it."""
-    below = [child for child in path.iterdir() if (child / "data.pkl").is_file()]
-    return path if (path / "data.pkl").is_file() else next(iter(below), None)
-
-
 def _repacked(path: Path) -> io.BytesIO:
     """The zip file that was unpacked into the folder `path`."""
-    root = _pickle_folder(path)
+    root = pickle_folder(path)
     if root is None:
         raise CheckpointError(
             f"{path}: this folder has no data.pkl, so it is no unpacked checkpoint. Upload the "

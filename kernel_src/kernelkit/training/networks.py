@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from kernelkit.checkpoints.checkpoint_files import checkpoint_stem
 from kernelkit.checkpoints.networks import build
 from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of
 from kernelkit.checkpoints.snapshots import Choice, Snapshot, choose_snapshot
 from kernelkit.checkpoints.states import choose_state, current_name
 from kernelkit.checkpoints.stored_states import refuse_odd_tensors
-from kernelkit.checkpoints.weights import checkpoint_stem, read_weights
+from kernelkit.checkpoints.weights import read_weights
 from kernelkit.errors import CheckpointError, TrainingError, listed
 from kernelkit.training.pretrained import pretrained_state
 from kernelkit.training.recipe import RunRecipe

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from kernelkit.checkpoints.checkpoint_files import checkpoint_stem
 from kernelkit.checkpoints.run_folders import checkpoints_of
 from kernelkit.checkpoints.snapshots import Snapshot
-from kernelkit.checkpoints.weights import checkpoint_stem
 from kernelkit.errors import TrainingError
 from kernelkit.training.fold_folder import FoldFolder
 

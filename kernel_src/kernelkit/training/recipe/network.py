@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
+from kernelkit.checkpoints.descriptions import ARCHITECTURES
 from kernelkit.recipe.section import Section
 from kernelkit.recipe.words import Word
 
@@ -39,22 +40,7 @@ _OF_SMP = frozenset(
 _OF_TIMM = frozenset(("drop_block_rate", "drop_path_rate", "drop_rate", "global_pool", "img_size"))
 _OF_TIMM_ENCODERS = _OF_TIMM - {"global_pool"}
 _SMP_FIELDS = frozenset(("encoder_name", "encoder_depth", "encoder_weights", "aux_params"))
-# The architectures of segmentation_models_pytorch, in lower case.
-_ARCHITECTURES = (
-    "unet",
-    "unetplusplus",
-    "manet",
-    "linknet",
-    "fpn",
-    "pspnet",
-    "deeplabv3",
-    "deeplabv3plus",
-    "pan",
-    "upernet",
-    "segformer",
-    "dpt",
-)
-# Of these the encoder has a stride of its own.
+# Of these architectures the encoder has a stride of its own.
 _DILATED = {"deeplabv3": 8, "deeplabv3plus": 16, "pan": 16}
 
 
@@ -115,7 +101,7 @@ class NetworkRecipe(Section):
     classes: PositiveInt | None = None
     aux_params: AuxParams | None = None
 
-    ARCHITECTURES: ClassVar[tuple[str, ...]] = _ARCHITECTURES
+    ARCHITECTURES: ClassVar[tuple[str, ...]] = ARCHITECTURES
     # What else the networks of both libraries take.
     ARGUMENTS: ClassVar[tuple[str, ...]] = tuple(sorted(_OF_SMP | _OF_TIMM))
 
@@ -126,11 +112,11 @@ class NetworkRecipe(Section):
             raise ValueError(
                 f"found {' and '.join(given) or 'neither arch nor network'}, wanted one of them"
             )
-        if self.network is None and self.kind not in (*_ARCHITECTURES, "timm"):
-            close = difflib.get_close_matches(self.kind, (*_ARCHITECTURES, "timm"), n=1)
+        if self.network is None and self.kind not in (*ARCHITECTURES, "timm"):
+            close = difflib.get_close_matches(self.kind, (*ARCHITECTURES, "timm"), n=1)
             raise ValueError(
                 f"found the arch {self.arch!r:.60}, which does not exist. "
-                + (f"Did you mean {close[0]}?" if close else _known(("timm", *_ARCHITECTURES)))
+                + (f"Did you mean {close[0]}?" if close else _known(("timm", *ARCHITECTURES)))
             )
         if self.kind == "timm" and self.model_name is None:
             raise ValueError("found arch timm without model_name, wanted the name of a classifier")
