@@ -3,11 +3,12 @@
 A row is a fault: its name, what it changes of the arguments, and the sentence.
 """
 
+import socket
 from pathlib import Path
 
 import pytest
 
-from devkit.predict import cluster
+from devkit.predict import connection
 from devkit.predict.__main__ import main
 from tests.made.competition import RECIPE
 
@@ -79,10 +80,18 @@ def test_faults_are_one_sentence(
 ) -> None:
     """The exit code is 1, and one line says what was found, what was wanted and what to do."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(cluster, "_PATIENCE", 1)
+    monkeypatch.setattr(connection, "PATIENCE", 1)
     given = {"--competition": "pictures", "--models": "models", "--output": "out"} | changes
     assert main(["recipe.yaml", *(part for pair in given.items() for part in pair)]) == 1
     [line] = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("predict failed: ")
     assert answer in line
     assert not line.endswith(".")
+
+
+def test_what_listens_and_is_no_scheduler_is_one_sentence(place: Path, monkeypatch, capsys) -> None:
+    """It takes the connection and says nothing, for which a client of dask waits for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        sentence = f"{address}: no scheduler of dask answered within 1 s. "
+        test_faults_are_one_sentence(place, monkeypatch, capsys, {"--scheduler": address}, sentence)

@@ -17,9 +17,10 @@ import pytest
 from distributed import Client, LocalCluster
 
 from devkit.errors import ClusterError
-from devkit.predict import cluster, waiting
+from devkit.predict import connection, fit_workers, waiting
 from devkit.predict.__main__ import main
-from devkit.predict.cluster import ClusterExecutor, local_cluster, remote_cluster
+from devkit.predict.cluster import local_cluster, remote_cluster
+from devkit.predict.cluster_executor import ClusterExecutor
 from devkit.predict.run import predict_at_home
 from devkit.tools import REPOSITORY
 from kernelkit.competition import CompetitionFolder
@@ -224,25 +225,29 @@ def test_a_lost_scheduler_ends_the_run_in_one_sentence(
 
 @pytest.mark.timeout(180)
 def test_workers_that_cannot_do_the_work_are_refused(tmp_path: Path, monkeypatch) -> None:
-    """There is none, or one of several threads, without kernelkit, or with another torch."""
-    monkeypatch.setattr(cluster, "_PATIENCE", 1)
+    """There is none, or one hangs, has threads, no kernelkit, or another torch."""
+    monkeypatch.setattr(connection, "PATIENCE", 1)
     (tmp_path / "torch-9.9.dist-info").mkdir()
     (tmp_path / "torch-9.9.dist-info" / "METADATA").write_text("Name: torch\nVersion: 9.9\n")
     with started(["scheduler", "--port", "0"], tmp_path / "scheduler.log") as (_, address):
         with pytest.raises(ClusterError, match="the scheduler has no workers. Start some"):
             refuse(address)
-        monkeypatch.setattr(cluster, "_PATIENCE", 30)
+        monkeypatch.setattr(connection, "PATIENCE", 30)
         for threads, path, sentence in (
             ("2", "kernel_src", "found a worker with 2 threads, wanted one"),
             ("1", "", "the worker cannot import kernelkit"),
             ("1", f"kernel_src:{tmp_path}", r"found torch 9.9 at tcp://\S+, wanted 2\..* as here"),
         ):
             worker = ["worker", address, "--no-nanny", "--nthreads", threads]
-            with (
-                started(worker, tmp_path / "worker.log", PYTHONPATH=path),
-                pytest.raises(ClusterError, match=sentence),
-            ):
-                refuse(address)
+            with started(worker, tmp_path / "worker.log", PYTHONPATH=path) as (process, _):
+                with pytest.raises(ClusterError, match=sentence):
+                    refuse(address)
+                if not path:
+                    process.send_signal(signal.SIGSTOP)
+                    monkeypatch.setattr(fit_workers, "_PATIENCE", 1)
+                    with pytest.raises(ClusterError, match="the worker did not answer within 1 s"):
+                        refuse(address)
+                    monkeypatch.setattr(fit_workers, "_PATIENCE", 30)
 
 
 @pytest.mark.timeout(120)
@@ -250,7 +255,7 @@ def test_only_workers_with_a_gpu_are_asked_if_there_are_some(
     tmp_path: Path, scheduler: tuple[str, subprocess.Popen[bytes]], monkeypatch
 ) -> None:
     """Of two workers one has the resource, and all calls go to its process."""
-    monkeypatch.setattr(cluster, "_PATIENCE", 30)
+    monkeypatch.setattr(connection, "PATIENCE", 30)
     address, _ = scheduler
     worker = ["worker", address, "--no-nanny", "--nthreads", "1", "--resources", "GPU=1"]
     with (
@@ -289,6 +294,9 @@ def test_a_run_without_workers_says_that_it_waits(
         assert call.result() == os.getpid()
         until(lambda: heard("are back"))
         address = here.scheduler_address
+        [worker] = here.scheduler.workers
+        with pytest.raises(ClusterError, match="found a worker of dask, wanted a scheduler"):
+            refuse(worker)
     assert said == [
         f"{address}: no worker is left, and the run waits for one. Start some with make worker "
         f"SCHEDULER={address}, and it goes on by itself. Ctrl-C loses nothing that is stored",
