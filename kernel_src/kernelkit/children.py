@@ -18,6 +18,15 @@ _PR_SET_PDEATHSIG = 1
 _hiding = threading.Lock()
 
 
+def _begin_in_child() -> None:
+    """Let a forked process have a lock of its own. Another thread may have held that one."""
+    global _hiding
+    _hiding = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
+
+
 @contextlib.contextmanager
 def starting_children() -> Iterator[None]:
     """Start processes that Ctrl-C does not reach.

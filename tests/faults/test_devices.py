@@ -1,5 +1,6 @@
 """Faults of processes that work for a run: what they see otherwise, and how they end."""
 
+import multiprocessing
 import resource
 import shutil
 from collections.abc import Callable
@@ -127,7 +128,7 @@ def test_what_a_process_sees_otherwise_is_found_first(
     assert wanted in str(caught.value)
     assert not any(job.tasks for job in executor.jobs)
     assert not (small.output / "submission.csv").exists()
-    assert list((small.output / "masks").glob(".run-*")) == []
+    assert list((small.output / "masks").glob(".unfinished-*")) == []
 
 
 def test_a_store_that_cannot_be_written_to_is_found_first(small: Small) -> None:
@@ -203,6 +204,24 @@ def test_an_executor_that_was_shut_down_leaves_a_valid_submission(small: Small) 
     with pytest.raises(KernelKitError, match="the executor is broken .*after shutdown"):
         small.predict(executor)
     assert len((small.output / "submission.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("executor", [2, "cpu cpu", ["cuda:0"]])
+def test_what_is_no_executor_is_refused(small: Small, executor: Any) -> None:
+    """Before anything is written, and not once per image."""
+    with pytest.raises(DeviceError, match="found a value of type .*, wanted an executor of conc"):
+        small.predict(executor)
+    assert not small.output.exists()
+
+
+def test_a_script_that_each_process_runs_once_more_is_refused(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pool needs a function of the script, so the output of its parent must not be touched."""
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(DeviceError, match='below: if __name__ == "__main__"'):
+        small.predict(ThreadPoolExecutor(1))
+    assert not small.output.exists()
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from kernelkit.predict.hand_in.hand_in import hand_in, submission_paths
 from kernelkit.predict.hand_in.maps import Maps, write_maps
 from kernelkit.predict.hand_in.merging import merge_stores
 from kernelkit.predict.jobs import deal
+from kernelkit.predict.jobs.executors import refuse_no_executor
 from kernelkit.predict.jobs.sharing import replicas_for
 from kernelkit.predict.preflight.preflight import preflight
 from kernelkit.predict.preflight.submissions import check_submissions
@@ -157,6 +158,10 @@ def predict(
 
     Raises
     ------
+    CheckpointError, CompetitionError, OutputError
+        The processes of the executor see other models, images or folders than this one does.
+    DeviceError
+        The executor is none, or this process is one of its own and runs its script once more.
     OutputError
         The output folder cannot be written to, or a folder of `stores` has no store. With `strict`,
         a map is missing.
@@ -165,6 +170,8 @@ def predict(
     SubmissionError
         No image at all could be predicted. With `strict`, any image has only its fallback row.
     """
+    if executor is not None:
+        refuse_no_executor(executor)
     begun = time.perf_counter() - sum(model.load_seconds for model in models.values())
     output = Path(output)
     check_writable(output)

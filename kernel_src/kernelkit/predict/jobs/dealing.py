@@ -7,30 +7,24 @@ fails, each image has a report in the end.
 """
 
 import logging
-import pickle
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import torch
 
 from kernelkit.errors import (
     CheckpointError,
     CompetitionError,
     KernelKitError,
     OutputError,
-    RecipeError,
     as_sentence,
 )
-from kernelkit.predict.jobs.executors import device_of, names_of, ticks_of
-from kernelkit.predict.jobs.job import Done, Job, do
+from kernelkit.predict.jobs.executors import device_of, names_of, starting_processes, ticks_of
+from kernelkit.predict.jobs.job import Done, Job, do, forget
 from kernelkit.predict.jobs.plan import Parcel, parcels_of, plan_table
-from kernelkit.predict.jobs.stored import LostResults
+from kernelkit.predict.jobs.shared import everywhere, put_token, refuse_local, shared_job
+from kernelkit.predict.jobs.stored import LostResults, told_files
 from kernelkit.predict.report import ImageReport
-from kernelkit.predict.work.keys import code_sha256
 from kernelkit.predict.work.tasks import Run, Task
 from kernelkit.predict.work.whole_picture import Picture
 from kernelkit.predict.work.work import warned
@@ -44,8 +38,6 @@ _GRACE = 120.0
 _LOOK = 1.0
 # How often an image was tried, and which time was the last, by the deaths before that one.
 _TRIES = {1: ("twice", "second"), 2: ("three times", "third")}
-# so many images must be somewhere, or their folder is not there
-_SHOWN = 8
 # What a process sees otherwise than the run's own: no other try would help.
 _CONTRADICTIONS = (CheckpointError, CompetitionError, OutputError)
 
@@ -89,7 +81,7 @@ class _Dealing:
         self._lanes = len(self._names)
         self._out: dict[Future[Done], _Handed] = {}
         self._said: set[str] = set()
-        self._lost = LostResults(run)
+        self._pickled = b""
         # what is stored is found in a moment, even if the session is over
         self._end = time.monotonic() + max(0.0, run.deadline.seconds_left) + _GRACE
         # what its processes had done before this run, if it says how much they do
@@ -110,9 +102,12 @@ class _Dealing:
                 yield report
         if not to_do:
             return
-        job = self._job(to_do)
-        token = _put_token(job)
+        token = put_token(run.store.folder)
+        self._lost = LostResults(run, token)
         try:
+            to_do = [everywhere(task) for task in to_do]
+            job = shared_job(to_do, run, token)
+            self._pickled = refuse_local(job)
             self._make_ready(job)
             parcels = parcels_of(to_do, run, self._lanes)
             _log.info("plan:\n%s", plan_table(parcels, self._names, run.progress.unit))
@@ -120,40 +115,16 @@ class _Dealing:
         finally:
             for future in self._out:
                 future.cancel()
-            token.unlink(missing_ok=True)
-
-    def _job(self, tasks: Sequence[Task]) -> Job:
-        """What all jobs of the run share."""
-        run = self._run
-        wants_cpu = torch.cuda.is_available() and all(
-            model.device.type == "cpu" for model in run.models.values()
-        )
-        job = Job(
-            run=f".run-{uuid.uuid4().hex}",
-            recipe=run.recipe,
-            models={name: model.arguments for name, model in run.models.items()},
-            weights={n: sha for model in run.models.values() for n, sha in model.origins.items()},
-            code=code_sha256(),
-            device="cpu" if wants_cpu else "auto",
-            store=run.store.folder.absolute(),
-            ends=time.time() + run.deadline.seconds_left,
-            workers=run.readers.workers,
-            images=tuple(path for task in tasks[:_SHOWN] for path in task.paths),
-            level=logging.getLogger("kernelkit").getEffectiveLevel(),
-        )
-        try:
-            pickle.dumps(job)
-        except Exception as error:  # pickle raises many kinds
-            raise RecipeError(
-                f"{run.recipe.name}: its models cannot be loaded in another process "
-                f"({as_sentence(error)}). Define their preprocess_fn in a module"
-            ) from error
-        return job
+            forget(token.name)
+            for path in (*told_files(token), token):
+                path.unlink(missing_ok=True)
 
     def _make_ready(self, job: Job) -> None:
         """Have processes load the models. What cannot work is an error before any work begins."""
         try:
-            futures = [self._executor.submit(do, job) for _ in range(self._lanes)]
+            futures = [self._give(job) for _ in range(self._lanes)]
+        except _CONTRADICTIONS:  # it was done at once
+            raise
         except Exception:  # each image will have this reason
             return
         errors: list[Exception] = []
@@ -190,9 +161,13 @@ class _Dealing:
         if done is not None and self._ticks is not None:
             self._run.progress.move_to(done - self._ticks)
 
+    def _give(self, job: Job) -> "Future[Done]":
+        with starting_processes(self._executor, self._pickled):
+            return self._executor.submit(do, job)
+
     def _submit(self, handed: _Handed) -> Iterator[ImageReport]:
         try:
-            self._out[self._executor.submit(do, handed.job)] = handed
+            self._out[self._give(handed.job)] = handed
         except Exception as error:  # an executor says in many ways that it is broken
             yield from self._fall_back(handed, f"the executor is broken ({as_sentence(error)})")
 
@@ -256,7 +231,6 @@ class _Dealing:
 
     def _take_in(self, done: Done) -> None:
         """Take what a process says into the run."""
-        self._lost.hear(done.parts)
         for note in done.notes:
             self._note(note)
         for level, text in done.messages:
@@ -286,17 +260,3 @@ def _done_already(task: Task, run: Run) -> ImageReport | None:
     report = ImageReport(task.image_id)
     report.fall_back(task.left_out)
     return report
-
-
-def _put_token(job: Job) -> Path:
-    """Write the file by which processes see that they share the store's folder."""
-    token = job.store / job.run
-    try:
-        job.store.mkdir(parents=True, exist_ok=True)
-        token.touch()
-    except OSError as error:
-        raise OutputError(
-            f"{job.store}: the store cannot be written to ({error.strerror}). Choose another "
-            "output folder"
-        ) from error
-    return token

@@ -1,6 +1,7 @@
 """A job: some images for one process, whichever it is and wherever it runs."""
 
 import logging
+import multiprocessing
 import os
 import platform
 import tempfile
@@ -18,8 +19,9 @@ from kernelkit.console import bars_hidden
 from kernelkit.ensemble import MegaModel
 from kernelkit.errors import CheckpointError, CompetitionError, OutputError, as_sentence
 from kernelkit.predict.deadline import Deadline
-from kernelkit.predict.jobs.seat import own_seat, tick
-from kernelkit.predict.jobs.stored import parts_of
+from kernelkit.predict.jobs.forked import in_fresh_process, is_forked
+from kernelkit.predict.jobs.seat import Seat, own_seat, tick
+from kernelkit.predict.jobs.stored import Telling
 from kernelkit.predict.report import ImageReport
 from kernelkit.predict.store.store import Store
 from kernelkit.predict.work.keys import code_sha256
@@ -28,7 +30,7 @@ from kernelkit.predict.work.tasks import Run, Task
 from kernelkit.predict.work.work import predict_tasks
 from kernelkit.recipe import Recipe
 
-__all__ = ["Done", "Job", "do"]
+__all__ = ["Done", "Job", "do", "forget"]
 
 _log = logging.getLogger("kernelkit")
 
@@ -56,7 +58,8 @@ class Job:
     store
         The folder of the store.
     ends
-        When work has to stop, in seconds since the epoch. Processes share no other clock.
+        When work has to stop, in seconds since the epoch by the clock of the store's folder, as
+        `folder_clock` reads it. Those of two machines may differ.
     workers
         Reader processes on a machine.
     images
@@ -105,8 +108,6 @@ class Done:
         What the device is, in words.
     first_tiles
         Seconds until the process had its first answers, by the device. Empty if it has none yet.
-    parts
-        Those of the keys under which it stores, as `parts_of` gives them.
     """
 
     device: str
@@ -115,7 +116,6 @@ class Done:
     messages: list[tuple[int, str]] = field(default_factory=list)
     hardware: str = ""
     first_tiles: dict[str, float] = field(default_factory=dict)
-    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def do(job: Job) -> Done:
@@ -130,13 +130,18 @@ def do(job: Job) -> Done:
     DeviceError
         The device does not work.
     """
+    if is_forked():
+        return in_fresh_process(do, job)
     with _one_at_a_time, bars_hidden(), _messages(job.level) as messages:
-        run = _desk.run_for(job)
+        run, telling = _desk.run_for(job)
         amounts = {task.image_id: task.amount for task in job.tasks}
         run.pace.expect(amounts, job.others)
         is_whole = job.recipe.tiles.whole
         run.progress.expect(dict.fromkeys(amounts, 1) if is_whole else amounts)
-        reports = list(predict_tasks(job.tasks, run))
+        reports = []
+        for report in predict_tasks(job.tasks, run):
+            telling.tell()
+            reports.append(report)
         try:
             run.store.flush()
         except OutputError as error:  # what it could not write falls back when it is handed in
@@ -148,7 +153,6 @@ def do(job: Job) -> Done:
             messages,
             run.hardware[run.device],
             dict(run.first_tiles),
-            parts_of(run),
         )
 
 
@@ -164,22 +168,28 @@ class _Desk:
     """What a process keeps between two jobs of a run."""
 
     def __init__(self) -> None:
-        self._run: Run | None = None
+        self._run: tuple[Run, Telling] | None = None
         self._of = ""
 
-    def run_for(self, job: Job) -> Run:
-        """The run of a job. That of an earlier run is closed."""
+    def run_for(self, job: Job) -> tuple[Run, Telling]:
+        """The run of a job, and what tells its keys. That of an earlier run is closed."""
         if self._run is None or self._of != job.run:
             self.clear()
-            _refuse_strangers(job)
-            self._run, self._of = _begin(job), job.run
+            run = _begin(job, _refuse_strangers(job))
+            self._run, self._of = (run, Telling(run, job.store / job.run)), job.run
+            self._run[1].tell()
         return self._run
 
+    def forget(self, run: str) -> None:
+        """Close a run, if it is here."""
+        if self._of == run:
+            self.clear()
+
     def clear(self) -> None:
-        """Forget a run and its models."""
-        run, self._run = self._run, None
-        if run is not None:
-            run.close()
+        """Close the run that is here, and forget its models."""
+        held, self._run = self._run, None
+        if held is not None:
+            held[0].close()
 
 
 _desk = _Desk()
@@ -187,8 +197,45 @@ _desk = _Desk()
 _one_at_a_time = Lock()
 
 
-def _begin(job: Job) -> Run:
-    """Load the models of a run."""
+def forget(run: str) -> None:
+    """Close a run that is over, if this process did jobs of it: its models take much memory.
+
+    One that still does a job goes on, since nobody can stop it.
+    """
+    if _one_at_a_time.acquire(blocking=False):
+        try:
+            _desk.forget(run)
+        finally:
+            _one_at_a_time.release()
+
+
+def _readers(job: Job, seat: Seat | None) -> int:
+    """How many reader processes this one may have. A daemon, as of dask, can start none."""
+    if multiprocessing.current_process().daemon:
+        return 0
+    return seat.readers(job.workers) if seat else job.workers
+
+
+def folder_clock(folder: Path) -> float:
+    """What time it is for a folder, in seconds since the epoch. Machines that share it agree.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written to.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
+
+
+def _begin(job: Job, clock: float) -> Run:
+    """Load the models of a run.
+
+    Parameters
+    ----------
+    clock
+        What time it was for the store's folder, a moment ago.
+    """
     begun = time.perf_counter()
     seat = own_seat()
     if seat is not None:
@@ -196,14 +243,14 @@ def _begin(job: Job) -> Run:
     device = seat.device if seat else job.device
     models = {name: MegaModel(**made, device=device) for name, made in job.models.items()}
     _refuse_other_weights(job, models)
-    hours = (job.ends - time.time()) / 3600
+    hours = (job.ends - clock - (time.perf_counter() - begun)) / 3600
     run = Run(
         job.recipe,
         models,
         Store(job.store),
         Deadline(hours, reserve=0),
         [],
-        seat.readers(job.workers) if seat else job.workers,
+        _readers(job, seat),
         begun=begun,
         device=seat.name if seat else f"{next(iter(models.values())).device} of {_place()}",
     )
@@ -211,8 +258,13 @@ def _begin(job: Job) -> Run:
     return run
 
 
-def _refuse_strangers(job: Job) -> None:
-    """Refuse a job if this process sees other folders or other code than who made it."""
+def _refuse_strangers(job: Job) -> float:
+    """Refuse a job if this process sees other folders or other code than who made it.
+
+    Returns
+    -------
+    What time it is for the store's folder.
+    """
     if job.code != code_sha256():
         raise OutputError(
             f"{_place()}: kernelkit is of another version there. Install the same on all machines"
@@ -223,8 +275,7 @@ def _refuse_strangers(job: Job) -> None:
             "folder that all machines share, under one path"
         )
     try:
-        with tempfile.TemporaryFile(dir=job.store):
-            pass
+        clock = folder_clock(job.store)
     except OSError as error:
         raise OutputError(
             f"{job.store}: {_place()} cannot write to the store ({error.strerror}). Choose an "
@@ -235,6 +286,7 @@ def _refuse_strangers(job: Job) -> None:
             f"{job.images[0]}: {_place()} does not have this image. Put the competition where all "
             "machines see it, under one path"
         )
+    return clock
 
 
 def _refuse_other_weights(job: Job, models: Mapping[str, MegaModel]) -> None:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from kernelkit.children import end_with_parent
 
-__all__ = ["Seat", "own_seat", "take_seat", "tick"]
+__all__ = ["Seat", "begin_as_child", "own_seat", "take_seat", "tick"]
 
 # read by OpenMP, MKL, OpenBLAS and numba when they are loaded
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -48,6 +48,13 @@ _seat: Seat | None = None
 _ticks: "Synchronized[int] | None" = None
 
 
+def begin_as_child() -> None:
+    """Let this process end with the one that started it, and leave nothing behind."""
+    end_with_parent()
+    # its own is a semaphore of the system, which a process that is killed leaves behind
+    tqdm.set_lock(threading.RLock())
+
+
 def take_seat(seat: Seat, ticks: "Synchronized[int]") -> None:
     """Let this process have a seat. It ends with the one that started it.
 
@@ -57,10 +64,8 @@ def take_seat(seat: Seat, ticks: "Synchronized[int]") -> None:
         Counts what all processes have done, for the bar of their parent.
     """
     global _seat, _ticks
-    end_with_parent()
+    begin_as_child()
     _ticks = ticks
-    # its own is a semaphore of the system, which a process that is killed leaves behind
-    tqdm.set_lock(threading.RLock())
     for name in _THREADS:
         os.environ[name] = str(seat.threads)
     _seat = seat

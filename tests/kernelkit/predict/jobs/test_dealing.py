@@ -1,6 +1,7 @@
 """Runs over executors: the same submission, whoever does the work and whatever dies."""
 
 import multiprocessing
+import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from kernelkit.ensemble import MegaModel
 from kernelkit.predict import Prediction, load_models, predict
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.jobs import DeviceProcesses, Job, dealing
+from kernelkit.predict.jobs import job as jobs
 from kernelkit.predict.work import pace
 from kernelkit.recipe import Execution, Recipe
 from tests.made.competition import IMAGES, RECIPE, write_competition, write_models
@@ -143,6 +145,52 @@ def test_a_process_asks_less_if_much_waits_for_it(
     assert {image.asked for image in idle.report.images} == {1.0}
 
 
+def test_clocks_of_two_machines_may_differ(
+    slides: Slides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is a year ahead, and counts by the clock of the folder that both share."""
+    now = time.time
+
+    def a_year_ahead(job: Job) -> Job:
+        monkeypatch.setattr(time, "time", lambda: now() + 365 * 86400)
+        return job
+
+    done = slides.predict(tmp_path / "out", Elsewhere(a_year_ahead))
+    assert done.submission.read_bytes() == slides.wanted
+
+
+def test_jobs_name_files_as_any_working_folder_does(
+    slides: Slides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The competition and the output were named from here, and a process may be elsewhere."""
+    monkeypatch.chdir(slides.competition.folder.parent)
+    competition = CompetitionFolder.read("in", slides.recipe.competition)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").symlink_to(slides.competition.folder)
+    executor = Elsewhere(lambda job: job)
+    models = load_models(slides.recipe, slides.models)
+    predict(competition, slides.recipe, models, "out", executor=executor)
+    paths = [path for job in executor.jobs for task in job.tasks for path in task.paths]
+    stores = {job.store for job in executor.jobs}
+    assert all(path.is_absolute() for path in [*paths, *executor.jobs[0].images, *stores])
+
+
+def test_a_daemon_reads_by_itself(
+    slides: Slides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worker of dask does, which may start no readers."""
+    monkeypatch.setattr(type(multiprocessing.current_process()), "daemon", True)
+    executor = Elsewhere(lambda job: replace(job, workers=2))
+    assert slides.predict(tmp_path / "out", executor).submission.read_bytes() == slides.wanted
+
+
+def test_threads_of_this_process_keep_no_models(slides: Slides, tmp_path: Path) -> None:
+    """They end with the run, or an executor of threads would hold them for ever."""
+    with ThreadPoolExecutor(2) as threads:
+        assert slides.predict(tmp_path / "out", threads).submission.read_bytes() == slides.wanted
+    assert jobs._desk._run is None
+
+
 def test_what_the_store_has_is_not_done_again(slides: Slides, tmp_path: Path) -> None:
     """A second run keeps all images, whoever made them."""
     slides.predict(tmp_path / "out", AnyOrder(0, wait_for=len(IMAGES)))
@@ -246,6 +294,21 @@ def test_pictures_that_were_stored_are_not_done_again(tmp_path: Path) -> None:
     assert sum(len(job.tasks) for job in lost.jobs) == len(made.paths)
     assert done.report.counts["kept"] == len(made.paths)
     assert done.submission.read_bytes() == wanted.submission.read_bytes()
+
+
+def test_what_was_asked_less_is_found_though_no_answer_ever_came(
+    slides: Slides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process told the other key before it was lost with its first image."""
+    monkeypatch.setattr(pace, "_LEAST_SECONDS", 0.0)
+    lost = Speechless(
+        BrokenExecutor("it was killed"), lambda job: replace(job, others=10**9 * len(job.tasks))
+    )
+    done = slides.predict(tmp_path / "out", lost)
+    assert [image.status for image in done.report.images] == ["kept"] * len(IMAGES)
+    assert {image.asked for image in done.report.images} == {0.25}
+    assert len(lost.jobs) == len(IMAGES)
+    assert list((tmp_path / "out/masks").glob(".*")) == []
 
 
 def test_a_process_that_never_answers_leaves_what_it_stored(
