@@ -58,8 +58,8 @@ class Job:
     store
         The folder of the store.
     ends
-        When work has to stop, in seconds since the epoch by the clock of the store's folder, as
-        `folder_clock` reads it. Those of two machines may differ.
+        When work has to stop, in seconds since the epoch. `folder_clock` of the store counts it,
+        since the clocks of two machines may differ.
     workers
         Reader processes on a machine.
     images
