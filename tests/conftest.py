@@ -4,8 +4,6 @@ import sys
 
 import pytest
 
-from tests.made.once import made_once
-
 # Two test processes share two cores. So torch and the numeric libraries take one each.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -37,11 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory):
     """The dataset of kernelkit, built and proved once, and the twin that notebooks run in."""
-    from devkit.dryrun.runtime import make_runtime
+    from tests.made.runtime import proved_runtime
 
-    return made_once(
-        tmp_path_factory, "kernel", lambda folder: make_runtime("kaggle-py312", folder / "dataset")
-    )[1]
+    return proved_runtime(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

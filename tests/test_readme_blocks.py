@@ -27,6 +27,7 @@ from tests.made import own as package
 from tests.made.competition import RECIPE, write_competition, write_models
 from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
 from tests.made.once import made_once
+from tests.made.runtime import proved_runtime
 
 PAGES = [
     REPOSITORY / "README.md",
@@ -99,11 +100,17 @@ def copy(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Copy:
             shutil.copy2(REPOSITORY / name, folder / name)
     for lock in (folder / "requirements").iterdir():
         os.utime(lock, (0, 0))  # or make would make the environment anew
-    for name in (".venv", ".tools", "build/twins", "wheels/downloads"):
+    for name in (".venv", ".tools", ".mypy_cache", "build/twins", "wheels/downloads"):
         if (REPOSITORY / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).symlink_to((REPOSITORY / name).resolve())
     return Copy(folder, tmp_path / "data", tmp_path_factory)
+
+
+def write_dataset(copy: Copy) -> None:
+    """The kernel dataset, as an earlier `make dry-run` proved it."""
+    proved = proved_runtime(copy.factory).dataset.folder
+    shutil.copytree(proved, copy.folder / "build/kernel-kaggle-py312")
 
 
 def write_own(copy: Copy) -> None:
@@ -170,6 +177,7 @@ def runs(*prepare: Callable[[Copy], None]) -> Way:
 
 def on_kaggle(block: str, copy: Copy, home: Home) -> None:
     """The block runs against a server on this machine."""
+    write_dataset(copy)
     write_models(copy.folder / "my-runs")
     names = {key: value for key, value in home.settings.items() if key != "notebook"}
     settings = {f"KERNELKIT_{key.upper()}": str(value) for key, value in names.items()}
@@ -275,7 +283,7 @@ WAYS: list[tuple[str, Way]] = [
     ("make dry-run OWN=", runs(write_own, write_code)),
     ("PYTHONPATH=kernel_src .venv/bin/python -m devkit.image.add_profile", runs(write_probe)),
     # on Kaggle, and coming from elsewhere
-    ("make kernel-dataset\n.venv/bin/python -m papermill", runs(write_own)),
+    ("make kernel-dataset\n.venv/bin/python -m papermill", runs(write_dataset, write_own)),
     ("# here: only what the image lacks", long(TWIN, SUBMIT)),
     ("make forget", runs()),
     # the competitions

@@ -26,7 +26,7 @@ from devkit.dataset.recipes import check_recipes, recipe_files
 from devkit.dataset.verify import Proof, check_dataset, prove
 from devkit.errors import DatasetError, LintError, TwinError
 from devkit.image.profiles import Profile
-from devkit.kaggle.marks import Source, read_marks
+from devkit.kaggle.marks import Marks, Source, read_marks
 from devkit.lint import KERNEL_SOURCE, kernel_files, lint, outside_modules
 from devkit.tools import REPOSITORY
 from devkit.wheels.downloads import fetch
@@ -127,10 +127,11 @@ class Builder:
             )
         return self._build(folder, folder, upgrade)
 
-    def build_proved(
-        self, folder: Path, *, upgrade: bool = False, trusts_proof: bool = False
-    ) -> Packed:
+    def build_proved(self, folder: Path, *, upgrade: bool = False) -> Packed:
         """Build beside `folder`, prove it, and only then replace what is there, and the locks.
+
+        If the dataset that is there is the same, and was proved for the same image, it is not
+        proved again.
 
         Parameters
         ----------
@@ -138,8 +139,6 @@ class Builder:
             Where the dataset is written.
         upgrade
             As for `build`.
-        trusts_proof
-            Leave out the proof if the dataset that is there is the same, and was proved.
 
         Raises
         ------
@@ -152,9 +151,10 @@ class Builder:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name:
             packed = self._build(Path(name) / "dataset", folder, upgrade)
             before = read_marks(folder)
-            if trusts_proof and before.proved == packed.fingerprint:
+            if self._was_proved(packed, before):
                 self.say(f"proved   {packed.fingerprint[:12]} before")
                 mark(packed.folder, made_by=self.made_by or before.made_by)
+                self.resolver.write(self.current_lock())
                 self._mark_proved(packed)
             else:
                 self.prove(packed)
@@ -221,8 +221,18 @@ class Builder:
     def _mark_proved(self, packed: Packed) -> None:
         """Note that a dataset was proved, and the lock, which is written with the proof."""
         sources = read_marks(packed.folder).sources or ()
-        image = Source.at("profile and lock", self.profile.folder)
-        mark(packed.folder, proved=packed.fingerprint, sources=(*sources, image))
+        mark(packed.folder, proved=packed.fingerprint, sources=(*sources, self._image))
+
+    def _was_proved(self, packed: Packed, before: Marks) -> bool:
+        """Whether the dataset that is there was proved, and nothing has changed since then."""
+        now = (*(read_marks(packed.folder).sources or ()), self._image)
+        then = {source.sha256 for source in before.sources or ()}
+        return before.proved == packed.fingerprint and {source.sha256 for source in now} <= then
+
+    @property
+    def _image(self) -> Source:
+        """What the twin is made from, as it is now."""
+        return Source.at("profile and lock", self.profile.folder)
 
     def _tell(self, twin: Twin, proof: Proof) -> None:
         self.say(twin.describe())

@@ -57,5 +57,5 @@ def make_runtime(
         own=find_own(settings_file=settings_file),
         competition=competition,
     )
-    packed = builder.build_proved(folder, trusts_proof=True)
+    packed = builder.build_proved(folder)
     return Runtime(packed, builder.twin())

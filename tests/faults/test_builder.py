@@ -649,15 +649,27 @@ def test_a_failed_proof_leaves_the_last_good_dataset_and_lock(build, tmp_path):
     assert lock_path(build.profile).read_bytes() != lock
 
 
-def test_a_rehearsal_keeps_what_is_noted_of_the_same_dataset(build, tmp_path):
-    """So a push afterwards notices a changed lock, and prints the command that built it."""
+def test_what_was_proved_is_not_proved_again(build, tmp_path):
+    """What is noted stays. So a push notices a changed lock, and prints the command that built."""
     folder = tmp_path / "build" / "kernel"
     replace(build, made_by="make it").build_proved(folder)
     noted = read_marks(folder)
     assert "profile and lock" in [source.what for source in noted.sources]
-    build.build_proved(folder, trusts_proof=True)
+    build.twins.clear()
+    build.build_proved(folder)
     assert build.said[-1].endswith(" before")
+    assert build.twins == []
     assert read_marks(folder) == noted
+
+
+def test_the_same_dataset_of_another_image_is_proved_again(build, tmp_path):
+    """What the image has is part of what was proved, though it is not packed."""
+    folder = tmp_path / "build" / "kernel"
+    build.build_proved(folder)
+    build.twins.clear()
+    (build.profile.folder / "more.txt").write_text("another==1.0\n")
+    build.build_proved(folder)
+    assert build.twins == [set()]
 
 
 def test_a_first_failed_proof_leaves_nothing(build, tmp_path):
