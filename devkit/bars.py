@@ -91,7 +91,8 @@ class _AboveBars(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
         if record.levelno >= logging.WARNING:
-            if message in self._warned:
+            # another process has its name in front
+            if any(message == known or message.endswith(f": {known}") for known in self._warned):
                 return
             self._warned.add(message)
         say(message)

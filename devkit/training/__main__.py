@@ -111,7 +111,7 @@ def _table(results: "Sequence[FoldResult]") -> Iterator[str]:
                 f"{one.score:.4f}" if found else "-",
                 one.kind or "-",
                 str(one.epoch) if found else "-",
-                f"{one.last:.4f}",
+                f"{one.last:.4f}" if one.metric else "-",
                 f"{one.epochs} of {one.total}",
                 f"{one.seconds / 60:.1f}",
                 one.checkpoint or "-",

@@ -82,7 +82,7 @@ def test_a_command_warns_once_of_one_thing(capsys: pytest.CaptureFixture[str]) -
             log.info("not wanted")
         with bars.messages_shown():
             log.info("plan")
-            log.warning("the mean is that of the run")
+            log.warning("cpu of a machine, 7: the mean is that of the run")
         return 0
 
     assert main() == 0

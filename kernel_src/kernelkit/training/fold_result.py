@@ -62,7 +62,8 @@ class FoldResult:
 
     def __str__(self) -> str:
         if self.score is None:
-            said = f"{self.epochs} epochs, {self.checkpoint or 'no checkpoint'}"
+            epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+            said = f"{epochs}, {self.checkpoint or 'no checkpoint'}"
         else:
             best = f"best {self.metric} {self.score:.4f}"
             said = f"{best}, {self.kind} weights after epoch {self.epoch}"

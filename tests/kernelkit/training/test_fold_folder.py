@@ -115,3 +115,4 @@ def test_the_table_and_the_line_of_a_fold_name_its_weights_alike() -> None:
     result = FoldResult("unet", 0, metric="dice", score=0.5, weights="val", epoch=2)
     assert (result.kind, FoldResult("unet", 0, metric="dice").kind) == ("raw", "")
     assert "raw weights after epoch 2" in str(result)
+    assert str(FoldResult("unet", 0, epochs=1, total=1)) == "unet/fold_0: 1 epoch, no checkpoint"

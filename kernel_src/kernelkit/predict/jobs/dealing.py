@@ -110,7 +110,7 @@ class _Dealing:
             self._pickled = refuse_local(job)
             self._make_ready(job)
             parcels = parcels_of(to_do, run, self._lanes)
-            _log.info("plan:\n%s", plan_table(parcels, self._names, run.progress.unit))
+            _log.info("plan:\n%s", plan_table(parcels, self._names, run.unit))
             yield from self._hand_out(job, parcels)
         finally:
             for future in self._out:

@@ -21,15 +21,9 @@ class RunProgress:
         estimate until the image is begun.
     unit
         What the work is counted in.
-
-    Attributes
-    ----------
-    unit
-        The same of several.
     """
 
     def __init__(self, amounts: Mapping[str, int], unit: str) -> None:
-        self.unit = f"{unit}s"
         self._amounts = dict(amounts)
         self._left = 0
         total = sum(self._amounts.values())

@@ -200,6 +200,11 @@ class Run:
         return self._named or ", ".join(map(str, self._devices))
 
     @property
+    def unit(self) -> str:
+        """What the amounts of tasks are counted in."""
+        return "pixels" if self.recipe.tiles.whole else "tiles"
+
+    @property
     def _devices(self) -> list[torch.device]:
         copies = (copy for replicas in self.replicas.values() for copy in replicas.copies)
         return list(dict.fromkeys(copy.device for copy in copies))

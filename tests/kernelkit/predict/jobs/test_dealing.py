@@ -1,6 +1,8 @@
 """Runs over executors: the same submission, whoever does the work and whatever dies."""
 
+import logging
 import multiprocessing
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -99,12 +101,14 @@ def test_slides_are_the_same_in_a_pool(
 
 @pytest.mark.parametrize("made_of", [Salt, Clouds])
 def test_pictures_are_the_same_on_two_devices(
-    made_of: Any, two: DeviceProcesses, tmp_path: Path
+    made_of: Any, two: DeviceProcesses, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Batches, and the bytes of all masks, are those of one process."""
+    """Batches, and the bytes of all masks, are those of one process. The plan counts pixels."""
     made = made_of(tmp_path)
     wanted = run(made, tmp_path / "inline")
-    done = run(made, tmp_path / "out", executor=two)
+    with caplog.at_level(logging.INFO, "kernelkit"):
+        done = run(made, tmp_path / "out", executor=two)
+    assert re.search(r"plan:\ndevice +images +pixels +share\n", caplog.text)
     assert done.submission.read_bytes() == wanted.submission.read_bytes()
     assert done.report.counts == wanted.report.counts
 
