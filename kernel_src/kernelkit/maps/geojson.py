@@ -62,7 +62,7 @@ def read_geojson(path: Path) -> DrawnShapes:
             polygon = _polygon(feature.get("geometry"))
         except (ValueError, shapely.GEOSException) as error:
             raise ValueError(f"feature {number} {error}") from None
-        if polygon is None:
+        if polygon is None or polygon.is_empty:
             others += 1
         else:
             polygons.append(polygon)

@@ -169,6 +169,7 @@ class DrawnLabels:
     def _polygons(self, shapes: NDArray[np.object_]) -> NDArray[np.object_]:
         kinds = shapely.get_type_id(shapes)
         areas = np.isin(kinds, (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON))
+        areas &= ~shapely.is_empty(shapes)
         self._say_others(int((~areas).sum()), int(areas.sum()))
         return shapes[areas]
 

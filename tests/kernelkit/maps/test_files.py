@@ -284,6 +284,15 @@ def test_layers_that_are_not_read_are_said(tmp_path: Path) -> None:
     assert labels.notes == ["all.gpkg: only the layer roads is read, and not houses"]
 
 
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson"])
+def test_a_polygon_without_a_corner_is_none(tmp_path: Path, suffix: str) -> None:
+    """It has no place, so nothing can be cut around it."""
+    shapes = [shapely.box(0, 0, 9, 9), shapely.MultiPolygon([])]
+    geopandas.GeoDataFrame(geometry=shapes).to_file(tmp_path / f"a{suffix}")
+    labels = DrawnLabels(tmp_path / f"a{suffix}")
+    assert (len(labels), labels.notes) == (1, [f"a{suffix}: 1 shapes that are no polygons"])
+
+
 @pytest.mark.parametrize("corner", [(200, 95), (1e14, 1e14)])
 def test_polygons_that_are_not_of_their_crs_are_refused(
     tmp_path: Path, corner: tuple[float, float]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Sight", "key_of"]
 
 # Cuts of another version are made anew.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
