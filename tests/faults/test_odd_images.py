@@ -181,6 +181,19 @@ def reduced_first(path: Path) -> Path:
     return path
 
 
+def far_tables(path: Path) -> Path:
+    """A BigTIFF whose tables of blocks lie where no file has a byte, and have no end."""
+    path = tiff(RGB, bigtiff=True, tile=(16, 16))(path)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        tags = file.pages[0].tags
+        places = [tags[name].offset for name in ("TileOffsets", "TileByteCounts")]
+    for at in places:
+        struct.pack_into("<QQ", data, at + 4, 2**60, 2**63 + 9)
+    path.write_bytes(data)
+    return path
+
+
 def sub_directories(path: Path) -> Path:
     """A TIFF whose overviews lie in directories below that of the image."""
     path = path.with_suffix(".tif")
@@ -203,6 +216,17 @@ def bmp_from_the_top(path: Path) -> Path:
     path = pillow(".bmp", RGB[::-1])(path)
     data = bytearray(path.read_bytes())
     struct.pack_into("<i", data, 22, -70)
+    path.write_bytes(data)
+    return path
+
+
+def jp2_without_end(path: Path) -> Path:
+    """A JPEG 2000 in which the box of the colours says that it goes on to the file's end."""
+    options = {"quality": 100, "reversible": "YES"}
+    path = gdal(RGB, "JP2OpenJPEG", ".jp2", **options)(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"colr")
+    data[at - 4 : at] = bytes(4)
     path.write_bytes(data)
     return path
 
@@ -251,6 +275,7 @@ ROWS = [
         error="truncated or damaged"),
     Row("BigTIFF, its pixels nowhere", tagged(tiff(RGB, bigtiff=True), 273, 2**62),
         error="wanted at least 46116860184"),
+    Row("BigTIFF, the places of its blocks nowhere", far_tables, error="Found 0 blocks"),
     Row("pixels beyond the end", tagged(tiff(RGB), 273, 2**31), error="the file is truncated"),
     Row("a strip of 4 GB", tagged(tiff(RGB, compression="zlib"), 279, 2**32 - 1),
         error="the file is truncated"),
@@ -302,6 +327,9 @@ ROWS = [
     Row("JPEG 2000 below 0",
         gdal(GREY.astype("i2") - 128, "JP2OpenJPEG", ".jp2", quality=100, reversible="YES"),
         GREY.astype("i2") - 128),
+    Row("JPEG 2000 of a box without end", jp2_without_end),
+    Row("an array without the end of its header",
+        raw(".npy", b"\x93NUMPY\1\0\x10\0{'descr': '|u1   \n"), error="no whole array of numbers"),
     Row("a web page", raw(".tif", b"\n<!DOCTYPE html><html>404"), error="a web page, wanted"),
     Row("a pointer of Git LFS", raw(".tif", b"version https://git-lfs.github.com/spec/v1\noid"),
         error="pointer to a file"),

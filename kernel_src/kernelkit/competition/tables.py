@@ -176,7 +176,7 @@ def _parquet_rows(path: Path) -> Iterator[list[str]]:
                 columns = [column.cast(pa.large_string()).to_pylist() for column in batch.columns]
                 for row in zip(*columns, strict=True):
                     yield [text or "" for text in row]
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise TableError(
             f"{path}: it is no whole Parquet file of texts and numbers ({reason})",

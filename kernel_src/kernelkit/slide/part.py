@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 from affine import Affine
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterioWindow
@@ -144,6 +144,19 @@ class Part:
         return MaskFlags.per_dataset in flags and len(self.indexes) == self.dataset.count
 
     @property
+    def _is_jpeg_2000(self) -> bool:
+        """Whether GDAL would go through the whole file to say how it is compressed.
+
+        In a damaged file that has no end. So it is not asked.
+        """
+        return self.layout.driver == "JP2OpenJPEG"
+
+    @property
+    def is_interleaved(self) -> bool:
+        """Whether the bands of the dataset lie pixel by pixel."""
+        return self._is_jpeg_2000 or self.dataset.interleaving == Interleaving.pixel
+
+    @property
     def may_lack_data(self) -> bool:
         """Whether the file can say of a pixel that it holds no data."""
         transparent = self.colours_of is not None and not self.colours_of[3].all()
@@ -157,7 +170,9 @@ class Part:
             words.append("palette")
         if ColorInterp.alpha in self.interpretation and len(self.indexes) == self.dataset.count:
             words.append("with alpha")
-        if self.dataset.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE") == "CMYK":
+        if not self._is_jpeg_2000 and (
+            self.dataset.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE") == "CMYK"
+        ):
             words = ["CMYK"]
         if self.layout.orientation != 1:
             words.append(f"orientation {self.layout.orientation}")

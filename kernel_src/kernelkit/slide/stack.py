@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from affine import Affine
-from rasterio.enums import Interleaving
 from rasterio.io import DatasetReader
 
 from kernelkit.errors import SlideError
@@ -113,7 +112,7 @@ class BandStack:
     @property
     def interleaved(self) -> bool:
         """Whether the bands lie pixel by pixel."""
-        return self.bands > 1 and self.first.interleaving == Interleaving.pixel
+        return self.bands > 1 and self._parts[0].is_interleaved
 
     @property
     def colours(self) -> str:

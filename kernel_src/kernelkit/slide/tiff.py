@@ -6,6 +6,7 @@ its offset. What the directories say is also checked before any memory is taken.
 """
 
 import dataclasses
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -152,8 +153,10 @@ class _Values:
         if not self.count:
             return np.zeros(0, np.int64)
         with self.path.open("rb") as file:
-            file.seek(self.at)
-            data = file.read(self.count * np.dtype(self.dtype).itemsize)
+            # a damaged place is none, and a damaged count takes memory that nobody has
+            left = max(0, file.seek(0, os.SEEK_END) - self.at)
+            file.seek(-left, os.SEEK_END)
+            data = file.read(min(left, self.count * np.dtype(self.dtype).itemsize))
         whole = len(data) // np.dtype(self.dtype).itemsize
         return np.frombuffer(data, self.dtype, whole).astype(np.int64)
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kernelkit.competition import (
@@ -15,7 +17,7 @@ from kernelkit.competition import (
     read_submission,
     submission_rows,
 )
-from kernelkit.errors import CompetitionError, SubmissionError
+from kernelkit.errors import CompetitionError, SubmissionError, TableError
 from kernelkit.mask import BitMask
 from kernelkit.recipe import Competition
 
@@ -109,6 +111,14 @@ def test_the_submission_is_parquet_if_the_sample_is(tmp_path: Path, ids: list[ob
     masks = read_submission(path, found.ids, sizes, VESSELS, submission.header)
     assert dict(masks) == {str(ids[1]): square()}
     assert list(preview(path)["id"]) == list(map(str, ids))
+
+
+def test_a_parquet_file_of_damaged_text_is_refused(tmp_path: Path) -> None:
+    """A flipped byte in a text is one sentence, as in a CSV file."""
+    text = pa.array([b"a", b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"id": text}), tmp_path / "a.parquet")
+    with pytest.raises(TableError, match="a.parquet: it is no whole Parquet file of texts"):
+        list(submission_rows(tmp_path / "a.parquet"))
 
 
 def test_a_parquet_file_of_many_rows_is_whole(tmp_path: Path) -> None:

@@ -284,6 +284,16 @@ def test_layers_that_are_not_read_are_said(tmp_path: Path) -> None:
     assert labels.notes == ["all.gpkg: only the layer roads is read, and not houses"]
 
 
+def test_a_place_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """A damaged .prj beside a Shapefile is said of the Shapefile."""
+    path = tmp_path / "a.shp"
+    geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 9, 9)], crs=32638).to_file(path)
+    text = path.with_suffix(".prj").read_bytes()
+    path.with_suffix(".prj").write_bytes(text.replace(b"WGS", b"\xb9\xff\xfe"))
+    with pytest.raises(CompetitionError, match=r"a.shp: the labels cannot be read \("):
+        DrawnLabels(path, PLACE, UTM)
+
+
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson"])
 def test_a_polygon_without_a_corner_is_none(tmp_path: Path, suffix: str) -> None:
     """It has no place, so nothing can be cut around it."""
