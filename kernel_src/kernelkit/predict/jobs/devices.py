@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -69,12 +69,27 @@ class _SeatFuture(Future[Any]):
 
 @dataclass
 class _Waiting:
-    """A call that no process has yet."""
+    """A call that no process has yet.
+
+    Attributes
+    ----------
+    call
+        None ends the process of the seat that takes it.
+    only_for
+        The name of the only seat that may take it. Empty if any may.
+    """
 
     future: _SeatFuture
-    call: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    keywords: dict[str, Any]
+    call: Callable[..., Any] | None
+    arguments: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = field(default_factory=dict)
+    only_for: str = ""
+
+    def is_for(self, seat: Seat, is_alone: bool) -> bool:
+        """Whether a seat may take it. One that is alone takes also what avoids it."""
+        if self.only_for:
+            return self.only_for == seat.name
+        return is_alone or self.avoids != seat.name
 
     @property
     def avoids(self) -> str:
@@ -120,6 +135,8 @@ class DeviceProcesses(Executor):
         self._threads: list[threading.Thread] = []
         self._serving: set[str] = set()
         self._processes: dict[str, int] = {}
+        self._doing: dict[str, Callable[..., Any] | None] = {}
+        self._resting: set[str] = set()
         self._is_closing = False
         self._is_killing = False
         self._ticks = self._context.Value("q", 0)
@@ -133,6 +150,20 @@ class DeviceProcesses(Executor):
         """Have processes start and import torch, while this one does other things."""
         for _ in self.seats:
             self.submit(import_module, "kernelkit.predict.jobs.job")
+
+    def rest(self) -> None:
+        """Have its processes end, since they are not needed for now. The next call starts anew.
+
+        What was submitted is done before. Those that only begin are killed.
+        """
+        with self._changed:
+            for name in self._serving:
+                self._waiting.append(_Waiting(_SeatFuture(), None, only_for=name))
+                if self._doing.get(name) is import_module:
+                    self._resting.add(name)
+                    if name in self._processes:
+                        _kill(self._processes[name])
+            self._changed.notify_all()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Have a process call a function of a module.
@@ -192,13 +223,18 @@ class DeviceProcesses(Executor):
             if not task.future.set_running_or_notify_cancel():
                 continue
             task.future.device = seat.name
+            if task.call is None:
+                self._end(seat, pool)
+                pool = None
+                self._resting.discard(seat.name)
+                continue
             try:
                 pool = pool or self._new_pool(seat)
                 result = pool.submit(task.call, *task.arguments, **task.keywords).result()
             except BrokenProcessPool:
                 self._end(seat, pool)
                 pool = None
-                failures += 1
+                failures += seat.name not in self._resting
                 killed = killed_in_words(f"the process of {seat.name}")
                 task.future.set_exception(DeviceError(killed))
             except BaseException as error:
@@ -216,9 +252,11 @@ class DeviceProcesses(Executor):
             while True:
                 is_alone = len(self._serving) == 1
                 for task in self._waiting:
-                    if is_alone or task.avoids != seat.name:
+                    if task.is_for(seat, is_alone):
                         self._waiting.remove(task)
+                        self._doing[seat.name] = task.call
                         return task
+                self._doing.pop(seat.name, None)
                 if self._is_closing:
                     return None
                 self._changed.wait()
@@ -242,7 +280,7 @@ class DeviceProcesses(Executor):
         number = process.result()
         with self._changed:
             self._processes[seat.name] = number
-            if self._is_killing:
+            if self._is_killing or seat.name in self._resting:
                 _kill(number)
         return pool
 

@@ -8,6 +8,7 @@ import torch
 
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.replicas import Replicas
+from kernelkit.predict.jobs.devices import DeviceProcesses
 from kernelkit.predict.jobs.plan import ends_sooner_together
 from kernelkit.predict.store.store import Store
 from kernelkit.predict.work.tasks import Task
@@ -52,5 +53,7 @@ def replicas_for(
     if not ends_sooner_together([task.amount for task in left], len(devices), recipe.batch):
         return None
     names = ", ".join(devices)
+    if isinstance(executor, DeviceProcesses):
+        executor.rest()  # .4 GB each of what nobody asks
     _log.info("plan: %s share the tiles of each image, since one image is most of the work", names)
     return {name: Replicas.on(devices, model) for name, model in models.items()}

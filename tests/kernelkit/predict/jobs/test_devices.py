@@ -78,6 +78,30 @@ def test_a_device_that_always_fails_is_given_up(one: DeviceProcesses) -> None:
         one.submit(os.getpid)
 
 
+def test_processes_that_rest_end_and_the_next_call_starts_others() -> None:
+    """They end once their calls are done, and none of that is a failure."""
+    with DeviceProcesses(["cpu", "cpu"]) as two:
+        calls = [two.submit(os.getpid) for _ in range(2)]
+        two.rest()
+        before = {call.result() for call in calls}
+        assert two.submit(os.getpid).result() not in before
+        end = time.monotonic() + 30
+        while any(map(psutil.pid_exists, before)):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+def test_processes_that_only_begin_end_at_once() -> None:
+    """They would import torch for seconds more. That they are killed is no failure."""
+    with DeviceProcesses(["cpu"]) as one:
+        for _ in range(4):
+            one.begin()
+            while not one._doing:
+                time.sleep(0.001)
+            one.rest()
+            assert isinstance(one.submit(os.getpid).result(), int)
+
+
 def test_a_process_that_is_starting_ends_with_the_block() -> None:
     """Otherwise it would do its whole call first, and the block would wait for it."""
     with DeviceProcesses(["cpu"]) as one:
