@@ -56,8 +56,10 @@ YOURS = $(NAMED) $(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(MODE
 help:  ## this list, and what make help-train says about one of them
 	@sed -nE -e 's/^# ---- ([^:]*)$$/\n\1/p' -e 's/^([a-z0-9-]+):[^#]*## ([^(]*[^( ]).*/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
+# These are no commands of devkit. What stands behind them is all that there is to say.
+PLAIN := help test test-py313 format types house notebook bench clean lock docs scheduler worker
 help-%: $(READY)
-	@$(PYTHON) -m devkit $* --help
+	@$(if $(filter $*,$(PLAIN)),sed -nE 's/^$*:[^#]*## (.*)/make $*: \1/p' $(MAKEFILE_LIST),$(PYTHON) -m devkit $* --help)
 
 # ---- beginning
 new: $(READY)  ## a competition of your own: recipes, settings and what to do next (NAME=my-competition SLUG= FROM=hubmap COMPETITION=folder)
