@@ -19,7 +19,7 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.competition.scenes import Scene
 from kernelkit.ensemble import MegaModel
 from kernelkit.ensemble.device import device_name
-from kernelkit.errors import EvaluationError, KernelKitError, RecipeError, SlideError
+from kernelkit.errors import EvaluationError, KernelKitError, RecipeError, SlideError, listed
 from kernelkit.evaluation.held_out import HeldOut
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.findings import refuse_errors
@@ -129,7 +129,7 @@ def predict_out_of_fold(
     """
     check_writable(output)
     recipe = _storing_members(recipe)
-    groups, notes = _groups(recipe, competition, held)
+    groups, notes = _groups(recipe, models, competition, held)
     store = Store(output / "masks")
     report = Report(recipe.name, recipe.fingerprint, "")
     trained = {ensemble.name: ensemble for ensemble in recipe.ensembles}
@@ -179,11 +179,12 @@ def _storing_members(recipe: Recipe) -> Recipe:
 
 
 def _groups(
-    recipe: Recipe, competition: CompetitionFolder, held: HeldOut
+    recipe: Recipe, models: Path, competition: CompetitionFolder, held: HeldOut
 ) -> tuple[list[_Group], list[str]]:
     """Images that the same folds of the same ensemble held out, and notes on those left out."""
     found: dict[tuple[str, tuple[tuple[str, int], ...]], list[str]] = defaultdict(list)
-    always = []
+    trained = {run.name: set(map(_number, folds_of(run))) for run in matching_runs(models, ["*"])}
+    always, early, untrained = [], [], dict[str, None]()
     notes = []
     for image, scene in competition.scenes.items():
         try:
@@ -194,17 +195,27 @@ def _groups(
             continue
         gate = () if ensemble.gate is None else ensemble.gate.runs
         folds = held.folds_of(image, held.runs([*ensemble.runs, *gate]))
-        if folds:
+        missing = [f"{run}/fold_{n}" for run, n in folds.items() if n not in trained.get(run, ())]
+        if missing:
+            untrained |= dict.fromkeys(missing)
+            early.append(image)
+        elif folds:
             found[ensemble.name, tuple(sorted(folds.items()))].append(image)
         else:
             always.append(image)
+    wanted = listed(list(untrained), _SHOWN)
     if not found:
         raise EvaluationError(
             f"{competition.folder}: found {len(competition.scenes)} images, wanted some that "
-            "can be read and are held out by a fold. Train with folds"
+            f"can be read and are held out by a trained fold. Train {wanted or 'with folds'}"
+        )
+    if early:
+        notes.append(
+            f"{len(early)} image(s) are left out until the folds are trained that held them out: "
+            f"{wanted}"
         )
     if always:
-        some = ", ".join(always[:_SHOWN]) + (", ..." if len(always) > _SHOWN else "")
+        some = listed(always, _SHOWN)
         notes.append(f"{len(always)} image(s) train in all folds, so they are left out ({some})")
     groups = [_Group(name, dict(folds), tuple(images)) for (name, folds), images in found.items()]
     return groups, notes
@@ -230,12 +241,7 @@ def _linked(models: Path, folds: Mapping[str, int], place: Path | None) -> Itera
         for run, number in folds.items():
             source = runs[run].absolute()
             own = folds_of(source)
-            fold = next((each for each in own if _number(each) == number), None)
-            if fold is None:
-                raise EvaluationError(
-                    f"{source}: found {len(own)} fold(s), wanted fold {number}, which held images "
-                    "out. Train it"
-                )
+            fold = next(each for each in own if _number(each) == number)
             (folder / run).mkdir()
             for child in source.iterdir():
                 if child == fold or child not in own:

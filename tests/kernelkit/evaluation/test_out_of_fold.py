@@ -128,6 +128,14 @@ def test_images_that_always_train_are_left_out(place: Path, tmp_path: Path) -> N
     assert "1 image(s) train in all folds, so they are left out (a)" in found.notes
 
 
+def test_a_fold_that_was_not_trained_yet_costs_its_images(place: Path, tmp_path: Path) -> None:
+    """So the first fold can be scored alone. A note names the fold."""
+    found = predict_all(place, {"a": 0, "b": 2, "c": 2}, tmp_path)
+    assert list(found.scenes) == ["a"]
+    said = "2 image(s) are left out until the folds are trained that held them out: run/fold_2"
+    assert said in found.notes
+
+
 def test_an_image_that_cannot_be_read_costs_itself(place: Path, tmp_path: Path) -> None:
     """The others are predicted, and a note says why it is not."""
     shutil.copytree(place / "competition", tmp_path / "competition")
@@ -169,7 +177,7 @@ def test_a_run_folder_is_named_where_it_lies(place: Path, tmp_path: Path) -> Non
             {"a": -1, "b": -1, "c": -1},
             "found 3 images, wanted some that can be read and are held out",
         ),
-        ({"a": 0, "b": 1, "c": 2}, r"found 2 fold\(s\), wanted fold 2, which held images out"),
+        ({"a": 2, "b": 3, "c": 2}, r"held out by a trained fold. Train run/fold_2, run/fold_3"),
     ],
 )
 def test_folds_that_do_not_fit_are_refused(
