@@ -1,9 +1,11 @@
 """Run folders as strangers leave them: each row is a folder, and what is loaded from it."""
 
+import gzip
 import io
 import json
 import os
 import pickle
+import shutil
 import socket
 import struct
 import zipfile
@@ -159,6 +161,38 @@ def folder(name: str) -> Callable[[Path], None]:
     return make
 
 
+def beside(name: str, make: Callable[[Path], Any]) -> Callable[[Path], None]:
+    """Weights that are right, with a score, and something beside them."""
+
+    def write(run: Path) -> None:
+        torch.save(STATE, run / "e1_0.5.pth")
+        make(run / name)
+
+    return write
+
+
+def _renamed(name: str, other: str) -> Callable[[Path], None]:
+    """Weights that are right, in a file with the suffix of another format."""
+
+    def write(run: Path) -> None:
+        _safetensors()(run) if name.endswith("s") else torch.save(STATE, run / name)
+        (run / name).rename(run / other)
+
+    return write
+
+
+def archived(form: str, name: str) -> Callable[[Path], None]:
+    """Weights in an archive, whose name is that of a checkpoint."""
+
+    def write(run: Path) -> None:
+        torch.save(STATE, run / "weights")
+        archive = shutil.make_archive(str(run / "packed"), form, run, "weights")
+        Path(archive).rename(run / name)
+        (run / "weights").unlink()
+
+    return write
+
+
 def prefixed(prefix: str, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in (state or STATE).items()}
 
@@ -307,9 +341,33 @@ ROWS = [
     Row("a broken zip directory", _broken_directory, error="truncated"),
     Row("a zip that declares 4 GB", _declared, error=r"4\.\d+ GB packed into \d\.\d+ MB"),
     Row("a zip of 200 MB of zeros", _bomb, error=r"0\.20 GB packed into"),
-    Row("a folder as checkpoint", folder("e1.pth"), error="there is no checkpoint in it"),
-    Row("a folder as safetensors", folder("e1.safetensors"), error="no checkpoint in it"),
+    Row("a folder as checkpoint", folder("e1.pth"), error="e1.pth: found a folder, wanted"),
+    Row("a folder as safetensors", folder("e1.safetensors"), error="found a folder, wanted"),
+    # files that are called otherwise than they are
+    Row("safetensors named .pth", _renamed("model.safetensors", "e1.pth"),
+        error="this is a safetensors file. Rename it to .safetensors"),
+    Row("safetensors named .bin", _renamed("model.safetensors", "pytorch_model.bin"),
+        error="this is a safetensors file"),
+    Row("a .pth named safetensors", _renamed("e1.pth", "model.safetensors"),
+        error="written by torch.save. Rename it to .pth"),
+    Row("a tar archive", archived("tar", "e1.pth.tar"), error="this is a tar archive. Unpack it"),
+    Row("a zip archive", archived("zip", "e1.pth"), error="a zip archive of weights. Unpack it"),
+    Row("packed by gzip", lambda r: (r / "e1.pth").write_bytes(gzip.compress(bytes(999))),
+        error="packed by gzip. Unpack it"),
+    Row("one of two parts", lambda r: torch.save(STATE, r / "model-00001-of-00002.bin"),
+        error="this is part 1 of 2 of a checkpoint"),
+    Row("a better folder beside", beside("e2_0.9.pth", lambda path: path.mkdir()),
+        error="e2_0.9.pth: found a folder, wanted a checkpoint"),
+    Row("a better link that leads nowhere", beside("e2_0.9.pth", lambda p: p.symlink_to("gone")),
+        error="e2_0.9.pth: found a link that leads nowhere"),
+    Row("a hidden file beside", beside(".e2_0.9.pth", lambda path: torch.save(OTHER, path))),
+    Row("what macOS packs beside", beside("._e1_0.5.pth", lambda path: path.write_bytes(bytes(9)))),
     # tensors that are none
+    Row("whole numbers", saved(_replaced(tensor=next(iter(STATE.values())).to(torch.int8))),
+        error=r"another kind of numbers \(.*weight \(int8\)\), wanted floating point"),
+    Row("complex numbers", saved(_replaced(tensor=next(iter(STATE.values())).to(torch.complex64))),
+        error=r"\(complex64\)"),
+    Row("float64", saved({name: t.double() for name, t in STATE.items()})),
     Row("a sparse tensor", saved(_replaced(tensor=torch.eye(4).to_sparse())),
         error="e1.pth: found a sparse tensor"),
     Row("a meta tensor", saved(_replaced(tensor=torch.empty(4, device="meta"))),

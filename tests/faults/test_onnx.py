@@ -1,12 +1,13 @@
 """ONNX files that refer to more than themselves: each row is a file, and why it is refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from kernelkit.checkpoints import load_members, onnx_file
@@ -119,6 +120,45 @@ ROWS = [
 ]  # fmt: skip
 
 
+def seen(
+    *nodes: onnx.NodeProto,
+    takes: Any = (TensorProto.FLOAT, ("n", 3, "h", "w")),
+    gives: Sequence[tuple[str, int]] = (),
+) -> bytes:
+    """A network of one input x, or of none, and of outputs that are named with their types."""
+    inputs = [helper.make_tensor_value_info("x", *takes)] if takes else []
+    outputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in gives]
+    graph = helper.make_graph(list(nodes), "graph", inputs, outputs, [])
+    opsets = [helper.make_opsetid("", 17)]
+    return saved(helper.make_model(graph, opset_imports=opsets, ir_version=9))
+
+
+MASKS = helper.make_node("ReduceMean", ["x"], ["masks"], axes=[1], keepdims=1)
+LABELS = helper.make_node("ReduceMean", ["x"], ["labels"], axes=[2, 3], keepdims=0)
+ARGMAX = helper.make_node("ArgMax", ["x"], ["y"], axis=1)
+TRUTH = helper.make_node("IsNaN", ["x"], ["y"])
+NEGATIVE = helper.make_node("Neg", ["x"], ["y"])
+CONSTANT = helper.make_node("Constant", [], ["y"], value=SMALL)
+FLOAT, WHOLE = TensorProto.FLOAT, TensorProto.INT64
+
+# A network, and a pattern of why nobody can use its answers.
+ANSWERS = [
+    Row("class numbers", lambda: seen(ARGMAX, gives=[("y", WHOLE)]),
+        "answers in int64, as after an argmax or a threshold, wanted logits"),
+    Row("truth values", lambda: seen(TRUTH, gives=[("y", TensorProto.BOOL)]), "answers in bool"),
+    Row("bands last", lambda: seen(NEGATIVE, takes=(FLOAT, ("n", 64, 64, 3)), gives=[("y", FLOAT)]),
+        "last axis has 3 values, which are bands"),
+    Row("bands last, of any size",
+        lambda: seen(NEGATIVE, takes=(FLOAT, ("n", "h", "w", 3)), gives=[("y", FLOAT)]),
+        "last axis has 3 values"),
+    Row("bytes", lambda: seen(helper.make_node("Identity", ["x"], ["y"]), takes=(
+        TensorProto.UINT8, ("n", 3, "h", "w")), gives=[("y", TensorProto.UINT8)]),
+        r"it takes tensor\(uint8\), wanted tensor\(float16\), tensor\(float\)"),
+    Row("no input", lambda: seen(CONSTANT, takes=(), gives=[("y", FLOAT)]), "found no input"),
+    Row("no output", lambda: seen(NEGATIVE), "it answers with nothing"),
+]  # fmt: skip
+
+
 def nested(levels: int) -> bytes:
     """A graph in a node in a graph, and so on."""
     content = b""
@@ -144,9 +184,9 @@ def write(folder: Path, content: bytes) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+@pytest.mark.parametrize("row", [*ROWS, *ANSWERS], ids=lambda row: row.name)
 def test_an_onnx_file(row: Row, tmp_path: Path) -> None:
-    """It is refused in a sentence that names the file, before onnxruntime loads it."""
+    """It is refused in a sentence that names the file, before the first tile."""
     folder = write(tmp_path, row.content())
     with pytest.raises(CheckpointError, match=row.error) as caught:
         load_members(folder)
@@ -170,6 +210,26 @@ def test_a_plain_file_answers(tmp_path: Path) -> None:
     """A graph that adds 0 answers with its tiles."""
     [member] = load_members(write(tmp_path, saved(model())))
     assert member.classes == 3
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_other_floating_point_numbers_are_taken(tmp_path: Path, kind: int) -> None:
+    """Tiles are converted to what the network takes."""
+    content = seen(MASKS, takes=(kind, ("n", 3, "h", "w")), gives=[("masks", kind)])
+    [member] = load_members(write(tmp_path, content))
+    tiles = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(
+        member.module(tiles).float(), tiles.mean(1, keepdim=True), atol=1e-2, rtol=0
+    )
+
+
+@pytest.mark.parametrize("names", [["labels", "masks"], ["masks", "labels"]])
+def test_of_several_outputs_the_masks_are_taken(tmp_path: Path, names: list[str]) -> None:
+    """The name says which they are, and a note says which was taken."""
+    content = seen(MASKS, LABELS, gives=[(name, FLOAT) for name in names])
+    [member] = load_members(write(tmp_path, content))
+    assert (member.kind, member.classes) == ("program", 1)
+    assert f"answers with {', '.join(names)}, and masks is taken" in member.notes[-1]
 
 
 def test_a_file_larger_than_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

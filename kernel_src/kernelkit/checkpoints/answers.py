@@ -18,12 +18,14 @@ __all__ = [
     "SIDES",
     "ValueKind",
     "as_logits",
+    "as_numbers",
     "first_line",
     "in_words",
     "is_same",
     "kind_of_values",
     "masks_of",
     "noise",
+    "place_of_masks",
 ]
 
 # Sides of tiles and numbers of bands that a network is asked about, the likeliest first.
@@ -99,9 +101,8 @@ def masks_of(answer: Any, path: Path) -> Tensor:
         return answer
     if isinstance(answer, Mapping):
         tensors = {str(k): v for k, v in answer.items() if isinstance(v, Tensor)}
-        for key in _MASK_KEYS:
-            if key in tensors:
-                return tensors[key]
+        if not tensors.keys().isdisjoint(_MASK_KEYS):
+            return list(tensors.values())[place_of_masks(list(tensors))]
         if len(tensors) == 1:
             return next(iter(tensors.values()))
         raise CheckpointError(
@@ -111,6 +112,32 @@ def masks_of(answer: Any, path: Path) -> Tensor:
     if isinstance(answer, Sequence) and len(answer) > 0 and not isinstance(answer, str):
         return masks_of(answer[0], path)  # the labels of a classification head come second
     raise CheckpointError(f"{path}: the network answers without a tensor. Let it answer with masks")
+
+
+def as_numbers(answer: Tensor, path: Path) -> Tensor:
+    """A network's answer in float32, if it may be logits or probabilities.
+
+    Raises
+    ------
+    CheckpointError
+        It has whole numbers, truth values or complex numbers.
+    """
+    if not answer.is_floating_point():
+        kind = str(answer.dtype).removeprefix("torch.")
+        raise CheckpointError(
+            f"{path}: the network answers in {kind}, as after an argmax or a threshold, wanted "
+            "logits or probabilities. Let it answer with what comes before"
+        )
+    return answer.float()
+
+
+def place_of_masks(names: Sequence[str]) -> int:
+    """Which of several answers has the masks: the one of a known name, or the first.
+
+    >>> place_of_masks(["labels", "masks"]), place_of_masks(["output0", "output1"])
+    (1, 0)
+    """
+    return next((names.index(key) for key in _MASK_KEYS if key in names), 0)
 
 
 def in_words(size: Sequence[int]) -> str:

@@ -22,7 +22,12 @@ from typing import get_args
 from kernelkit.checkpoints.checkpoint_files import SUFFIXES, checkpoint_stem
 from kernelkit.checkpoints.loader import MemberLoader
 from kernelkit.checkpoints.member import Member
-from kernelkit.checkpoints.run_folders import checkpoints_of, folds_of, matching_runs
+from kernelkit.checkpoints.run_folders import (
+    checkpoints_of,
+    folds_of,
+    matching_runs,
+    refuse_odd_checkpoints,
+)
 from kernelkit.checkpoints.runtime import Runtime
 from kernelkit.checkpoints.snapshots import Choice, Snapshot, choose_snapshots
 from kernelkit.console import progress
@@ -143,6 +148,7 @@ class _Found:
 
 
 def _find(fold: Path, run: Path, wanted: Sequence[Sequence[Prefer]]) -> _Found:
+    refuse_odd_checkpoints(fold)
     paths = checkpoints_of(fold)
     if not paths:
         raise CheckpointError(

@@ -3,14 +3,14 @@
 import importlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kernelkit.checkpoints.answers import first_line
+from kernelkit.checkpoints.answers import first_line, place_of_masks
 from kernelkit.checkpoints.onnx_file import check_onnx
 from kernelkit.checkpoints.program import Shape
 from kernelkit.checkpoints.runtime import PROVIDERS, Runtime
@@ -19,8 +19,12 @@ from kernelkit.errors import CheckpointError
 __all__ = ["OnnxSession", "cpu_note", "nodes_by_provider"]
 
 # What onnxruntime calls the types of tensors that tiles and answers may be.
-_DTYPES = {"tensor(float16)": torch.float16, "tensor(float)": torch.float32}
-_NUMPY_NAMES = {torch.float16: "float16", torch.float32: "float32"}
+_DTYPES = {
+    "tensor(float16)": torch.float16,
+    "tensor(float)": torch.float32,
+    "tensor(double)": torch.float64,
+}
+_NUMPY_NAMES = {torch.float16: "float16", torch.float32: "float32", torch.float64: "float64"}
 # Asks a session to remember which provider got which nodes. Older versions pass over it.
 _REMEMBER = "session.record_ep_graph_assignment_info"
 # Operators that work on shapes. Those of a few numbers are put on a CPU on purpose.
@@ -53,7 +57,8 @@ class OnnxSession(nn.Module):
     in_words
         The same with onnxruntime's version.
     notes
-        Which nodes a CPU computes although the session is on a GPU, in one sentence or none.
+        Which nodes a CPU computes although the session is on a GPU, and which of several outputs
+        is taken.
 
     Raises
     ------
@@ -82,15 +87,21 @@ class OnnxSession(nn.Module):
         is_gpu = self.provider != PROVIDERS["cpu"]
         self._device = runtime.device if is_gpu else torch.device("cpu")
         self.notes = cpu_note(path, nodes_by_provider(self._session)) if is_gpu else []
-        [first, *others] = self._session.get_inputs()
-        if others or len(first.shape) != 4:
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4:
+            names = ", ".join(each.name for each in inputs)
             raise CheckpointError(
-                f"{path}: found inputs {', '.join(i.name for i in (first, *others))}, wanted one "
-                "of four dimensions. Export a network that takes tiles"
+                f"{path}: found {f'inputs {names}' if names else 'no input'}, wanted one of four "
+                "dimensions. Export a network that takes tiles"
             )
-        self._input = first.name
-        self._takes = _DTYPES.get(first.type, torch.float32)
-        answer = self._session.get_outputs()[0]
+        if inputs[0].type not in _DTYPES:
+            raise CheckpointError(
+                f"{path}: it takes {inputs[0].type}, wanted {', '.join(_DTYPES)}. Export a network "
+                "that takes normalised tiles"
+            )
+        self._input = inputs[0].name
+        self._takes = _DTYPES[inputs[0].type]
+        answer = self._masks_among(self._session.get_outputs())
         self._output = answer.name
         self._gives = _DTYPES.get(answer.type)
         # the shape of the answer for each shape of tiles, once it was seen
@@ -115,6 +126,20 @@ class OnnxSession(nn.Module):
             answer = torch.empty(known, dtype=self._gives, device=self._device)
             self._run(given, answer)
         return answer.to(tiles.device)
+
+    def _masks_among(self, outputs: Sequence[Any]) -> Any:
+        """The output with the masks: the one of a known name, or the first."""
+        names = [output.name for output in outputs]
+        if not names:
+            raise CheckpointError(
+                f"{self._path}: it answers with nothing. Export a network that answers with masks"
+            )
+        place = place_of_masks(names)
+        if len(names) > 1:
+            self.notes.append(
+                f"{self._path}: it answers with {', '.join(names)}, and {names[place]} is taken"
+            )
+        return outputs[place]
 
     def _first_answer(self, given: Tensor) -> Tensor:
         """The answer in memory of onnxruntime's own, since nobody knows its shape yet."""

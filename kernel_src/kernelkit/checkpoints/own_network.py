@@ -19,6 +19,7 @@ from kernelkit.checkpoints.answers import (
     BANDS,
     SIDES,
     as_logits,
+    as_numbers,
     first_line,
     in_words,
     is_same,
@@ -135,7 +136,7 @@ def ask(module: nn.Module, path: Path, channels: int | None, classes: int | None
     """
 
     def answered(tiles: Tensor) -> Tensor:
-        return masks_of(module(tiles), path).float()
+        return as_numbers(masks_of(module(tiles), path), path)
 
     tiles = _first_taken(module, path, channels)
     answer = answered(tiles)

@@ -11,6 +11,7 @@ from kernelkit.checkpoints.answers import (
     SIDES,
     ValueKind,
     as_logits,
+    as_numbers,
     first_line,
     in_words,
     is_same,
@@ -134,6 +135,11 @@ class Program(nn.Module):
                 f"{self._path}: the program takes {bands} bands, but its description says "
                 f"{channels}. Correct the description"
             )
+        if width in BANDS:
+            raise CheckpointError(
+                f"{self._path}: the program takes arrays whose last axis has {width} values, which "
+                "are bands. Export one that takes (tiles, bands, height, width)"
+            )
         known = channels or bands
         first = ""
         sizes = [(height or side, width or side) for side in SIDES]
@@ -159,7 +165,7 @@ class Program(nn.Module):
 
     @torch.no_grad()
     def _answered(self, tiles: Tensor) -> Tensor:
-        return self._run(tiles).float()
+        return as_numbers(self._run(tiles), self._path)
 
     def _check_answer(self, answer: Tensor, tiles: Tensor, classes: int | None) -> None:
         if answer.ndim not in (2, 4) or len(answer) != len(tiles):

@@ -9,9 +9,11 @@ from kernelkit.checkpoints.checkpoint_files import SUFFIXES, is_unpacked
 from kernelkit.checkpoints.descriptions import DESCRIPTIONS, from_folder_name
 from kernelkit.errors import CheckpointError
 
-__all__ = ["checkpoints_of", "folds_of", "matching_runs"]
+__all__ = ["checkpoints_of", "folds_of", "matching_runs", "refuse_odd_checkpoints"]
 
 _FOLD = re.compile(r"(?:fold_?)?(\d+)")
+# One of the files that a large network is saved as.
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.(?!onnx)")
 # No checkpoints: a part of one that was unpacked, and what an unfinished training goes on from.
 _OTHERS = ("data.pkl", "resume.ckpt")
 
@@ -75,12 +77,45 @@ def checkpoints_of(fold: Path) -> list[Path]:
     """The checkpoints of a fold, from the first of its possible folders that has any."""
     for folder in (fold / "models", fold / "model", fold):
         if folder.is_dir():
-            children = sorted(folder.iterdir())
+            children = _shown(folder)
             found = [c for c in children if c.is_file() and _is_checkpoint(c)]
             found += [c for c in children if is_unpacked(c)]
             if found:
                 return found
     return []
+
+
+def refuse_odd_checkpoints(fold: Path) -> None:
+    """Refuse a fold of which another checkpoint would be taken in silence, or a part of one.
+
+    Raises
+    ------
+    CheckpointError
+        What is called like a checkpoint is no file, or one of several parts.
+    """
+    folders = {path.parent for path in checkpoints_of(fold)} or {
+        fold / "models",
+        fold / "model",
+        fold,
+    }
+    for path in (path for folder in sorted(folders) if folder.is_dir() for path in _shown(folder)):
+        if not _is_checkpoint(path):
+            continue
+        if part := _PART.search(path.name):
+            raise CheckpointError(
+                f"{path}: this is part {int(part[1])} of {int(part[2])} of a checkpoint, wanted "
+                "one file. Save the state dict of the whole network"
+            )
+        if not path.is_file() and not is_unpacked(path):
+            what = "a folder" if path.is_dir() else "a link that leads nowhere"
+            raise CheckpointError(
+                f"{path}: found {what}, wanted a checkpoint. Copy it again, or remove it"
+            )
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What lies in a folder. Names with a dot first are those of unfinished or foreign files."""
+    return sorted(child for child in folder.iterdir() if not child.name.startswith("."))
 
 
 def _is_checkpoint(path: Path) -> bool:

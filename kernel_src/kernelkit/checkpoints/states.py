@@ -45,10 +45,12 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source
     Raises
     ------
     CheckpointError
-        Names are missing, unexpected or of another shape. The error lists some of each.
+        Names are missing, unexpected or of another shape. The error lists some of each. Or weights
+        are whole or complex numbers.
     """
     wanted = module.state_dict()
     state = {current_name(name, wanted): tensor for name, tensor in state.items()}
+    state = _with_shared(state, wanted)
     missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
     unexpected = [n for n in state if n not in wanted]
     mismatched = [
@@ -66,10 +68,35 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source
             f"{source}: these weights do not fit {what}: {', '.join(filter(None, findings))}. "
             "Give the checkpoint of this network, or correct its description"
         )
+    odd = [
+        f"{name} ({str(state[name].dtype).removeprefix('torch.')})"
+        for name, like in wanted.items()
+        if name in state and like.is_floating_point() and not state[name].is_floating_point()
+    ]
+    if odd:
+        raise CheckpointError(
+            f"{source}: found weights of another kind of numbers ({listed(odd, _SHOWN)}), wanted "
+            "floating point. Save them before they are quantised or converted"
+        )
     # unlike the plain one, the library's own load_state_dict drops what does not fit
     is_empty = any(tensor.is_meta for tensor in wanted.values())
     filled = {name: _as_in(state.get(name), like) for name, like in wanted.items()}
     nn.Module.load_state_dict(module, filled, assign=is_empty)
+
+
+def _with_shared(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state, also under the other names of weights that two layers of the network share.
+
+    safetensors saves such weights once.
+    """
+    places = {
+        name: (tensor.data_ptr(), tensor.shape)
+        for name, tensor in wanted.items()
+        if tensor.numel() and not tensor.is_meta
+    }
+    given = {place: name for name, place in places.items() if name in state}
+    shared = {n: state[given[p]] for n, p in places.items() if n not in state and p in given}
+    return {**state, **shared}
 
 
 def _as_in(given: Tensor | None, like: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from kernelkit.checkpoints.checkpoint_files import pickle_folder
 from kernelkit.checkpoints.stored_states import Stored, states_in
-from kernelkit.errors import CheckpointError
+from kernelkit.errors import CheckpointError, listed
+from kernelkit.files import DAMAGED_ARCHIVE
 from kernelkit.memory import available_memory
 
 __all__ = ["read_weights"]
@@ -34,6 +35,8 @@ __all__ = ["read_weights"]
 # How a pickle begins, and how one that torch.save wrote before it wrote zip files.
 _PICKLE = b"\x80"
 _TORCHS_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+# How files begin that were packed once more.
+_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip"}
 # torch saves without compression. Weights that were compressed afterwards shrink by a tenth. Only
 # zeros shrink further.
 _MOST_INFLATION = 20
@@ -163,7 +166,10 @@ def _no_checkpoint(path: Path) -> str | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        start = file.read(64).lstrip()
+        head = file.read(512)
+    start = head[:64].lstrip()
+    if (form := _other_form(head, path)) is not None:
+        return f"{path}: {form}"
     if start.startswith(b"version https://git-lfs"):
         return f"{path}: this is a pointer of Git LFS, not the checkpoint. Fetch it by git lfs pull"
     if start.startswith((b"<", b"{")):
@@ -174,6 +180,26 @@ def _no_checkpoint(path: Path) -> str | None:
             "state dict of the network by torch.save"
         )
     return None
+
+
+def _other_form(head: bytes, path: Path) -> str | None:
+    """What the first 512 bytes say that a file is, if that is not what its name says."""
+    is_safetensors = path.suffix == ".safetensors"
+    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        return None if is_safetensors else "this is a safetensors file. Rename it to .safetensors"
+    if head[257:262] == b"ustar":
+        return "this is a tar archive. Unpack it"
+    for magic, packed in _PACKED.items():
+        if head.startswith(magic):
+            return f"this was packed by {packed}. Unpack it"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except DAMAGED_ARCHIVE:
+        return None
+    if not any(name.endswith("data.pkl") for name in names):
+        return f"this is a zip archive of {listed(names, 1)}. Unpack it"
+    return "this was written by torch.save. Rename it to .pth" if is_safetensors else None
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:

@@ -8,9 +8,11 @@ import zipfile
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 
 from kernelkit.checkpoints import load_members
+from kernelkit.checkpoints.states import load_state
+from kernelkit.checkpoints.weights import read_weights
 from kernelkit.errors import CheckpointError
 from tests.made.networks import (
     FPN,
@@ -40,6 +42,19 @@ def test_a_checkpoint_that_was_unpacked(tmp_path, run, unet, flat):
     [member] = load_members(tmp_path)
     assert member.score == 0.97
     assert same_answers([member], [unet])
+
+
+def test_weights_that_two_layers_share_may_be_saved_once(tmp_path):
+    """As safetensors saves them, under one of their names."""
+    torch.manual_seed(0)
+    saved, fresh = (torch.nn.Sequential(*[torch.nn.Conv2d(3, 3, 1) for _ in "ab"]) for _ in "ab")
+    for network_of_two in (saved, fresh):
+        network_of_two[1].weight = network_of_two[0].weight
+    save_model(saved, tmp_path / "model.safetensors")
+    [stored] = read_weights(tmp_path / "model.safetensors")
+    assert len(stored.state) == 3
+    load_state(fresh, stored.state, "a network", "model.safetensors")
+    assert torch.equal(answer(fresh, PIXELS), answer(saved, PIXELS))
 
 
 @pytest.mark.parametrize("name", ["state_dict", "model", None])
