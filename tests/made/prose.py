@@ -12,11 +12,19 @@ import re
 import sys
 import textwrap
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["REPOSITORY", "Folder", "Sentence", "by_folder", "files", "sentences"]
+__all__ = [
+    "REPOSITORY",
+    "Folder",
+    "Sentence",
+    "files",
+    "files_by_folder",
+    "read_folder",
+    "sentences",
+]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDERS = (
@@ -119,12 +127,17 @@ def sentences(path: Path) -> Iterator[Sentence]:
                 yield Sentence(path, start + offset, flat)
 
 
-def by_folder() -> list[Folder]:
-    """The sentences of every file, folder by folder."""
-    found: dict[str, list[Sentence]] = {}
+def files_by_folder() -> dict[str, list[Path]]:
+    """Every file of the project with prose in it, by the name of its folder."""
+    found: dict[str, list[Path]] = {}
     for path in files():
-        found.setdefault(_folder(path), []).extend(sentences(path))
-    return [Folder(name, found[name]) for name in sorted(found)]
+        found.setdefault(_folder(path), []).append(path)
+    return dict(sorted(found.items()))
+
+
+def read_folder(name: str, paths: Sequence[Path]) -> Folder:
+    """The sentences of the files of a folder."""
+    return Folder(name, [sentence for path in paths for sentence in sentences(path)])
 
 
 def _plain(block: str) -> str:
@@ -259,7 +272,7 @@ def _folder(path: Path) -> str:
 
 
 def _table() -> None:
-    folders = by_folder()
+    folders = [read_folder(name, paths) for name, paths in files_by_folder().items()]
     everything = [sentence for folder in folders for sentence in folder.sentences]
     shipped = [
         each for folder in folders for each in folder.sentences if "tests" not in folder.name

@@ -42,8 +42,7 @@ def fuse_norms(network: nn.Module, tiles: Tensor) -> int:
     -------
     How many norms were fused.
     """
-    before = _answer(network, tiles)
-    pairs = _watch(network, tiles)
+    before, pairs = _watch(network, tiles)
     saved = [(pair, pair.conv.weight, pair.conv.bias) for pair in pairs]
     is_same = False
     try:
@@ -65,8 +64,8 @@ def _answer(network: nn.Module, tiles: Tensor) -> Tensor:
     return answer[0] if isinstance(answer, tuple) else answer
 
 
-def _watch(network: nn.Module, tiles: Tensor) -> list[_Pair]:
-    """The convolutions that are called once, each with the norm that takes its answer."""
+def _watch(network: nn.Module, tiles: Tensor) -> tuple[Tensor, list[_Pair]]:
+    """The answer, and the convolutions called once, each with the norm that takes what it gives."""
     # the tensors are kept beside their ids, because a freed tensor's id is used again
     givers: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     pairs: list[_Pair] = []
@@ -91,11 +90,11 @@ def _watch(network: nn.Module, tiles: Tensor) -> list[_Pair]:
 
             hooks.append(module.register_forward_pre_hook(took))
     try:
-        _answer(network, tiles)
+        seen = _answer(network, tiles)
     finally:
         for hook in hooks:
             hook.remove()
-    return [pair for pair in pairs if calls[pair.conv] == 1 and calls[pair.norm] == 1]
+    return seen, [pair for pair in pairs if calls[pair.conv] == 1 and calls[pair.norm] == 1]
 
 
 def _fuse(network: nn.Module, pair: _Pair) -> None:
