@@ -88,7 +88,7 @@ def _refuse_strangers(client: Client) -> None:
 
     # a function in a function travels whole, so a worker needs no kernelkit to run it
     for address, problem in client.run(unknown, on_error="return").items():
-        if problem:
+        if problem and not isinstance(problem, OSError):  # else it is gone by now
             raise ClusterError(
                 f"{address}: the worker cannot import kernelkit ({problem}). Start it with "
                 "PYTHONPATH=kernel_src in a clone of this repository"
