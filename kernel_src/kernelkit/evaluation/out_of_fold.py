@@ -203,7 +203,7 @@ def _groups(
             found[ensemble.name, tuple(sorted(folds.items()))].append(image)
         else:
             always.append(image)
-    wanted = listed(list(untrained), _SHOWN)
+    wanted = listed(sorted(untrained), _SHOWN)
     if not found:
         raise EvaluationError(
             f"{competition.folder}: found {len(competition.scenes)} images, wanted some that "
