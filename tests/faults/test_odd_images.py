@@ -234,6 +234,7 @@ def jp2_without_end(path: Path) -> Path:
 HOLE = RGB.copy()
 HOLE[0:16, 80:90, 1] = 0  # tile 35 of a band of 30: the sixth of the second band's first row
 STORED = "read as stored"
+DEPTHS = np.stack([RGB[..., 0], RGB[..., 1], RGB[..., 2], GREY])
 TWO = "only the first is read"
 FLOATS = (RGB / 7).astype(np.float32)
 ANIMATED = pillow(".webp", RGB, RGB[::-1], lossless=True)
@@ -269,6 +270,13 @@ ROWS = [
         np.concatenate([RGB, RGB[..., :2]], -1), "says nothing of missing data"),
     Row("overview first", reduced_first, RGB),
     Row("directories below", sub_directories, RGB),
+    Row("depths and channels of OME",
+        tiff(DEPTHS.reshape(2, 2, 70, 90), ome=True, photometric="minisblack",
+            metadata={"axes": "ZCYX"}),
+        np.moveaxis(DEPTHS, 0, 2), "several depths (2) or times (1): all 4 are read as bands"),
+    Row("channels of OME",
+        tiff(DEPTHS, ome=True, photometric="minisblack", metadata={"axes": "CYX"}),
+        np.moveaxis(DEPTHS, 0, 2)),
     Row("BigTIFF", tiff(RGB, bigtiff=True), RGB),
     Row("BigTIFF, its directory nowhere",
         lambda path: raw(".tif", b"II+\0\x08\0\0\0" + b"\xfe" + b"\xff" * 6 + b"\x7f")(path),

@@ -33,6 +33,8 @@ _COLOURS: Mapping[int, str] = {
     32844: "LogL",
     32845: "LogLuv",
 }
+# How many depths and times there are, in OME's words and in ImageJ's.
+_DEPTHS, _TIMES = r'\b(?:SizeZ="|slices=)(\d{1,9})\b', r'\b(?:SizeT="|frames=)(\d{1,9})\b'
 # Compressions whose decoder gives RGB for YCbCr: JPEG, old JPEG and WebP.
 _TO_RGB = (6, 7, 34927, 50001)
 
@@ -108,6 +110,7 @@ def _tiff_layout(path: Path) -> FileLayout:
     notes += _left_out(image, whole, bands)
     notes += _no_overviews(image, pages, overviews, bands)
     notes += _planes_of_imagej(image, bands)
+    notes += _depths_and_times(pages[0].description, len(bands))
     notes += _turned(image.orientation)
     if image.photometric == 0:
         notes.append("white is stored as 0 (MINISWHITE): the values are read as they are stored")
@@ -192,6 +195,19 @@ def _planes_of_imagej(image: TiffPage, bands: Sequence[TiffPage]) -> list[str]:
     if counted is None or int(counted[1]) <= planes * (1 if image.samples == 1 else image.samples):
         return []
     return [f"ImageJ's description counts {int(counted[1])} planes: only {planes} is read"]
+
+
+def _depths_and_times(description: str, bands: int) -> list[str]:
+    """Say if bands are depths or times, as OME's or ImageJ's description has it."""
+    depths, times = (
+        max([1, *map(int, re.findall(pattern, description))]) for pattern in (_DEPTHS, _TIMES)
+    )
+    if bands == 1 or depths * times == 1:
+        return []
+    return [
+        f"the file has planes of several depths ({depths}) or times ({times}): all {bands} are "
+        "read as bands, in the file's order"
+    ]
 
 
 def _turned(orientation: int) -> tuple[str, ...]:
