@@ -1,7 +1,4 @@
-"""What Kaggle refuses or mangles in an upload, checked before anything is uploaded.
-
-The bounds of files and sizes are the site's. What happens to names and archives was seen by users.
-"""
+"""What Kaggle would refuse or mangle, checked before a dataset takes its place."""
 
 import re
 import shutil
@@ -10,14 +7,10 @@ from pathlib import Path
 
 from devkit.dataset.listing import CLIENT_FILE, Listing
 from devkit.errors import DatasetError
+from devkit.kaggle.datasets.limits import upload_problems
 from kernelkit.files import replace_folder
 
 __all__ = ["check_beforehand", "check_upload", "replace_dataset", "safe_name"]
-
-_MOST_FILES = 50
-_MOST_BYTES = 200 * 10**9
-_SAFE = re.compile(r"[A-Za-z0-9._-]+")
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def safe_name(name: str) -> str:
@@ -40,22 +33,7 @@ def check_upload(folder: Path, listing: Listing) -> None:
     """
     problems = listing.problems()
     entries = sorted(path for path in folder.iterdir() if path.name != CLIENT_FILE)
-    if len(entries) > _MOST_FILES:
-        problems.append(f"{len(entries)} files lie at the top, Kaggle takes {_MOST_FILES}")
-    total = sum(path.stat().st_size for path in entries if path.is_file())
-    if total > _MOST_BYTES:
-        problems.append(f"it holds {total / 1e9:.0f} GB, Kaggle takes {_MOST_BYTES / 1e9:.0f}")
-    lowered: dict[str, str] = {}
-    for path in entries:
-        if path.is_dir():
-            problems.append(f"{path.name} is a folder, which the client leaves out")
-        elif not _SAFE.fullmatch(path.name):
-            problems.append(f"{path.name} would be renamed by the upload")
-        elif path.name.lower().endswith(_ARCHIVES):
-            problems.append(f"{path.name} would be unpacked by the upload")
-        elif path.name.lower() in lowered:
-            problems.append(f"{path.name} and {lowered[path.name.lower()]} differ only in case")
-        lowered[path.name.lower()] = path.name
+    problems += upload_problems(entries)
     if problems:
         raise DatasetError(f"{folder} cannot be uploaded. {'. '.join(problems)}")
 

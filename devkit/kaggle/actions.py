@@ -17,6 +17,7 @@ from devkit.kaggle.push import push as push_notebook
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.endings import explain_ending
 from devkit.kaggle.service.secrets import scrub
+from devkit.kaggle.service.turns import turn
 from devkit.kaggle.settings import SETTINGS_FILE, Settings
 from devkit.kaggle.submissions.check import fetch_checked
 from devkit.kaggle.submissions.ledger import Ledger
@@ -128,7 +129,8 @@ def download_data(settings: Settings, options: argparse.Namespace) -> None:
     own = settings.own_competition
     folder = own.data_folder if own else SETTINGS_FILE.parent / "data" / settings.competition
     folder = options.output or folder
-    count = download_competition(client, folder.absolute())
+    with turn(client, f"the download into {folder.absolute()}"):
+        count = download_competition(client, folder.absolute())
     client.say(f"{folder}: {count} files of {settings.competition}")
 
 

@@ -45,7 +45,7 @@ def push(client: Client) -> Pushed:
     _warn_of_weights(client)
     check_competition(client)
     if find_pushed(client, folder) is None:
-        check_gpu_hours(client)
+        client.say(f"GPU hours: {check_gpu_hours(client)}")
     return _push(client, folder)
 
 
@@ -79,7 +79,7 @@ def push_and_submit(client: Client, message: str, *, again: bool = False) -> Ent
     check_competition(client)
     pushed = find_pushed(client, folder)
     if pushed is None:
-        check_gpu_hours(client)
+        client.say(f"GPU hours: {check_gpu_hours(client)}")
     if pushed is None or again or not was_submitted(client, pushed):
         check_submissions(client)
     pushed = _push(client, folder)

@@ -427,6 +427,19 @@ def weights_are_a_dead_link(home: Home) -> None:
     (home.weights_dataset / "b.safetensors").symlink_to("gone")
 
 
+def sixty_weights(home: Home) -> None:
+    for number in range(60):
+        (home.weights_dataset / f"{number}.safetensors").touch()
+
+
+def weights_in_umlauts(home: Home) -> None:
+    (home.weights_dataset / "größe.safetensors").touch()
+
+
+def an_archive_of_weights(home: Home) -> None:
+    (home.weights_dataset / "more.tar.gz").touch()
+
+
 def weights_of_no_manifest(home: Home) -> None:
     (home.weights_dataset / "kernelkit-weights.json").write_text("{}")
 
@@ -452,6 +465,9 @@ BEFOREHAND: list[tuple[Callable[[Home], None], str, str]] = [
     (no_hours, "submit", "this week's GPU hours are used up"),
     (weights_in_a_folder, "push", "weights/unet is a folder, and Kaggle's client leaves folders"),
     (weights_are_a_dead_link, "push", "b.safetensors is a link that leads nowhere. Build the"),
+    (sixty_weights, "push", "62 files lie at the top, Kaggle takes 50. Build the dataset again"),
+    (weights_in_umlauts, "push", "größe.safetensors would be renamed by the upload"),
+    (an_archive_of_weights, "push", "more.tar.gz would be unpacked by the upload"),
     (weights_of_no_manifest, "push", "kernelkit-weights.json: it is not a manifest with a finger"),
     (closed, "push", "takes no submissions any more"),
     (closed, "submit", "takes no submissions any more"),
@@ -776,3 +792,11 @@ def test_a_dataset_that_is_named_twice_is_attached_once(home: Home) -> None:
         f"{USER}/kernelkit-weights",
         "alice/x",
     ]
+
+
+def test_a_push_says_how_many_gpu_hours_are_left(home: Home) -> None:
+    """Few of them end a run early, and a training has hours of its own."""
+    home.service.gpu_hours_used = 29
+    assert "GPU hours: 1.0 left this week. A run may take 9" in home.run("push").out
+    home.settings["train"] = {"hours": 3}
+    assert "1.0 left this week. A run may take 3" in home.run("--notebook", "train", "doctor").out

@@ -17,9 +17,10 @@ from typing import Any
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from devkit.errors import DatasetError
+from devkit.kaggle.datasets.limits import upload_problems
 from devkit.kaggle.outputs import writing
 
-__all__ = ["refuse_folders", "staged", "temporary_folder"]
+__all__ = ["check_files", "staged", "temporary_folder"]
 
 _METADATA = "dataset-metadata.json"
 _METADATA_FORM = TypeAdapter(dict[str, JsonValue])
@@ -75,21 +76,27 @@ def temporary_folder(folder: Path) -> Iterator[None]:
         tempfile.tempdir = before
 
 
-def refuse_folders(folder: Path) -> None:
-    """Refuse a dataset that holds more than files. The client would leave the rest out.
+def check_files(folder: Path) -> None:
+    """Refuse a dataset that the upload would change, cut short or reject.
 
     Raises
     ------
     DatasetError
-        It holds a folder, or a link that leads nowhere.
+        It holds a folder, or a link that leads nowhere. Or it holds too much, or what would be
+        renamed or unpacked.
     """
-    for path in sorted(folder.iterdir()):
+    entries = sorted(path for path in folder.iterdir() if path.name != _METADATA)
+    for path in entries:
         if path.is_dir():
             raise DatasetError(
                 f"{path} is a folder, and Kaggle's client leaves folders out. Make the dataset flat"
             )
         if not path.is_file():
             raise DatasetError(f"{path} is a link that leads nowhere. Build the dataset again")
+    if problems := upload_problems(entries):
+        raise DatasetError(
+            f"{folder} cannot be uploaded. {'. '.join(problems)}. Build the dataset again"
+        )
 
 
 def _link(path: Path, link: Path) -> None:

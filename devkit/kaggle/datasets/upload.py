@@ -19,13 +19,14 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from devkit.bars import waiting
 from devkit.errors import KaggleError
-from devkit.kaggle.datasets.staging import refuse_folders, staged, temporary_folder
+from devkit.kaggle.datasets.staging import check_files, staged, temporary_folder
 from devkit.kaggle.manifest import find_manifest, read_manifest
 from devkit.kaggle.outputs import writing
 from devkit.kaggle.service.answers import DatasetAnswer, VersionNumber
 from devkit.kaggle.service.archives import unpack_download
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.secrets import refuse_secrets
+from devkit.kaggle.service.turns import turn
 from devkit.kaggle.service.waiting import wait_for
 from kernelkit.files import open_atomically
 
@@ -87,12 +88,13 @@ def upload_datasets(client: Client, datasets: Sequence[Built]) -> None:
     for each in datasets:
         fingerprint = read_manifest(each.manifest, each.build).fingerprint
         folder = each.manifest.parent
-        refuse_folders(folder)
+        check_files(folder)
         with waiting(f"{folder} is searched for credentials"):
             refuse_secrets(folder, client.secrets)
         uploads.append(_Upload(client, each.manifest, f"{client.owner}/{each.slug}", fingerprint))
     for upload in uploads:
-        upload.run()
+        with turn(client, f"the upload of {upload.ref}"):
+            upload.run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,8 @@ class _Noted(BaseModel):
 class _Note:
     """A note of the last upload, until Kaggle shows it. That may take minutes.
 
-    A note older than `seconds` does not count. That version has failed and is sent again.
+    A note older than `seconds` does not count. That version has failed and is sent again. Nor does
+    one of the future count, which a wrong clock wrote.
     """
 
     def __init__(self, state: Path, ref: str, seconds: float) -> None:
@@ -247,7 +250,7 @@ class _Note:
         # without a note, or with a broken one, only Kaggle's answers count
         with contextlib.suppress(OSError, ValidationError):
             noted = _Noted.model_validate_json(self._path.read_bytes())
-            if time.time() < noted.time + seconds:
+            if abs(time.time() - noted.time) < seconds:
                 self.version = noted.version
                 self._fingerprint = noted.fingerprint
 

@@ -17,6 +17,7 @@ from devkit.kaggle.notebook.kernel_folder import (
 from devkit.kaggle.service.answers import Kernel, KernelSources, PushAnswer, RunState
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.secrets import refuse_secrets
+from devkit.kaggle.service.turns import turn
 
 __all__ = [
     "GONE_WRONG",
@@ -129,6 +130,11 @@ def push_kernel(client: Client, folder: KernelFolder) -> Pushed:
         Kaggle refused it, or runs it without one of its sources.
     """
     refuse_secrets(folder.path, client.secrets)
+    with turn(client, f"the push of {folder.ref}"):
+        return _push_once(client, folder)
+
+
+def _push_once(client: Client, folder: KernelFolder) -> Pushed:
     if (pushed := find_pushed(client, folder)) is not None:
         client.say(f"{pushed.ref}: version {pushed.number} is this one already ({pushed.state})")
         return pushed

@@ -15,6 +15,7 @@ from devkit.kaggle.outputs import writing
 from devkit.kaggle.service.answers import OutputPage, event_text
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.downloads import fetch_file
+from devkit.kaggle.service.turns import turn
 from kernelkit.files import replace_atomically
 from mounted import is_inside
 
@@ -208,4 +209,5 @@ def _download(client: Client, url: str, path: Path) -> None:
     timeout = client.settings.answer_seconds
     path.parent.mkdir(parents=True, exist_ok=True)
     # each attempt goes on where the last one broke off
-    client.ask(f"fetch {path.name}", lambda _: fetch_file(url, path, timeout))
+    with turn(client, f"the download of {path}"):
+        client.ask(f"fetch {path.name}", lambda _: fetch_file(url, path, timeout))

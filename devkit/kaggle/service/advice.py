@@ -2,6 +2,8 @@
 
 import re
 
+from devkit.kaggle.service.credentials import found_credentials
+
 __all__ = ["explain"]
 
 _AGAIN = "then run the same command again"
@@ -41,10 +43,6 @@ _BY_WORDS = tuple(
 )
 _BY_STATUS = {
     400: "Kaggle did not understand the request. Check the names in kaggle.toml",
-    401: (
-        "The credentials are wrong or expired. Make a new token at kaggle.com/settings/api. Put it "
-        f"into ~/.kaggle/access_token or KAGGLE_API_TOKEN, {_AGAIN}"
-    ),
     403: "Check the names in kaggle.toml, and that your account may do this on kaggle.com",
     404: "Kaggle finds nothing of that name. Check the names in kaggle.toml",
     409: (
@@ -74,7 +72,12 @@ def explain(doing: str, words: str, status: int | None = None) -> str:
 
 def _remedy(words: str, status: int | None) -> str:
     if status == 401:  # its words may speak of anything
-        return _BY_STATUS[401]
+        counts = "".join(f" ({name} comes first)" for name in found_credentials()[:1])
+        return (
+            f"The credentials are wrong or expired{counts}. Make a new token at "
+            f"kaggle.com/settings/api. Put it into ~/.kaggle/access_token or KAGGLE_API_TOKEN, "
+            f"{_AGAIN}"
+        )
     for pattern, remedy in _BY_WORDS:
         if pattern.search(words):
             return remedy

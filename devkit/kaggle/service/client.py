@@ -20,6 +20,7 @@ import requests
 
 from devkit.errors import KaggleError
 from devkit.kaggle.service.advice import explain
+from devkit.kaggle.service.credentials import credential_problem, found_credentials
 from devkit.kaggle.service.failures import explained, is_passing, status_of
 from devkit.kaggle.service.secrets import ScrubbedStream, known_secrets, scrub
 from devkit.kaggle.settings import Settings
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 _LONGEST_PAUSE = 60.0
-_NO_CREDENTIALS = (
-    "there are no Kaggle credentials that work. Run `.venv/bin/kaggle auth login`, or make a token "
-    "at kaggle.com/settings/api and put it into ~/.kaggle/access_token"
-)
 # items of a stream that wait for their reader
 _LONGEST_QUEUE = 1000
 
@@ -186,9 +183,12 @@ class Client:
 
         try:
             return self._run(sign_in, self.settings.answer_seconds)
-        except KernelKitError:
-            raise
         except Exception as error:
+            is_answer = isinstance(error, requests.RequestException | TimeoutError)
+            if not is_answer and (problem := credential_problem()):
+                raise KaggleError(f"could not sign in to Kaggle: {problem}") from None
+            if isinstance(error, KernelKitError):
+                raise
             raise explained("sign in to Kaggle", error, self.secrets) from error
 
     def _run[T](self, work: Callable[[], T], seconds: float) -> T:
@@ -207,7 +207,7 @@ class Client:
             thread.start()
             thread.join(seconds)
         if errors and isinstance(errors[0], SystemExit):  # how the client refuses credentials
-            raise KaggleError(_NO_CREDENTIALS)
+            raise KaggleError(_no_credentials())
         if errors:
             raise errors[0]
         if not results:
@@ -220,3 +220,13 @@ class Client:
         progress: Any = ScrubbedStream(sys.stderr, self.secrets)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(progress):
             yield
+
+
+def _no_credentials() -> str:
+    """That nobody could be signed in, and what was found, the one that counts first."""
+    names = found_credentials()
+    found = f". Found {', then '.join(names)}" if names else ""
+    return (
+        f"there are no Kaggle credentials that work{found}. Run `.venv/bin/kaggle auth login`, or "
+        "make a token at kaggle.com/settings/api and put it into ~/.kaggle/access_token"
+    )

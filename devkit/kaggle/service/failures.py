@@ -35,12 +35,22 @@ def explained(doing: str, error: Exception, secrets: frozenset[str]) -> KaggleEr
         return KaggleError(explain(doing, words, response.status_code))
     if isinstance(error, ValidationError):
         return KaggleError(_not_understood(doing, scrub(first_problem(error), secrets)))
+    if _is_of_the_proxy(error):
+        words = _shortened(scrub(str(error), secrets))
+        return KaggleError(
+            f"could not {doing}: the proxy of http_proxy or https_proxy does not work ({words}). "
+            "Correct or unset it, then run the same command again"
+        )
     if isinstance(error, _MALFORMED):
         return KaggleError(_not_understood(doing, "it is not one of Kaggle's interface"))
     words = _shortened(scrub(str(error), secrets))
     if isinstance(error, requests.RequestException | TimeoutError):
+        proxy = ""
+        if isinstance(error, requests.exceptions.ProxyError):
+            proxy = ". If it stays so, check the proxy of http_proxy or https_proxy"
         return KaggleError(
             f"could not {doing}: Kaggle could not be reached ({words}). Run the same command again"
+            f"{proxy}"
         )
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
@@ -67,6 +77,15 @@ def _is_of_the_client(error: Exception) -> bool:
     """Whether the client itself raised it, with words for people."""
     frames = list(traceback.walk_tb(error.__traceback__))
     return bool(frames) and frames[-1][0].f_globals.get("__name__", "").startswith("kaggle.")
+
+
+def _is_of_the_proxy(error: Exception) -> bool:
+    """Whether requests could not make out the address of a proxy."""
+    errors = filter(None, (error, error.__context__))
+    walked = (pair for each in errors for pair in traceback.walk_tb(each.__traceback__))
+    frames = {frame.f_code.co_name for frame, _ in walked}
+    of_proxies = {"proxy_manager_for", "prepend_scheme_if_needed"}
+    return bool(frames & of_proxies) or isinstance(error, requests.exceptions.InvalidProxyURL)
 
 
 def status_of(error: Exception) -> int | None:

@@ -13,11 +13,12 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TextIO
+from urllib.parse import urlsplit
 
 from devkit.errors import DatasetError
 from kernelkit.files import DAMAGED_ARCHIVE, expanded
 
-__all__ = ["ScrubbedStream", "known_secrets", "refuse_secrets", "scrub"]
+__all__ = ["ScrubbedStream", "credential_folders", "known_secrets", "refuse_secrets", "scrub"]
 
 # in bytes. A larger file holds weights or wheels of others: a pattern would only match by chance
 _LARGEST_TEXT = 5 * 2**20
@@ -67,11 +68,9 @@ def known_secrets(environment: Mapping[str, str] | None = None) -> frozenset[str
     token = environment.get("KAGGLE_API_TOKEN", "")
     found.add(_text(Path(token)) if _is_file(token) else token)
     user = environment.get("KAGGLE_USERNAME", "")
-    folders = [Path("~/.kaggle"), Path("~/.config/kaggle")]
-    for name in ("KAGGLE_CONFIG_DIR", "XDG_CONFIG_HOME"):
-        if environment.get(name):
-            folders += [Path(environment[name]), Path(environment[name]) / "kaggle"]
-    for folder in map(expanded, folders):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        found.add(_password(environment.get(name, "")))
+    for folder in credential_folders(environment):
         for name in ("access_token", "access_token.txt"):
             found.add(_text(folder / name))
         for name in ("kaggle.json", "credentials.json"):
@@ -82,6 +81,21 @@ def known_secrets(environment: Mapping[str, str] | None = None) -> frozenset[str
     secrets = {secret for secret in found if len(secret) >= 8}
     basic = {base64.b64encode(f"{user}:{secret}".encode()).decode() for secret in secrets if user}
     return frozenset(secrets | basic)
+
+
+def credential_folders(environment: Mapping[str, str]) -> list[Path]:
+    """Return the folders in which the official client may look for credentials.
+
+    Parameters
+    ----------
+    environment
+        The variables to look at.
+    """
+    folders = [Path("~/.kaggle"), Path("~/.config/kaggle")]
+    for name in ("KAGGLE_CONFIG_DIR", "XDG_CONFIG_HOME"):
+        if environment.get(name):
+            folders += [Path(environment[name]), Path(environment[name]) / "kaggle"]
+    return list(dict.fromkeys(map(expanded, folders)))
 
 
 def scrub(text: str, secrets: frozenset[str]) -> str:
@@ -208,6 +222,14 @@ def _holds(file: IO[bytes], own: list[bytes]) -> bool:
             return True
         tail = piece[-overlap:]
     return False
+
+
+def _password(proxy: str) -> str:
+    """The password in the address of a proxy."""
+    try:
+        return urlsplit(proxy).password or ""
+    except ValueError:
+        return ""
 
 
 def _is_file(text: str) -> bool:

@@ -71,7 +71,7 @@ def check_gpu_hours(client: Client) -> str:
     if quota is None or not quota.total_time_allowed:
         return "Kaggle does not say"
     left = (quota.total_time_allowed - quota.time_used).total_seconds() / 3600
-    hours = client.settings.loaded_recipe.hours
+    hours = client.settings.session_hours
     if left <= 0:
         raise KaggleError(
             "this week's GPU hours are used up. `.venv/bin/kaggle quota` says when there are new "

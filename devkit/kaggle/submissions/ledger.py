@@ -8,6 +8,7 @@ there. Each line is an `Entry` in JSON.
 
 import contextlib
 import datetime
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -145,11 +146,12 @@ class Ledger:
         """
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         entry = entry.model_copy(update={"time": now})
-        kept = sum(len(line) + 1 for line in self._whole_lines())
         with writing(self.path, "ledger"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
-                size = file.tell()
+                fcntl.flock(file, fcntl.LOCK_EX)  # another command may write, too
+                kept = sum(len(line) + 1 for line in self._whole_lines())
+                size = file.seek(0, os.SEEK_END)
                 if kept < size:  # a line was cut off
                     file.truncate(kept)
                 begin = b"\n" if kept > size else b""  # the last line had no end

@@ -14,6 +14,7 @@ from devkit.errors import KaggleError
 from devkit.kaggle.service.answers import SubmissionAnswer
 from devkit.kaggle.service.client import Client
 from devkit.kaggle.service.endings import explain_ending
+from devkit.kaggle.service.turns import turn
 from devkit.kaggle.service.waiting import wait_for
 from devkit.kaggle.submissions.ledger import Entry, Ledger, make_tag
 from devkit.kaggle.submissions.listing import (
@@ -89,6 +90,11 @@ def send_once(client: Client, entry: Entry, send: Callable[[Any], SubmissionAnsw
     KaggleError
         Kaggle refused it, does not list it, or takes no more today.
     """
+    with turn(client, f"the submission of {_name(entry)}"):
+        return _send_once(client, entry, send)
+
+
+def _send_once(client: Client, entry: Entry, send: Callable[[Any], SubmissionAnswer]) -> Entry:
     ledger = Ledger(client.settings.ledger)
     known = ledger.find(entry.tag)
     if known is not None and known.status != "sending":
@@ -136,6 +142,7 @@ def _find_after_sending(
     if known is None:
         return listed
     begun = known.time.timestamp() if known.time else 0
+    begun = min(begun, time.time())  # a wrong clock may have written it
     while listed is None and time.time() < begun + client.settings.settle_seconds:
         time.sleep(min(client.settings.poll_seconds, client.settings.settle_seconds))
         listed = _find(client, entry)

@@ -31,7 +31,7 @@ def test_wrong_credentials_are_an_error_of_every_command(
     csv.write_text("id,predicted\n")
     result = home.run(*(word.format(csv=csv) for word in command))
     assert result.code == 1
-    assert "The credentials are wrong or expired" in result.err
+    assert "The credentials are wrong or expired (KAGGLE_KEY comes first). Make a" in result.err
     assert "wrong-key-0123" not in result.out + result.err
     assert result.err.strip().count("\n") == 0
 
