@@ -377,6 +377,8 @@ ROWS = [
     Row("weights that diverged", saved(_replaced(
         tensor=torch.full_like(next(iter(STATE.values())), torch.nan))),
         error="1 of .* weights are not numbers"),
+    Row("a variance beyond float16", saved({n: t.half() * (1e6 if n.endswith("running_var") else 1)
+        for n, t in STATE.items()}), error="weights are infinite, such as .*running_var. Float16"),
     Row("NaN in safetensors", _safetensors(**{next(iter(STATE)):
         torch.full_like(next(iter(STATE.values())), torch.nan)}), error="not numbers"),
     # descriptions

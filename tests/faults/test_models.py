@@ -411,6 +411,13 @@ def test_the_scale(
         model.check_scale(scale)
 
 
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_batch_of_nothing(tmp_path: Path, batch: int) -> None:
+    """It is refused before any network is read. It would be asked for ever."""
+    with pytest.raises(RecipeError, match=f"test: found a batch of {batch}, wanted 1 or more"):
+        MegaModel(tmp_path, recipe=ensemble(), batch=batch)
+
+
 def test_a_network_of_one_size_says_which(tmp_path: Path) -> None:
     """A transformer that takes one size is refused with the size that it takes."""
     description = {"arch": "timm", "model_name": "vit_tiny_patch16_224", "num_classes": 2}

@@ -27,6 +27,8 @@ _NO_STATES = re.compile(
 _LIGHTNINGS_PLAIN = "current_model_state"
 # How deep below the file's first level a state may lie, as in Lightning's callbacks.
 _MOST_LEVELS = 4
+# Endings of what is finite in a network that answers. Masks of attention may be infinite.
+_FINITE = ("weight", "bias", "running_mean", "running_var")
 # How many names an error lists.
 _SHOWN = 6
 
@@ -106,7 +108,8 @@ def refuse_odd_tensors(state: Mapping[str, Tensor], path: Path) -> None:
     Raises
     ------
     CheckpointError
-        There is such a tensor, or one that is not a number, as after a training that diverged.
+        There is such a tensor, or one that is not a number, as after a training that diverged. Or
+        weights or statistics are infinite, as if they were saved in float16.
     """
     for name, tensor in state.items():
         if tensor.is_meta:
@@ -130,4 +133,14 @@ def refuse_odd_tensors(state: Mapping[str, Tensor], path: Path) -> None:
         raise CheckpointError(
             f"{path}: {len(bad)} of {len(state)} weights are not numbers (NaN), such as {bad[0]}. "
             "The training diverged, so take an earlier checkpoint"
+        )
+    infinite = [
+        name
+        for name, tensor in state.items()
+        if name.endswith(_FINITE) and tensor.is_floating_point() and tensor.isinf().any()
+    ]
+    if infinite:
+        raise CheckpointError(
+            f"{path}: {len(infinite)} of {len(state)} weights are infinite, such as {infinite[0]}. "
+            "Float16 overflows above 65504, so save them in float32, or take an earlier checkpoint"
         )

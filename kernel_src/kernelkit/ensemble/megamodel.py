@@ -38,6 +38,7 @@ from kernelkit.ensemble.preparation import Preparation, Preprocess
 from kernelkit.ensemble.runner import BatchRunner, Request
 from kernelkit.ensemble.training_input import check_scale
 from kernelkit.ensemble.turns import together
+from kernelkit.errors import RecipeError
 from kernelkit.recipe import EnsembleRecipe, Execution
 from kernelkit.vocabulary import GiveUp, Level, MergeMethod, Precision
 
@@ -116,6 +117,8 @@ class MegaModel:
     ) -> None:
         started = time.perf_counter()
         recipe = recipe or EnsembleRecipe(name=Path(folder).name, thresholds=(0.3,))
+        if batch < 1:
+            raise RecipeError(f"{recipe.name}: found a batch of {batch}, wanted 1 or more")
         self.arguments: dict[str, Any] = {
             "folder": Path(folder).absolute(),
             "threshold": threshold,
