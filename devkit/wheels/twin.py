@@ -33,6 +33,9 @@ TWINS = REPOSITORY / "build" / "twins"
 
 _DONE = "twin.json"
 
+# What a notebook starts with, if the image has it.
+_STARTED = {"ipykernel": "ipykernel.kernelapp", "ipywidgets": "ipywidgets"}
+
 
 @dataclass(frozen=True)
 class Twin:
@@ -177,6 +180,10 @@ def _install(folder: Path, lock: Lock, profile: Profile, source: WheelSource) ->
     install: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", interpreter]
     install += ["--require-hashes", "--no-deps", "--no-build", *source.options]
     run_tool([*install, "--requirement", wanted])
+    started = [module for name, module in _STARTED.items() if name in lock.names]
+    if started:
+        # a notebook cannot write into the twin, so each would compile them anew, in two seconds
+        run_tool([interpreter, "-I", "-c", f"import {', '.join(started)}"])
     version = run_tool([interpreter, "-c", "import platform; print(platform.python_version())"])
     with open_atomically(folder / _DONE) as file:
         json.dump({"python": version.strip()}, file)

@@ -65,6 +65,16 @@ def test_it_is_made_once(make):
     assert make("other==1.0\nbelow==3.0\n", "other").folder != first.folder
 
 
+def test_what_a_notebook_starts_with_is_compiled(make, registry):
+    """A notebook cannot write into the twin, so each of them would compile it anew."""
+    files = {"ipykernel/__init__.py": b"", "ipykernel/kernelapp.py": b"import below"}
+    make_wheel(registry, "ipykernel", "1.0", requires=["below"], files=files)
+    twin = make("ipykernel==1.0\nbelow==2.0\n", "ipykernel")
+    compiled = {path.name.partition(".")[0] for path in twin.folder.rglob("*.pyc")}
+    assert compiled >= {"kernelapp", "__init__"}
+    assert list(twin.folder.rglob("below/__pycache__/*.pyc"))
+
+
 def test_an_interrupted_making_is_made_again(make):
     """An environment that was not finished is not used."""
     twin = make("other==1.0\nbelow==2.0\n", "other")
