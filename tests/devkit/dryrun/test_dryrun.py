@@ -3,6 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -154,6 +155,7 @@ def wait_for_notebook(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
                     return tree
             except psutil.Error:
                 pass
+        time.sleep(0.05)  # each look reads all of /proc
     raise AssertionError(f"it ended with exit code {process.returncode}")
 
 
