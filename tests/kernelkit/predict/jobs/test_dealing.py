@@ -188,6 +188,25 @@ def test_a_daemon_reads_by_itself(
     assert slides.predict(tmp_path / "out", executor).submission.read_bytes() == slides.wanted
 
 
+def test_a_forked_process_does_no_job_itself(
+    slides: Slides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each goes to the process that `in_fresh_process` asks, which does it."""
+    passed = []
+
+    def pass_on(call: Any, job: Job) -> Any:
+        passed.append(job)
+        with monkeypatch.context() as there:
+            there.setattr(jobs, "is_forked", lambda: False)
+            return call(job)
+
+    monkeypatch.setattr(jobs, "is_forked", lambda: True)
+    monkeypatch.setattr(jobs, "in_fresh_process", pass_on)
+    executor = Elsewhere(lambda job: job)
+    assert slides.predict(tmp_path / "out", executor).submission.read_bytes() == slides.wanted
+    assert passed == executor.jobs
+
+
 def test_threads_of_this_process_keep_no_models(slides: Slides, tmp_path: Path) -> None:
     """They end with the run, or an executor of threads would hold them for ever."""
     with ThreadPoolExecutor(2) as threads:
