@@ -496,6 +496,16 @@ def test_a_file_as_models_folder(tmp_path: Path) -> None:
         load_members(tmp_path / "models")
 
 
+def test_brackets_in_the_name_of_a_run(tmp_path: Path) -> None:
+    """They are a pattern's, and the sentence says how the name is written."""
+    (tmp_path / "unet[1]").mkdir()
+    torch.save(STATE, tmp_path / "unet[1]/e1.pth")
+    (tmp_path / "unet[1]/cfg.yaml").write_text(yaml.safe_dump({"MODEL": FPN}))
+    with pytest.raises(CheckpointError, match=r"no run matches unet\[1\] .*Write unet\[\[\]1\] in"):
+        load_members(tmp_path, ["unet[1]"])
+    assert len(load_members(tmp_path, ["unet[[]1]"])) == 1
+
+
 def test_less_memory_than_the_weights_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights that do not fit into the memory are refused before they are read."""
     torch.save(STATE, tmp_path / "e1.pth")

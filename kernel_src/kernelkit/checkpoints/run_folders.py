@@ -1,5 +1,6 @@
 """Where the runs, folds and checkpoints lie below a models folder."""
 
+import glob
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -44,9 +45,12 @@ def matching_runs(folder: Path, patterns: Sequence[str]) -> list[Path]:
     unmatched = [p for p in patterns if not any(fnmatchcase(run.name, p) for run in runs)]
     if unmatched:
         found = ", ".join(run.name for run in runs)
+        # a bracket in a run's name is one of a pattern
+        escaped = [glob.escape(run.name) for run in runs if run.name in unmatched]
+        remedy = f"Write {', '.join(escaped)} into" if escaped else "Correct"
         raise CheckpointError(
             f"{folder}: no run matches {', '.join(unmatched)} (the runs are {found}). "
-            "Correct the recipe's 'runs', or choose another models folder"
+            f"{remedy} the recipe's 'runs', or choose another models folder"
         )
     return [run for run in runs if any(fnmatchcase(run.name, p) for p in patterns)]
 
