@@ -3,9 +3,9 @@
 `job` is what a process gets and does. `plan` makes parcels of what is to be done. `dealing` hands
 them to an executor and takes reports in. `shared` is what all jobs of a run have in common.
 `executors` is what an executor says of itself, and `stored` what a lost process had stored.
-`forked` is for processes in which torch does not work. `devices` is an executor of one process per
-device, and `seat` is what such a process knows of its device. `sharing` is for an image that is
-most of the work.
+`forked` is for processes in which torch does not work, and `messages` takes what others log.
+`devices` is an executor of one process per device, and `seat` is what such a process knows of its
+device. `sharing` is for an image that is most of the work.
 
 What needs torch is imported late, so that a new process can say first how many threads it takes.
 """

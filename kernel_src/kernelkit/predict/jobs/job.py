@@ -6,8 +6,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -20,6 +19,7 @@ from kernelkit.ensemble import MegaModel
 from kernelkit.errors import CheckpointError, CompetitionError, OutputError, as_sentence
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.jobs.forked import in_fresh_process, is_forked
+from kernelkit.predict.jobs.messages import messages_kept
 from kernelkit.predict.jobs.seat import Seat, own_seat, tick
 from kernelkit.predict.jobs.stored import Telling
 from kernelkit.predict.report import ImageReport
@@ -31,8 +31,6 @@ from kernelkit.predict.work.work import predict_tasks
 from kernelkit.recipe import Recipe
 
 __all__ = ["Done", "Job", "do", "forget"]
-
-_log = logging.getLogger("kernelkit")
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def do(job: Job) -> Done:
     """
     if is_forked():
         return in_fresh_process(do, job)
-    with _one_at_a_time, bars_hidden(), _messages(job.level) as messages:
+    with _one_at_a_time, bars_hidden(), messages_kept(job.level) as messages:
         run, telling = _desk.run_for(job)
         amounts = {task.image_id: task.amount for task in job.tasks}
         run.pace.expect(amounts, job.others)
@@ -306,27 +304,3 @@ def _place() -> str:
     """This process in words."""
     seat = own_seat()
     return f"the process of {seat.name}" if seat else f"{platform.node()}, {os.getpid()}"
-
-
-@contextmanager
-def _messages(level: int) -> Iterator[list[tuple[int, str]]]:
-    """Collect what kernelkit logs. Nobody reads what this process shows."""
-    collector = _Collector()
-    before = _log.level, _log.propagate
-    _log.addHandler(collector)
-    _log.setLevel(level)
-    _log.propagate = False
-    try:
-        yield collector.messages
-    finally:
-        _log.removeHandler(collector)
-        _log.level, _log.propagate = before
-
-
-class _Collector(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.messages: list[tuple[int, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append((record.levelno, record.getMessage()))
