@@ -30,7 +30,7 @@ TRAINING: dict[str, Any] = {
     "folds": {"lists": [["a"]]},
     "windows": {"grid": {"around": "grid", "size": 32}},
     "crop": {"size": 8},
-    "model": {"arch": "Unet", "encoder_name": "tu-regnetx_002", "encoder_weights": None},
+    "model": {"arch": "Unet", "encoder_name": "tu-test_resnet", "encoder_weights": None},
     "loss": {"bce": 1},
     "epochs": 1,
 }

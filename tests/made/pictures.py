@@ -27,7 +27,7 @@ __all__ = ["Clouds", "Salt", "write_pictures"]
 
 SEGMENTER: dict[str, Any] = {
     "arch": "Unet",
-    "encoder_name": "tu-regnetx_002",
+    "encoder_name": "tu-test_resnet",
     "encoder_weights": None,
     "in_channels": 3,
     "decoder_channels": [16, 16, 8, 8, 8],

@@ -34,7 +34,7 @@ input: {bands: [1, 2, 3], divide: 255, mean: auto, std: auto}
 windows: {grid: {around: grid, size: 64, step: 32}}
 crop: 64
 augment: [d4]
-model: {arch: Unet, encoder_name: tu-regnetx_002, encoder_depth: 3, decoder_channels: [16, 8, 8]}
+model: {arch: Unet, encoder_name: tu-test_resnet, encoder_depth: 3, decoder_channels: [16, 8, 8]}
 loss: {bce: 1, dice: 1}
 optimiser: {name: adamw, lr: 3.0e-3}
 schedule: {name: cosine, warmup: 0.2}

@@ -32,7 +32,7 @@ sources: {grid: 1}
 crop: {size: 64}
 augment: []
 task: segment
-model: {arch: Unet, encoder_name: tu-regnetx_002, encoder_weights: null}
+model: {arch: Unet, encoder_name: tu-test_resnet, encoder_weights: null}
 loss: {bce: 1}
 optimiser: {name: adamw, lr: 1.0e-3}
 schedule: {name: cosine}

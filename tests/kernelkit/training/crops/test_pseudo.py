@@ -175,7 +175,7 @@ def test_a_fold_trains_on_pseudo_labels(tmp_path: Path) -> None:
     write_competition(tmp_path)
     write_store(tmp_path, tmp_path / "found")
     sources = pseudo_sources(tmp_path / "found", soft=True, least=0.6, loss_weight=0.5)
-    model = {"arch": "Unet", "encoder_name": "tu-regnetx_002", "encoder_weights": None}
+    model = {"arch": "Unet", "encoder_name": "tu-test_resnet", "encoder_weights": None}
     model |= {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}
     training = small_training(tmp_path, sources=sources, model=model, epochs=1, validate={})
     places = {"cuts": tmp_path / "cuts", "folds": [0], "devices": "cpu", "progress": False}
