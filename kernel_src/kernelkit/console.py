@@ -61,7 +61,10 @@ class _Forgiving:
         self.encoding = getattr(file, "encoding", None) or "utf-8"
 
     def __eq__(self, other: object) -> bool:
-        # tqdm asks whether a line goes where its bar is, and takes the bar away then
+        # tqdm asks whether a line goes where its bar is, and takes the bar away then. If a bar
+        # equals standard error, it flushes standard output too, which must not be closed.
+        if getattr(sys.stdout, "closed", False):
+            return isinstance(other, _Forgiving) and other._file is self._file
         return self._file is getattr(other, "_file", other)
 
     def __hash__(self) -> int:
