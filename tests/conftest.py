@@ -3,6 +3,11 @@ import signal
 import sys
 
 import pytest
+from hypothesis import settings
+
+# An example may take long, since the first one compiles, or since the machine is busy.
+settings.register_profile("kernelkit", deadline=None)
+settings.load_profile("kernelkit")
 
 # Two test processes share two cores. So torch and the numeric libraries take one each.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

@@ -477,7 +477,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(content=TEXTS)
 def test_any_table_is_labels_or_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
@@ -496,7 +496,7 @@ def test_any_table_is_labels_or_a_sentence(
 LINES = st.lists(st.tuples(st.sampled_from("abcdx"), st.integers(-3, 3)), max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     content=st.one_of(
         st.binary(max_size=60),

@@ -46,7 +46,7 @@ def clipped_grids(draw: st.DrawFn) -> TileGrid:
     )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(st.one_of(grids(), clipped_grids()))
 def test_cores_partition_the_image(grid: TileGrid) -> None:
     """Every pixel of the image lies in exactly one core. Every core lies inside the image."""
@@ -58,7 +58,7 @@ def test_cores_partition_the_image(grid: TileGrid) -> None:
     assert (hits == 1).all()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.one_of(grids(), clipped_grids()))
 def test_read_windows_are_of_one_size_and_hold_their_core(grid: TileGrid) -> None:
     """Each read window is a square of core + 2 pad on the scale's lattice, around its core."""
@@ -77,7 +77,7 @@ def test_read_windows_are_of_one_size_and_hold_their_core(grid: TileGrid) -> Non
         )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(grids())
 def test_shifted_tiles_stay_inside(grid: TileGrid) -> None:
     """With shifted edges no tile begins outside, or ends further out than the scale demands."""
@@ -89,7 +89,7 @@ def test_shifted_tiles_stay_inside(grid: TileGrid) -> None:
         assert tile.read.right < max(grid.width, grid.tile_size) + grid.scale
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(clipped_grids())
 def test_only_narrow_axes_are_clipped(grid: TileGrid) -> None:
     """An axis of more than a quarter of a tile is cut as without clipping. A shorter one is halved.
@@ -123,7 +123,7 @@ def test_a_line_of_pixels_has_narrow_tiles() -> None:
     assert (only.read, only.core) == (Window(-30, -30, 64, 64), Window(0, 0, 3, 3))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.one_of(grids(), clipped_grids()))
 def test_bounds_hold_every_read_window(grid: TileGrid) -> None:
     """The bounds are the smallest window that holds all read windows."""

@@ -1,12 +1,7 @@
 """Binary images for property tests: small shapes, word borders, every kind of filling."""
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
-
-# The first example may have to compile, and the usual deadline is too short for that.
-settings.register_profile("compiled", deadline=None)
-settings.load_profile("compiled")
 
 # Sides at which words, blocks of 64 x 64 and stripes of 512 columns begin and end.
 BORDERS = (1, 2, 63, 64, 65, 127, 128, 129, 511, 512, 513)

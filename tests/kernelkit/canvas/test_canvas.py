@@ -109,7 +109,7 @@ def reference(grid, tiles, blend, upsample):
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("blend", "upsample"), WAYS)
 @given(grid=st.one_of(grids(), narrow_grids()), seed=st.integers(0, 99))
-@settings(max_examples=16, deadline=None)
+@settings(max_examples=16)
 def test_float_tiles_agree_with_the_whole_image_reference(
     blend, upsample, grid, seed, tmp_path_factory
 ):
@@ -129,7 +129,7 @@ def test_float_tiles_agree_with_the_whole_image_reference(
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("blend", "upsample"), WAYS)
 @given(grid=st.one_of(grids(), narrow_grids()), seed=st.integers(0, 99))
-@settings(max_examples=16, deadline=None)
+@settings(max_examples=16)
 def test_byte_tiles_agree_with_the_whole_image_reference(
     blend, upsample, grid, seed, tmp_path_factory
 ):
@@ -246,7 +246,7 @@ def test_hit_counts_do_not_wrap(dtype):
     pad=st.integers(0, 60),
     edges=st.sampled_from(["pad", "shift"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_weights_add_up_to_one(blend, length, core, pad, edges):
     """At every pixel of an axis the weights of all tiles are positive and sum to 1."""
     tiles = TileGrid(length, 1, core=core, pad=pad, edges=edges)
@@ -359,7 +359,7 @@ def test_bits_from_the_device_are_pasted(width, full_size):
 
 @pytest.mark.parametrize(("blend", "counts"), [("crop", "core"), ("hann", "read")])
 @given(grid=grids())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_rows_are_finished_as_early_as_they_can_be(blend, counts, grid):
     """Rows are finished as soon as no later tile counts in them: its core, or all that is read."""
     tile = np.zeros((1, grid.net_size, grid.net_size), np.float32)
@@ -512,7 +512,7 @@ def likeliest(probabilities):
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 @pytest.mark.parametrize(("blend", "upsample"), WAYS)
 @given(grid=grids(), classes=st.integers(2, 4), seed=st.integers(0, 99))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_without_thresholds_the_likeliest_class_is_chosen(
     blend, upsample, dtype, grid, classes, seed
 ):
@@ -576,7 +576,7 @@ def test_a_single_class_needs_a_threshold():
     at_once=st.sampled_from([1, 300, 1 << 22]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_stored_probabilities_give_the_masks_of_a_band_canvas(
     thresholds, dtype, height, width, scale, at_once, seed
 ):

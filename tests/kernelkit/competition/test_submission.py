@@ -44,7 +44,7 @@ def test_what_is_written_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert dict(masks) == {"a": corner_mask()}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(ids=st.lists(st.text("ab,\"' 1é", min_size=1, max_size=6), unique=True, min_size=1))
 def test_pandas_reads_the_ids_that_were_written(
     tmp_path_factory: pytest.TempPathFactory, ids: list[str]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelkit.ensemble import MegaModel
@@ -133,7 +133,6 @@ def test_stored_layers_merge_into_the_direct_answer(three, merge, activation):
 
 
 @pytest.mark.parametrize("phrase", ["mean of probabilities", "tsharpen(0.5) of probabilities"])
-@settings(deadline=None)  # the first example compiles
 @given(seed=st.integers(0, 2**32 - 1), weights=st.lists(st.floats(0.1, 9), min_size=4, max_size=4))
 def test_what_bytes_lose_lies_between_their_neighbours(phrase, seed, weights):
     """Merges grow with each answer, so the truth lies between the merges of what rounds alike."""

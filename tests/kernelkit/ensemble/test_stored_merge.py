@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -43,7 +43,6 @@ def on_the_device(answers, domain, step, weights, activation):
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
 @pytest.mark.parametrize("phrase", STEPS)
-@settings(deadline=None)  # the first example compiles
 @given(layers=inner_bytes, data=st.data())
 def test_bytes_are_merged_as_their_probabilities_are(phrase, activation, layers, data):
     """By each step, for any weights, the result is that of torch for byte / 255."""

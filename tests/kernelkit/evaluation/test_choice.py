@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter1d
 
@@ -143,7 +143,6 @@ def test_an_optimum_at_the_edge_is_said() -> None:
     assert find_optimum(surface, Space(SPACE.thresholds)).at_edge
 
 
-@settings(deadline=None)
 @given(st.integers(5, 12), st.integers(3, 6), st.integers(0, 2**32 - 1))
 def test_the_smoothed_surface_is_scipys_inside(rows: int, columns: int, seed: int) -> None:
     """Away from the edges it is a moving mean over 5 thresholds and 3 sizes."""

@@ -32,7 +32,7 @@ def test_sets_that_differ_are_told_apart() -> None:
     assert values[-1] > 0.99
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(shift=st.floats(0, 2), seed=st.integers(0, 100))
 def test_the_auc_is_that_of_the_rank_test(shift: float, seed: int) -> None:
     """scipy counts the pairs that are in order. The interval holds the value."""

@@ -162,7 +162,7 @@ def test_values_are_written_in_one_line(tmp_path: Path) -> None:
     assert path.read_text() == HEAD + new
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.floats(0.001, 0.999), min_size=1, max_size=1),
     st.lists(st.integers(0, 10**9), min_size=1, max_size=1),

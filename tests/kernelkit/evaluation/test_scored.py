@@ -114,7 +114,7 @@ def stored(values: np.ndarray, *names: str, missing: BitMask | None = None) -> S
     return StoredImage(RECIPE, values.shape[1:], None, [layers], (), STEPS)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_calibration_is_sklearns(seed: int, is_merged: bool) -> None:
     """The share of truth in each bin of probability agrees with scikit-learn's curve."""

@@ -125,7 +125,7 @@ def test_soft_labels_keep_their_shares(tmp_path: Path) -> None:
     assert np.array_equal(label.read(Window(0, 0, 40, 72), scale=4), np.rint(means))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     corner=st.tuples(st.integers(-50, 60), st.integers(-50, 60)),
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
@@ -156,7 +156,7 @@ def as_slide(tmp_path_factory: pytest.TempPathFactory) -> tuple[NDArray[Any], Pa
     return masks, path
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(scale=st.integers(1, 5), row=st.integers(-6, 20), fill=st.sampled_from(sorted(FILLS)))
 def test_labels_lie_on_their_pixels(
     as_slide: tuple[NDArray[Any], Path], scale: int, row: int, fill: Any
@@ -169,7 +169,7 @@ def test_labels_lie_on_their_pixels(
     assert np.array_equal(of_array(masks).read(window, scale, fill), wanted)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 12), st.integers(1, 12)),
     size=st.tuples(st.integers(1, 14), st.integers(1, 14)),

@@ -112,7 +112,7 @@ def test_tiles_are_the_callers_own(image: Path, kind: str) -> None:
         assert np.array_equal(pixels, wanted + np.uint8(1))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_pieces_cover_each_window_once(data: st.DataObject) -> None:
     """Pieces are disjoint, cover every read window, and list exactly the tiles that need them."""

@@ -370,7 +370,7 @@ def test_no_more_is_read_ahead_than_a_few_tasks(
 shapes = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), max_size=80)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(shapes, st.integers(1, 7), st.integers(1, 40), st.integers(1, 4))
 def test_groups_lose_no_picture(
     kinds: list[tuple[int, int]], batch: int, most_bytes: int, patience: int

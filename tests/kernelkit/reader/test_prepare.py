@@ -35,7 +35,7 @@ def pixels(draw: st.DrawFn, dtypes: str = "u1 u2 i2 f4 f8 i1 u4 i4", most: int =
     return random.integers(limits.min, limits.max, shape, dtype, endpoint=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(pixels(most=20), st.integers(0, 50), st.integers(0, 50), st.sampled_from(get_args(Fill)))
 def test_pads_are_those_of_numpy(image: np.ndarray, before: int, after: int, fill: Fill) -> None:
     """Also where they are wider than the picture."""
@@ -47,7 +47,7 @@ def test_pads_are_those_of_numpy(image: np.ndarray, before: int, after: int, fil
 sides = st.tuples(st.integers(1, 100), st.integers(1, 100))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(pixels("u1 u2 i2 f4 f8"), sides, st.sampled_from(get_args(Resample)))
 def test_sizes_are_those_of_opencv(
     image: np.ndarray, size: tuple[int, int], resample: Resample
@@ -62,7 +62,7 @@ def test_sizes_are_those_of_opencv(
     assert np.array_equal(made, np.dstack(wanted))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pixels("i1 u4 i4"), sides, st.sampled_from(get_args(Resample)))
 def test_dtypes_that_opencv_does_not_resize(
     image: np.ndarray, size: tuple[int, int], resample: Resample
@@ -75,7 +75,7 @@ def test_dtypes_that_opencv_does_not_resize(
     assert np.array_equal(made, np.rint(wanted).clip(limits.min, limits.max))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_means_of_many_rows_at_once(data: st.DataObject) -> None:
     """They equal OpenCV's in every byte, for several sizes of one picture.

@@ -148,7 +148,7 @@ def test_rows_after_the_last_are_left_alone(tmp_path: Path) -> None:
     assert np.array_equal(found.pixels, RGB)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(("rgb", "grey", "texts", "gamma")), st.data())
 def test_a_damaged_file_is_never_read_otherwise(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject

@@ -72,7 +72,7 @@ def test_every_window_of_every_layout(folder: Path, layout: str, kind: tuple[int
         assert (slide.bands, slide.height, slide.width) == whole.shape
         assert slide.dtype == whole.dtype
 
-        @settings(max_examples=12, deadline=None)
+        @settings(max_examples=12)
         @given(readings())
         def check(reading: tuple[Window, int, Fill]) -> None:
             window, scale, fill = reading
@@ -242,7 +242,7 @@ def test_where_there_is_data(tmp_path: Path) -> None:
     assert stated.read_valid(stated.bounds).sum() == 30 * 40
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(reading=readings(), dtype=st.sampled_from(["float32", "uint16", "uint8"]))
 def test_means_leave_out_what_holds_no_data(
     folder: Path, reading: tuple[Window, int, Fill], dtype: str

@@ -17,7 +17,7 @@ from kernelkit.training.run_summary import fold_summary
 EPOCHS = st.lists(st.tuples(st.integers(1, 6), st.floats(0, 1)), max_size=12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(EPOCHS)
 def test_metrics_are_those_of_the_last_time_that_each_epoch_was_trained(
     lines: list[tuple[int, float]],

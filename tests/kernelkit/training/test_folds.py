@@ -32,7 +32,7 @@ def folds_of(
     return divided_folds(recipe, folder, Competition(slug="made"), scenes, shares, left_out)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     groups=st.lists(st.integers(0, 9), min_size=6, max_size=40),
     count=st.integers(2, 4),
@@ -144,7 +144,7 @@ def test_a_column_of_a_table_says_the_group(tmp_path: Path) -> None:
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).map(str.strip)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     names=st.lists(NAMES.filter(bool), min_size=2, max_size=9, unique=True),
     others=st.lists(st.integers(ALWAYS, 1), min_size=9, max_size=9),

@@ -84,7 +84,7 @@ def test_the_crf_is_the_published_one(seed: int) -> None:
     assert (smoothed != expected).mean() <= CLOSE
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     binary_images(),
     st.floats(0.5, 4),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -77,7 +77,6 @@ def test_what_was_saved_is_found_again_with_its_report(store: Store, stored: Sto
     assert_equal(later.entry_named(entry.name).load(), stored)
 
 
-@settings(deadline=None)
 @given(
     masks=st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 140)).flatmap(
         lambda shape: arrays.arrays(np.bool_, shape)
@@ -94,7 +93,6 @@ def test_masks_of_any_size_come_back(
     assert_equal(store.entry("a", "content").load(), stored)
 
 
-@settings(deadline=None)
 @given(
     values=st.tuples(*[st.integers(1, 4)] * 4).flatmap(
         lambda shape: arrays.arrays(np.uint8, shape)

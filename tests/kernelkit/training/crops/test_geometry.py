@@ -23,7 +23,7 @@ from kernelkit.training.cuts import CutImage
 from kernelkit.training.recipe.augment import AugmentStep
 from tests.made.crops import cut_image
 
-HYPOTHESIS = settings(max_examples=60, deadline=None)
+HYPOTHESIS = settings(max_examples=60)
 NUMBERS = st.floats(0, 1, exclude_max=True, width=32)
 
 

@@ -59,7 +59,7 @@ def test_any_number_of_workers_makes_the_same_bytes(
             assert [bytes_of(batch) for batch in loader.batches(epoch)] == wanted
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**31),
     epoch=st.integers(0, 1000),

@@ -18,7 +18,7 @@ def pools_of(sizes: list[tuple[int, int]]) -> list[Pool]:
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sizes=POOLS, batch=st.integers(1, 9), seed=st.integers(0, 9), epoch=st.integers(0, 9))
 def test_an_epoch_has_each_window_as_often_as_its_source_says(
     sizes: list[tuple[int, int]], batch: int, seed: int, epoch: int
@@ -37,7 +37,7 @@ def test_an_epoch_has_each_window_as_often_as_its_source_says(
         assert counts.max() - counts.min() <= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(sizes=POOLS, batch=st.integers(1, 9), steps=st.integers(1, 20))
 def test_a_fixed_number_of_steps_draws_in_the_same_proportions(
     sizes: list[tuple[int, int]], batch: int, steps: int

@@ -33,7 +33,7 @@ def stored(folder: Path, pixels: np.ndarray, block: tuple[int, int]) -> BlockArr
     return record.arrays["pixels"]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_windows_equal_slices_of_a_padded_array(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

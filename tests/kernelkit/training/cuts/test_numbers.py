@@ -27,7 +27,7 @@ def image_of(
     return cut_image(folder, "a", pixels, labels, held), pixels, labels, held
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     dtype=st.sampled_from(["uint8", "uint16", "int16", "float32", "int32"]),
     classes=st.integers(1, 3),

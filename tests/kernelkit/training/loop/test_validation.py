@@ -47,7 +47,7 @@ def found_in(picture: Squares, threshold: float = 0.5) -> NDArray[np.bool_]:
 SIDES = st.integers(13, 90)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     sizes=st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=3),
     core=st.sampled_from([0, 16, 32, 64]),
