@@ -43,12 +43,19 @@ def test_a_process_that_died_is_followed_by_another(forking: ProcessPoolExecutor
     assert forking.submit(passed_on).result() != before
 
 
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process runs a script, whatever it was that started the tests."""
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)
+
+
 def started_by_script(executor: Executor, pickled: bytes = b"") -> bool:
     """Whether processes that start now would run the script that made the executor."""
     with starting_processes(executor, pickled):
         return "__file__" in vars(sys.modules["__main__"])
 
 
+@pytest.mark.usefixtures("script")
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_processes_of_a_pool_do_not_run_its_script(method: str) -> None:
     """Unless what they get or how they begin is of the script."""
@@ -59,6 +66,7 @@ def test_processes_of_a_pool_do_not_run_its_script(method: str) -> None:
     assert started_by_script(ProcessPoolExecutor(1, context, lambda: None))
 
 
+@pytest.mark.usefixtures("script")
 def test_what_starts_no_script_is_left_alone() -> None:
     """Threads and forked processes have the script as it is."""
     assert started_by_script(ThreadPoolExecutor(1))
