@@ -5,6 +5,7 @@ GPU torch's own allocator gives the peak. On a CPU the live tensors are counted 
 What libraries use inside one operation is not seen there.
 """
 
+import threading
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ __all__ = ["MemoryPlan", "Need", "choose", "peak_bytes"]
 # Room for what is not measured: the libraries' workspaces, and fragmentation.
 _MARGIN = 1.15
 _MB = 2**20
+# torch keeps in one place for all threads whether a mode is on. Two that overlap leave it so, and
+# then torch.compile is passed over in silence.
+_measuring = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
-    with _LiveBytes() as live:
+    with _measuring, _LiveBytes() as live:
         run()
     return live.peak
 

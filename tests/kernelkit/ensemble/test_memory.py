@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from kernelkit.ensemble.device import choose_device, choose_precision, free_bytes, is_out_of_memory
 from kernelkit.ensemble.memory import Need, choose, peak_bytes
@@ -158,3 +160,27 @@ def test_auto_is_the_cpu_if_there_is_no_gpu(monkeypatch):
     assert choose_device("auto") == CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto") == torch.device("cuda", 0)
+
+
+def test_two_threads_measure_one_after_the_other():
+    """torch keeps for all threads whether it is watched, so that none may end within another."""
+    inside, other_inside, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def first():
+        inside.set()
+        other_inside.wait(0.2)  # it never is
+
+    def second():
+        other_inside.set()
+        ended.wait(1)
+
+    def measure_second():
+        inside.wait(1)
+        peak_bytes(second, CPU)
+
+    other = threading.Thread(target=measure_second)
+    other.start()
+    peak_bytes(first, CPU)
+    ended.set()
+    other.join()
+    assert not is_in_torch_dispatch_mode()
