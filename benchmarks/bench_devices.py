@@ -23,8 +23,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from contextlib import closing
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -40,8 +42,8 @@ from kernelkit.competition import CompetitionFolder
 from kernelkit.predict import load_models, predict
 from kernelkit.predict.deadline import Deadline
 from kernelkit.predict.jobs import DeviceProcesses, plan
-from kernelkit.predict.jobs.dealing import _Dealing, _put_token
 from kernelkit.predict.jobs.job import do
+from kernelkit.predict.jobs.shared import put_token, shared_job
 from kernelkit.predict.store.store import Store
 from kernelkit.predict.work.survey import survey_images
 from kernelkit.predict.work.tasks import Run, tasks_of
@@ -96,6 +98,8 @@ class Made:
         """The seconds that the images take by the clock and of processors, and the submission."""
         models = load_models(self.recipe, self.folder / "models", "cpu")
         output = self.output()
+        if executor is not None:  # its processes end when copies share an image
+            wait([executor.submit(import_module, do.__module__) for _ in executor.seats])
         start, used = time.perf_counter(), processor_seconds()
         done = predict(self.competition, self.recipe, models, output, executor=executor)
         return (
@@ -116,8 +120,7 @@ class Made:
                 start = time.process_time()
                 list(work(tasks, run))
                 return time.process_time() - start
-            job = _Dealing(run, NOBODY)._job(tasks)
-            _put_token(job)
+            job = shared_job(tasks, run, put_token(store.folder))
             do(job)  # loads the models
             start = time.process_time()
             for task in tasks:
@@ -125,14 +128,12 @@ class Made:
             return time.process_time() - start
 
 
-NOBODY: Any = object()
-
-
 def processor_seconds() -> float:
-    """What this process and its children have used."""
+    """What this process and its children have used, also those that have ended."""
     here = psutil.Process()
     times = [each.cpu_times() for each in (here, *here.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+    ended = times[0].children_user + times[0].children_system
+    return ended + sum(each.user + each.system for each in times)
 
 
 def rounds(count: int, contestants: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
@@ -165,7 +166,6 @@ def compare_devices(made: Made, images: str, count: int) -> None:
 
     one, processes, copies = "one core", "two processes, a core each", "two copies, a core each"
     with DeviceProcesses(["cpu", "cpu"]) as two:
-        rounds(1, {"started": lambda: by("started", two)})
         found = rounds(
             count,
             {

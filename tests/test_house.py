@@ -59,6 +59,23 @@ def test_examples_run(path: Path) -> None:
     assert done.attempted == written, "an example stands where doctest does not look"
 
 
+def imported(path: Path) -> Iterator[tuple[str, str]]:
+    """The modules of this repository that a file imports from, each with a name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        module = getattr(node, "module", None) if isinstance(node, ast.ImportFrom) else None
+        if module and module.split(".")[0] in ("kernelkit", "devkit", "tests"):
+            yield from ((module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "benchmarks").glob("*.py")), ids=lambda path: path.stem
+)
+def test_what_a_benchmark_imports_is_there(path: Path) -> None:
+    """No test runs a benchmark, so a name that has moved would be missed in its own run alone."""
+    for module, name in imported(path):
+        assert hasattr(importlib.import_module(module), name), f"{module} has no {name}"
+
+
 @functools.cache
 def error_classes() -> set[str]:
     """The names of the errors that kernelkit, devkit and the first cell raise on purpose."""
