@@ -7,9 +7,10 @@ The pieces below are imported when they are asked for. `import kernelkit` alone 
 3
 """
 
-import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kernelkit.lazy import lazily
 
 if TYPE_CHECKING:
     from kernelkit.canvas import Canvas
@@ -50,27 +51,22 @@ __version__ = "0.1.0"
 for _variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
     os.environ.setdefault(_variable, "1")
 
-# Where each name comes from.
-_MODULES = {
-    "canvas": ("Canvas",),
-    "competition": ("CompetitionFolder", "Submission", "check_submission"),
-    "ensemble": ("MegaModel",),
-    "errors": ("KernelKitError",),
-    "grid": ("TileGrid",),
-    "maps": ("DrawnLabels", "write_geotiff", "write_polygons"),
-    "mask": ("BitMask", "rle_decode", "rle_encode"),
-    "reader": ("TileReader",),
-    "recipe": ("Recipe",),
-    "slide": ("Slide",),
-    "training.recipe": ("TrainingRecipe",),
-}
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "canvas": ("Canvas",),
+        "competition": ("CompetitionFolder", "Submission", "check_submission"),
+        "ensemble": ("MegaModel",),
+        "errors": ("KernelKitError",),
+        "grid": ("TileGrid",),
+        "maps": ("DrawnLabels", "write_geotiff", "write_polygons"),
+        "mask": ("BitMask", "rle_decode", "rle_encode"),
+        "reader": ("TileReader",),
+        "recipe": ("Recipe",),
+        "slide": ("Slide",),
+        "training.recipe": ("TrainingRecipe",),
+    },
+)
 
 
 def __dir__() -> list[str]:

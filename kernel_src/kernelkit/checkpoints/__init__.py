@@ -9,8 +9,9 @@ or `own_network` if that is code of the user's own. `states` fills it with its w
 what a network answers with.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kernelkit.lazy import lazily
 
 if TYPE_CHECKING:
     from kernelkit.checkpoints.member import Member
@@ -20,17 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Member", "Runtime", "TrainedWith", "load_groups", "load_members"]
 
-# Where each name comes from. What only reads folders does not wait for torch to load.
-_HOMES = {
-    "Member": "member",
-    "Runtime": "runtime",
-    "TrainedWith": "trained_with",
-    "load_groups": "members",
-    "load_members": "members",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+# What only reads folders does not wait for torch to load.
+__getattr__ = lazily(
+    __name__,
+    {
+        "member": ("Member",),
+        "members": ("load_groups", "load_members"),
+        "runtime": ("Runtime",),
+        "trained_with": ("TrainedWith",),
+    },
+)

@@ -4,17 +4,13 @@
 of it, begins three seconds sooner.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kernelkit.lazy import lazily
 
 if TYPE_CHECKING:
     from kernelkit.predict.run import Prediction, load_models, predict
 
 __all__ = ["Prediction", "load_models", "predict"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from kernelkit.predict import run
-
-        return getattr(run, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, {"run": ("Prediction", "load_models", "predict")})

@@ -10,8 +10,9 @@ device. `sharing` is for an image that is most of the work.
 What needs torch is imported late, so that a new process can say first how many threads it takes.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kernelkit.lazy import lazily
 
 if TYPE_CHECKING:
     from kernelkit.predict.jobs.dealing import deal
@@ -20,18 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceProcesses", "Done", "Job", "deal", "devices_of", "do", "processes_on"]
 
-_MODULES = {
-    "DeviceProcesses": "devices",
-    "Done": "job",
-    "Job": "job",
-    "deal": "dealing",
-    "devices_of": "devices",
-    "do": "job",
-    "processes_on": "devices",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {
+        "dealing": ("deal",),
+        "devices": ("DeviceProcesses", "devices_of", "processes_on"),
+        "job": ("Done", "Job", "do"),
+    },
+)

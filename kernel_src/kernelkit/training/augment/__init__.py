@@ -4,8 +4,9 @@
 It is imported late, because the workers that read crops need no torch.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from kernelkit.lazy import lazily
 from kernelkit.training.augment.plan import Plan, plan_of
 
 if TYPE_CHECKING:
@@ -13,10 +14,4 @@ if TYPE_CHECKING:
 
 __all__ = ["OnDevice", "Plan", "plan_of"]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "OnDevice":
-        from kernelkit.training.augment.device import OnDevice
-
-        return OnDevice
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, {"device": ("OnDevice",)})

@@ -6,8 +6,9 @@ crop come from. `pseudo` cuts the images of pseudo-labels, and `sheet` draws cro
 imported late, because the workers need no torch.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from kernelkit.lazy import lazily
 from kernelkit.training.crops.batch import CropBatch
 from kernelkit.training.crops.data import CropData
 from kernelkit.training.crops.loader import CropLoader
@@ -18,14 +19,4 @@ if TYPE_CHECKING:
 
 __all__ = ["CropBatch", "CropData", "CropLoader", "contact_sheet", "make_pseudo_cuts"]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "contact_sheet":
-        from kernelkit.training.crops.sheet import contact_sheet
-
-        return contact_sheet
-    if name == "make_pseudo_cuts":
-        from kernelkit.training.crops.pseudo import make_pseudo_cuts
-
-        return make_pseudo_cuts
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, {"pseudo": ("make_pseudo_cuts",), "sheet": ("contact_sheet",)})

@@ -10,8 +10,9 @@ out. `table` puts these together.
 Names are imported when they are asked for: a process that cuts crops needs `image` alone.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kernelkit.lazy import lazily
 
 if TYPE_CHECKING:
     from kernelkit.training.cuts.cuts import Cuts
@@ -20,10 +21,4 @@ if TYPE_CHECKING:
 
 __all__ = ["CutImage", "Cuts", "make_cuts"]
 
-_HOMES = {"CutImage": "image", "Cuts": "cuts", "make_cuts": "make"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, {"cuts": ("Cuts",), "image": ("CutImage",), "make": ("make_cuts",)})
