@@ -45,6 +45,15 @@ def runtime(tmp_path_factory):
     return proved_runtime(tmp_path_factory)
 
 
+@pytest.fixture
+def home(monkeypatch, capsys):
+    """A home that is signed in to a server which answers as Kaggle does."""
+    from tests.made.kaggle_home import signed_in
+
+    with signed_in(monkeypatch, capsys) as home:
+        yield home
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """Two runs, three folds of a U-Net and one of an FPN, and their networks by run."""

@@ -26,7 +26,7 @@ from devkit.tools import REPOSITORY
 from kernelkit.own import load_own
 from tests.made import own as package
 from tests.made.competition import RECIPE, write_competition, write_models
-from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
+from tests.made.kaggle_home import Home
 from tests.made.once import made_once
 from tests.made.runtime import proved_runtime
 

@@ -8,7 +8,7 @@ import pytest
 
 from devkit.kaggle.service.credentials import found_credentials
 from devkit.kaggle.service.secrets import known_secrets
-from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
+from tests.made.kaggle_home import Home
 
 PASSWORD = "hunter2secret"
 NO_KEY = "kaggle.json: found no username and key in it. Fetch the file again"

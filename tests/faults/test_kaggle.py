@@ -17,7 +17,7 @@ from devkit.kaggle.manifest import read_manifest
 from devkit.kaggle.notebook.kernel_folder import injected_parameters
 from devkit.kaggle.settings import load_settings
 from devkit.kaggle.submissions.ledger import Entry, Ledger
-from tests.made.kaggle_home import KERNEL, Home, Result, make_home  # noqa: F401, a fixture
+from tests.made.kaggle_home import KERNEL, Home, Result
 from tests.made.kaggle_service import SAMPLE, TOKEN, USER
 
 DEEP = b'{"a":' * 20_000

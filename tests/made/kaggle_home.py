@@ -12,6 +12,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,8 +174,8 @@ def _without_credentials(result: Result) -> Result:
     return result
 
 
-@pytest.fixture(name="home")
-def make_home(
+@contextmanager
+def signed_in(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Home]:
     """A home signed in with a token. At the end, nothing else was reached and nothing leaked."""

@@ -13,7 +13,7 @@ from devkit.kaggle.marks import CLIENT_FILE, Source, What
 from devkit.kaggle.trained import note_weights
 from kernelkit.vocabulary import Prefer
 from tests.made.dataset import make_source
-from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
+from tests.made.kaggle_home import Home
 
 
 def note(folder: Path, **marks: object) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from devkit.kaggle.__main__ import main
-from tests.made.kaggle_home import PATIENCE, Home, make_home  # noqa: F401, a fixture
+from tests.made.kaggle_home import PATIENCE, Home
 from tests.made.kaggle_service import KEY, TOKEN, USER
 
 NEED_AN_ACCOUNT = [

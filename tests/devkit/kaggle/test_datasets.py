@@ -10,7 +10,6 @@ from tests.made.kaggle_home import (
     PATIENCE,
     WEIGHTS,
     Home,
-    make_home,  # noqa: F401, a fixture
     until,
 )
 

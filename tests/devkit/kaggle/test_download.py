@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
+from tests.made.kaggle_home import Home
 from tests.made.kaggle_service import COMPETITION
 
 FILES = {"train.csv": b"id,encoding\n" * 9000, "train/a.tiff": bytes(range(256)) * 5000}

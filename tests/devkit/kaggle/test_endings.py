@@ -6,7 +6,7 @@ import pytest
 
 from devkit.kaggle.service.endings import ENDINGS, explain_ending
 from devkit.kaggle.settings import Settings
-from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
+from tests.made.kaggle_home import Home
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/on-kaggle.md"
 # The end of a log, or what Kaggle says of a failure, and a part of what it means.

@@ -4,7 +4,6 @@ from devkit.kaggle.notebook.kernel_folder import injected_parameters
 from tests.made.kaggle_home import (
     FINGERPRINT,
     Home,
-    make_home,  # noqa: F401, a fixture
 )
 from tests.made.kaggle_service import COMPETITION, USER
 

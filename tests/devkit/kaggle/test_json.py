@@ -6,7 +6,7 @@ from pathlib import Path
 from devkit.training.runs import Run
 from devkit.training.survey import Survey
 from devkit.training.survey_lines import as_json
-from tests.made.kaggle_home import Home, make_home  # noqa: F401, a fixture
+from tests.made.kaggle_home import Home
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/on-kaggle.md"
 

@@ -20,7 +20,6 @@ from tests.made.kaggle_home import (
     REPOSITORY,
     WEIGHTS,
     Home,
-    make_home,  # noqa: F401, a fixture
 )
 from tests.made.kaggle_service import COMPETITION, TOKEN
 

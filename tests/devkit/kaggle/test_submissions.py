@@ -10,7 +10,6 @@ from tests.made.kaggle_home import (
     KERNEL,
     PATIENCE,
     Home,
-    make_home,  # noqa: F401, a fixture
     until,
 )
 from tests.made.kaggle_service import COMPETITION

@@ -10,7 +10,6 @@ from tests.made.kaggle_home import (
     DATASET,
     FINGERPRINT,
     Home,
-    make_home,  # noqa: F401, a fixture
 )
 from tests.made.kaggle_service import COMPETITION, USER
 

@@ -14,7 +14,6 @@ from tests.made.kaggle_home import (
     DATASET,
     KERNEL,
     Home,
-    make_home,  # noqa: F401, a fixture
 )
 from tests.made.kaggle_service import COMPETITION, SAMPLE
 

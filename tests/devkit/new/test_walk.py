@@ -32,7 +32,7 @@ def builder_of(tmp_path: Path, own: OwnCompetition) -> Builder:
         make_source(source)
     resolver = make_resolver(tmp_path, profile_of_here(tmp_path / "profiles"))
     files = [source / "kernelkit" / "__init__.py"]
-    return Builder(resolver, LISTING, files, source, str, competition=own)
+    return Builder(resolver, LISTING, files, source, str, settings_file=own.settings_file)
 
 
 def packed_alone(tmp_path: Path, own: OwnCompetition) -> Packed:

@@ -129,7 +129,9 @@ def test_a_last_batch_needs_no_program_of_its_own(
 
 
 @pytest.mark.parametrize("with_spread", [False, True])
-def test_graphs_are_recorded_only_if_they_are_replayed(tmp_path: Path, with_spread: bool) -> None:
+def test_graphs_are_recorded_only_if_they_are_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_spread: bool
+) -> None:
     """How far members lie apart is in no graph, so none is recorded for it, and none is held."""
     recorded: list[Any] = []
 
@@ -140,7 +142,7 @@ def test_graphs_are_recorded_only_if_they_are_replayed(tmp_path: Path, with_spre
     write_run(tmp_path / "run", FPN, seeds=(1, 2))
     model = MegaModel(tmp_path, recipe=ensemble(), precision="fp32", batch=2)
     model._runner._records = True
-    model._runner._recorder = record  # type: ignore[assignment]
+    monkeypatch.setattr(model._runner, "_recorder", record)
     pixels = tiles(2)
     model.get_ready(pixels.shape[1:], pixels.dtype, with_spread=with_spread)
     assert bool(recorded) != with_spread
