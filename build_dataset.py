@@ -136,8 +136,7 @@ def make_builder(options: argparse.Namespace) -> "Builder":
     folders = (*default.folders, *(folder.resolve() for folder in options.find_links))
     source = WheelSource(folders, options.no_index)
     settings_file = chosen_file(options)
-    competition = OwnCompetition.of_settings(settings_file)
-    has_slug = competition or options.settings
+    has_slug = options.settings or OwnCompetition.of_settings(settings_file)
     slug = load_settings(settings_file).dataset if has_slug else ""
     listing = listing_from(options, default_listing(profile, slug))
     allowed = frozenset(map(canonicalize_name, options.allow_old))
@@ -148,7 +147,6 @@ def make_builder(options: argparse.Namespace) -> "Builder":
         resolver,
         listing,
         own=own,
-        competition=competition,
         made_by=options.made_by,
         settings_file=settings_file,
     )

@@ -61,12 +61,10 @@ class Builder:
         The folder with the package and what lies beside it.
     own
         Code of the user's own that goes there too, or None.
-    competition
-        The competition of the user's own whose recipes go there too, or None.
     made_by
         The command that this is, which is noted. A push says it if something has changed.
     settings_file
-        The settings that it is for. None means those of the competition, or of the repository.
+        The settings that it is for. None means those of the repository.
     say
         It gets each line that there is to tell.
     """
@@ -77,10 +75,14 @@ class Builder:
     source_folder: Path = KERNEL_SOURCE
     say: Callable[[str], None] = print
     own: OwnCode | None = None
-    competition: OwnCompetition | None = None
     made_by: str = ""
     settings_file: Path | None = None
     _resolved: Lock | None = field(default=None, init=False, repr=False)
+
+    @property
+    def competition(self) -> OwnCompetition | None:
+        """The competition of the user's own whose settings these are. Its recipes go there too."""
+        return OwnCompetition.of_settings(self.settings_file) if self.settings_file else None
 
     @property
     def profile(self) -> Profile:
@@ -163,10 +165,7 @@ class Builder:
 
     def _build(self, folder: Path, shown_folder: Path, upgrade: bool) -> Packed:
         check_beforehand(shown_folder, self.listing)
-        settings_file = self.settings_file or (
-            self.competition.settings_file if self.competition else None
-        )
-        sources = sources_of(self.resolver, self.source_folder, self.own, settings_file)
+        sources = sources_of(self.resolver, self.source_folder, self.own, self.settings_file)
         lock = self._lock(upgrade)
         self.lint(lock)
         wheels = self.wheels(lock)

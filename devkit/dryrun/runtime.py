@@ -55,7 +55,7 @@ def make_runtime(
         Resolver(profile),
         default_listing(profile, slug),
         own=find_own(settings_file=settings_file),
-        competition=competition,
+        settings_file=settings_file,
     )
     packed = builder.build_proved(folder)
     return Runtime(packed, builder.twin())

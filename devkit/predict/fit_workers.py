@@ -1,6 +1,7 @@
 """Workers of dask that can do the work, and those that cannot."""
 
 import asyncio
+import importlib
 import os
 from collections.abc import Mapping
 from typing import Any, cast
@@ -81,7 +82,7 @@ def _refuse_strangers(client: Client) -> None:
 
     def unknown() -> str:
         try:
-            import kernelkit.predict.jobs.job  # noqa: F401
+            importlib.import_module("kernelkit.predict.jobs.job")
         except ImportError as error:
             return str(error)
         return ""

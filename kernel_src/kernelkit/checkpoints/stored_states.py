@@ -124,21 +124,18 @@ def refuse_odd_tensors(state: Mapping[str, Tensor], path: Path) -> None:
             f"{path}: found {kind} as {name}, wanted plain numbers. Save the network's state dict "
             "on the CPU"
         )
-    bad = [
-        name
+    odd = {
+        name: tensor
         for name, tensor in state.items()
-        if tensor.is_floating_point() and tensor.isnan().any()
-    ]
+        if tensor.is_floating_point() and not tensor.isfinite().all()
+    }
+    bad = [name for name, tensor in odd.items() if tensor.isnan().any()]
     if bad:
         raise CheckpointError(
             f"{path}: {len(bad)} of {len(state)} weights are not numbers (NaN), such as {bad[0]}. "
             "The training diverged, so take an earlier checkpoint"
         )
-    infinite = [
-        name
-        for name, tensor in state.items()
-        if name.endswith(_FINITE) and tensor.is_floating_point() and tensor.isinf().any()
-    ]
+    infinite = [name for name in odd if name.endswith(_FINITE)]
     if infinite:
         raise CheckpointError(
             f"{path}: {len(infinite)} of {len(state)} weights are infinite, such as {infinite[0]}. "

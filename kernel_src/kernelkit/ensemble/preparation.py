@@ -57,18 +57,18 @@ class Preparation:
 
 def _checked(prepared: Any, images: Tensor) -> Tensor:
     """What a function of the user's own made of images, if networks can look at it."""
-    count, height, width = len(images), *images.shape[-2:]
+    wanted = len(images), *images.shape[-2:]
     if not isinstance(prepared, Tensor):
         found = kind_of(prepared)
-    elif prepared.is_floating_point() and prepared.shape == (
-        count,
-        *prepared.shape[1:2],
-        height,
-        width,
+    elif (
+        prepared.is_floating_point()
+        and prepared.ndim == 4
+        and (len(prepared), *prepared.shape[-2:]) == wanted
     ):
         return prepared.float()
     else:
         found = f"{prepared.dtype} {tuple(prepared.shape)}"
+    count, height, width = wanted
     raise RecipeError(
         f"preprocess_fn: it gave {found}, but a float32 tensor ({count}, channels, {height}, "
         f"{width}) was wanted. Correct the function"
